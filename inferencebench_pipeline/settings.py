@@ -1,0 +1,120 @@
+"""What the environment says: where the state lies, which Hub, which trust, whose namespace.
+
+Production and sandbox differ in these values and in nothing else. Secrets are never values here:
+a token is read from the environment or its file at the moment it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inferencebench_pipeline.errors import PermanentError
+
+DEFAULT_HUB_ENDPOINT = "https://huggingface.co"
+
+
+class SettingsError(PermanentError):
+    """An environment variable is missing or has a value that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One deployment, as read from environment variables by :meth:`from_environment`."""
+
+    home: Path
+    """``INFERENCEBENCH_HOME``: run store, corpus and index live below it."""
+    specs: Path
+    """``INFERENCEBENCH_SPECS``: folder of benchmark specs."""
+    hub_endpoint: str
+    """``HF_ENDPOINT``: the Hub, without trailing slash."""
+    organisation: str | None
+    """``INFERENCEBENCH_ORGANISATION``: the Hub namespace results are published under."""
+    trust_config: Path | None
+    """``INFERENCEBENCH_TRUST_CONFIG``: Sigstore ClientTrustConfig; public-good when unset."""
+    policy: Path | None
+    """``INFERENCEBENCH_POLICY``: the reviewed identity policy."""
+    identity_token_file: Path | None
+    """``INFERENCEBENCH_IDENTITY_TOKEN_FILE``: a projected OIDC token; ambient when unset."""
+    update_model_card: bool
+    """``INFERENCEBENCH_UPDATE_MODEL_CARD``: ``1`` opts in to the model-card backlink."""
+    outage_retries: int
+    """``INFERENCEBENCH_OUTAGE_RETRIES``: how often a step repeats itself after an outage."""
+    outage_wait_s: float
+    """``INFERENCEBENCH_OUTAGE_WAIT_S``: seconds between them, when the server gives no hint."""
+
+    @property
+    def store(self) -> Path:
+        """Root of the run store, the corpus and the leaderboard."""
+        return self.home / "store"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings from ``environ``; everything has a default but the organisation.
+
+        Raises:
+            SettingsError: a variable has a value that cannot be used.
+        """
+        home = Path(environ.get("INFERENCEBENCH_HOME") or ".inferencebench").absolute()
+        shipped_specs = Path(__file__).resolve().parent.parent / "specs"
+        return cls(
+            home=home,
+            specs=_path(environ, "INFERENCEBENCH_SPECS") or shipped_specs,
+            hub_endpoint=(environ.get("HF_ENDPOINT") or DEFAULT_HUB_ENDPOINT).rstrip("/"),
+            organisation=environ.get("INFERENCEBENCH_ORGANISATION") or None,
+            trust_config=_path(environ, "INFERENCEBENCH_TRUST_CONFIG"),
+            policy=_path(environ, "INFERENCEBENCH_POLICY"),
+            identity_token_file=_path(environ, "INFERENCEBENCH_IDENTITY_TOKEN_FILE"),
+            update_model_card=_flag(environ, "INFERENCEBENCH_UPDATE_MODEL_CARD"),
+            outage_retries=int(_number(environ, "INFERENCEBENCH_OUTAGE_RETRIES", 2)),
+            outage_wait_s=_number(environ, "INFERENCEBENCH_OUTAGE_WAIT_S", 30),
+        )
+
+
+def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the Hub token from ``HF_TOKEN`` or the file ``HF_TOKEN_PATH`` names, read now.
+
+    Raises:
+        SettingsError: the file is named but cannot be read.
+    """
+    if token := environ.get("HF_TOKEN", "").strip():
+        return token
+    path = _path(environ, "HF_TOKEN_PATH")
+    if path is None:
+        return None
+    try:
+        return path.read_text().strip() or None
+    except OSError as error:
+        raise SettingsError(
+            f"HF_TOKEN_PATH names {path}, which cannot be read ({error.strerror}); "
+            "set HF_TOKEN, or fix the path"
+        ) from error
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    value = environ.get(name)
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").lower()
+    if value in {"", "0", "false", "no"}:
+        return False
+    if value in {"1", "true", "yes"}:
+        return True
+    raise SettingsError(f"{name}={value!r} is neither 1 nor 0")
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    value = environ.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise SettingsError(f"{name}={value!r} is not a number") from error
+    if number < 0 or number != number or number == float("inf"):
+        raise SettingsError(f"{name}={value!r} must be a finite number of zero or more")
+    return number
