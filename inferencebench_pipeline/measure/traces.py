@@ -1,0 +1,91 @@
+"""The traces file: one row per request, with every chunk of its answer and when it arrived.
+
+The schema is the contract: metrics, validity flags and plots are computed from this file alone,
+here and by anyone who downloads it. All instants are int64 nanoseconds after the run's origin,
+which the file's metadata gives in Unix time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.provenance import Sha256Hex
+from inferencebench_pipeline.runs import RunDirectory, RunFile, replaced_atomically
+
+TRACES_SCHEMA_VERSION: Final = "1"
+
+PHASES: Final = ("warmup", "measured", "drained")
+"""``warmup`` came first and is not reported; ``measured`` is; ``drained`` kept the load level
+until the last measured request had ended."""
+
+CHUNK: Final = pa.struct(
+    [
+        pa.field("received_ns", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int32(), nullable=False),
+        pa.field("content_chars", pa.int32(), nullable=False),
+        pa.field("kernel_stamp", pa.bool_(), nullable=False),
+    ]
+)
+"""One server-sent event: arrival of its first byte, its size, the characters of generated text
+in it (0 for role, usage and empty chunks, which are not tokens), and whether the kernel stamped
+the arrival (``SO_TIMESTAMPNS``) or this process did after it woke."""
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("request_index", pa.int64(), nullable=False),
+        pa.field("phase", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        # -- instants, in the order they happen
+        pa.field("scheduled_ns", pa.int64(), nullable=False),
+        pa.field("connect_started_ns", pa.int64()),
+        pa.field("connected_ns", pa.int64()),
+        pa.field("sent_ns", pa.int64()),
+        pa.field("first_byte_ns", pa.int64()),
+        pa.field("first_token_ns", pa.int64()),
+        pa.field("last_token_ns", pa.int64()),
+        pa.field("end_ns", pa.int64(), nullable=False),
+        # -- what came back
+        pa.field("http_status", pa.int32()),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("completion_tokens", pa.int64()),
+        pa.field("token_source", pa.string(), nullable=False),
+        pa.field("error_class", pa.string()),
+        pa.field("error_detail", pa.string()),
+        pa.field("chunks", pa.list_(pa.field("item", CHUNK, nullable=False)), nullable=False),
+    ]
+)
+
+
+class TracesInfo(BaseModel):
+    """What identifies a traces file: it is bound into the envelope by these values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256Hex
+    rows: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+    schema_version: str = Field(min_length=1)
+
+
+class ValidityFlag(BaseModel):
+    """One statement about whether a measurement can be trusted, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    ok: bool
+    severity: Literal["error", "warn"]
+    """How bad it is when not ``ok``."""
+    detail: str
