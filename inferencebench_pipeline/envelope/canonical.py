@@ -1,0 +1,142 @@
+"""Bytes to envelope and back: bounded parsing, the canonical body, its hash, the writer's form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.errors import PermanentError
+
+MAX_ENVELOPE_BYTES = 2 * 1024 * 1024
+"""Largest input read. Published envelopes are below 20 KB, a Sigstore bundle adds 20 KB."""
+MAX_NESTING = 64
+"""Deepest nesting read; real envelopes need 6. Bounds the recursion of every later step."""
+
+# The closing quote is optional so that an unterminated string is passed over once, not once per
+# quote inside it: linear in the input whatever the input is.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_SHOWN_ERRORS = 5
+_SHOWN_CHARACTERS = 80
+
+
+class EnvelopeError(PermanentError):
+    """The input is not an acceptable v1 envelope; the message names the field and its value."""
+
+
+def parse_envelope(data: bytes) -> Envelope:
+    """Return the envelope in ``data``, under the lax rules every v1 reader shares.
+
+    Coercions, trimming and defaults are those of the format (a duplicate key's last value wins,
+    ``NaN`` is a number, unknown fields are kept), so that the content hash agrees with every
+    other implementation's.
+
+    Raises:
+        EnvelopeError: too large, too deep, not UTF-8, not JSON, or a field does not fit; the
+            message names the field, the value and what is allowed.
+    """
+    text = _decode(data)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EnvelopeError(f"not JSON: {error}; expected the text of envelope.json") from error
+    try:
+        return Envelope.model_validate(document)
+    except ValidationError as error:
+        raise EnvelopeError(_describe(error)) from error
+    except (RecursionError, OverflowError) as error:
+        raise EnvelopeError(f"not a v1 envelope: {type(error).__name__}: {error}") from error
+
+
+def canonical_body(envelope: Envelope) -> bytes:
+    r"""Return the bytes the content hash is taken over: everything but the signature.
+
+    Sorted keys (by code point), no spaces, ASCII with ``\uXXXX``, floats as Python's shortest
+    round-trip text. Non-finite numbers appear as ``NaN``/``Infinity``: not JSON, but what the
+    format hashes.
+    """
+    body = envelope.model_dump(mode="json", exclude={"signature"})
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def content_hash(envelope: Envelope) -> str:
+    """Return the SHA-256 of the canonical body, lower-case hex: what a signature covers."""
+    return hashlib.sha256(canonical_body(envelope)).hexdigest()
+
+
+def serialise(envelope: Envelope) -> bytes:
+    """Return the bytes to store as ``envelope.json``: strict JSON, ASCII, fields in v1's order.
+
+    Reading them back gives the same content hash, which is checked here.
+
+    Raises:
+        EnvelopeError: a number is not finite (strict JSON has no text for it, and writers that
+            emit one break the signature on saving), or the envelope does not survive re-reading.
+    """
+    for path, value in _non_finite(envelope.model_dump(), ""):
+        raise EnvelopeError(
+            f"{path} is {value}, which JSON cannot hold; write null with a reason instead"
+        )
+    document = envelope.model_dump(mode="json")
+    data = json.dumps(document, indent=2, allow_nan=False).encode("ascii") + b"\n"
+    if content_hash(parse_envelope(data)) != content_hash(envelope):
+        raise EnvelopeError(
+            f"envelope of run {envelope.run_id!r} changes its content hash when re-read; "
+            "it was built around validation: build it with Envelope(...) or build_envelope"
+        )
+    return data
+
+
+def _decode(data: bytes) -> str:
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise EnvelopeError(f"envelope is {len(data)} bytes; at most {MAX_ENVELOPE_BYTES} are read")
+    depth = deepest = 0
+    for match in _STRUCTURE.finditer(data):
+        first = data[match.start()]
+        if first in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in b"]}":
+            depth -= 1
+        if deepest > MAX_NESTING:
+            raise EnvelopeError(f"envelope nests deeper than {MAX_NESTING} levels")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise EnvelopeError(f"envelope is not UTF-8: {error}") from error
+
+
+def _describe(error: ValidationError) -> str:
+    """Turn pydantic's errors into one sentence each: field, what is wrong, the value."""
+    found = error.errors(include_url=False, include_context=False)
+    sentences = []
+    for item in found[:_SHOWN_ERRORS]:
+        field = ".".join(str(part) for part in item["loc"]) or "envelope"
+        message = item["msg"].removeprefix("Value error, ")
+        sentences.append(f"{field}: {message} (got {_shorten(item['input'])})")
+    more = len(found) - len(sentences)
+    return "not a v1 envelope: " + "; ".join(sentences) + (f"; and {more} more" if more else "")
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, dict):
+        return f"an object with {len(value)} fields"
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _non_finite(value: Any, path: str) -> Iterator[tuple[str, float]]:  # noqa: ANN401
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _non_finite(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _non_finite(item, f"{path}[{index}]")
