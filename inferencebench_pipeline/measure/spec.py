@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from inferencebench_pipeline.measure.errors import SpecError
 
@@ -176,7 +177,7 @@ def load_spec(path: Path) -> BenchmarkSpec:
     return parse_spec(content, where=str(path))
 
 
-def parse_spec(content: Any, *, where: str) -> BenchmarkSpec:
+def parse_spec(content: object, *, where: str) -> BenchmarkSpec:
     """Return the spec that ``content``, plain data from YAML or JSON, describes.
 
     Args:
@@ -195,7 +196,7 @@ def parse_spec(content: Any, *, where: str) -> BenchmarkSpec:
         raise SpecError(f"the spec {where} is not usable: {problems}") from error
 
 
-def _problem(detail: Any) -> str:
+def _problem(detail: ErrorDetails) -> str:
     location = ".".join(str(step) for step in detail["loc"]) or "the spec"
     kind = detail["type"]
     if kind == "extra_forbidden":

@@ -7,20 +7,12 @@ which the file's metadata gives in Unix time.
 
 from __future__ import annotations
 
-import hashlib
-import io
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.provenance import Sha256Hex
-from inferencebench_pipeline.runs import RunDirectory, RunFile, replaced_atomically
 
 TRACES_SCHEMA_VERSION: Final = "1"
 
