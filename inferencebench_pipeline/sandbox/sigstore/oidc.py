@@ -1,0 +1,231 @@
+"""The OIDC issuer: identity tokens for anyone who asks, and one in a file that stays fresh.
+
+The file behaves like a Kubernetes projected service-account token: read it when you need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.sandbox.sigstore.keys import spki_der, write_secret
+from inferencebench_pipeline.sandbox.sigstore.names import (
+    AUDIENCE,
+    DEFAULT_IDENTITY,
+    ISSUER,
+    Addresses,
+)
+
+TOKEN_LIFETIME_S = 600
+_LONGEST_LIFETIME_S = 3600
+_ROTATE_BELOW_S = TOKEN_LIFETIME_S / 2
+_ROTATION_CHECK_S = 5.0
+_ALGORITHM = "ES256"
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]{1,500}")
+
+
+class IdentityNameError(PermanentError):
+    """A name that no certificate could carry."""
+
+
+class TokenRefusedError(PermanentError):
+    """An identity token that this issuer did not issue, or that is not valid now."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a token speaks for."""
+
+    subject: str
+    """An e-mail address or a URI."""
+
+    @property
+    def is_uri(self) -> bool:
+        """Whether it goes into a certificate as a URI, rather than as an e-mail address."""
+        return "://" in self.subject
+
+
+def identity_named(subject: str) -> Identity:
+    """Return the identity with this name.
+
+    Raises:
+        IdentityNameError: the name is neither an ASCII e-mail address nor a URI.
+    """
+    if not (_EMAIL.fullmatch(subject) or _URI.fullmatch(subject)):
+        raise IdentityNameError(
+            "identity must be an ASCII e-mail address such as pipeline@example.org or a URI such "
+            "as https://example.org/workflows/bench"
+        )
+    return Identity(subject)
+
+
+class OidcIssuer:
+    """Issues and checks identity tokens under one key."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        self._key_id = hashlib.sha256(spki_der(key.public_key())).hexdigest()[:16]
+
+    def issue(
+        self,
+        identity: Identity,
+        *,
+        audience: str = AUDIENCE,
+        lifetime_s: int = TOKEN_LIFETIME_S,
+        issued_at: float | None = None,
+    ) -> str:
+        """Return a signed token; ``sub`` and ``email`` agree, so no client picks the wrong one."""
+        now = int(time.time() if issued_at is None else issued_at)
+        claims: dict[str, object] = {
+            "iss": ISSUER,
+            "sub": identity.subject,
+            "aud": audience,
+            "iat": now,
+            "nbf": now,
+            "exp": now + lifetime_s,
+        }
+        if not identity.is_uri:
+            claims |= {"email": identity.subject, "email_verified": True}
+        return jwt.encode(claims, self._key, _ALGORITHM, headers={"kid": self._key_id})
+
+    def check(self, token: str) -> Identity:
+        """Return whom a token speaks for.
+
+        Raises:
+            TokenRefusedError: wrong signature, issuer, audience or time. Never repeats the token.
+        """
+        try:
+            claims = jwt.decode(
+                token,
+                self._key.public_key(),
+                algorithms=[_ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                options={"require": ["iss", "sub", "aud", "iat", "exp"]},
+            )
+            return identity_named(str(claims["sub"]))
+        except jwt.ExpiredSignatureError as error:
+            raise TokenRefusedError("the token has expired; fetch a fresh one") from error
+        except jwt.InvalidAudienceError as error:
+            raise TokenRefusedError(f"the token's audience is not {AUDIENCE!r}") from error
+        except jwt.InvalidIssuerError as error:
+            raise TokenRefusedError(f"the token's issuer is not {ISSUER}") from error
+        except jwt.InvalidSignatureError as error:
+            raise TokenRefusedError("the token was not signed by this issuer") from error
+        except jwt.InvalidTokenError as error:
+            raise TokenRefusedError("the token is malformed, or lacks a claim") from error
+        except IdentityNameError as error:
+            raise TokenRefusedError(f"the token's sub: {error}") from error
+
+    def key_set(self) -> dict[str, object]:
+        """Return the JWKS (RFC 7517) with the one public key."""
+        key = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        return {"keys": [{**key, "kid": self._key_id, "alg": _ALGORITHM, "use": "sig"}]}
+
+
+def discovery(addresses: Addresses) -> dict[str, object]:
+    """Return the discovery document (OpenID Connect Discovery 1.0 section 3).
+
+    ``issuer`` is the issuer's lasting name, not the URL it was fetched from.
+    """
+    return {
+        "issuer": ISSUER,
+        "jwks_uri": f"{addresses.oidc}/jwks",
+        "token_endpoint": f"{addresses.oidc}/token",
+        "authorization_endpoint": f"{addresses.oidc}/auth",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [_ALGORITHM],
+    }
+
+
+def routes(issuer: OidcIssuer, addresses: Addresses) -> list[Route]:
+    """Return the issuer's endpoints.
+
+    ``POST /token`` takes form fields ``subject``, ``audience`` and ``lifetime_s``, all optional,
+    and asks for no credential: on loopback anyone can be anybody.
+    """
+
+    async def configuration(_request: Request) -> JSONResponse:
+        return JSONResponse(discovery(addresses))
+
+    async def keys(_request: Request) -> JSONResponse:
+        return JSONResponse(issuer.key_set())
+
+    async def token(request: Request) -> JSONResponse:
+        async with request.form(max_files=0, max_fields=8) as form:
+            fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        try:
+            identity = identity_named(fields.get("subject", DEFAULT_IDENTITY))
+            lifetime_s = _lifetime(fields.get("lifetime_s", str(TOKEN_LIFETIME_S)))
+        except (IdentityNameError, ValueError) as error:
+            body = {"error": "invalid_request", "error_description": str(error)}
+            return JSONResponse(body, status_code=400)
+        raw = issuer.issue(
+            identity, audience=fields.get("audience", AUDIENCE), lifetime_s=lifetime_s
+        )
+        answer = {"id_token": raw, "token_type": "Bearer", "expires_in": lifetime_s}
+        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+    return [
+        Route("/.well-known/openid-configuration", configuration),
+        Route("/jwks", keys),
+        Route("/token", token, methods=["POST"]),
+    ]
+
+
+def _lifetime(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _LONGEST_LIFETIME_S:
+        raise ValueError(f"lifetime_s must be a whole number from 1 to {_LONGEST_LIFETIME_S}")
+    return int(text)
+
+
+@contextlib.asynccontextmanager
+async def fresh_token_file(issuer: OidcIssuer, path: Path) -> AsyncIterator[None]:
+    """Keep a valid token of the default identity in ``path`` for as long as the context lasts.
+
+    It is there on entry and always has at least four minutes to live. On exit it is removed.
+    """
+    _write_token(issuer, path)
+    rotation = asyncio.create_task(_rotate(issuer, path))
+    try:
+        yield
+    finally:
+        rotation.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await rotation
+        path.unlink(missing_ok=True)
+
+
+async def _rotate(issuer: OidcIssuer, path: Path) -> None:
+    """Renew the token at half its life by the wall clock, which moves on while a laptop sleeps."""
+    expires_at = time.time() + TOKEN_LIFETIME_S
+    while True:
+        await asyncio.sleep(_ROTATION_CHECK_S)
+        remaining_s = expires_at - time.time()
+        if not _ROTATE_BELOW_S < remaining_s <= TOKEN_LIFETIME_S or not path.exists():
+            with contextlib.suppress(OSError):
+                expires_at = await asyncio.to_thread(_write_token, issuer, path)
+
+
+def _write_token(issuer: OidcIssuer, path: Path) -> float:
+    """Write a fresh token and return when it expires, seconds since the epoch."""
+    now = time.time()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_secret(path, issuer.issue(identity_named(DEFAULT_IDENTITY), issued_at=now).encode())
+    return now + TOKEN_LIFETIME_S

@@ -1,0 +1,195 @@
+"""What Rekor v1 takes in and what it writes down: hashedrekord and dsse, version 0.0.1.
+
+Source: the JSON schemas in sigstore/rekor ``pkg/types/{hashedrekord,dsse}/v0.0.1``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Annotated, Any, Literal
+
+import rfc8785
+from pydantic import Field
+
+from inferencebench_pipeline.sandbox.sigstore.http import Message, RestError, parse, unbase64
+from inferencebench_pipeline.sandbox.sigstore.signatures import (
+    SignatureRefusedError,
+    check_signature,
+    key_of_pem,
+)
+
+
+class Hash(Message):
+    """A SHA-256 digest in hex."""
+
+    algorithm: Literal["sha256"]
+    value: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class HashedData(Message):
+    """What was signed, by digest."""
+
+    hash: Hash
+
+
+class PublicKey(Message):
+    """Base64 of a PEM certificate or public key."""
+
+    content: str
+
+
+class DetachedSignature(Message):
+    """Base64 of a signature, and who made it."""
+
+    content: str
+    publicKey: PublicKey  # noqa: N815  # the name on the wire
+
+
+class HashedRekordSpec(Message):
+    """The body of a hashedrekord."""
+
+    data: HashedData
+    signature: DetachedSignature
+
+
+class HashedRekord(Message):
+    """A signature over a digest."""
+
+    kind: Literal["hashedrekord"]
+    apiVersion: Literal["0.0.1"]  # noqa: N815
+    spec: HashedRekordSpec
+
+    def canonical_body(self) -> bytes:
+        """Return the leaf to log, after checking the signature.
+
+        Raises:
+            RestError: the signature is not the key's.
+        """
+        signature = self.spec.signature
+        pem = unbase64(signature.publicKey.content, "spec.signature.publicKey.content", RestError)
+        raw = unbase64(signature.content, "spec.signature.content", RestError)
+        try:
+            check_signature(key_of_pem(pem), raw, bytes.fromhex(self.spec.data.hash.value))
+        except SignatureRefusedError as error:
+            raise RestError(400, f"error processing entry: {error}") from error
+        return rfc8785.dumps(self.model_dump())
+
+
+class ProposedContent(Message):
+    """A DSSE envelope as a JSON string, and base64 of the PEM keys that signed it."""
+
+    envelope: str
+    verifiers: Annotated[list[str], Field(min_length=1, max_length=16)]
+
+
+class DsseSpec(Message):
+    """The body of a proposed dsse entry."""
+
+    proposedContent: ProposedContent  # noqa: N815
+
+
+class EnvelopeSignature(Message):
+    """One signature of a DSSE envelope."""
+
+    sig: str
+    keyid: str | None = None
+
+
+class DsseEnvelope(Message):
+    """A DSSE envelope (secure-systems-lab/dsse envelope.md)."""
+
+    payload: str
+    payloadType: str  # noqa: N815
+    signatures: Annotated[list[EnvelopeSignature], Field(min_length=1, max_length=16)]
+
+    def digest(self) -> bytes:
+        """Return SHA-256 of the pre-authentication encoding (dsse protocol.md)."""
+        payload = unbase64(self.payload, "envelope.payload", RestError)
+        kind = self.payloadType.encode()
+        return hashlib.sha256(
+            b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+        ).digest()
+
+
+class Dsse(Message):
+    """A signed DSSE envelope, of which only hashes are logged."""
+
+    kind: Literal["dsse"]
+    apiVersion: Literal["0.0.1"]  # noqa: N815
+    spec: DsseSpec
+
+    def canonical_body(self) -> bytes:
+        """Return the leaf to log, after checking every signature of the envelope.
+
+        Raises:
+            RestError: the envelope is malformed, or a signature is nobody's.
+        """
+        content = self.spec.proposedContent
+        envelope = parse(DsseEnvelope, content.envelope.encode(), RestError)
+        digest = envelope.digest()
+        payload = unbase64(envelope.payload, "envelope.payload", RestError)
+        body: dict[str, Any] = {
+            "apiVersion": self.apiVersion,
+            "kind": self.kind,
+            "spec": {
+                "envelopeHash": _sha256(content.envelope.encode()),
+                "payloadHash": _sha256(payload),
+                "signatures": [
+                    {"signature": one.sig, "verifier": self._verifier_of(one.sig, digest)}
+                    for one in envelope.signatures
+                ],
+            },
+        }
+        return rfc8785.dumps(body)
+
+    def _verifier_of(self, signature: str, digest: bytes) -> str:
+        raw = unbase64(signature, "envelope.signatures.sig", RestError)
+        reason: SignatureRefusedError | None = None
+        for verifier in self.spec.proposedContent.verifiers:
+            pem = unbase64(verifier, "spec.proposedContent.verifiers", RestError)
+            try:
+                check_signature(key_of_pem(pem), raw, digest)
+            except SignatureRefusedError as error:
+                reason = error
+            else:
+                return base64.b64encode(pem).decode()
+        raise RestError(400, f"error processing entry: {reason}") from reason
+
+
+class _Kind(Message):
+    """Only the discriminator."""
+
+    kind: str
+
+
+def canonical_body(proposal: bytes) -> bytes:
+    """Return the leaf for a proposed entry.
+
+    Raises:
+        RestError: its kind is not logged here, it is malformed, or its signature is wrong.
+    """
+    kind = parse(_Kind, proposal, RestError).kind
+    if kind == "hashedrekord":
+        return parse(HashedRekord, proposal, RestError).canonical_body()
+    if kind == "dsse":
+        return parse(Dsse, proposal, RestError).canonical_body()
+    raise RestError(400, f"unsupported entry kind {kind[:40]!r}; send hashedrekord or dsse")
+
+
+def searchable_hashes(body: dict[str, object]) -> list[str]:
+    """Return the SHA-256 hex digests a logged body can be found by."""
+    match body:
+        case {"kind": "hashedrekord", "spec": {"data": {"hash": {"value": str(value)}}}}:
+            return [value]
+        case {
+            "kind": "dsse",
+            "spec": {"payloadHash": {"value": str(payload)}, "envelopeHash": {"value": str(whole)}},
+        }:
+            return [payload, whole]
+        case _:
+            return []
+
+
+def _sha256(data: bytes) -> dict[str, str]:
+    return {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
