@@ -1,0 +1,109 @@
+"""The HTTP client ``huggingface_hub`` is made to use: with timeouts, and without hidden retries.
+
+The library's own client has no time limit at all, and part of its calls retry by rules that wait
+as long as a server says (``Retry-After: 86400`` is obeyed), while its most important call, the
+commit, never retries. Here every request of ours ends in time and fails at once; the one retry
+policy is :mod:`inferencebench_pipeline.hub.retry`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx2
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import (
+    get_session,
+    hf_raise_for_status,
+    hf_request_event_hook,
+    parse_ratelimit_headers,
+)
+
+__all__ = [
+    "LIBRARY_NAME",
+    "Client",
+    "ConnectionFailedError",
+    "Timeouts",
+    "build_hf_headers",
+    "get_session",
+    "hf_raise_for_status",
+    "install",
+    "parse_ratelimit_headers",
+]
+
+LIBRARY_NAME = "inferencebench-pipeline"
+"""First word of our ``User-Agent``; also how a request of ours is told from another library's."""
+
+_TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_installed: Timeouts | None = None
+_install_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Longest waits inside one request, in seconds."""
+
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    """Between two reads of a response, and therefore also until its first byte."""
+    write_s: float = 60.0
+
+
+class ConnectionFailedError(Exception):
+    """No usable response: refused, reset, cut short or timed out.
+
+    Not one of the client's own exceptions on purpose, so that no hidden retry catches it.
+    """
+
+
+class Client(httpx2.Client):
+    """A client whose transient failures surface at once, for requests that are ours."""
+
+    def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:  # noqa: ANN401
+        """Send ``request``; the whole of ``huggingface_hub`` comes through here.
+
+        Raises:
+            ConnectionFailedError: no response came, and the request is ours.
+            HfHubHTTPError: a status that may pass by itself, and the request is ours.
+        """
+        if not request.headers.get("user-agent", "").startswith(LIBRARY_NAME):
+            return super().send(request, **kwargs)
+        try:
+            response = super().send(request, **kwargs)
+            if response.status_code in _TRANSIENT_STATUS:
+                response.read()
+        except httpx2.TransportError as error:
+            raise ConnectionFailedError(f"{type(error).__name__}: {error}") from error
+        if response.status_code in _TRANSIENT_STATUS:
+            hf_raise_for_status(response)
+        return response
+
+
+def install(timeouts: Timeouts) -> None:
+    """Make ``huggingface_hub`` use :class:`Client`, in this process, with these ``timeouts``.
+
+    The library keeps one client per process; installing the same timeouts again does nothing, so
+    that requests under way on another thread keep their connection.
+    """
+    global _installed
+    with _install_lock:
+        if timeouts != _installed:
+            set_client_factory(partial(_client, timeouts))
+            _installed = timeouts
+
+
+def _client(timeouts: Timeouts) -> Client:
+    return Client(
+        event_hooks={"request": [hf_request_event_hook]},
+        follow_redirects=True,
+        timeout=httpx2.Timeout(
+            connect=timeouts.connect_s,
+            read=timeouts.read_s,
+            write=timeouts.write_s,
+            pool=timeouts.connect_s,
+        ),
+    )
