@@ -1,0 +1,211 @@
+"""Faults on demand for any ASGI app: refuse, delay, drop, lose the answer, corrupt it.
+
+Controlled over HTTP on the same port (``/_sandbox/faults``, ``/_sandbox/requests``); see
+``faults_client`` for the calling side. The middleware must be the outermost layer, so that a
+fault needs nothing of the app behind it and can reach the server's connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTROL_PREFIX = "/_sandbox/"
+_FAULTS = f"{CONTROL_PREFIX}faults"
+_REQUESTS = f"{CONTROL_PREFIX}requests"
+_REQUESTS_KEPT = 20_000
+
+
+class Fault(BaseModel):
+    """What to do to which requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["status", "delay", "drop", "lost_response", "corrupt"]
+    """``status``: answer with it, the app sees nothing. ``delay``: wait, then go on as usual.
+    ``drop``: close the connection, the app sees nothing. ``lost_response``: the app does all its
+    work, then the connection is closed without a byte. ``corrupt``: the middle byte of the body
+    has its lowest bit flipped; size and headers stay."""
+    method: str = ".*"
+    """Regular expression the whole method must match."""
+    path: str = ".*"
+    """Regular expression searched for in the path as sent, percent-encoded, without query."""
+    skip: int = Field(default=0, ge=0)
+    """So many matching requests pass first."""
+    times: int | None = Field(default=1, ge=1)
+    """Fires so often, then never again; None for always."""
+    status: int = Field(default=503, ge=100, le=599)
+    body: str = ""
+    headers: dict[str, str] = {}
+    delay_s: float = Field(default=0.0, ge=0)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Return whether a request is one of those meant."""
+        return bool(re.fullmatch(self.method, method) and re.search(self.path, path))
+
+
+class FaultReport(BaseModel):
+    """A fault and what became of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    fault: Fault
+    seen: int
+    """Matching requests so far."""
+    fired: int
+    """How many of them it struck."""
+
+
+class RequestRecord(BaseModel):
+    """A request as it arrived: no header and no query, which may hold secrets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    path: str
+    status: int | None
+    """None when the connection was closed without an answer, or while it is being answered."""
+
+
+class FaultInjection:
+    """ASGI middleware, outermost: applies the faults it was given, logs every request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._faults: dict[int, FaultReport] = {}
+        self._next_id = 1
+        self._requests: deque[RequestRecord] = deque(maxlen=_REQUESTS_KEPT)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a control request, or log the request and let it through or strike it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = _raw_path(scope)
+        if path in (_FAULTS, _REQUESTS):
+            response = await self._control(Request(scope, receive), path)
+            await response(scope, receive, send)
+            return
+        status = None
+        try:
+
+            async def recorded(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            fault = self._due_fault(scope["method"], path)
+            if fault is None:
+                await self._app(scope, receive, recorded)
+            elif fault.kind in ("drop", "lost_response"):
+                if fault.kind == "lost_response":
+                    await self._app(scope, receive, _discard)
+                await _close_without_answer(receive, send)
+            else:
+                await self._answer_badly(fault, scope, receive, recorded)
+        finally:
+            self._requests.append(RequestRecord(method=scope["method"], path=path, status=status))
+
+    async def _answer_badly(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.delay_s:
+            await asyncio.sleep(fault.delay_s)
+        if fault.kind == "status":
+            await Response(fault.body, fault.status, fault.headers)(scope, receive, send)
+        elif fault.kind == "corrupt":
+            await self._app(scope, receive, _Corrupted(send))
+        else:
+            await self._app(scope, receive, send)
+
+    def _due_fault(self, method: str, path: str) -> Fault | None:
+        """Count the request for every fault that matches; the first one due strikes."""
+        due: Fault | None = None
+        for key, report in self._faults.items():
+            fault = report.fault
+            if not fault.matches(method, path):
+                continue
+            strikes = (
+                due is None
+                and report.seen >= fault.skip
+                and (fault.times is None or report.fired < fault.times)
+            )
+            if strikes:
+                due = fault
+            self._faults[key] = report.model_copy(
+                update={"seen": report.seen + 1, "fired": report.fired + strikes}
+            )
+        return due
+
+    async def _control(self, request: Request, path: str) -> Response:
+        if path == _REQUESTS:
+            if request.method == "DELETE":
+                self._requests.clear()
+            return JSONResponse([record.model_dump() for record in self._requests])
+        if request.method == "DELETE":
+            self._faults.clear()
+        elif request.method == "POST":
+            try:
+                fault = Fault.model_validate_json(await request.body())
+                re.compile(fault.method)
+                re.compile(fault.path)
+            except (ValidationError, re.error) as error:
+                return JSONResponse({"error": f"Not a fault: {error}"}, 400)
+            report = FaultReport(id=self._next_id, fault=fault, seen=0, fired=0)
+            self._faults[report.id] = report
+            self._next_id += 1
+            return JSONResponse(report.model_dump())
+        return JSONResponse([report.model_dump() for report in self._faults.values()])
+
+
+class _Corrupted:
+    """A ``send`` that holds the body back until it is complete, then flips one bit of it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        if self._body:
+            self._body[len(self._body) // 2] ^= 1
+        assert self._start is not None
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+
+async def _discard(_message: Message) -> None:
+    """Take a response and send nothing."""
+
+
+async def _close_without_answer(receive: Receive, send: Send) -> None:
+    """Close the client's connection although nothing was answered.
+
+    ASGI has no word for it. Uvicorn's ``send`` is a method of the request's cycle, which holds
+    the connection's transport; once that is closed the cycle hears of it and, being disconnected,
+    sends no 500 of its own. Only works with uvicorn's own ``send``, hence outermost.
+    """
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if not isinstance(transport, asyncio.Transport):
+        raise TypeError("drop and lost_response need FaultInjection to be uvicorn's outermost app")
+    transport.close()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _raw_path(scope: Scope) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    return raw.decode("latin-1") if raw is not None else str(scope["path"])

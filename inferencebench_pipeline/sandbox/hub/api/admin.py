@@ -1,0 +1,42 @@
+"""What only a sandbox has: users and tokens made on request, for tests and demonstrations."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from inferencebench_pipeline.sandbox.hub.context import hub_of, json_body, text_field
+from inferencebench_pipeline.sandbox.hub.errors import HubError
+from inferencebench_pipeline.sandbox.hub.identities import Role, User
+from inferencebench_pipeline.sandbox.hub.names import check_name
+
+
+async def put_user(request: Request) -> Response:
+    """Create or replace a user: ``{"name", "organisations": {org: "read"|"write"}}``."""
+    body = await json_body(request)
+    name = check_name(text_field(body, "name"), what="user name")
+    try:
+        user = User(organisations=body.get("organisations", {}))
+    except ValidationError as error:
+        raise HubError(400, f"Invalid 'organisations': {error}") from error
+    hub_of(request).identities.put_user(name, user)
+    return JSONResponse({"name": name, **user.model_dump(mode="json")})
+
+
+async def issue_token(request: Request) -> Response:
+    """Issue a token: ``{"user", "role": "read"|"write"}`` gives ``{"token"}``."""
+    body = await json_body(request)
+    try:
+        role = Role(str(body.get("role", "read")))
+    except ValueError as error:
+        raise HubError(400, "'role' must be 'read' or 'write'") from error
+    token = hub_of(request).identities.issue_token(text_field(body, "user"), role)
+    return JSONResponse({"token": token})
+
+
+routes = [
+    Route("/_sandbox/users", put_user, methods=["POST"]),
+    Route("/_sandbox/tokens", issue_token, methods=["POST"]),
+]
