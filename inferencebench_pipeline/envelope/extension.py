@@ -1,0 +1,109 @@
+"""What this pipeline adds to a v1 envelope: the traces binding, and notes on the numbers.
+
+Both are inside the content hash. Other readers of v1 keep and verify them without knowing them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inferencebench_pipeline.envelope.canonical import EnvelopeError
+from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.measure.measurement import ClientReport
+from inferencebench_pipeline.measure.spec import Slo
+from inferencebench_pipeline.measure.traces import TracesInfo, ValidityFlag
+
+EXTENSION_FIELD: Final = "inferencebench_pipeline"
+"""The extra top-level field of the envelope that holds a :class:`PipelineExtension`."""
+TRACES_FILE: Final = "traces.parquet"
+"""The key of ``distributions`` that binds the traces, and the file's name beside the envelope."""
+
+_BINDING = re.compile(r"sha256:([0-9a-f]{64});rows=([0-9]{1,12});schema=([0-9A-Za-z.]{1,16})")
+
+
+class _Part(BaseModel):
+    # A newer pipeline may write more; what it writes is hashed whether or not we know it.
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class MetricNote(_Part):
+    """How many samples a metric rests on, its unit, and why it is null when it is."""
+
+    n: int = Field(ge=0)
+    unit: str
+    null_reason: str | None = None
+
+
+class PipelineExtension(_Part):
+    """The content of the envelope's ``inferencebench_pipeline`` field."""
+
+    pipeline_version: str
+    metric_definitions: str
+    """Version of the definitions that the metrics were computed, and re-derive, under."""
+    metric_notes: dict[str, MetricNote]
+    validity: tuple[ValidityFlag, ...]
+    model_file_sha256: str | None
+    engine_config: dict[str, Any]
+    hardware_class: str
+    slo: Slo
+    workload_hash: str
+    """SHA-256 of every request body in order: what was sent."""
+    schedule_hash: str
+    """SHA-256 of the arrival offsets, or of the closed loop's settings: when it was sent."""
+    client: ClientReport
+
+
+class TracesBinding(_Part):
+    """Which traces file the metrics were computed from."""
+
+    sha256: str
+    rows: int
+    schema_version: str
+
+    @classmethod
+    def of(cls, traces: TracesInfo) -> TracesBinding:
+        """Return the binding of the traces file that ``traces`` describes."""
+        return cls(sha256=traces.sha256, rows=traces.rows, schema_version=traces.schema_version)
+
+    def text(self) -> str:
+        """Return the binding as ``distributions`` holds it."""
+        return f"sha256:{self.sha256};rows={self.rows};schema={self.schema_version}"
+
+
+def traces_binding(envelope: Envelope) -> TracesBinding | None:
+    """Return which traces file the envelope binds, or None when it binds none.
+
+    Raises:
+        EnvelopeError: ``distributions`` names the traces file in a form we do not know.
+    """
+    text = envelope.distributions.get(TRACES_FILE)
+    if text is None:
+        return None
+    match = _BINDING.fullmatch(text)
+    if match is None:
+        raise EnvelopeError(
+            f'distributions["{TRACES_FILE}"] is {text[:120]!r}; expected '
+            "sha256:<64 hex>;rows=<count>;schema=<version>"
+        )
+    digest, rows, version = match.groups()
+    return TracesBinding(sha256=digest, rows=int(rows), schema_version=version)
+
+
+def pipeline_extension(envelope: Envelope) -> PipelineExtension | None:
+    """Return this pipeline's notes on the envelope, or None when another writer made it.
+
+    Raises:
+        EnvelopeError: the field is there but does not have our shape.
+    """
+    content = (envelope.model_extra or {}).get(EXTENSION_FIELD)
+    if content is None:
+        return None
+    try:
+        return PipelineExtension.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in (EXTENSION_FIELD, *first["loc"]))
+        raise EnvelopeError(f"{field}: {first['msg']}") from error

@@ -1,0 +1,29 @@
+"""Why an envelope was not signed, or why trust material cannot be used."""
+
+from __future__ import annotations
+
+from inferencebench_pipeline.errors import PermanentError, RetryableError
+
+
+class SigningUnavailableError(RetryableError):
+    """A signing service is down, slow or answered nonsense; the unsigned envelope is intact."""
+
+
+class SigningRefusedError(PermanentError):
+    """A signing service said no, or what it returned does not verify; a retry changes nothing."""
+
+
+class IdentityTokenError(PermanentError):
+    """There is no identity token, or it cannot be used. The token itself is never repeated."""
+
+
+class PolicyError(PermanentError):
+    """The identity policy cannot be read or says something it may not say."""
+
+
+class TrustConfigError(PermanentError):
+    """The trust configuration cannot be read or lacks what is asked of it."""
+
+
+class TrustRefreshError(RetryableError):
+    """Sigstore's public-good trust root could not be refreshed through TUF."""

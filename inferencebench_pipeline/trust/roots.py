@@ -1,0 +1,135 @@
+"""Trust roots: whose certificates, logs and clocks count, from a pinned file or public-good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sigstore.errors import Error as SigstoreError
+from sigstore.models import ClientTrustConfig, TrustedRoot
+from sigstore_models.common.v1 import TimeRange
+from sigstore_models.trustroot.v1 import (
+    CertificateAuthority,
+    TransparencyLogInstance,
+)
+from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootMessage
+
+from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
+
+MAX_TRUST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class TrustRoot:
+    """The keys that verification trusts and, when known, the services that signing uses."""
+
+    source: str
+    """Where it came from, for messages: a path or ``public-good``."""
+    sha256: str
+    """Digest of the file, or of the refreshed trusted root's JSON for public-good."""
+    trusted_root: TrustedRoot
+    signing: ClientTrustConfig | None
+    """The services to sign with; None when only a trusted root was given."""
+
+    @property
+    def logs(self) -> list[TransparencyLogInstance]:
+        """The transparency logs, retired ones included."""
+        return self.trusted_root._inner.tlogs
+
+    @property
+    def ct_logs(self) -> list[TransparencyLogInstance]:
+        """The certificate transparency logs, retired ones included."""
+        return self.trusted_root._inner.ctlogs
+
+    @property
+    def authorities(self) -> list[CertificateAuthority]:
+        """The certificate authorities, retired ones included."""
+        return self.trusted_root._inner.certificate_authorities
+
+    def require_signing(self) -> ClientTrustConfig:
+        """Return the services to sign with.
+
+        Raises:
+            TrustConfigError: this root can only verify.
+        """
+        if self.signing is None:
+            raise TrustConfigError(
+                f"{self.source} holds a trusted root only; signing needs a ClientTrustConfig, "
+                "which also names the services"
+            )
+        return self.signing
+
+
+def load_trust(path: Path) -> TrustRoot:
+    """Return the trust root in a ClientTrustConfig file, or in a bare ``trusted_root.json``.
+
+    Raises:
+        TrustConfigError: the file cannot be read or is neither.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(MAX_TRUST_BYTES + 1)
+    except OSError as error:
+        raise TrustConfigError(
+            f"cannot read the trust configuration {path}: {error.strerror or error}; check "
+            "INFERENCEBENCH_TRUST_CONFIG"
+        ) from error
+    return parse_trust(data, where=str(path))
+
+
+def parse_trust(data: bytes, *, where: str) -> TrustRoot:
+    """Return the trust root that the JSON text ``data`` states.
+
+    Raises:
+        TrustConfigError: too large, not JSON, or not a trust configuration this client knows.
+    """
+    if len(data) > MAX_TRUST_BYTES:
+        raise TrustConfigError(f"the trust configuration {where} exceeds {MAX_TRUST_BYTES} bytes")
+    try:
+        document = json.loads(data)
+        media_type = document.get("mediaType", "") if isinstance(document, dict) else ""
+        if "clienttrustconfig" in media_type:
+            signing = ClientTrustConfig.from_json(data.decode())
+            root = signing.trusted_root
+        else:
+            signing, root = None, _bare_root(data)
+    except (ValueError, RecursionError, SigstoreError) as error:
+        raise TrustConfigError(
+            f"{where} is not a Sigstore ClientTrustConfig or trusted root: {error}"
+        ) from error
+    return TrustRoot(where, hashlib.sha256(data).hexdigest(), root, signing)
+
+
+def public_good_trust() -> TrustRoot:
+    """Return Sigstore's public-good instance, refreshed through TUF over the network.
+
+    Never from the local cache alone: sigstore-python does not verify what it finds there. For
+    verification without a network, pin a ``trusted_root.json`` and use :func:`load_trust`.
+
+    Raises:
+        TrustRefreshError: the TUF repository cannot be reached or does not verify.
+    """
+    try:
+        config = ClientTrustConfig.production()
+    except Exception as error:
+        raise TrustRefreshError(
+            f"cannot refresh Sigstore's public-good trust root: {error}; check the network, or "
+            "set INFERENCEBENCH_TRUST_CONFIG to a pinned file"
+        ) from error
+    root = config.trusted_root
+    digest = hashlib.sha256(root._inner.to_json().encode()).hexdigest()
+    return TrustRoot("public-good", digest, root, config)
+
+
+def within(period: TimeRange | None, moment: datetime) -> bool:
+    """Whether ``moment`` is in a validity window; both ends belong to it, no window is open."""
+    if period is None:
+        return True
+    return period.start <= moment and (period.end is None or moment <= period.end)
+
+
+def _bare_root(data: bytes) -> TrustedRoot:
+    return TrustedRoot(TrustedRootMessage.from_json(data))

@@ -1,0 +1,91 @@
+"""The verdict: every check made on a record, what it found, and what follows from it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERIFIER_VERSION: Final = "1"
+"""Changes whenever the same bytes under the same policy could get another verdict."""
+
+
+class CheckStatus(StrEnum):
+    """What came of a check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Outcome(StrEnum):
+    """The verdict in one word."""
+
+    VERIFIED = "verified"
+    REJECTED = "rejected"
+
+
+class FailureClass(StrEnum):
+    """What kind of thing is wrong with a rejected record."""
+
+    MALFORMED = "malformed"
+    UNSIGNED = "unsigned"
+    TAMPERED = "tampered"
+    SIGNATURE_INVALID = "signature_invalid"
+    IDENTITY_NOT_ALLOWED = "identity_not_allowed"
+    TRACES_MISMATCH = "traces_mismatch"
+    METRICS_DO_NOT_REDERIVE = "metrics_do_not_rederive"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Check(_Part):
+    """One check: its name, its result, one sentence on what was found, and the values seen."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+    evidence: dict[str, str] = Field(default_factory=dict)
+
+
+class VerifiedSigner(_Part):
+    """Whom a signature that verifies belongs to."""
+
+    method: str
+    identity: str
+    """The certificate's subject alternative name, or the pinned key's fingerprint."""
+    issuer: str
+    """Who vouched for the identity: the OIDC issuer, or ``policy`` for a pinned key."""
+
+
+class LogPosition(_Part):
+    """Where the signature stands in the transparency log."""
+
+    index: int
+    log_id: str
+    url: str | None
+    integrated_time: datetime | None
+    """When the log said it took the entry in, when that statement is signed (Rekor v1)."""
+
+
+class Verdict(_Part):
+    """The content of ``verdict.json``."""
+
+    verifier_version: str = VERIFIER_VERSION
+    content_hash: str | None
+    """None when the bytes are not an envelope."""
+    ok: bool
+    outcome: Outcome
+    reason: str
+    checks: tuple[Check, ...]
+    signer: VerifiedSigner | None = None
+    log: LogPosition | None = None
+    signed_at: datetime | None = None
+    """The earliest time a trusted clock vouches for; proof of "not later than", never before."""
+    policy_sha256: str
+    trust_root_sha256: str
+    failure_class: FailureClass | None = None
