@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -73,11 +72,11 @@ def parse(model: type[MessageT], body: bytes, error: type[ServiceError]) -> Mess
         ServiceError: of the given type, naming the first field that is wrong, never its value.
     """
     try:
-        return model.model_validate(json.loads(body))
-    except (ValueError, RecursionError) as cause:
-        if not isinstance(cause, ValidationError):
-            raise error(400, "request body is not JSON") from cause
+        return model.model_validate_json(body)
+    except ValidationError as cause:
         first = cause.errors(include_input=False, include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise error(400, "request body is not JSON") from cause
         field = ".".join(str(part) for part in first["loc"]) or "body"
         raise error(400, f"request body: {field}: {first['msg']}") from cause
 

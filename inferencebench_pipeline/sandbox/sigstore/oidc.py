@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,7 @@ from inferencebench_pipeline.sandbox.sigstore.names import (
 
 TOKEN_LIFETIME_S = 600
 _LONGEST_LIFETIME_S = 3600
-_ROTATE_BELOW_S = TOKEN_LIFETIME_S / 2
-_ROTATION_CHECK_S = 5.0
+_RENEW_BELOW_S = TOKEN_LIFETIME_S / 2
 _ALGORITHM = "ES256"
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]{1,500}")
@@ -196,36 +195,42 @@ def _lifetime(text: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def fresh_token_file(issuer: OidcIssuer, path: Path) -> AsyncIterator[None]:
+async def fresh_token_file(
+    issuer: OidcIssuer,
+    path: Path,
+    *,
+    wall_clock: Callable[[], float] = time.time,
+    check_every_s: float = 5.0,
+) -> AsyncIterator[None]:
     """Keep a valid token of the default identity in ``path`` for as long as the context lasts.
 
-    It is there on entry and always has at least four minutes to live. On exit it is removed.
+    It is there on entry and is renewed at half its life, or when somebody removed it. On exit it
+    is removed.
     """
-    _write_token(issuer, path)
-    rotation = asyncio.create_task(_rotate(issuer, path))
+    expires_at = _write_token(issuer, path, wall_clock())
+
+    async def renew() -> None:
+        """Look at the wall clock often: it moves on while a laptop sleeps, and timers do not."""
+        nonlocal expires_at
+        while True:
+            await asyncio.sleep(check_every_s)
+            remaining_s = expires_at - wall_clock()
+            if not _RENEW_BELOW_S < remaining_s <= TOKEN_LIFETIME_S or not path.exists():
+                with contextlib.suppress(OSError):  # a full disk: try again at the next look
+                    expires_at = _write_token(issuer, path, wall_clock())
+
+    renewal = asyncio.create_task(renew())
     try:
         yield
     finally:
-        rotation.cancel()
+        renewal.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await rotation
+            await renewal
         path.unlink(missing_ok=True)
 
 
-async def _rotate(issuer: OidcIssuer, path: Path) -> None:
-    """Renew the token at half its life by the wall clock, which moves on while a laptop sleeps."""
-    expires_at = time.time() + TOKEN_LIFETIME_S
-    while True:
-        await asyncio.sleep(_ROTATION_CHECK_S)
-        remaining_s = expires_at - time.time()
-        if not _ROTATE_BELOW_S < remaining_s <= TOKEN_LIFETIME_S or not path.exists():
-            with contextlib.suppress(OSError):
-                expires_at = await asyncio.to_thread(_write_token, issuer, path)
-
-
-def _write_token(issuer: OidcIssuer, path: Path) -> float:
+def _write_token(issuer: OidcIssuer, path: Path, now: float) -> float:
     """Write a fresh token and return when it expires, seconds since the epoch."""
-    now = time.time()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_secret(path, issuer.issue(identity_named(DEFAULT_IDENTITY), issued_at=now).encode())
-    return now + TOKEN_LIFETIME_S
+    token = issuer.issue(identity_named(DEFAULT_IDENTITY), issued_at=now)
+    write_secret(path, token.encode())
+    return int(now) + TOKEN_LIFETIME_S

@@ -102,11 +102,12 @@ def _latest(log: TransparencyLog) -> list[tuple[int, str, str]]:
 
 
 def _signer(entry: LogEntry) -> Signer | None:
-    """Return who signed, or nothing where a bare key was logged."""
-    certificate = _certificate(json.loads(entry.leaf))
-    if certificate is None:
+    """Return who signed, or nothing where a bare key, or a certificate of no one, was logged."""
+    try:
+        certificate = _certificate(json.loads(entry.leaf)["spec"])
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
         return None
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return Signer(
         identity=", ".join(str(name.value) for name in names),
         valid_from=f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC",
@@ -114,18 +115,25 @@ def _signer(entry: LogEntry) -> Signer | None:
     )
 
 
-def _certificate(body: dict[str, object]) -> x509.Certificate | None:
-    try:
-        match body["spec"]:
-            case {"hashedRekordV002": {"signature": {"verifier": {"x509Certificate": wrapped}}}}:
-                return x509.load_der_x509_certificate(base64.b64decode(wrapped["rawBytes"]))
-            case {"signature": {"publicKey": {"content": str(pem)}}}:
-                return x509.load_pem_x509_certificate(base64.b64decode(pem))
-            case {"signatures": [{"verifier": str(pem)}, *_]}:
-                return x509.load_pem_x509_certificate(base64.b64decode(pem))
-    except ValueError:
-        return None
-    return None
+def _certificate(spec: object) -> x509.Certificate:
+    """Return the certificate in a logged body of any version.
+
+    Raises:
+        ValueError: there is none.
+    """
+    match spec:
+        case {
+            "hashedRekordV002": {
+                "signature": {"verifier": {"x509Certificate": {"rawBytes": str(encoded)}}}
+            }
+        }:
+            return x509.load_der_x509_certificate(base64.b64decode(encoded))
+        case {"signature": {"publicKey": {"content": str(encoded)}}}:
+            return x509.load_pem_x509_certificate(base64.b64decode(encoded))
+        case {"signatures": [{"verifier": str(encoded)}, *_]}:
+            return x509.load_pem_x509_certificate(base64.b64decode(encoded))
+        case _:
+            raise ValueError("the body holds no certificate")
 
 
 def _utc(time_ms: int) -> str:

@@ -121,7 +121,7 @@ class RekorV1:
         Raises:
             RestError: 400, a proposal or a UUID is malformed.
         """
-        found = [self.by_index(index) for index in query.logIndexes if index < self.log.size]
+        found = [self.by_index(index) for index in query.logIndexes if 0 <= index < self.log.size]
         digests = [
             leaf_hash(canonical_body(json.dumps(proposal).encode())).hex()
             for proposal in query.entries

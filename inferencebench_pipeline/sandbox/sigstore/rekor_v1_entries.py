@@ -66,14 +66,24 @@ class HashedRekord(Message):
         Raises:
             RestError: the signature is not the key's.
         """
-        signature = self.spec.signature
-        pem = unbase64(signature.publicKey.content, "spec.signature.publicKey.content", RestError)
-        raw = unbase64(signature.content, "spec.signature.content", RestError)
+        given = self.spec.signature
+        pem = unbase64(given.publicKey.content, "spec.signature.publicKey.content", RestError)
+        signature = unbase64(given.content, "spec.signature.content", RestError)
+        digest = self.spec.data.hash
         try:
-            check_signature(key_of_pem(pem), raw, bytes.fromhex(self.spec.data.hash.value))
+            check_signature(key_of_pem(pem), signature, bytes.fromhex(digest.value))
         except SignatureRefusedError as error:
             raise RestError(400, f"error processing entry: {error}") from error
-        return rfc8785.dumps(self.model_dump())
+        return _leaf(
+            self,
+            {
+                "data": {"hash": {"algorithm": digest.algorithm, "value": digest.value}},
+                "signature": {
+                    "content": _base64(signature),
+                    "publicKey": {"content": _base64(pem)},
+                },
+            },
+        )
 
 
 class ProposedContent(Message):
@@ -103,14 +113,6 @@ class DsseEnvelope(Message):
     payloadType: str  # noqa: N815
     signatures: Annotated[list[EnvelopeSignature], Field(min_length=1, max_length=16)]
 
-    def digest(self) -> bytes:
-        """Return SHA-256 of the pre-authentication encoding (dsse protocol.md)."""
-        payload = unbase64(self.payload, "envelope.payload", RestError)
-        kind = self.payloadType.encode()
-        return hashlib.sha256(
-            b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-        ).digest()
-
 
 class Dsse(Message):
     """A signed DSSE envelope, of which only hashes are logged."""
@@ -125,35 +127,34 @@ class Dsse(Message):
         Raises:
             RestError: the envelope is malformed, or a signature is nobody's.
         """
-        content = self.spec.proposedContent
-        envelope = parse(DsseEnvelope, content.envelope.encode(), RestError)
-        digest = envelope.digest()
+        text = self.spec.proposedContent.envelope.encode()
+        envelope = parse(DsseEnvelope, text, RestError)
         payload = unbase64(envelope.payload, "envelope.payload", RestError)
-        body: dict[str, Any] = {
-            "apiVersion": self.apiVersion,
-            "kind": self.kind,
-            "spec": {
-                "envelopeHash": _sha256(content.envelope.encode()),
+        digest = _pae_digest(envelope.payloadType, payload)
+        signatures = [
+            self._attributed(unbase64(one.sig, "envelope.signatures.sig", RestError), digest)
+            for one in envelope.signatures
+        ]
+        return _leaf(
+            self,
+            {
+                "envelopeHash": _sha256(text),
                 "payloadHash": _sha256(payload),
-                "signatures": [
-                    {"signature": one.sig, "verifier": self._verifier_of(one.sig, digest)}
-                    for one in envelope.signatures
-                ],
+                "signatures": signatures,
             },
-        }
-        return rfc8785.dumps(body)
+        )
 
-    def _verifier_of(self, signature: str, digest: bytes) -> str:
-        raw = unbase64(signature, "envelope.signatures.sig", RestError)
+    def _attributed(self, signature: bytes, digest: bytes) -> dict[str, str]:
+        """Return a signature with the first of the proposal's verifiers that made it."""
         reason: SignatureRefusedError | None = None
         for verifier in self.spec.proposedContent.verifiers:
             pem = unbase64(verifier, "spec.proposedContent.verifiers", RestError)
             try:
-                check_signature(key_of_pem(pem), raw, digest)
+                check_signature(key_of_pem(pem), signature, digest)
             except SignatureRefusedError as error:
                 reason = error
             else:
-                return base64.b64encode(pem).decode()
+                return {"signature": _base64(signature), "verifier": _base64(pem)}
         raise RestError(400, f"error processing entry: {reason}") from reason
 
 
@@ -191,5 +192,20 @@ def searchable_hashes(body: dict[str, object]) -> list[str]:
             return []
 
 
+def _leaf(entry: HashedRekord | Dsse, spec: dict[str, Any]) -> bytes:
+    return rfc8785.dumps({"apiVersion": entry.apiVersion, "kind": entry.kind, "spec": spec})
+
+
+def _pae_digest(payload_type: str, payload: bytes) -> bytes:
+    """Return SHA-256 of the pre-authentication encoding (dsse protocol.md)."""
+    kind = payload_type.encode()
+    encoding = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+    return hashlib.sha256(encoding).digest()
+
+
 def _sha256(data: bytes) -> dict[str, str]:
     return {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
