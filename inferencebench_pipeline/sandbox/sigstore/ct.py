@@ -1,4 +1,7 @@
-"""The certificate transparency log: every certificate is logged before Fulcio hands it out."""
+"""The certificate transparency log: every certificate is logged before Fulcio hands it out.
+
+It has no read API: Sigstore clients check the signed timestamp and never ask the log.
+"""
 
 from __future__ import annotations
 

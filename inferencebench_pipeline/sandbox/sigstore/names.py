@@ -64,7 +64,7 @@ class Addresses:
 
     @property
     def ct(self) -> str:
-        """Base of the certificate transparency log; clients add ``/ct/v1``."""
+        """Names the certificate transparency log, which nobody reads from."""
         return f"{self.base_url}/{CT_ORIGIN}"
 
     @property

@@ -140,13 +140,13 @@ class OidcIssuer:
 def discovery(addresses: Addresses) -> dict[str, object]:
     """Return the discovery document (OpenID Connect Discovery 1.0 section 3).
 
-    ``issuer`` is the issuer's lasting name, not the URL it was fetched from.
+    ``issuer`` is the issuer's lasting name, not the URL it was fetched from. There is no
+    authorization endpoint: nobody sits here to be asked.
     """
     return {
         "issuer": ISSUER,
         "jwks_uri": f"{addresses.oidc}/jwks",
         "token_endpoint": f"{addresses.oidc}/token",
-        "authorization_endpoint": f"{addresses.oidc}/auth",
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [_ALGORITHM],
