@@ -71,6 +71,7 @@ def routes(logs: Mapping[str, CheckpointedLog]) -> list[Route]:
             size=rekor.log.size,
             leaf_hash=leaf_hash(entry.leaf).hex(),
             body=json.dumps(json.loads(entry.leaf), indent=2),
+            signed_sha256=_signed_sha256(json.loads(entry.leaf)["spec"]),
             signer=_signer(entry),
             proof=proof,
             checkpoint=rekor.checkpoint(proof),
@@ -134,6 +135,20 @@ def _certificate(spec: object) -> x509.Certificate:
             return x509.load_pem_x509_certificate(base64.b64decode(encoded))
         case _:
             raise ValueError("the body holds no certificate")
+
+
+def _signed_sha256(spec: object) -> str:
+    """Return the hex digest that ``sha256sum`` prints for what a hashedrekord is about.
+
+    For a DSSE envelope it is that of the payload in v1, of its encoding for signing in v2.
+    """
+    match spec:
+        case {"hashedRekordV002": {"data": {"digest": str(encoded)}}}:
+            return base64.b64decode(encoded).hex()
+        case {"data": {"hash": {"value": str(value)}}} | {"payloadHash": {"value": str(value)}}:
+            return value
+        case _:
+            return "unknown"
 
 
 def _utc(time_ms: int) -> str:

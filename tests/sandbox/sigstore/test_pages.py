@@ -27,6 +27,7 @@ def test_an_entrys_page_shows_who_signed_what_and_the_proof(client: Client, vers
     assert answer.headers["content-type"].startswith("text/html")
     assert BANNER in page
     assert DEFAULT_IDENTITY in page
+    assert hashlib.sha256(b"second").hexdigest() in page
     assert proof.root_hash.hex() in page
     assert all(one.hex() in page for one in proof.hashes)
     assert f"rekor-v{version}.inferencebench.sandbox" in page
