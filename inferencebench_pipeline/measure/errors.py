@@ -39,3 +39,7 @@ class CaptureError(PermanentError):
 
 class TracesError(PermanentError):
     """A traces file is truncated, is not Parquet, or does not follow the schema."""
+
+
+class EngineAccessError(PermanentError):
+    """The engine answers, but refuses the API key, or the variable that holds it is not set."""

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
+import numpy as np
+import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from inferencebench_pipeline.measure.metrics import Metric
+from inferencebench_pipeline.measure.capture import Capture, Completion, read_spool
+from inferencebench_pipeline.measure.metrics import (
+    METRIC_DEFINITIONS_VERSION,
+    Metric,
+    compute_metrics,
+)
 from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.traces import TracesInfo, ValidityFlag
-from inferencebench_pipeline.runs import RunDirectory
+from inferencebench_pipeline.measure.traces import (
+    TracesInfo,
+    ValidityFlag,
+    check_traces,
+    read_traces,
+    traces_info,
+)
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+
+_BUSY_CLIENT_SHARE: Final = 0.8
+_MOST_CLOCK_STEP_US: Final = 50.0
 
 
 class ClientReport(BaseModel):
@@ -26,7 +42,7 @@ class ClientReport(BaseModel):
     """How much later this process saw a chunk than the kernel did, median."""
     stamp_gap_p99_us: float | None
     kernel_stamp_share: float | None
-    """Share of chunks that the kernel stamped; the others carry this process's clock."""
+    """Share of reads that the kernel stamped; the others carry this process's clock."""
     retried_requests: int = Field(ge=0)
     """Requests sent again because a reused connection closed before its first byte."""
     clock_step_us: float
@@ -49,12 +65,100 @@ class Measurement(BaseModel):
     validity: tuple[ValidityFlag, ...]
     provenance: Provenance
     workload_sha256: Sha256Hex
-    """SHA-256 of what was sent: every request body in order."""
+    """SHA-256 of what was sent: every request body in order, before salting."""
     schedule_sha256: Sha256Hex
     """SHA-256 of when it was to be sent: the arrival offsets, or the closed loop's settings."""
     client: ClientReport
 
 
 def build_measurement(run: RunDirectory) -> Measurement:
-    """Return the measurement of a run from its capture and its traces file."""
-    raise NotImplementedError
+    """Return the measurement of a run from its capture and its traces file.
+
+    Raises:
+        MissingRunFileError: ``traces.parquet`` has not been written.
+        CaptureError: the capture is incomplete or damaged.
+        TracesError: the traces file is damaged.
+    """
+    capture = Capture(run)
+    completion = capture.require_completion()
+    spec = capture.spec()
+    data = run.read(RunFile.TRACES)
+    table = read_traces(data)
+    client = _client_report(capture, completion, table)
+    return Measurement(
+        run_id=run.run_id,
+        started_at=completion.started_at,
+        finished_at=completion.finished_at,
+        spec=spec,
+        traces=traces_info(data, table),
+        metric_definitions=METRIC_DEFINITIONS_VERSION,
+        metrics=compute_metrics(table, spec.slo),
+        validity=(*check_traces(table), *_client_flags(client)),
+        provenance=capture.provenance(),
+        workload_sha256=completion.workload_sha256,
+        schedule_sha256=completion.schedule_sha256,
+        client=client,
+    )
+
+
+def write_measurement(run: RunDirectory) -> Measurement:
+    """Write ``measurement.json`` and return its content; errors as in :func:`build_measurement`."""
+    measurement = build_measurement(run)
+    run.write(RunFile.MEASUREMENT, measurement.model_dump_json(indent=2).encode() + b"\n")
+    return measurement
+
+
+def _client_report(capture: Capture, completion: Completion, table: pa.Table) -> ClientReport:
+    gaps: list[int] = []
+    reads = retried = 0
+    for exchange in read_spool(capture.spool):
+        retried += exchange.attempt > 1
+        reads += len(exchange.reads)
+        gaps += [
+            read.seen_ns - read.kernel_ns for read in exchange.reads if read.kernel_ns is not None
+        ]
+    late = [
+        sent - scheduled
+        for sent, scheduled in zip(
+            table.column("sent_ns").to_pylist(),
+            table.column("scheduled_ns").to_pylist(),
+            strict=True,
+        )
+        if sent is not None
+    ]
+    loop = completion.loop
+    return ClientReport(
+        cpu_share=loop.window_cpu_ns / loop.window_wall_ns if loop.window_wall_ns else 0.0,
+        lateness_p99_ms=_percentile(late, 99, 1e6),
+        stamp_gap_p50_us=_percentile(gaps, 50, 1e3),
+        stamp_gap_p99_us=_percentile(gaps, 99, 1e3),
+        kernel_stamp_share=len(gaps) / reads if reads else None,
+        retried_requests=retried,
+        clock_step_us=loop.clock_step_ns / 1e3,
+    )
+
+
+def _percentile(values: list[int], percent: float, unit: float) -> float | None:
+    return float(np.percentile(values, percent)) / unit if values else None
+
+
+def _client_flags(client: ClientReport) -> tuple[ValidityFlag, ...]:
+    """Return what can be said about the measurement from how the client itself did."""
+    busy = client.cpu_share > _BUSY_CLIENT_SHARE
+    stepped = client.clock_step_us > _MOST_CLOCK_STEP_US
+    return (
+        ValidityFlag(
+            name="client_not_the_bottleneck",
+            ok=not busy,
+            severity="warn",
+            detail=f"the client used {client.cpu_share:.0%} of a core"
+            + (f", more than {_BUSY_CLIENT_SHARE:.0%}: it slowed the run down" if busy else ""),
+        ),
+        ValidityFlag(
+            name="clock_steady",
+            ok=not stepped,
+            severity="warn",
+            detail=f"the wall clock moved {client.clock_step_us:.1f} us against the monotonic one"
+            + (", so kernel stamps may be off by as much" if stepped else ""),
+        ),
+    )

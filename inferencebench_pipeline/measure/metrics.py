@@ -153,7 +153,7 @@ def _numpy(array: pa.Array[Any] | pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
 
 
 def _int64s(table: pa.Table, column: str) -> Int64s:
-    return _numpy(table.column(column).fill_null(-1)).astype(np.int64)
+    return _numpy(table.column(column).fill_null(cast("Any", -1))).astype(np.int64)
 
 
 def _is_null(table: pa.Table, column: str) -> Bools:

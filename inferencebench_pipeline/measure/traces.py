@@ -1,83 +1,172 @@
-"""The traces file: one row per request, with every chunk of its answer and when it arrived.
-
-The schema is the contract: metrics, validity flags and plots are computed from this file alone,
-here and by anyone who downloads it. All instants are int64 nanoseconds after the run's origin,
-which the file's metadata gives in Unix time.
-"""
+"""The traces file: written once from a capture, read by everyone, trusted by no one."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow.parquet as pq
 
-from inferencebench_pipeline.measure.provenance import Sha256Hex
-
-TRACES_SCHEMA_VERSION: Final = "1"
-
-PHASES: Final = ("warmup", "measured", "drained")
-"""``warmup`` came first and is not reported; ``measured`` is; ``drained`` kept the load level
-until the last measured request had ended."""
-
-CHUNK: Final = pa.struct(
-    [
-        pa.field("received_ns", pa.int64(), nullable=False),
-        pa.field("size_bytes", pa.int32(), nullable=False),
-        pa.field("content_chars", pa.int32(), nullable=False),
-        pa.field("kernel_stamp", pa.bool_(), nullable=False),
-    ]
+from inferencebench_pipeline.measure.capture import Capture, read_spool
+from inferencebench_pipeline.measure.client.exchange import Exchange
+from inferencebench_pipeline.measure.decode import Answer, decode
+from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.trace_schema import (
+    CHUNK,
+    METADATA_PREFIX,
+    PHASES,
+    SCHEMA,
+    TRACES_SCHEMA_VERSION,
+    TracesInfo,
+    planned_requests,
+    traces_metadata,
 )
-"""One server-sent event: arrival of its first byte, its size, the characters of generated text
-in it (0 for role, usage and empty chunks, which are not tokens), and whether the kernel stamped
-the arrival (``SO_TIMESTAMPNS``) or this process did after it woke."""
+from inferencebench_pipeline.measure.validity import ValidityFlag, check_traces
+from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("request_index", pa.int64(), nullable=False),
-        pa.field("phase", pa.string(), nullable=False),
-        pa.field("prompt_id", pa.string(), nullable=False),
-        pa.field("attempt", pa.int32(), nullable=False),
-        # -- instants, in the order they happen
-        pa.field("scheduled_ns", pa.int64(), nullable=False),
-        pa.field("connect_started_ns", pa.int64()),
-        pa.field("connected_ns", pa.int64()),
-        pa.field("sent_ns", pa.int64()),
-        pa.field("first_byte_ns", pa.int64()),
-        pa.field("first_token_ns", pa.int64()),
-        pa.field("last_token_ns", pa.int64()),
-        pa.field("end_ns", pa.int64(), nullable=False),
-        # -- what came back
-        pa.field("http_status", pa.int32()),
-        pa.field("finish_reason", pa.string()),
-        pa.field("prompt_tokens", pa.int64()),
-        pa.field("completion_tokens", pa.int64()),
-        pa.field("token_source", pa.string(), nullable=False),
-        pa.field("error_class", pa.string()),
-        pa.field("error_detail", pa.string()),
-        pa.field("chunks", pa.list_(pa.field("item", CHUNK, nullable=False)), nullable=False),
-    ]
-)
+__all__ = [
+    "CHUNK",
+    "PHASES",
+    "SCHEMA",
+    "TRACES_SCHEMA_VERSION",
+    "TracesInfo",
+    "ValidityFlag",
+    "check_traces",
+    "planned_requests",
+    "read_traces",
+    "traces_info",
+    "traces_metadata",
+    "write_traces",
+]
+
+_MOST_BYTES: Final = 2 * 2**30
+_MOST_ROWS: Final = 5_000_000
 
 
-class TracesInfo(BaseModel):
-    """What identifies a traces file: it is bound into the envelope by these values."""
+def write_traces(run: RunDirectory) -> TracesInfo:
+    """Write ``traces.parquet`` from a run's capture and return what identifies it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The same capture gives the same bytes.
 
-    sha256: Sha256Hex
-    rows: int = Field(ge=0)
-    size_bytes: int = Field(ge=0)
-    schema_version: str = Field(min_length=1)
+    Raises:
+        CaptureError: the capture is incomplete or damaged.
+        StoreError: the file cannot be written.
+    """
+    capture = Capture(run)
+    completion = capture.require_completion()
+    spec = capture.spec()
+    rows = [_row(exchange, decode(exchange)) for exchange in read_spool(capture.spool)]
+    rows.sort(key=lambda row: row["request_index"])
+    metadata = {
+        "traces_schema_version": TRACES_SCHEMA_VERSION,
+        "run_id": run.run_id,
+        "origin_unix_ns": str(completion.loop.origin_unix_ns),
+        "units": "instants: ns after origin_unix_ns; sizes: bytes",
+        "load": spec.load.model_dump_json(),
+        "workload": spec.workload.model_dump_json(),
+    }
+    schema = SCHEMA.with_metadata(
+        {METADATA_PREFIX + k.encode(): v.encode() for k, v in metadata.items()}
+    )
+    table = pa.Table.from_pylist(rows, schema=schema)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", compression_level=9)
+    run.write(RunFile.TRACES, buffer.getvalue())
+    return traces_info(buffer.getvalue(), table)
 
 
-class ValidityFlag(BaseModel):
-    """One statement about whether a measurement can be trusted, and why."""
+def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
+    text = answer.text_chunks
+    return {
+        "request_index": exchange.index,
+        "phase": exchange.phase,
+        "prompt_id": exchange.prompt_id,
+        "attempt": exchange.attempt,
+        "scheduled_ns": exchange.scheduled_ns,
+        "connect_started_ns": exchange.connect_started_ns,
+        "connected_ns": exchange.connected_ns,
+        "sent_ns": exchange.sent_ns,
+        "first_byte_ns": answer.first_byte_ns,
+        "first_token_ns": text[0].received_ns if text else None,
+        "last_token_ns": text[-1].received_ns if text else None,
+        "end_ns": exchange.end_ns,
+        "http_status": answer.http_status,
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "token_source": answer.token_source,
+        "error_class": answer.error_class,
+        "error_detail": answer.error_detail,
+        "chunks": [vars(chunk) for chunk in answer.chunks],
+    }
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
-    ok: bool
-    severity: Literal["error", "warn"]
-    """How bad it is when not ``ok``."""
-    detail: str
+def traces_info(data: bytes, table: pa.Table) -> TracesInfo:
+    """Return what identifies the traces file ``data``, which ``table`` was read from."""
+    return TracesInfo(
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=table.num_rows,
+        size_bytes=len(data),
+        schema_version=TRACES_SCHEMA_VERSION,
+    )
+
+
+def read_traces(source: Path | bytes) -> pa.Table:
+    """Return the table of a traces file, which may come from anyone.
+
+    Raises:
+        TracesError: it is truncated, not Parquet, larger than 2 GiB decompressed, of another
+            schema version, or does not follow the schema.
+        StoreError: the file cannot be read.
+    """
+    where = "the traces" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read {where}: {error.strerror or error}") from error
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        _check_size(file.metadata, where)
+        table = file.read()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise TracesError(
+            f"{where}: not a complete Parquet file ({error}); write or download it again"
+        ) from error
+    _check_schema(table.schema, where)
+    return table
+
+
+def _check_size(metadata: pq.FileMetaData, where: str) -> None:
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if size > _MOST_BYTES or metadata.num_rows > _MOST_ROWS:
+        raise TracesError(
+            f"{where}: {metadata.num_rows} rows and {size} bytes decompressed are more than any "
+            f"run leaves ({_MOST_ROWS} rows, {_MOST_BYTES} bytes)"
+        )
+
+
+def _check_schema(schema: pa.Schema, where: str) -> None:
+    version = (
+        (schema.metadata or {})
+        .get(METADATA_PREFIX + b"traces_schema_version", b"")
+        .decode("latin1")
+    )
+    if version != TRACES_SCHEMA_VERSION:
+        raise TracesError(
+            f"{where}: traces schema version is {version or 'not given'!r}, this reader knows "
+            f"{TRACES_SCHEMA_VERSION!r}"
+        )
+    for expected in SCHEMA:
+        position = schema.get_field_index(expected.name)
+        if position < 0:
+            raise TracesError(f"{where}: column {expected.name!r} is missing")
+        found = schema.field(position)
+        if not found.equals(expected):
+            raise TracesError(f"{where}: column {expected.name!r} is {found}, not {expected}")
+    if len(schema) != len(SCHEMA):
+        extra = sorted(set(schema.names) - set(SCHEMA.names))
+        raise TracesError(f"{where}: unknown columns {extra}")

@@ -1,0 +1,313 @@
+"""The capture: what a run leaves on disk while it measures, readable however it ended.
+
+``requests.jsonl`` grows by one line per ended request (the first line says whose it is). A run
+that was killed leaves the lines it had flushed, perhaps a torn last one, and no ``complete.json``,
+which is written last and holds the spool's SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from inferencebench_pipeline.measure.client.exchange import Exchange, Read
+from inferencebench_pipeline.measure.errors import CaptureError
+from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec
+from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError, write_atomically
+
+_D = TypeVar("_D", bound=BaseModel)
+
+SPOOL: Final = "requests.jsonl"
+PROVENANCE: Final = "provenance.json"
+COMPLETE: Final = "complete.json"
+CLIENT_REPORT: Final = "client.json"
+ENGINE_LOG: Final = "engine.log"
+CLIENT_LOG: Final = "client.log"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SpoolHeader(_Document):
+    """The first line of the spool."""
+
+    capture_version: Literal["1"] = "1"
+    run_id: str
+    begun_at: AwareDatetime
+    workload_sha256: Sha256Hex
+    schedule_sha256: Sha256Hex
+
+
+class LoopFacts(_Document):
+    """What the client knows about itself after the last request (``client.json``)."""
+
+    origin_unix_ns: int
+    window_cpu_ns: int = Field(ge=0)
+    window_wall_ns: int = Field(ge=0)
+    clock_step_ns: int = Field(ge=0)
+
+
+class Completion(_Document):
+    """The content of ``complete.json``: that the run ended, and what it left."""
+
+    capture_version: Literal["1"] = "1"
+    run_id: str
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    spool_sha256: Sha256Hex
+    workload_sha256: Sha256Hex
+    schedule_sha256: Sha256Hex
+    requests: int = Field(ge=0)
+    succeeded: int = Field(ge=0)
+    """Measured requests that succeeded."""
+    failed: int = Field(ge=0)
+    """Measured requests that failed."""
+    loop: LoopFacts
+
+
+class SpoolWriter:
+    """Appends ended requests; buffered, and on the disk's side of a kill after :meth:`flush`."""
+
+    def __init__(self, path: Path, header: SpoolHeader, *, secret: str | None) -> None:
+        self._path = path
+        self._secret = secret.encode() if secret else None
+        self._pending: list[Exchange] = []
+        try:
+            self._file = path.open("xb")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        self._write(header.model_dump_json().encode() + b"\n")
+
+    def append(self, exchange: Exchange) -> None:
+        """Keep an ended request until the next flush."""
+        self._pending.append(exchange)
+
+    def flush(self) -> None:
+        """Write what is pending.
+
+        Raises:
+            StoreError: the disk is full or not writable.
+        """
+        pending, self._pending = self._pending, []
+        if pending:
+            self._write(b"".join(_line(exchange, self._secret) for exchange in pending))
+
+    def close(self) -> None:
+        """Write what is pending and force it to the disk."""
+        self.flush()
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {path}: {error.strerror or error}; free space or fix the permissions of the "
+        "store, then run again"
+    )
+
+
+def _line(exchange: Exchange, secret: bytes | None) -> bytes:
+    """Return the spool line of a request; an API key that the engine echoed is blanked out."""
+    body = b"".join(read.data for read in exchange.reads)
+    if secret is not None:
+        body = body.replace(secret, b"*" * len(secret))
+    return orjson.dumps(
+        {
+            "index": exchange.index,
+            "phase": exchange.phase,
+            "prompt_id": exchange.prompt_id,
+            "scheduled_ns": exchange.scheduled_ns,
+            "attempt": exchange.attempt,
+            "connect_started_ns": exchange.connect_started_ns,
+            "connected_ns": exchange.connected_ns,
+            "sent_ns": exchange.sent_ns,
+            "end_ns": exchange.end_ns,
+            "error_class": exchange.error_class,
+            "error_detail": exchange.error_detail,
+            "reads": [[read.seen_ns, read.kernel_ns, len(read.data)] for read in exchange.reads],
+            "bytes": base64.b64encode(body).decode(),
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+def _exchange(row: dict[str, Any]) -> Exchange:
+    body = base64.b64decode(row.pop("bytes"), validate=True)
+    reads: list[Read] = []
+    start = 0
+    for seen_ns, kernel_ns, size in row.pop("reads"):
+        reads.append(Read(seen_ns, kernel_ns, body[start : start + size]))
+        start += size
+    return Exchange(reads=reads, **row)
+
+
+def read_spool(path: Path) -> Iterator[Exchange]:
+    """Yield the requests of a spool in the order they ended, up to a torn last line.
+
+    Raises:
+        CaptureError: the spool is missing, or a line before the last one is damaged.
+    """
+    try:
+        handle = path.open("rb")
+    except OSError as error:
+        raise CaptureError(
+            f"cannot read {path}: {error.strerror or error}; run the benchmark first"
+        ) from error
+    with handle:
+        handle.readline()  # the header
+        for number, line in enumerate(handle, start=2):
+            if not line.endswith(b"\n"):
+                return  # torn by a kill: the request was never completely written
+            try:
+                exchange = _exchange(orjson.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise CaptureError(
+                    f"line {number} of {path} is damaged ({error}); the capture cannot be used, "
+                    "run again"
+                ) from error
+            yield exchange
+
+
+class Capture:
+    """The capture of one run, as files."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self.path = run.file(RunFile.CAPTURE)
+
+    @property
+    def spool(self) -> Path:
+        """Where ended requests are appended."""
+        return self.path / SPOOL
+
+    def begin(self) -> None:
+        """Make an empty capture; one that did not complete is kept aside under another name.
+
+        Raises:
+            StoreError: the run directory is not writable.
+        """
+        try:
+            self.run.path.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                self.path.rename(self._free_name())
+            self.path.mkdir()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _free_name(self) -> Path:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.incomplete-{number}")).exists():
+            number += 1
+        return aside
+
+    def write(self, name: str, document: BaseModel) -> None:
+        """Write one of the capture's documents atomically."""
+        write_atomically(self.path / name, document.model_dump_json(indent=2).encode() + b"\n")
+
+    def completion(self) -> Completion | None:
+        """Return the completion, or None when the run never ended.
+
+        Raises:
+            CaptureError: ``complete.json`` is damaged.
+        """
+        return _load(self.path / COMPLETE, Completion)
+
+    def require_completion(self) -> Completion:
+        """Return the completion of a capture whose spool is still what it says.
+
+        Raises:
+            CaptureError: the run never ended, or the spool changed since.
+        """
+        completion = self.completion()
+        if completion is None:
+            raise CaptureError(
+                f"the capture of run {self.run.run_id} in {self.path} is incomplete; run it again"
+            )
+        if self.spool_sha256() != completion.spool_sha256:
+            raise CaptureError(
+                f"{self.spool} is not the file that {COMPLETE} was written for; run it again"
+            )
+        return completion
+
+    def provenance(self) -> Provenance:
+        """Return the provenance document.
+
+        Raises:
+            CaptureError: it is missing or damaged.
+        """
+        return self._require(PROVENANCE, Provenance)
+
+    def loop_facts(self) -> LoopFacts:
+        """Return what the client reported about itself.
+
+        Raises:
+            CaptureError: the client never finished.
+        """
+        return self._require(CLIENT_REPORT, LoopFacts)
+
+    def spec(self) -> BenchmarkSpec:
+        """Return the resolved spec that the run measured.
+
+        Raises:
+            SpecError: ``spec.json`` is damaged.
+        """
+        path = self.run.file(RunFile.SPEC)
+        try:
+            content = orjson.loads(self.run.read(RunFile.SPEC))
+        except ValueError as error:
+            raise CaptureError(f"{path} is damaged: {error}; run it again") from error
+        return parse_spec(content, where=str(path))
+
+    def header(self) -> SpoolHeader:
+        """Return the first line of the spool.
+
+        Raises:
+            CaptureError: the spool is missing or damaged.
+        """
+        try:
+            with self.spool.open("rb") as handle:
+                return SpoolHeader.model_validate_json(handle.readline())
+        except (OSError, ValidationError) as error:
+            raise CaptureError(f"{self.spool} has no usable header: {error}") from error
+
+    def spool_sha256(self) -> str:
+        """Return the SHA-256 of the spool as it is now."""
+        try:
+            with self.spool.open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            raise CaptureError(f"cannot read {self.spool}: {error.strerror or error}") from error
+
+    def _require(self, name: str, kind: type[_D]) -> _D:
+        document = _load(self.path / name, kind)
+        if document is None:
+            raise CaptureError(f"{self.path / name} is missing; run the benchmark again")
+        return document
+
+
+def _load(path: Path, kind: type[_D]) -> _D | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise CaptureError(f"{path} is damaged: {error}; run the benchmark again") from error

@@ -1,0 +1,82 @@
+"""Child processes that never outlive us: started, watched, and stopped for sure."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PARENT_VARIABLE: Final = "INFERENCEBENCH_PARENT_PID"
+_STOP_GRACE_S: Final = 5.0
+_LOG_TAIL_BYTES: Final = 1500
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends.
+
+    Called by the child itself as its first act: unlike ``preexec_fn`` that is safe when the
+    parent has threads.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.environ.get(_PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
+        sys.exit(1)  # the parent was gone before the kernel knew whom to watch
+
+
+@contextmanager
+def running_child(
+    command: Sequence[str],
+    *,
+    log: Path,
+    stdout: IO[bytes] | int | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``command`` and stop it on the way out: SIGTERM, then SIGKILL after a grace.
+
+    Args:
+        command: program and arguments; no secrets, every user can read them.
+        log: takes stderr, and stdout too unless that goes elsewhere.
+        stdout: ``subprocess.PIPE`` to read it.
+        environment: variables to add to our own.
+    """
+    with log.open("ab") as sink:
+        child = subprocess.Popen(  # noqa: S603 - our own commands
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink if stdout is None else stdout,
+            stderr=sink,
+            env=os.environ | {_PARENT_VARIABLE: str(os.getpid())} | (environment or {}),
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Stop the child and whatever it started in its session."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if child.poll() is None:
+            try:
+                os.killpg(child.pid, sign)
+                child.wait(_STOP_GRACE_S)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+    if child.stdout is not None:
+        child.stdout.close()
+
+
+def log_tail(log: Path) -> str:
+    """Return the end of a child's log, for an error message."""
+    try:
+        data = log.read_bytes()[-_LOG_TAIL_BYTES:]
+    except OSError:
+        return "(no log)"
+    return data.decode(errors="replace").strip() or "(empty log)"

@@ -1,0 +1,191 @@
+"""The client process: measures one run into its spool and reports progress on stdout.
+
+Started by ``run`` with the run directory, the engine's base URL and the name of the variable that
+holds the API key. Every line on stdout is one JSON object: progress, or the error it ends with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from inferencebench_pipeline import __version__
+from inferencebench_pipeline.errors import PipelineError
+from inferencebench_pipeline.measure.arrivals import arrival_offsets_ns, schedule_sha256
+from inferencebench_pipeline.measure.capture import (
+    CLIENT_REPORT,
+    Capture,
+    LoopFacts,
+    SpoolHeader,
+    SpoolWriter,
+)
+from inferencebench_pipeline.measure.child import die_with_parent
+from inferencebench_pipeline.measure.client.connection import Endpoint
+from inferencebench_pipeline.measure.client.exchange import Exchange
+from inferencebench_pipeline.measure.client.loop import Limits, MeasuringLoop
+from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer, Pacer
+from inferencebench_pipeline.measure.errors import EngineUnreachableError
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, ClosedLoad
+from inferencebench_pipeline.measure.workload import RequestPlan
+from inferencebench_pipeline.runs import RunDirectory
+
+_MOST_CONNECTIONS_AHEAD = 1024
+_OPEN_LOOP_CONNECTIONS_AHEAD = 4
+
+
+def pacer_of(spec: BenchmarkSpec) -> Pacer:
+    """Return the pacer that follows the spec's load."""
+    load = spec.load
+    if isinstance(load, ClosedLoad):
+        return ClosedPacer(
+            concurrency=load.concurrency, warmup=load.warmup_requests, measured=load.requests
+        )
+    return OpenPacer(arrival_offsets_ns(load, spec.seed), warmup=load.warmup_requests)
+
+
+def http_request(endpoint: Endpoint, api: str, body: bytes, api_key: str | None) -> bytes:
+    """Return the complete bytes of a streaming request."""
+    route = "chat/completions" if api == "chat" else "completions"
+    lines = [
+        f"POST {endpoint.path}/{route} HTTP/1.1",
+        f"Host: {endpoint.authority}",
+        f"User-Agent: inferencebench-pipeline/{__version__}",
+        "Content-Type: application/json",
+        "Accept: text/event-stream",
+        "Accept-Encoding: identity",
+        f"Content-Length: {len(body)}",
+    ]
+    if api_key:
+        lines.append(f"Authorization: Bearer {api_key}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class _Progress:
+    """Counts ended requests and says so on stdout, at most when asked to."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._counts = {"warmup": 0, "measured": 0, "drained": 0}
+        self._failed = 0
+        self._reported = -1
+
+    def count(self, exchange: Exchange) -> None:
+        self._counts[exchange.phase] += 1
+        self._failed += exchange.error_class is not None
+
+    def report(self) -> None:
+        ended = sum(self._counts.values())
+        if ended != self._reported:
+            self._reported = ended
+            _say({"total": self._total, "failed": self._failed, **self._counts})
+
+
+def _say(message: dict[str, object]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
+    """Measure the run's spec against the engine at ``base_url`` into the run's capture.
+
+    Raises:
+        EngineUnreachableError: nothing accepts connections at ``base_url``.
+        EngineDiedError: it stopped doing so.
+        RunDeadlineError: the run deadline passed.
+        StoreError: the spool cannot be written.
+    """
+    capture = Capture(run)
+    spec = capture.spec()
+    plan = RequestPlan.of(spec, run.run_id)
+    try:
+        endpoint = Endpoint.resolve(base_url, spec.deadlines.request_s)
+    except OSError as error:
+        raise EngineUnreachableError(
+            f"nothing accepts connections at {base_url}: {error.strerror or error}; "
+            "start the engine or correct engine.base_url"
+        ) from error
+    spool = SpoolWriter(
+        capture.spool,
+        SpoolHeader(
+            run_id=run.run_id,
+            begun_at=datetime.now(UTC),
+            workload_sha256=plan.sha256(),
+            schedule_sha256=schedule_sha256(spec.load, spec.seed),
+        ),
+        secret=api_key,
+    )
+    pacer = pacer_of(spec)
+    progress = _Progress(pacer.total)
+
+    def request(index: int) -> tuple[str, bytes]:
+        body = plan.body(index)
+        return plan.prompt(index).id, http_request(endpoint, spec.workload.api, body, api_key)
+
+    def ended(exchange: Exchange) -> None:
+        progress.count(exchange)
+        spool.append(exchange)
+
+    def housekeeping() -> None:
+        spool.flush()
+        progress.report()
+
+    loop = MeasuringLoop(
+        endpoint=endpoint,
+        pacer=pacer,
+        request=request,
+        on_ended=ended,
+        housekeeping=housekeeping,
+        limits=Limits(
+            request_ns=round(spec.deadlines.request_s * 1e9),
+            run_ns=round(spec.deadlines.run_s * 1e9),
+        ),
+    )
+    try:
+        report = loop.run(connect_ahead=_connections_ahead(spec))
+    finally:
+        spool.close()
+    progress.report()
+    capture.write(
+        CLIENT_REPORT,
+        LoopFacts(
+            origin_unix_ns=report.origin_monotonic_ns + time.time_ns() - time.monotonic_ns(),
+            window_cpu_ns=report.window_cpu_ns,
+            window_wall_ns=report.window_wall_ns,
+            clock_step_ns=report.clock_step_ns,
+        ),
+    )
+
+
+def _connections_ahead(spec: BenchmarkSpec) -> int:
+    if isinstance(spec.load, ClosedLoad):
+        return min(spec.load.concurrency, _MOST_CONNECTIONS_AHEAD)
+    return _OPEN_LOOP_CONNECTIONS_AHEAD
+
+
+def main() -> int:
+    """Run the client; the exit status is 0, or 3 after an error that was reported on stdout."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--run-directory", type=Path, required=True)
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--api-key-env")
+    arguments = parser.parse_args()
+    die_with_parent()
+    api_key = os.environ.get(arguments.api_key_env) if arguments.api_key_env else None
+    run = RunDirectory(arguments.run_id, arguments.run_directory)
+    try:
+        measure(run, arguments.base_url, api_key)
+    except PipelineError as error:
+        _say({"error": type(error).__name__, "message": str(error)})
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

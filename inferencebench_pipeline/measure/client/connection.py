@@ -1,0 +1,216 @@
+"""Non-blocking connections that say when bytes reached this machine, plain and TLS."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+_SO_TIMESTAMPNS: Final = 35
+"""Linux: attach the kernel's receive time to every ``recvmsg`` (``SCM_TIMESTAMPNS``)."""
+
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(16)
+
+READ_BYTES: Final = 128
+"""Reads are no larger than the smallest event that carries a token. A read returns the stamp of
+the last segment it consumed, so a client that was late still finds each event's own arrival time
+as long as no read spans two of them. (Segments the kernel itself merged share the last stamp.)"""
+
+_TLS_READ_BYTES: Final = 16_384 + 256
+"""One TLS record: the records, not our reads, decide which bytes become readable together."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where requests go: an address that was resolved once, before the window."""
+
+    host: str
+    port: int
+    path: str
+    """Path prefix of the API, for example ``/v1``."""
+    tls: bool
+    family: socket.AddressFamily
+    address: Any
+    """What ``socket.connect`` takes for this family."""
+
+    @classmethod
+    def resolve(cls, base_url: str, timeout_s: float) -> Endpoint:
+        """Return the endpoint of ``base_url`` at the first of its addresses that accepts.
+
+        Raises:
+            OSError: the name does not resolve, or no address accepts a connection in time.
+        """
+        parts = urlsplit(base_url)
+        tls = parts.scheme == "https"
+        host = parts.hostname or ""
+        port = parts.port or (443 if tls else 80)
+        last: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.settimeout(timeout_s)
+                    probe.connect(address)
+            except OSError as error:
+                last = error
+                continue
+            return cls(host, port, parts.path.rstrip("/"), tls, family, address)
+        raise last
+
+    @property
+    def authority(self) -> str:
+        """The ``Host`` header: the port is left out when it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class Connection:
+    """One TCP connection, connecting until :meth:`establish` returns True."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._socket = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stamp_arrivals()
+        self._connecting = True
+        result = self._socket.connect_ex(endpoint.address)
+        if result not in (0, errno.EINPROGRESS):
+            self._socket.close()
+            raise OSError(result, os.strerror(result))
+
+    def _stamp_arrivals(self) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        except OSError:
+            # Not offered here (gVisor): every read falls back to the stamp of this process.
+            return
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for epoll."""
+        return self._socket.fileno()
+
+    def establish(self) -> bool:
+        """Take one step towards an established connection; True when it is.
+
+        Raises:
+            OSError: the connection was refused or lost.
+        """
+        result = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if result:
+            raise OSError(result, os.strerror(result))
+        try:
+            self._socket.getpeername()
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:
+                return False
+            raise
+        self._connecting = False
+        return True
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether epoll should report when the socket takes bytes."""
+        return self._connecting
+
+    def send(self, data: bytes) -> bytes:
+        """Send as much of ``data`` as the socket takes, and return what is left.
+
+        Raises:
+            OSError: the connection was lost.
+        """
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return data
+        return data[sent:]
+
+    def receive(self) -> tuple[bytes, int | None]:
+        """Return the next bytes (none: end of stream) and the wall-clock ns they arrived at.
+
+        Raises:
+            BlockingIOError: nothing has arrived.
+            OSError: the connection was lost.
+        """
+        return self._receive_stamped(READ_BYTES)
+
+    def _receive_stamped(self, limit: int) -> tuple[bytes, int | None]:
+        data, ancillary, _, _ = self._socket.recvmsg(limit, _ANCILLARY_BYTES)
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                seconds, nanoseconds = struct.unpack("qq", value[:16])
+                return data, seconds * 10**9 + nanoseconds
+        return data, None
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class TlsConnection(Connection):
+    """TLS over the same stamped reads: the plain bytes take the stamp of their record's read."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        super().__init__(endpoint)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.host)
+        self._unsent = b""
+
+    def establish(self) -> bool:
+        """Connect, then take the handshake as far as the bytes at hand allow."""
+        if self._connecting and not super().establish():
+            return False
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                try:
+                    data, _ = self._receive_stamped(_TLS_READ_BYTES)
+                except BlockingIOError:
+                    return False
+                if not data:
+                    raise ConnectionResetError(errno.ECONNRESET, "closed in handshake") from None
+                self._incoming.write(data)
+            else:
+                self._flush()
+                return True
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether epoll should report when the socket takes bytes."""
+        return self._connecting or bool(self._unsent)
+
+    def send(self, data: bytes) -> bytes:
+        """Encrypt all of ``data``; what the socket does not take is sent by later calls."""
+        if data:
+            self._tls.write(data)
+        self._flush()
+        return b""
+
+    def _flush(self) -> None:
+        self._unsent = super().send(self._unsent + self._outgoing.read())
+
+    def receive(self) -> tuple[bytes, int | None]:
+        """Return decrypted bytes with the stamp of the read that completed their record."""
+        while True:
+            data, stamp = self._receive_stamped(_TLS_READ_BYTES)
+            if not data:
+                return b"", stamp
+            self._incoming.write(data)
+            plain = self._decrypt()
+            if plain is not None:
+                return plain, stamp
+
+    def _decrypt(self) -> bytes | None:
+        pieces: list[bytes] = []
+        while True:
+            try:
+                piece = self._tls.read(_TLS_READ_BYTES)
+            except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+                return b"".join(pieces) or None
+            pieces.append(piece)

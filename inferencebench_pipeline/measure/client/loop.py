@@ -1,0 +1,458 @@
+"""The measuring loop: one epoll, one thread, every wait with a deadline."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import select
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import httptools
+
+from inferencebench_pipeline.measure.client.clock import ClockBridge, Timer, minimise_timer_slack
+from inferencebench_pipeline.measure.client.connection import Connection, Endpoint, TlsConnection
+from inferencebench_pipeline.measure.client.exchange import Exchange, Read
+from inferencebench_pipeline.measure.client.pacing import Due, Pacer
+from inferencebench_pipeline.measure.errors import EngineDiedError, RunDeadlineError
+
+MAX_RESPONSE_BYTES: Final = 64 * 2**20
+"""An answer larger than this is no answer; it is cut off as ``malformed_stream``."""
+
+_MAX_READS_PER_WAKE: Final = 64
+_HOUSEKEEPING_NS: Final = 250_000_000
+_REFUSED_IN_A_ROW: Final = 3
+_KERNEL_STAMP_SLACK_NS: Final = 50_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Deadlines of the loop."""
+
+    request_ns: int
+    run_ns: int
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """How the loop itself did."""
+
+    origin_monotonic_ns: int
+    window_cpu_ns: int
+    window_wall_ns: int
+    clock_step_ns: int
+
+
+class _Answer:
+    """Callbacks of the HTTP parser in the window: only whether the answer is complete."""
+
+    complete = False
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A connection and what is happening on it."""
+
+    connection: Connection
+    connect_started_ns: int
+    connected_ns: int | None = None
+    served: int = 0
+    exchange: Exchange | None = None
+    unsent: bytes = b""
+    answer: _Answer | None = None
+    parser: httptools.HttpResponseParser | None = None
+    received_bytes: int = 0
+
+
+class MeasuringLoop:
+    """Sends requests when the pacer says so and keeps what comes back.
+
+    Args:
+        endpoint: where to send.
+        pacer: when to send.
+        request: the prompt id and the complete HTTP request of an index.
+        on_ended: takes every ended exchange; must be quick, it runs inside the window.
+        housekeeping: called a few times a second inside the window, to spool and to report.
+        limits: deadlines.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        pacer: Pacer,
+        request: Callable[[int], tuple[str, bytes]],
+        on_ended: Callable[[Exchange], None],
+        housekeeping: Callable[[], None],
+        limits: Limits,
+    ) -> None:
+        self._endpoint = endpoint
+        self._pacer = pacer
+        self._request = request
+        self._on_ended = on_ended
+        self._housekeeping = housekeeping
+        self._limits = limits
+        self._tls = ssl.create_default_context() if endpoint.tls else None
+        self._bridge = ClockBridge()
+        self._origin_ns = 0
+        self._epoll = select.epoll()
+        self._lanes: dict[int, _Lane] = {}
+        self._idle: list[_Lane] = []
+        self._in_flight: dict[int, tuple[_Lane, int]] = {}
+        """Every request on its way with its connection and deadline, the oldest first."""
+        self._reuse = True
+        self._refused_in_a_row = 0
+
+    def run(self, *, connect_ahead: int) -> LoopReport:
+        """Measure until the pacer has nothing more to send and every answer has ended.
+
+        Args:
+            connect_ahead: connections to open before the window.
+
+        Raises:
+            EngineDiedError: the engine stopped accepting connections.
+            RunDeadlineError: the run deadline passed.
+        """
+        minimise_timer_slack()
+        timer = Timer()
+        self._epoll.register(timer.fileno(), select.EPOLLIN)
+        try:
+            self._origin_ns = time.monotonic_ns()
+            self._connect_ahead(connect_ahead)
+            with _no_garbage_collection():
+                self._rebase_origin()
+                cpu_ns = time.process_time_ns()
+                self._until_done(timer)
+                return LoopReport(
+                    origin_monotonic_ns=self._origin_ns,
+                    window_cpu_ns=time.process_time_ns() - cpu_ns,
+                    window_wall_ns=self._now(),
+                    clock_step_ns=self._bridge.largest_step_ns,
+                )
+        finally:
+            for lane in list(self._lanes.values()):
+                self._drop(lane)
+            timer.close()
+            self._epoll.close()
+
+    # -- time
+
+    def _now(self) -> int:
+        return time.monotonic_ns() - self._origin_ns
+
+    def _rebase_origin(self) -> None:
+        """Start the clock of the run; connections opened ahead keep negative instants."""
+        elapsed = self._now()
+        self._origin_ns += elapsed
+        for lane in self._lanes.values():
+            lane.connect_started_ns -= elapsed
+            if lane.connected_ns is not None:
+                lane.connected_ns -= elapsed
+
+    # -- the loop
+
+    def _until_done(self, timer: Timer) -> None:
+        next_housekeeping = _HOUSEKEEPING_NS
+        while True:
+            now = self._now()
+            while (due := self._pacer.take(now)) is not None:
+                self._start(due)
+                now = self._now()
+            next_due = self._pacer.next_ns()
+            if next_due is None and not self._in_flight:
+                return
+            if next_due is not None and next_due <= now:
+                continue
+            wake = next_housekeeping if next_due is None else min(next_due, next_housekeeping)
+            timer.set(self._origin_ns + min(wake, self._first_deadline()))
+            for descriptor, _ in self._epoll.poll():
+                if descriptor == timer.fileno():
+                    timer.clear()
+                elif (lane := self._lanes.get(descriptor)) is not None:
+                    self._advance(lane)
+            now = self._now()
+            self._expire(now)
+            if now >= next_housekeeping:
+                self._bridge.refresh()
+                self._housekeeping()
+                next_housekeeping = self._now() + _HOUSEKEEPING_NS
+
+    def _first_deadline(self) -> int:
+        for _, deadline in self._in_flight.values():
+            return min(deadline, self._limits.run_ns)
+        return self._limits.run_ns
+
+    def _expire(self, now: int) -> None:
+        if now >= self._limits.run_ns:
+            raise RunDeadlineError(
+                f"the run did not finish within deadlines.run_s = {self._limits.run_ns / 1e9:g} s; "
+                "raise it, or lower load.requests"
+            )
+        while self._in_flight:
+            lane, deadline = next(iter(self._in_flight.values()))
+            if deadline > now:
+                return
+            seconds = self._limits.request_ns / 1e9
+            self._fail(lane, "timeout", f"no complete answer within {seconds:g} s")
+
+    # -- starting a request
+
+    def _connect_ahead(self, count: int) -> None:
+        deadline = self._now() + self._limits.request_ns
+        for _ in range(count):
+            self._open()
+        while self._now() < deadline and any(
+            lane.connected_ns is None for lane in self._lanes.values()
+        ):
+            for descriptor, _ in self._epoll.poll(0.05):
+                lane = self._lanes.get(descriptor)
+                if lane is not None:
+                    self._advance(lane)
+        for lane in list(self._lanes.values()):
+            if lane.connected_ns is None:
+                self._drop(lane)
+
+    def _open(self) -> _Lane:
+        started = self._now()
+        connection = (
+            TlsConnection(self._endpoint, self._tls) if self._tls else Connection(self._endpoint)
+        )
+        lane = _Lane(connection, started)
+        self._lanes[connection.fileno()] = lane
+        self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        return lane
+
+    def _start(self, due: Due) -> None:
+        prompt_id, request = self._request(due.index)
+        exchange = Exchange(due.index, due.phase, prompt_id, due.scheduled_ns)
+        self._dispatch(exchange, request, self._now() + self._limits.request_ns)
+
+    def _dispatch(self, exchange: Exchange, request: bytes, deadline: int) -> None:
+        """Send on an idle connection, or on a new one once it is established."""
+        try:
+            lane = self._idle.pop() if self._idle else self._open()
+        except OSError as error:
+            self._end(exchange, *_wire_error(error))
+            return
+        lane.exchange = exchange
+        lane.unsent = request
+        self._in_flight[exchange.index] = (lane, deadline)
+        if lane.connected_ns is not None:
+            self._send_first(lane)
+
+    def _send_first(self, lane: _Lane) -> None:
+        exchange = lane.exchange
+        assert exchange is not None, "nothing to send"
+        lane.answer = _Answer()
+        lane.parser = httptools.HttpResponseParser(lane.answer)
+        lane.received_bytes = 0
+        exchange.connect_started_ns = lane.connect_started_ns
+        exchange.connected_ns = lane.connected_ns
+        exchange.sent_ns = self._now()
+        self._send_more(lane)
+
+    def _send_more(self, lane: _Lane) -> None:
+        try:
+            lane.unsent = lane.connection.send(lane.unsent)
+        except OSError as error:
+            self._lost(lane, error)
+            return
+        self._watch(lane)
+
+    def _watch(self, lane: _Lane) -> None:
+        wants_write = bool(lane.unsent) or lane.connection.wants_write
+        mask = select.EPOLLIN | (select.EPOLLOUT if wants_write else 0)
+        self._epoll.modify(lane.connection.fileno(), mask)
+
+    # -- what happens on a connection
+
+    def _advance(self, lane: _Lane) -> None:
+        if lane.connected_ns is None:
+            self._establish(lane)
+        elif lane.exchange is None:
+            self._check_idle(lane)
+        else:
+            if lane.unsent or lane.connection.wants_write:
+                self._send_more(lane)
+            if lane.exchange is not None:
+                self._receive(lane)
+
+    def _establish(self, lane: _Lane) -> None:
+        try:
+            if not lane.connection.establish():
+                self._watch(lane)
+                return
+        except OSError as error:
+            if lane.exchange is None:
+                self._drop(lane)
+            else:
+                self._fail(lane, *_wire_error(error))
+            return
+        lane.connected_ns = self._now()
+        self._watch(lane)
+        if lane.exchange is None:
+            self._idle.append(lane)
+        else:
+            self._send_first(lane)
+
+    def _check_idle(self, lane: _Lane) -> None:
+        """An idle connection became readable: the engine closed it, or broke the protocol."""
+        try:
+            lane.connection.receive()
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._drop(lane)
+
+    def _receive(self, lane: _Lane) -> None:
+        exchange, parser, answer = lane.exchange, lane.parser, lane.answer
+        assert exchange is not None and parser is not None and answer is not None
+        for _ in range(_MAX_READS_PER_WAKE):
+            try:
+                data, wall_ns = lane.connection.receive()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._lost(lane, error)
+                return
+            seen = self._now()
+            if not data:
+                self._closed(lane)
+                return
+            exchange.reads.append(Read(seen, self._kernel_ns(exchange, seen, wall_ns), data))
+            lane.received_bytes += len(data)
+            surplus = False
+            try:
+                parser.feed_data(data)
+            except httptools.HttpParserError as error:
+                if not answer.complete:
+                    self._fail(lane, "malformed_stream", f"not HTTP: {error}")
+                    return
+                surplus = True
+            if answer.complete:
+                self._complete(lane, keep=not surplus and parser.should_keep_alive())
+                return
+            if lane.received_bytes > MAX_RESPONSE_BYTES:
+                self._fail(lane, "malformed_stream", f"more than {MAX_RESPONSE_BYTES} bytes")
+                return
+
+    def _kernel_ns(self, exchange: Exchange, seen: int, wall_ns: int | None) -> int | None:
+        """Return the kernel's stamp after the origin, unless it cannot be right."""
+        if wall_ns is None or exchange.sent_ns is None:
+            return None
+        stamp = self._bridge.to_monotonic(wall_ns) - self._origin_ns
+        if not exchange.sent_ns - _KERNEL_STAMP_SLACK_NS <= stamp <= seen + _KERNEL_STAMP_SLACK_NS:
+            return None
+        return min(max(stamp, exchange.sent_ns), seen)
+
+    def _complete(self, lane: _Lane, *, keep: bool) -> None:
+        exchange = self._release(lane)
+        lane.served += 1
+        if self._reuse and keep:
+            self._idle.append(lane)
+        else:
+            self._drop(lane)
+        self._end(exchange, None, None)
+
+    def _closed(self, lane: _Lane) -> None:
+        """The engine closed the connection before the parser saw the end of the answer."""
+        if lane.received_bytes == 0 and self._retry(lane):
+            return
+        # Not an error yet: an answer without a length ends this way. Decoding tells.
+        exchange = self._release(lane)
+        self._drop(lane)
+        if exchange.reads:
+            self._end(exchange, None, None)
+        else:
+            self._end(exchange, "closed_mid_stream", "closed before the first byte of the answer")
+
+    def _lost(self, lane: _Lane, error: OSError) -> None:
+        if lane.received_bytes == 0 and self._retry(lane):
+            return
+        self._fail(lane, *_wire_error(error))
+
+    def _retry(self, lane: _Lane) -> bool:
+        """Send again on a fresh connection when a reused one died before the first byte.
+
+        Some engines promise keep-alive and close after each answer; the promise is not believed
+        again in this run.
+        """
+        if lane.served == 0:
+            return False
+        exchange = self._release(lane)
+        deadline = self._in_flight[exchange.index][1]
+        self._drop(lane)
+        self._reuse = False
+        for idle in [idle for idle in self._idle if idle.served]:
+            self._drop(idle)
+        exchange.restart()
+        self._dispatch(exchange, self._request(exchange.index)[1], deadline)
+        return True
+
+    # -- endings
+
+    def _fail(self, lane: _Lane, error_class: str, detail: str) -> None:
+        exchange = self._release(lane)
+        self._drop(lane)
+        self._end(exchange, error_class, detail)
+
+    def _release(self, lane: _Lane) -> Exchange:
+        exchange = lane.exchange
+        assert exchange is not None, "no request on this connection"
+        lane.exchange = None
+        lane.parser = lane.answer = None
+        lane.unsent = b""
+        return exchange
+
+    def _drop(self, lane: _Lane) -> None:
+        self._lanes.pop(lane.connection.fileno(), None)
+        if lane in self._idle:
+            self._idle.remove(lane)
+        self._epoll.unregister(lane.connection.fileno())
+        lane.connection.close()
+
+    def _end(self, exchange: Exchange, error_class: str | None, detail: str | None) -> None:
+        exchange.end_ns = self._now()
+        exchange.error_class = error_class
+        exchange.error_detail = detail
+        self._in_flight.pop(exchange.index, None)
+        self._pacer.ended(exchange.phase, exchange.end_ns)
+        self._on_ended(exchange)
+        refused = error_class == "connect_refused"
+        self._refused_in_a_row = self._refused_in_a_row + 1 if refused else 0
+        if self._refused_in_a_row >= _REFUSED_IN_A_ROW:
+            raise EngineDiedError(
+                f"the engine at {self._endpoint.authority} stopped accepting connections while it "
+                "was being measured; look at its log, then run again"
+            )
+
+
+def _wire_error(error: OSError) -> tuple[str, str]:
+    if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
+        return "connect_refused", "nothing listens at the engine's address"
+    if isinstance(error, ssl.SSLError):
+        return "connection_failed", f"TLS: {error.reason or error}"
+    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
+        return "connection_reset", "the engine reset the connection"
+    return "connection_failed", error.strerror or str(error)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the collector out of the window."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -1,0 +1,121 @@
+"""When the next request is due: a fixed number in flight, or a schedule of arrivals."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Phase = Literal["warmup", "measured", "drained"]
+
+
+@dataclass(frozen=True)
+class Due:
+    """A request that is to be sent now."""
+
+    index: int
+    phase: Phase
+    scheduled_ns: int
+    """When it was due, after the origin."""
+
+
+class Pacer(Protocol):
+    """Decides when requests start. All instants are nanoseconds after the origin."""
+
+    def take(self, now_ns: int) -> Due | None:
+        """Return the next request if it is due at ``now_ns``, and count it as started."""
+        ...
+
+    def next_ns(self) -> int | None:
+        """Return when the next request is due; None while only an ending one can tell."""
+        ...
+
+    def ended(self, phase: Phase, now_ns: int) -> None:
+        """Learn that a request ended."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Warm-up and measured requests together."""
+        ...
+
+
+class ClosedPacer:
+    """Keeps exactly ``concurrency`` requests in flight until the last measured one has ended.
+
+    Warm-up runs into measurement without a drain, and once all measured requests have started,
+    further ones (``drained``) keep the load level for those still running, so every measured
+    request saw the full load from its first byte to its last.
+    """
+
+    def __init__(self, *, concurrency: int, warmup: int, measured: int) -> None:
+        self._warmup = warmup
+        self._measured = measured
+        self._measured_left = measured
+        self._started = 0
+        self._free: deque[int] = deque([0] * concurrency)
+
+    @property
+    def total(self) -> int:
+        """Warm-up and measured requests together."""
+        return self._warmup + self._measured
+
+    def take(self, now_ns: int) -> Due | None:
+        """Start a request in a free slot; it was due when the slot became free."""
+        if not self._free or not self._wanted():
+            return None
+        due = Due(self._started, self._phase(self._started), min(self._free.popleft(), now_ns))
+        self._started += 1
+        return due
+
+    def _wanted(self) -> bool:
+        # The bound on drained requests keeps one hanging measured request from costing thousands.
+        return self._measured_left > 0 and self._started < self.total + self._measured
+
+    def _phase(self, index: int) -> Phase:
+        if index < self._warmup:
+            return "warmup"
+        return "measured" if index < self.total else "drained"
+
+    def next_ns(self) -> int | None:
+        """A free slot is due at once; otherwise an answer must come first."""
+        return self._free[0] if self._free and self._wanted() else None
+
+    def ended(self, phase: Phase, now_ns: int) -> None:
+        """Free the request's slot."""
+        self._free.append(now_ns)
+        if phase == "measured":
+            self._measured_left -= 1
+
+
+class OpenPacer:
+    """Starts requests at precomputed offsets, whether or not earlier ones have ended."""
+
+    def __init__(self, offsets_ns: Sequence[int], *, warmup: int) -> None:
+        self._offsets_ns = offsets_ns
+        self._warmup = warmup
+        self._started = 0
+
+    @property
+    def total(self) -> int:
+        """Warm-up and measured requests together."""
+        return len(self._offsets_ns)
+
+    def take(self, now_ns: int) -> Due | None:
+        """Start the next arrival when its time has come."""
+        due_ns = self.next_ns()
+        if due_ns is None or due_ns > now_ns:
+            return None
+        index = self._started
+        self._started += 1
+        return Due(index, "warmup" if index < self._warmup else "measured", due_ns)
+
+    def next_ns(self) -> int | None:
+        """Return the offset of the next arrival."""
+        if self._started == len(self._offsets_ns):
+            return None
+        return self._offsets_ns[self._started]
+
+    def ended(self, phase: Phase, now_ns: int) -> None:
+        """Nothing waits for an answer in the open loop."""
