@@ -1,0 +1,5 @@
+"""What is published: an inventory pinned to commits, its bytes, and what verification found.
+
+Nothing here ranks or renders; nothing here reads a run directory. The corpus is what a stranger
+can fetch from the Hub, and every later page is derived from it alone.
+"""

@@ -1,0 +1,69 @@
+"""The bytes of published files, stored once under their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.runs import write_atomically
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobError(PermanentError):
+    """A stored blob is missing, or its bytes are no longer those its name promises."""
+
+
+@dataclass(frozen=True)
+class BlobStore:
+    """Content-addressed files, ``<store>/corpus/blobs/<sha256>``."""
+
+    folder: Path
+
+    def path(self, sha256: str) -> Path:
+        """Return where the blob ``sha256`` lives.
+
+        Raises:
+            BlobError: ``sha256`` is not 64 lower-case hex digits; it would become a path.
+        """
+        if not _SHA256.fullmatch(sha256):
+            raise BlobError(f"blob name {sha256!r} is not a lower-case SHA-256; re-crawl the Hub")
+        return self.folder / sha256
+
+    def put(self, data: bytes) -> str:
+        """Store ``data`` and return its SHA-256; a damaged blob of that name is replaced."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.path(sha256)
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data)
+        return sha256
+
+    def has(self, sha256: str, *, size_bytes: int | None) -> bool:
+        """Return whether the blob is stored with the size it should have (a cheap look)."""
+        try:
+            stored_bytes = self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            return False
+        return size_bytes is None or stored_bytes == size_bytes
+
+    def get(self, sha256: str) -> bytes:
+        """Return the blob's bytes, hashed anew.
+
+        Raises:
+            BlobError: absent, unreadable, or damaged on disk. The damaged file is left for
+                inspection; deleting it makes the next crawl fetch it again.
+        """
+        path = self.path(sha256)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BlobError(
+                f"cannot read blob {path}: {error.strerror or error}; crawl again to restore it"
+            ) from error
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256:
+            raise BlobError(f"blob {path} now hashes to {actual}; delete it and crawl again")
+        return data

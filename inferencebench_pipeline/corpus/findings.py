@@ -1,0 +1,98 @@
+"""Findings: what the crawl or the verification noticed, about which repository, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class Severity(StrEnum):
+    """How much a finding matters; ``error`` is what blocks the corpus verification."""
+
+    ERROR = "error"
+    WARN = "warn"
+    INFO = "info"
+
+
+class FindingKind(StrEnum):
+    """The things that can be wrong with a published record.
+
+    The first group is noticed while crawling, the second while verifying. A verdict's failure
+    class is the name of a kind.
+    """
+
+    NO_ENVELOPE = "no_envelope"
+    MALFORMED = "malformed"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    MOVED = "moved"
+    REVISION_CHANGED = "revision_changed"
+    ENVELOPE_REPLACED = "envelope_replaced"
+    TRACES_REPLACED = "traces_replaced"
+
+    TAMPERED = "tampered"
+    SIGNATURE_INVALID = "signature_invalid"
+    IDENTITY_NOT_ALLOWED = "identity_not_allowed"
+    METRICS_DO_NOT_REDERIVE = "metrics_do_not_rederive"
+    TRACES_MISMATCH = "traces_mismatch"
+    TRACES_MISSING = "traces_missing"
+    UNSIGNED = "unsigned"
+    REJECTED = "rejected"
+    CARD_DISAGREES = "card_disagrees"
+    DUPLICATE_RUN = "duplicate_run"
+    BLOB_DAMAGED = "blob_damaged"
+
+
+SEVERITY: dict[FindingKind, Severity] = {
+    FindingKind.NO_ENVELOPE: Severity.WARN,
+    FindingKind.MOVED: Severity.WARN,
+    FindingKind.REVISION_CHANGED: Severity.INFO,
+    FindingKind.DUPLICATE_RUN: Severity.WARN,
+}
+"""Severity of the kinds that are not errors; every other kind is one."""
+
+
+class Finding(BaseModel):
+    """One thing that is wrong, or worth knowing, about one published repository."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: FindingKind
+    severity: Severity
+    repo_id: str
+    revision: str | None
+    detail: str
+    seen_at: AwareDatetime
+    """When it was first noticed (UTC); a finding that persists keeps this instant."""
+
+    @property
+    def identity(self) -> tuple[FindingKind, str, str | None, str]:
+        """What makes two findings the same finding, seen at two times."""
+        return (self.kind, self.repo_id, self.revision, self.detail)
+
+
+def finding(
+    kind: FindingKind, repo_id: str, revision: str | None, detail: str, seen_at: datetime
+) -> Finding:
+    """Return a finding with the severity of its kind."""
+    return Finding(
+        kind=kind,
+        severity=SEVERITY.get(kind, Severity.ERROR),
+        repo_id=repo_id,
+        revision=revision,
+        detail=detail,
+        seen_at=seen_at,
+    )
+
+
+def keep_first_seen(new: Iterable[Finding], old: Iterable[Finding]) -> list[Finding]:
+    """Return ``new`` in a stable order, each with the instant it was first seen at.
+
+    An unchanged corpus therefore yields byte-identical finding files, however often it is crawled.
+    """
+    known = {item.identity: item for item in old}
+    kept = {item.identity: known.get(item.identity, item) for item in new}
+    return sorted(kept.values(), key=lambda item: (item.repo_id, item.kind, item.detail))

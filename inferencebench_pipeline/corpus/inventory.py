@@ -1,0 +1,386 @@
+"""The inventory: every published repository of an organisation, pinned, fetched and hashed by us.
+
+The crawl is incremental: a repository whose head commit is the one already recorded costs nothing
+beyond its line in the listing. Nothing here judges a signature; see ``corpus.verification``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.corpus.cards import CARD_KEY
+from inferencebench_pipeline.corpus.findings import (
+    Finding,
+    FindingKind,
+    finding,
+    keep_first_seen,
+)
+from inferencebench_pipeline.corpus.source import CorpusSource, HubSource
+from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash, parse_envelope
+from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.hub.card import ENVELOPE_FILE
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.crawl import PublishedRepo
+from inferencebench_pipeline.runs import replaced_atomically, write_atomically
+
+INVENTORY_SCHEMA_VERSION = "1"
+
+_FINDINGS = TypeAdapter(list[Finding])
+
+
+class InventoryError(PermanentError):
+    """The stored inventory cannot be read; it is derived, so a fresh crawl replaces it."""
+
+
+class RepoState(StrEnum):
+    """What the last crawl saw of a repository."""
+
+    PUBLISHED = "published"
+    MALFORMED = "malformed"
+    NO_ENVELOPE = "no_envelope"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    MOVED = "moved"
+
+
+GONE = frozenset({RepoState.VANISHED, RepoState.MOVED})
+"""States of repositories that the organisation's listing no longer shows."""
+
+_ABSENCES = frozenset({FindingKind.VANISHED, FindingKind.MOVED})
+_REPLACEMENTS = frozenset({FindingKind.ENVELOPE_REPLACED, FindingKind.TRACES_REPLACED})
+
+
+@dataclass(frozen=True)
+class InventoryEntry:
+    """One repository at one commit. Hashes are ours, taken over the bytes we were served."""
+
+    organisation: str
+    repo_id: str
+    endpoint: str
+    revision: str
+    created_at: datetime
+    created_day: str
+    last_modified: datetime
+    state: RepoState
+    envelope_sha256: str | None = None
+    envelope_size_bytes: int | None = None
+    traces_sha256: str | None = None
+    traces_size_bytes: int | None = None
+    content_hash: str | None = None
+    run_id: str | None = None
+    suite_id: str | None = None
+    suite_version: str | None = None
+    model_id: str | None = None
+    engine_name: str | None = None
+    card_json: str = "{}"
+    """The card's ``inferencebench`` block at this commit."""
+    moved_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All entries, ordered by repository, and the crawl's findings about them."""
+
+    entries: tuple[InventoryEntry, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    fetched: int = 0
+    """Repositories whose bytes this crawl had to fetch; 0 for one that was only loaded."""
+
+    @classmethod
+    def load(cls, store_root: Path) -> Inventory:
+        """Return the inventory of the last crawl; an empty one before the first.
+
+        Raises:
+            InventoryError: the files exist but cannot be read.
+        """
+        path = inventory_path(store_root)
+        if not path.exists():
+            return cls()
+        try:
+            table = pq.read_table(path, schema=SCHEMA)
+            found = _FINDINGS.validate_json(findings_path(store_root).read_bytes())
+            entries = tuple(_entry(values) for values in table.to_pylist())
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            raise InventoryError(
+                f"cannot read the inventory {path}: {error}; move it aside and crawl again"
+            ) from error
+        return cls(entries=entries, findings=tuple(found))
+
+    def table(self) -> pa.Table:
+        """Return the entries as a table, the content of ``inventory.parquet``."""
+        return pa.Table.from_pylist([asdict(entry) for entry in self.entries], schema=SCHEMA)
+
+    def days(self) -> list[str]:
+        """Return the days (UTC, ISO 8601) on which a repository was created, oldest first."""
+        return sorted({entry.created_day for entry in self.entries})
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+_COLUMN_TYPES: dict[str, pa.DataType] = {
+    "created_at": _TIME,
+    "last_modified": _TIME,
+    "envelope_size_bytes": pa.int64(),
+    "traces_size_bytes": pa.int64(),
+}
+SCHEMA = pa.schema(
+    [(item.name, _COLUMN_TYPES.get(item.name, pa.string())) for item in fields(InventoryEntry)],
+    metadata={"inventory_schema_version": INVENTORY_SCHEMA_VERSION},
+)
+
+
+def inventory_path(store_root: Path) -> Path:
+    """Return where the inventory lies."""
+    return store_root / "corpus" / "inventory.parquet"
+
+
+def findings_path(store_root: Path) -> Path:
+    """Return where the crawl's findings lie."""
+    return store_root / "corpus" / "findings.json"
+
+
+def corpus_blobs(store_root: Path) -> BlobStore:
+    """Return the corpus's content-addressed files."""
+    return BlobStore(store_root / "corpus" / "blobs")
+
+
+def crawl(hub: Hub, organisation: str, store_root: Path) -> Inventory:
+    """Bring the stored inventory up to date with what ``organisation`` has on the Hub.
+
+    Returns the whole inventory, other organisations' entries included. Repositories that were there
+    last time and are not now stay as entries with a state of their own, and become findings.
+
+    Raises:
+        HubUnavailableError: the Hub stopped answering. What had been fetched until then is kept,
+            so that the next crawl goes on from there; nothing is declared vanished.
+    """
+    return crawl_source(HubSource(hub), organisation, store_root)
+
+
+def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> Inventory:
+    """Do what ``crawl`` does, from any source."""
+    before = Inventory.load(store_root)
+    known = {entry.repo_id: entry for entry in before.entries}
+    mine = {entry.repo_id for entry in before.entries if entry.organisation == organisation}
+    now = datetime.now(UTC)
+    visit = _Visit(source, organisation, corpus_blobs(store_root), now)
+    seen: dict[str, InventoryEntry] = {}
+    try:
+        for listed in source.listed(organisation):
+            seen[listed.repo_id] = visit.entry(listed, known.get(listed.repo_id))
+    except BaseException:
+        noticed = keep_first_seen([*before.findings, *visit.findings], before.findings)
+        _save(store_root, {**known, **seen}.values(), noticed)
+        raise
+    gone = _gone((known[repo_id] for repo_id in mine - seen.keys()), seen.values())
+    entries = {**known, **seen, **gone}
+    lasting = _lasting(before.findings, entries, visit.examined)
+    noticed = keep_first_seen(
+        [*lasting, *visit.findings, *_gone_findings(gone, now)], before.findings
+    )
+    kept = _save(store_root, entries.values(), noticed)
+    return Inventory(entries=kept.entries, findings=kept.findings, fetched=visit.fetched)
+
+
+class _Visit:
+    """One crawl's walk over the listing: fetches what is new and collects findings."""
+
+    def __init__(
+        self, source: CorpusSource, organisation: str, blobs: BlobStore, now: datetime
+    ) -> None:
+        self._source = source
+        self._organisation = organisation
+        self._blobs = blobs
+        self._now = now
+        self.findings: list[Finding] = []
+        self.examined: set[str] = set()
+        """Repositories looked into by this crawl, whose earlier findings are thereby superseded."""
+        self.fetched = 0
+
+    def entry(self, listed: PublishedRepo, known: InventoryEntry | None) -> InventoryEntry:
+        """Return the entry of a listed repository, fetching only when its commit is new to us."""
+        if known is not None and self._unchanged(listed, known):
+            return self._again(replace(known, last_modified=listed.last_modified.astimezone(UTC)))
+        self.fetched += 1
+        self.examined.add(listed.repo_id)
+        entry = self._fetched(listed)
+        if known is None or known.state in GONE:
+            return entry
+        if entry.state is RepoState.UNREADABLE:
+            return replace(
+                entry,
+                envelope_sha256=known.envelope_sha256,
+                envelope_size_bytes=known.envelope_size_bytes,
+                traces_sha256=known.traces_sha256,
+                traces_size_bytes=known.traces_size_bytes,
+            )
+        self._note_change(known, entry)
+        return entry
+
+    def _again(self, entry: InventoryEntry) -> InventoryEntry:
+        """Return an unchanged entry; one that was malformed may not be to a newer reader."""
+        if entry.state is not RepoState.MALFORMED or entry.envelope_sha256 is None:
+            return entry
+        self.examined.add(entry.repo_id)
+        published = replace(entry, state=RepoState.PUBLISHED)
+        return self._described(published, self._blobs.get(entry.envelope_sha256))
+
+    def _unchanged(self, listed: PublishedRepo, known: InventoryEntry) -> bool:
+        stored = (
+            (known.envelope_sha256, known.envelope_size_bytes),
+            (known.traces_sha256, known.traces_size_bytes),
+        )
+        return (
+            known.revision == listed.revision
+            and known.endpoint == self._source.endpoint
+            and known.state in (RepoState.PUBLISHED, RepoState.MALFORMED)
+            and all(
+                sha256 is None or self._blobs.has(sha256, size_bytes=size_bytes)
+                for sha256, size_bytes in stored
+            )
+        )
+
+    def _fetched(self, listed: PublishedRepo) -> InventoryEntry:
+        created_at = listed.created_at.astimezone(UTC)
+        entry = InventoryEntry(
+            organisation=self._organisation,
+            repo_id=listed.repo_id,
+            endpoint=self._source.endpoint,
+            revision=listed.revision,
+            created_at=created_at,
+            created_day=created_at.date().isoformat(),
+            last_modified=listed.last_modified.astimezone(UTC),
+            state=RepoState.PUBLISHED,
+            card_json=_card_json(listed),
+        )
+        try:
+            envelope = self._source.fetch(listed.repo_id, listed.revision, ENVELOPE_FILE)
+            traces = self._source.fetch(listed.repo_id, listed.revision, TRACES_FILE)
+        except PermanentError as error:
+            self._note(FindingKind.UNREADABLE, entry, str(error))
+            return replace(entry, state=RepoState.UNREADABLE)
+        if envelope is None:
+            self._note(FindingKind.NO_ENVELOPE, entry, f"the commit has no {ENVELOPE_FILE}")
+            return replace(entry, state=RepoState.NO_ENVELOPE)
+        entry = replace(
+            entry, envelope_sha256=self._blobs.put(envelope), envelope_size_bytes=len(envelope)
+        )
+        if traces is not None:
+            entry = replace(
+                entry, traces_sha256=self._blobs.put(traces), traces_size_bytes=len(traces)
+            )
+        return self._described(entry, envelope)
+
+    def _described(self, entry: InventoryEntry, data: bytes) -> InventoryEntry:
+        try:
+            envelope = parse_envelope(data)
+        except EnvelopeError as error:
+            self._note(FindingKind.MALFORMED, entry, str(error))
+            return replace(entry, state=RepoState.MALFORMED)
+        return replace(
+            entry,
+            content_hash=content_hash(envelope),
+            run_id=envelope.run_id,
+            suite_id=envelope.suite_id,
+            suite_version=envelope.suite_version,
+            model_id=envelope.model.id,
+            engine_name=envelope.engine.name,
+        )
+
+    def _note_change(self, known: InventoryEntry, entry: InventoryEntry) -> None:
+        came_from = f"as it was at commit {known.revision}"
+        if known.envelope_sha256 is not None and known.envelope_sha256 != entry.envelope_sha256:
+            self._note(
+                FindingKind.ENVELOPE_REPLACED,
+                entry,
+                f"{ENVELOPE_FILE} is no longer {known.envelope_sha256} {came_from}",
+            )
+        elif known.traces_sha256 is not None and known.traces_sha256 != entry.traces_sha256:
+            self._note(
+                FindingKind.TRACES_REPLACED,
+                entry,
+                f"{TRACES_FILE} is no longer {known.traces_sha256} {came_from}",
+            )
+        elif known.revision != entry.revision:
+            self._note(
+                FindingKind.REVISION_CHANGED,
+                entry,
+                f"other files changed since commit {known.revision}",
+            )
+
+    def _note(self, kind: FindingKind, entry: InventoryEntry, detail: str) -> None:
+        self.findings.append(finding(kind, entry.repo_id, entry.revision, detail, self._now))
+
+
+def _card_json(listed: PublishedRepo) -> str:
+    block = listed.card.get(CARD_KEY)
+    return json.dumps(block if isinstance(block, dict) else {}, sort_keys=True, default=str)
+
+
+def _gone(
+    missing: Iterable[InventoryEntry], seen: Iterable[InventoryEntry]
+) -> dict[str, InventoryEntry]:
+    """Return the entries of repositories no longer listed; a move is the same bytes elsewhere."""
+    homes = {entry.envelope_sha256: entry.repo_id for entry in seen if entry.envelope_sha256}
+    gone: dict[str, InventoryEntry] = {}
+    for entry in missing:
+        moved_to = homes.get(entry.envelope_sha256 or "") or entry.moved_to
+        state = RepoState.VANISHED if moved_to is None else RepoState.MOVED
+        gone[entry.repo_id] = replace(entry, state=state, moved_to=moved_to)
+    return gone
+
+
+def _gone_findings(gone: dict[str, InventoryEntry], now: datetime) -> Iterator[Finding]:
+    for entry in gone.values():
+        if entry.moved_to is not None:
+            detail = f"the same envelope is now at {entry.moved_to}"
+            yield finding(FindingKind.MOVED, entry.repo_id, entry.revision, detail, now)
+        else:
+            detail = "listed by an earlier crawl, absent now: deleted, private, renamed or untagged"
+            yield finding(FindingKind.VANISHED, entry.repo_id, entry.revision, detail, now)
+
+
+def _lasting(
+    findings: Iterable[Finding], entries: dict[str, InventoryEntry], examined: set[str]
+) -> Iterator[Finding]:
+    """Yield the earlier findings that still stand.
+
+    A replaced record stays on file for good: a later commit does not undo it. Anything else lasts
+    while the commit it was seen at is the recorded one and nobody has looked again.
+    """
+    for item in findings:
+        entry = entries.get(item.repo_id)
+        if entry is None:
+            continue
+        same = entry.revision == item.revision and (
+            (item.kind in _ABSENCES) == (entry.state in GONE)
+        )
+        if item.kind in _REPLACEMENTS or (same and item.repo_id not in examined):
+            yield item
+
+
+def _save(
+    store_root: Path, entries: Iterable[InventoryEntry], findings: Iterable[Finding]
+) -> Inventory:
+    ordered = tuple(sorted(entries, key=lambda entry: entry.repo_id))
+    found = tuple(findings)
+    write_atomically(findings_path(store_root), _FINDINGS.dump_json(list(found), indent=2) + b"\n")
+    inventory = Inventory(entries=ordered, findings=found)
+    with replaced_atomically(inventory_path(store_root)) as temporary:
+        pq.write_table(inventory.table(), temporary, compression="zstd")
+    return inventory
+
+
+def _entry(values: dict[str, Any]) -> InventoryEntry:
+    return InventoryEntry(**{**values, "state": RepoState(values["state"])})

@@ -1,0 +1,48 @@
+"""Where the crawl reads from: a narrow protocol, and the Hub behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.crawl import PublishedRepo, fetch_file, list_published
+from inferencebench_pipeline.hub.errors import HubNotFoundError
+
+
+class CorpusSource(Protocol):
+    """What the crawl needs of the world; the Hub implements it, and so does a folder in tests."""
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL that links to the repositories start with."""
+
+    def listed(self, organisation: str) -> Iterable[PublishedRepo]:
+        """Yield every published repository of ``organisation``, each with its head commit."""
+
+    def fetch(self, repo_id: str, revision: str, path: str) -> bytes | None:
+        """Return a file's bytes at exactly ``revision``, or None when that commit has none."""
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """The Hub: datasets tagged ``inferencebench``, read at pinned commits past every cache."""
+
+    hub: Hub
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL of the Hub."""
+        return self.hub.endpoint
+
+    def listed(self, organisation: str) -> Iterable[PublishedRepo]:
+        """Return the organisation's tagged datasets, read as they are iterated over."""
+        return list_published(self.hub, organisation)
+
+    def fetch(self, repo_id: str, revision: str, path: str) -> bytes | None:
+        """Return a file's bytes at ``revision``; a file the commit lacks is None, not an error."""
+        try:
+            return fetch_file(self.hub, repo_id, revision, path)
+        except HubNotFoundError:
+            return None

@@ -1,0 +1,5 @@
+"""The published and verified results side by side: an index, and a page rendered from it.
+
+Everything here is derived from the corpus (inventory, blobs, verdicts). Nothing is judged here,
+and no run directory is read: a result that is not published cannot appear.
+"""

@@ -1,0 +1,198 @@
+"""What the index takes from one envelope: its identity, what makes it comparable, its metrics.
+
+Pure functions over the envelope; hostile or foreign content yields unusual facts, not exceptions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash
+from inferencebench_pipeline.envelope.extension import (
+    TRACES_FILE,
+    PipelineExtension,
+    pipeline_extension,
+)
+from inferencebench_pipeline.envelope.models import Envelope, HardwareFingerprint
+
+FOREIGN_DEFINITIONS = "not stated"
+"""Metric definitions of an envelope that does not say how its numbers came about."""
+
+
+@dataclass(frozen=True)
+class EnvelopeFacts:
+    """One line of the index, as far as the envelope decides it."""
+
+    envelope_sha256: str
+    run_id: str
+    content_hash: str
+    timestamp: str
+    suite_id: str
+    suite_version: str
+    model_id: str
+    model_revision: str
+    model_provider: str
+    quantization_format: str | None
+    quantization_method: str | None
+    engine_name: str
+    engine_version: str
+    engine_config_hash: str
+    hardware_class: str | None
+    hardware: str
+    fingerprint_sha256: str
+    dataset_id: str
+    dataset_hash: str
+    seed: str
+    load_point: str | None
+    workload: str
+    slo: str | None
+    metric_definitions: str
+    group_id: str
+    binds_traces: bool
+    valid: bool
+    invalid_reason: str | None
+
+
+@dataclass(frozen=True)
+class MetricFact:
+    """One metric of one envelope. Exactly one of ``value`` and ``text`` is set, or neither."""
+
+    envelope_sha256: str
+    position: int
+    key: str
+    value: float | None
+    text: str | None
+    unit: str | None
+    n: int | None
+    null_reason: str | None
+    definitions: str
+
+
+def envelope_facts(envelope: Envelope, envelope_sha256: str) -> EnvelopeFacts:
+    """Return the index line of an envelope whose bytes hash to ``envelope_sha256``."""
+    extension, unreadable = _extension(envelope)
+    workload = extension.workload_hash if extension else f"dataset:{envelope.dataset.hash}"
+    definitions = extension.metric_definitions if extension else FOREIGN_DEFINITIONS
+    slo = envelope.slo_template or None
+    invalid_reason = unreadable or _invalid_reason(extension)
+    quantization = envelope.quantization
+    return EnvelopeFacts(
+        envelope_sha256=envelope_sha256,
+        run_id=envelope.run_id,
+        content_hash=content_hash(envelope),
+        timestamp=envelope.timestamp.isoformat(),
+        suite_id=envelope.suite_id,
+        suite_version=envelope.suite_version,
+        model_id=envelope.model.id,
+        model_revision=envelope.model.revision,
+        model_provider=envelope.model.provider,
+        quantization_format=quantization.format if quantization else None,
+        quantization_method=quantization.method if quantization else None,
+        engine_name=envelope.engine.name,
+        engine_version=envelope.engine.version,
+        engine_config_hash=envelope.engine.config_hash,
+        hardware_class=extension.hardware_class if extension else None,
+        hardware=describe_hardware(envelope.hardware_fingerprint),
+        fingerprint_sha256=envelope.hardware_fingerprint.fingerprint_sha256,
+        dataset_id=envelope.dataset.id,
+        dataset_hash=envelope.dataset.hash,
+        seed=str(envelope.seed),
+        load_point=describe_load(envelope.driver_options.get("load")),
+        workload=workload,
+        slo=slo,
+        metric_definitions=definitions,
+        group_id=comparison_group(
+            envelope.suite_id, envelope.suite_version, workload, slo, definitions
+        ),
+        binds_traces=TRACES_FILE in envelope.distributions,
+        valid=invalid_reason is None,
+        invalid_reason=invalid_reason,
+    )
+
+
+def metric_facts(envelope: Envelope, envelope_sha256: str) -> Iterator[MetricFact]:
+    """Yield every metric of an envelope, in its order.
+
+    A number that is not finite has no place in a ranking or in JSON: it becomes null with that as
+    its reason.
+    """
+    extension, _ = _extension(envelope)
+    notes = extension.metric_notes if extension else {}
+    for position, (key, value) in enumerate(envelope.metrics.items()):
+        note = notes.get(key)
+        number = _finite(value)
+        reason = note.null_reason if note else None
+        if number is None and value is not None and not isinstance(value, str):
+            reason = f"the envelope holds {str(value)[:40]}, which is not a finite number"
+        yield MetricFact(
+            envelope_sha256=envelope_sha256,
+            position=position,
+            key=key,
+            value=number,
+            text=value if isinstance(value, str) else None,
+            unit=note.unit if note else None,
+            n=note.n if note else None,
+            null_reason=reason,
+            definitions=extension.metric_definitions if extension else FOREIGN_DEFINITIONS,
+        )
+
+
+def comparison_group(*parts: str | None) -> str:
+    """Return the id of the results that may be compared: 16 hex digits of what they share.
+
+    Those are suite, suite version, workload, SLO and metric definitions. Results that differ in
+    any of them answer different questions and are never ranked against each other.
+    """
+    text = json.dumps(parts, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def describe_hardware(hardware: HardwareFingerprint) -> str:
+    """Return the accelerators in words, such as ``8 × NVIDIA H100 80GB HBM3``; else the CPU."""
+    if not hardware.gpus:
+        return hardware.cpu.model
+    counts: dict[str, int] = {}
+    for gpu in hardware.gpus:
+        counts[gpu.model] = counts.get(gpu.model, 0) + 1
+    return ", ".join(f"{count} × {model}" for model, count in counts.items())
+
+
+def describe_load(load: object) -> str | None:
+    """Return the load point in words, or None when the envelope does not state one we know."""
+    if not isinstance(load, dict):
+        return None
+    settings: dict[str, Any] = load
+    if settings.get("kind") == "closed":
+        return f"{settings.get('concurrency')} in flight"
+    if settings.get("kind") == "open":
+        return f"{settings.get('rate_per_s')} req/s {settings.get('process', '')}".rstrip()
+    return None
+
+
+def _extension(envelope: Envelope) -> tuple[PipelineExtension | None, str | None]:
+    """Return the pipeline's own notes, or why the ones that are there cannot be read."""
+    try:
+        return pipeline_extension(envelope), None
+    except EnvelopeError as error:
+        return None, f"the envelope's own notes cannot be read: {error}"
+
+
+def _invalid_reason(extension: PipelineExtension | None) -> str | None:
+    flags = extension.validity if extension else ()
+    broken = [flag for flag in flags if not flag.ok and flag.severity == "error"]
+    return "; ".join(f"{flag.name}: {flag.detail}" for flag in broken) or None
+
+
+def _finite(value: object) -> float | None:
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
