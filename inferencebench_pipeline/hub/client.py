@@ -35,6 +35,7 @@ from inferencebench_pipeline.hub.retry import RetryPolicy
 from inferencebench_pipeline.hub.transport import build_hf_headers, get_session, hf_raise_for_status
 
 __all__ = [
+    "Account",
     "Hub",
     "HubConflictError",
     "HubHeadMovedError",
@@ -93,6 +94,15 @@ class PullRequest:
     def ref(self) -> str:
         """The branch its commits go to."""
         return f"refs/pr/{self.number}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account a token belongs to."""
+
+    name: str
+    writable: frozenset[str]
+    """Namespaces whose repositories it may change: its own, and organisations it may write in."""
 
 
 class Hub:
@@ -178,7 +188,9 @@ class Hub:
             lambda token: self._download(url, token, revision, max_bytes),
         )
 
-    def list_datasets(self, author: str, tag: str) -> Iterator[dict[str, Any]]:
+    def list_datasets(
+        self, author: str, tag: str, *, page_size: int = 500
+    ) -> Iterator[dict[str, Any]]:
         """Yield the datasets of ``author`` that carry ``tag``, as the API describes them.
 
         With ``sha``, ``cardData``, ``createdAt`` and ``lastModified``: one request per page, each
@@ -186,7 +198,7 @@ class Hub:
         """
         first = httpx2.URL(
             f"{self.endpoint}/api/datasets",
-            params=[("author", author), ("filter", tag)]
+            params=[("author", author), ("filter", tag), ("limit", str(page_size))]
             + [("expand", key) for key in ("sha", "cardData", "createdAt", "lastModified")],
         )
         url: str | None = str(first)
@@ -197,11 +209,18 @@ class Hub:
             yield from rows
         raise HubIntegrityError(f"the dataset list of {author} does not end; is the Hub looping?")
 
-    def user_name(self) -> str:
-        """Return the name of the account the token belongs to."""
+    def account(self) -> Account:
+        """Return whose token this is, and the namespaces it may write to."""
 
-        def ask(token: str | None) -> str:
-            return str(self._api.whoami(token=_required(token))["name"])
+        def ask(token: str | None) -> Account:
+            answer = self._api.whoami(token=_required(token))
+            name = str(answer["name"])
+            writable = {
+                str(organisation["name"])
+                for organisation in answer.get("orgs", [])
+                if organisation.get("roleInOrg") in {"admin", "write"}
+            }
+            return Account(name=name, writable=frozenset({name, *writable}))
 
         return self._call("ask who the token belongs to", ask)
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import httpx2
-from huggingface_hub import set_client_factory
+from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import (
     get_session,
@@ -87,10 +87,12 @@ def install(timeouts: Timeouts) -> None:
     """Make ``huggingface_hub`` use :class:`Client`, in this process, with these ``timeouts``.
 
     The library keeps one client per process; installing the same timeouts again does nothing, so
-    that requests under way on another thread keep their connection.
+    that requests under way on another thread keep their connection. Its telemetry is switched off:
+    it asks the public Hub for a list, whichever endpoint the request itself goes to.
     """
     global _installed
     with _install_lock:
+        constants.HF_HUB_DISABLE_TELEMETRY = True
         if timeouts != _installed:
             set_client_factory(partial(_client, timeouts))
             _installed = timeouts

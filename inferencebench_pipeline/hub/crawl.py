@@ -1,0 +1,77 @@
+"""Reading what is published: the list of an organisation's records, and files by commit.
+
+Two requests find out what changed (the list carries each head's commit and card), one per file
+reads it. Nothing is cached and nothing is skipped in silence: a list that cannot be read to its
+end is an error, since an absent record is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from inferencebench_pipeline.hub.card import CORPUS_TAG
+from inferencebench_pipeline.hub.client import Hub, HubIntegrityError, Repo
+
+
+@dataclass(frozen=True)
+class PublishedRepo:
+    """A dataset repository that says it holds a record, at the commit it stood at when listed."""
+
+    repo_id: str
+    revision: str
+    created_at: datetime
+    last_modified: datetime
+    card: Mapping[str, Any]
+    """The card's front matter; empty when it has none the Hub can read."""
+
+
+class _Row(BaseModel):
+    """One line of the Hub's answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    sha: str = Field(pattern=r"^[0-9a-f]{40}$")
+    createdAt: AwareDatetime  # noqa: N815 - the API's spelling
+    lastModified: AwareDatetime  # noqa: N815
+    cardData: dict[str, Any] | None = None  # noqa: N815
+
+
+def list_published(hub: Hub, organisation: str) -> Iterator[PublishedRepo]:
+    """Yield the datasets of ``organisation`` tagged as records, each with its head's commit.
+
+    Raises:
+        HubIntegrityError: the Hub's answer lacks what it always has.
+        HubUnavailableError: the list could not be read to its end.
+    """
+    for row in hub.list_datasets(organisation, CORPUS_TAG):
+        try:
+            listed = _Row.model_validate(row)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            raise HubIntegrityError(
+                f"the dataset list of {organisation} has an entry {row.get('id')!r} whose "
+                f"{problem['loc'][0]} is unusable ({problem['msg']}); is this endpoint a Hub?"
+            ) from error
+        yield PublishedRepo(
+            repo_id=listed.id,
+            revision=listed.sha,
+            created_at=listed.createdAt,
+            last_modified=listed.lastModified,
+            card=listed.cardData or {},
+        )
+
+
+def fetch_file(hub: Hub, repo_id: str, revision: str, path: str) -> bytes:
+    """Return a file's bytes at the commit ``revision``, from the wire.
+
+    Raises:
+        HubNotFoundError: the repository, the commit or the file is not there.
+        HubIntegrityError: ``revision`` is not a full commit id, or the Hub answered another.
+    """
+    return hub.fetch(Repo("dataset", repo_id), revision, path)
