@@ -25,7 +25,12 @@ from inferencebench_pipeline.sandbox.faults import FaultInjection
 from inferencebench_pipeline.sandbox.hub.app import create_hub_app
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_ORGANISATION
 from inferencebench_pipeline.sandbox.hub.quotas import Quotas
-from inferencebench_pipeline.sandbox.sigstore.app import create_sigstore_app
+from inferencebench_pipeline.sandbox.sigstore.app import (
+    create_sigstore_app,
+    identity_token_file,
+    write_policy,
+    write_trust_config,
+)
 
 _GRACE_S = 1
 """Requests in flight at shutdown get this long; then they are cancelled."""
@@ -83,6 +88,7 @@ async def _serve(
         hub_url, sigstore_url = (_url(options.host, ports[name]) for name in ("hub", "sigstore"))
         hub = create_hub_app(state, base_url=hub_url, quotas=options.quotas)
         sigstore = create_sigstore_app(state, base_url=sigstore_url)
+        environment = _environment(state, hub_url, sigstore_url)
         servers = [_server(hub, options.host), _server(sigstore, options.host)]
         _stop_on_signals(servers)
         sockets = [hub_socket, sigstore_socket]
@@ -91,7 +97,6 @@ async def _serve(
             for server, sock in zip(servers, sockets, strict=True)
         ]
         if await _all_started(servers, running):
-            environment = _environment(state, hub_url, sigstore_url)
             lines = [f"{key}={shlex.quote(value)}\n" for key, value in environment.items()]
             write_atomically(env_file, "".join(lines).encode())
             announce(_banner(hub_url, sigstore_url, env_file))
@@ -202,7 +207,7 @@ def _url(host: str, port: int) -> str:
 
 
 def _environment(state: Path, hub_url: str, sigstore_url: str) -> dict[str, str]:
-    """Return what a process needs in its environment to live in this sandbox."""
+    """Return what a process needs in its environment to live here; writes the files it names."""
     return {
         "HF_ENDPOINT": hub_url,
         "HF_TOKEN_PATH": str(state / "hub/tokens/write"),
@@ -213,9 +218,9 @@ def _environment(state: Path, hub_url: str, sigstore_url: str) -> dict[str, str]
         "NO_PROXY": "127.0.0.1,localhost,::1",
         "no_proxy": "127.0.0.1,localhost,::1",
         "INFERENCEBENCH_ORGANISATION": DEFAULT_ORGANISATION,
-        "INFERENCEBENCH_TRUST_CONFIG": str(state / "sigstore/trust_config.json"),
-        "INFERENCEBENCH_POLICY": str(state / "sigstore/policy.yaml"),
-        "INFERENCEBENCH_IDENTITY_TOKEN_FILE": str(state / "sigstore/identity-token"),
+        "INFERENCEBENCH_TRUST_CONFIG": str(write_trust_config(state, sigstore_url)),
+        "INFERENCEBENCH_POLICY": str(write_policy(state)),
+        "INFERENCEBENCH_IDENTITY_TOKEN_FILE": str(identity_token_file(state)),
         "INFERENCEBENCH_SANDBOX_SIGSTORE": sigstore_url,
         "INFERENCEBENCH_SANDBOX_PID": str(os.getpid()),
     }

@@ -22,6 +22,7 @@ from inferencebench_pipeline.sandbox.hub.api import (
 from inferencebench_pipeline.sandbox.hub.context import Hub
 from inferencebench_pipeline.sandbox.hub.errors import HubError, answer_hub_error
 from inferencebench_pipeline.sandbox.hub.identities import Identities
+from inferencebench_pipeline.sandbox.hub.pages import routes as pages
 from inferencebench_pipeline.sandbox.hub.quotas import ActionQuotas, Quotas
 from inferencebench_pipeline.sandbox.hub.seed import seed
 from inferencebench_pipeline.sandbox.hub.store import HubStore
@@ -59,7 +60,7 @@ def create_hub_app(state: Path, *, base_url: str, quotas: Quotas = Quotas()) -> 
     identities = Identities.with_defaults(root)
     store = HubStore(root)
     seed(store)
-    modules = (account, repos, listing, commit, lfs, discussions, read, resolve, admin)
+    modules = (account, repos, listing, commit, lfs, discussions, read, resolve, admin, pages)
     app = Starlette(
         routes=[route for module in modules for route in module.routes],
         middleware=[Middleware(RawPathRouting)],

@@ -152,8 +152,6 @@ def _listed(
                 "title": last[path].title,
                 "date": last[path].created_at,
             }
-        if expand and entry is not None:
-            item["securityFileStatus"] = {"status": "unscanned"}
         listed.append(item)
     return listed
 

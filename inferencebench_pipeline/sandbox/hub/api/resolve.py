@@ -21,7 +21,7 @@ from inferencebench_pipeline.sandbox.hub.context import (
 )
 from inferencebench_pipeline.sandbox.hub.errors import entry_not_found
 
-_SAFE_TO_SHOW = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_SAFE_TO_SHOW = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
 
 def resolve(request: Request) -> Response:
@@ -35,7 +35,7 @@ def resolve(request: Request) -> Response:
     headers = {
         "ETag": f'"{entry.etag}"',
         "X-Repo-Commit": commit.oid,
-        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "X-Content-Type-Options": "nosniff",
         "Access-Control-Expose-Headers": "X-Repo-Commit, ETag, X-Linked-Size, X-Linked-Etag",
     }
