@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
 from sigstore._internal.rekor.checkpoint import SignedCheckpoint
+from sigstore._internal.timestamp import TimestampSource
 from sigstore._internal.trust import Keyring, RekorKeyring
 from sigstore._utils import KeyID
 from sigstore.errors import VerificationError
@@ -64,6 +65,9 @@ class VerifiedBundle:
     certificate: x509.Certificate
     times: tuple[datetime, ...]
     """Every time a trusted clock (timestamp authority, Rekor v1) gave the signature, sorted."""
+    timestamped: bool
+    """Whether a timestamp authority is among those clocks; a timestamp that does not verify is
+    passed over when Rekor v1 gave the time."""
     log_index: int
     log_id: str
     log_url: str
@@ -203,9 +207,8 @@ def _issuer(certificate: x509.Certificate) -> str:
 def _beyond_stock(verifier: Verifier, bundle: Bundle, trust: TrustRoot) -> VerifiedBundle:
     """Make the checks that sigstore-python 4.5 leaves out, on a bundle it accepted."""
     entry = bundle.log_entry._inner
-    times = tuple(
-        sorted({result.time.astimezone(UTC) for result in verifier._establish_time(bundle)})
-    )
+    clocks = verifier._establish_time(bundle)
+    times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
     log = _guard("log_known", lambda: _log_of(bundle, trust))
     _guard("checkpoint_size", lambda: _checkpoint_size(entry))
     _guard("log_index_proven", lambda: _log_index_proven(entry))
@@ -218,6 +221,7 @@ def _beyond_stock(verifier: Verifier, bundle: Bundle, trust: TrustRoot) -> Verif
         signer=identity,
         certificate=bundle.signing_certificate,
         times=times,
+        timestamped=any(clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks),
         log_index=entry.log_index,
         log_id=entry.log_id.key_id.hex(),
         log_url=log.base_url,

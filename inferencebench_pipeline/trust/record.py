@@ -1,0 +1,99 @@
+"""The running record of a verification: checks passed so far, and how the first failure ends it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from inferencebench_pipeline.trust.bundle import BundleRejectedError
+from inferencebench_pipeline.trust.verdict import Check, CheckStatus, FailureClass
+
+_DETAIL_CHARACTERS = 600
+
+
+class RejectedError(Exception):
+    """A check failed: the record ends here."""
+
+    def __init__(self, check: str, failure: FailureClass, detail: str) -> None:
+        super().__init__(detail)
+        self.check = check
+        self.failure = failure
+
+
+class Finding:
+    """What a passing check found; filled in by the code that makes the check."""
+
+    def __init__(self) -> None:
+        self.detail = ""
+        self.evidence: dict[str, str] = {}
+
+    def note(self, detail: str, **evidence: object) -> None:
+        """Say in one sentence what was found, with the values it rests on."""
+        self.detail = detail
+        self.evidence = {name: str(value) for name, value in evidence.items()}
+
+
+class Record:
+    """The checks of one verification, in the order they are made."""
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+    @contextlib.contextmanager
+    def check(self, name: str, failure: FailureClass) -> Iterator[Finding]:
+        """Record one check: passed when the body returns, failed whatever it raises.
+
+        Raises:
+            RejectedError: the body raised anything at all.
+        """
+        finding = Finding()
+        try:
+            yield finding
+        except RejectedError as error:
+            self._failed(name, str(error), finding)
+            raise
+        except Exception as error:
+            self._failed(name, _describe(error), finding)
+            raise RejectedError(name, failure, _describe(error)) from error
+        self._add(name, CheckStatus.PASSED, finding.detail, finding.evidence)
+
+    @contextlib.contextmanager
+    def checks_in_one(
+        self, names: Sequence[str], details: dict[str, str], failure: FailureClass
+    ) -> Iterator[None]:
+        """Record several checks that one call makes in the order of ``names``.
+
+        Raises:
+            RejectedError: naming the check that the body's ``BundleRejectedError`` names.
+        """
+        try:
+            yield
+        except BundleRejectedError as error:
+            for name in names[: names.index(error.check)]:
+                self._add(name, CheckStatus.PASSED, details[name], {})
+            self._add(error.check, CheckStatus.FAILED, _describe(error), {})
+            raise RejectedError(error.check, failure, _describe(error)) from error
+        for name in names:
+            self._add(name, CheckStatus.PASSED, details[name], {})
+
+    def skip(self, names: Sequence[str], reason: str) -> None:
+        """Record checks that were not made, and why."""
+        for name in names:
+            self._add(name, CheckStatus.SKIPPED, reason, {})
+
+    def skip_rest(self, names: Sequence[str], reason: str) -> None:
+        """Record every check of ``names`` that has no result yet as not made."""
+        made = {check.name for check in self.checks}
+        self.skip([name for name in names if name not in made], reason)
+
+    def _failed(self, name: str, detail: str, finding: Finding) -> None:
+        self._add(name, CheckStatus.FAILED, detail, finding.evidence)
+
+    def _add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
+        self.checks.append(Check(name=name, status=status, detail=detail, evidence=evidence))
+
+
+def _describe(error: Exception) -> str:
+    """Return the error's text on one line, bounded: it may quote the input."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _DETAIL_CHARACTERS else text[:_DETAIL_CHARACTERS] + "…"

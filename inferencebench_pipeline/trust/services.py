@@ -1,0 +1,234 @@
+"""The signing services over HTTP: deadlines and bounded answers, safe repeats, their own words.
+
+sigstore-python sets no deadline on Fulcio and Rekor, drops Fulcio's message and turns a missing
+timestamp into a warning after the log entry is made; this module is where that is put right.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from rfc3161_client import TimeStampResponse
+from sigstore._internal.timestamp import TimestampAuthorityClient, TimestampError
+from sigstore.models import ClientTrustConfig
+from sigstore.sign import SigningContext
+from urllib3.util.retry import Retry
+
+from inferencebench_pipeline.errors import PipelineError
+from inferencebench_pipeline.trust.errors import SigningRefusedError, SigningUnavailableError
+
+MAX_RESPONSE_BYTES: Final = 1 << 20
+_SHOWN_CHARACTERS = 300
+_RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class SigningDeadlines:
+    """How long one HTTP exchange may take, in seconds."""
+
+    connect_s: float = 5.0
+    answer_s: float = 30.0
+    """From the request to the last byte of the answer; Rekor v2 answers once the entry is in the
+    log, and its client guide asks for 20 s or more."""
+
+
+@dataclass(frozen=True)
+class SigningServices:
+    """The services of one signature, ready to use, and what to call them in messages."""
+
+    context: SigningContext
+    certificate_authority: str
+    log: str
+    timestamps: bool
+    """Whether a timestamp authority is among them, whose word must then be in every signature."""
+
+
+class TimestampUnavailableError(Exception):
+    """Carries the timestamp authority's failure past sigstore, which would only warn."""
+
+
+def open_services(
+    config: ClientTrustConfig, *, rekor_version: int | None, deadlines: SigningDeadlines
+) -> SigningServices:
+    """Return the services that ``config`` names, with deadlines on every exchange.
+
+    A refused connection is tried again by all; only Fulcio and the timestamp authority are asked
+    again after an answer went missing, since a second answer from the log is a second entry.
+
+    Raises:
+        SigningRefusedError: the configuration offers no usable log of ``rekor_version``.
+    """
+    config.force_tlog_version = rekor_version
+    try:
+        signing = config.signing_config
+        fulcio, log = signing.get_fulcio(), signing.get_tlogs()[0]
+        authorities = [_StrictTimestamps(client.url) for client in signing.get_tsas()]
+    except Exception as error:
+        wanted = "" if rekor_version is None else f" with Rekor v{rekor_version}"
+        raise SigningRefusedError(
+            f"the trust configuration names no usable signing services{wanted}: {error}"
+        ) from error
+    repeatable = Retry(
+        total=3,
+        connect=2,
+        read=1,
+        status=2,
+        other=0,
+        redirect=0,
+        status_forcelist={502, 503, 504},
+        allowed_methods=None,
+        backoff_factor=0.2,
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
+    once = Retry(total=2, connect=2, read=0, status=0, other=0, redirect=0, backoff_factor=0.2)
+    _mount(fulcio.session, repeatable, deadlines)
+    _mount(log._session, once, deadlines)  # type: ignore[attr-defined]
+    for authority in authorities:
+        _mount(authority._session, repeatable, deadlines)
+    context = SigningContext(
+        fulcio=fulcio,
+        rekor=log,
+        trusted_root=config.trusted_root,
+        tsa_clients=list(authorities),
+    )
+    return SigningServices(context, fulcio.url, log.url, bool(authorities))  # type: ignore[attr-defined]
+
+
+def service_failure(service: str, error: Exception) -> PipelineError:
+    """Return what a service's failure means: try later, or change something first.
+
+    Args:
+        service: what to call it, with its address.
+        error: what sigstore raised; the HTTP answer is looked for along its causes.
+    """
+    response = _response_of(error)
+    if response is None:
+        network = _network_error(error)
+        if network is not None:
+            return SigningUnavailableError(
+                f"{service} could not be reached: {_network_words(network)}; the unsigned envelope "
+                "is kept, sign again when the service is back"
+            )
+        return SigningUnavailableError(
+            f"{service} gave an answer that cannot be used ({type(error).__name__}: "
+            f"{_shorten(str(error))}); the unsigned envelope is kept, sign again later"
+        )
+    said = f"{service} answered {response.status_code}: {_server_words(response)}"
+    if response.status_code in _RETRYABLE_STATUSES:
+        return SigningUnavailableError(
+            f"{said}; the unsigned envelope is kept, sign again later",
+            retry_after_s=retry_after_s(response.headers),
+        )
+    return SigningRefusedError(said)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds a ``Retry-After`` header (RFC 9110 section 10.2.3) asks to wait."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+class _DeadlineAdapter(HTTPAdapter):
+    """Sends with our deadlines whatever the caller asks for, and reads bounded answers."""
+
+    def __init__(self, retries: Retry, deadlines: SigningDeadlines) -> None:
+        super().__init__(max_retries=retries)
+        self._deadlines = deadlines
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:  # noqa: ANN401
+        ends_at = time.monotonic() + self._deadlines.answer_s
+        options["timeout"] = (self._deadlines.connect_s, self._deadlines.answer_s)
+        options["stream"] = True
+        response = super().send(request, **options)
+        try:
+            response._content = self._body(response, ends_at)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(error, request=request) from error
+        finally:
+            response.raw.release_conn()
+        return response
+
+    def _body(self, response: requests.Response, ends_at: float) -> bytes:
+        """Return the whole answer; read1 returns what has arrived, so a drip is seen to drip."""
+        body = bytearray()
+        while chunk := response.raw.read1(1 << 16, decode_content=True):
+            body += chunk
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise requests.ConnectionError(f"the answer exceeds {MAX_RESPONSE_BYTES} bytes")
+            if time.monotonic() > ends_at:
+                raise requests.Timeout(f"no whole answer within {self._deadlines.answer_s:g} s")
+        return bytes(body)
+
+
+class _StrictTimestamps(TimestampAuthorityClient):
+    """A timestamp authority whose failure stops the signature before anything is logged."""
+
+    def request_timestamp(self, signature: bytes) -> TimeStampResponse:
+        try:
+            return super().request_timestamp(signature)
+        except TimestampError as error:
+            raise TimestampUnavailableError(self.url) from error
+
+
+def _mount(session: requests.Session, retries: Retry, deadlines: SigningDeadlines) -> None:
+    adapter = _DeadlineAdapter(retries, deadlines)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and len(found) < 20:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found
+
+
+def _network_error(error: BaseException) -> requests.RequestException | None:
+    for item in _chain(error):
+        if isinstance(item, requests.ConnectionError | requests.Timeout):
+            return item
+    return None
+
+
+def _response_of(error: BaseException) -> requests.Response | None:
+    """Return the HTTP answer behind ``error``; its truth value is not used, 4xx is false."""
+    for item in _chain(error):
+        if isinstance(item, requests.RequestException) and item.response is not None:
+            return item.response
+    return None
+
+
+def _server_words(response: requests.Response) -> str:
+    text = response.content.decode("utf-8", "replace")
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return _shorten(text) or response.reason or "no text"
+    message = document.get("message") if isinstance(document, dict) else None
+    return _shorten(message if isinstance(message, str) else text)
+
+
+def _network_words(error: requests.RequestException) -> str:
+    reason = error.args[0] if error.args else error
+    return f"{type(error).__name__}: {_shorten(str(getattr(reason, 'reason', reason)))}"
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
