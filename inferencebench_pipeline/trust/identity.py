@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from id import GitHubOidcPermissionCredentialError
 from sigstore.oidc import IdentityError, IdentityToken, detect_credential
 
 from inferencebench_pipeline.trust.errors import IdentityTokenError, SigningUnavailableError
@@ -45,9 +46,14 @@ def ambient_identity() -> TokenSource:
         try:
             detected = detect_credential()
         except IdentityError as error:
+            if isinstance(error.__cause__, GitHubOidcPermissionCredentialError):
+                raise IdentityTokenError(
+                    f"this GitHub job may not ask for an identity token: {error}; give it the "
+                    "permission id-token: write"
+                ) from error
             raise SigningUnavailableError(
                 f"this CI service offers identity tokens, but none could be fetched: {error}; "
-                "check the job's permissions (GitHub: id-token: write)"
+                "the unsigned envelope is kept, sign again later"
             ) from error
         if detected is None:
             raise IdentityTokenError(

@@ -66,9 +66,11 @@ def open_services(
     Raises:
         SigningRefusedError: the configuration offers no usable log of ``rekor_version``.
     """
-    config.force_tlog_version = rekor_version
+    # A configuration of our own: the choice of log is a mutable attribute of a shared object.
+    own = ClientTrustConfig(config._inner)
+    own.force_tlog_version = rekor_version
     try:
-        signing = config.signing_config
+        signing = own.signing_config
         fulcio, log = signing.get_fulcio(), signing.get_tlogs()[0]
         authorities = [_StrictTimestamps(client.url) for client in signing.get_tsas()]
     except Exception as error:
@@ -97,7 +99,7 @@ def open_services(
     context = SigningContext(
         fulcio=fulcio,
         rekor=log,
-        trusted_root=config.trusted_root,
+        trusted_root=own.trusted_root,
         tsa_clients=list(authorities),
     )
     return SigningServices(context, fulcio.url, log.url, bool(authorities))  # type: ignore[attr-defined]

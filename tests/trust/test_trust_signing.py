@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from inferencebench_pipeline.envelope.build import build_envelope
@@ -381,6 +382,15 @@ class TestIdentityTokens:
         monkeypatch.setenv("SIGSTORE_ID_TOKEN", world.token_file.read_text())
         assert sign(world, run, identity=ambient_identity()).ok
 
+    def test_a_github_job_without_permission_says_which(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("SIGSTORE_ID_TOKEN", raising=False)
+        monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", raising=False)
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        with pytest.raises(IdentityTokenError, match="id-token: write"):
+            ambient_identity()()
+
     def test_no_identity_at_all_says_what_to_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("SIGSTORE_ID_TOKEN", "GITHUB_ACTIONS", "BUILDKITE", "GITLAB_CI", "CIRCLECI"):
             monkeypatch.delenv(name, raising=False)
@@ -389,11 +399,10 @@ class TestIdentityTokens:
 
 
 def expired(world: World) -> str:
-    """A genuine token whose time is over: one second long, waited out."""
-    raw = world.raw_token("pipeline@inferencebench.sandbox", lifetime_s="1")
-    gone = threading.Event()
-    gone.wait(7.5)  # past its end and the five seconds of leeway that clients allow
-    return raw
+    """The claims of a genuine token, a day ago. The time is refused before anything is sent."""
+    claims = jwt.decode(world.token_file.read_text(), options={"verify_signature": False})
+    claims |= {name: claims[name] - 86_400 for name in ("iat", "nbf", "exp")}
+    return jwt.encode(claims, "any key of 32 bytes will do here.", algorithm="HS256")
 
 
 def test_a_signer_contacts_nobody_until_it_signs(world: World) -> None:

@@ -360,6 +360,15 @@ def test_the_formats_own_verify_cases_agree(world: World, shared_data: Path) -> 
         assert verdict.ok == (case["result"]["ok"] and not resigned_by_another), case["name"]
 
 
+def test_the_formats_own_signed_example_verifies(world: World, shared_data: Path) -> None:
+    case = json.loads((shared_data / "envelope-vectors" / "sign_dev_key.json").read_text())
+    assert bytes.fromhex(case["private_seed_hex"]) == DEV_KEY.private_bytes_raw()
+    data = case["signed_envelope_text"].encode()
+    verdict = world.verify(data, None, policy=dev_policy(world))
+    assert verdict.ok, verdict.reason
+    assert verdict.content_hash == case["message_ascii"]
+
+
 def test_the_corpus_verifies_under_its_pinned_key(world: World, shared_data: Path) -> None:
     folder = shared_data / "corpus"
     key = (folder / "cosign-2026-05-18-marathon.pub").read_text()
