@@ -177,6 +177,20 @@ def load_spec(path: Path) -> BenchmarkSpec:
     return parse_spec(content, where=str(path))
 
 
+def named_spec(folder: Path, name: str) -> Path:
+    """Return the path of the spec called ``name`` among those in ``folder``.
+
+    Raises:
+        SpecError: there is none of that name; the message lists those there are.
+    """
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name not in known:
+        raise SpecError(
+            f"there is no spec {name!r} in {folder}; there are: {', '.join(known) or 'none'}"
+        )
+    return known[name]
+
+
 def parse_spec(content: object, *, where: str) -> BenchmarkSpec:
     """Return the spec that ``content``, plain data from YAML or JSON, describes.
 

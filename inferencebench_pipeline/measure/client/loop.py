@@ -48,12 +48,31 @@ class LoopReport:
 
 
 class _Answer:
-    """Callbacks of the HTTP parser in the window: only whether the answer is complete."""
+    """The HTTP parser in the window: it only finds out when the answer is complete."""
 
-    complete = False
+    def __init__(self) -> None:
+        self.complete = False
+        self.keep_alive = False
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; none after the answer is complete.
+
+        Raises:
+            httptools.HttpParserError: they are not HTTP.
+        """
+        if self._parser is not None:
+            self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
+        """Called by the parser, which forgets ``keep-alive`` right after."""
+        if self._parser is not None:
+            self.keep_alive = self._parser.should_keep_alive()
         self.complete = True
+
+    def forget_parser(self) -> None:
+        """Break the cycle of parser and callbacks: nothing collects it inside the window."""
+        self._parser = None
 
 
 @dataclass(slots=True)
@@ -67,7 +86,6 @@ class _Lane:
     exchange: Exchange | None = None
     unsent: bytes = b""
     answer: _Answer | None = None
-    parser: httptools.HttpResponseParser | None = None
     received_bytes: int = 0
 
 
@@ -251,7 +269,6 @@ class MeasuringLoop:
         exchange = lane.exchange
         assert exchange is not None, "nothing to send"
         lane.answer = _Answer()
-        lane.parser = httptools.HttpResponseParser(lane.answer)
         lane.received_bytes = 0
         exchange.connect_started_ns = lane.connect_started_ns
         exchange.connected_ns = lane.connected_ns
@@ -313,8 +330,8 @@ class MeasuringLoop:
         self._drop(lane)
 
     def _receive(self, lane: _Lane) -> None:
-        exchange, parser, answer = lane.exchange, lane.parser, lane.answer
-        assert exchange is not None and parser is not None and answer is not None
+        exchange, answer = lane.exchange, lane.answer
+        assert exchange is not None and answer is not None
         for _ in range(_MAX_READS_PER_WAKE):
             try:
                 data, wall_ns = lane.connection.receive()
@@ -331,14 +348,14 @@ class MeasuringLoop:
             lane.received_bytes += len(data)
             surplus = False
             try:
-                parser.feed_data(data)
+                answer.feed(data)
             except httptools.HttpParserError as error:
                 if not answer.complete:
                     self._fail(lane, "malformed_stream", f"not HTTP: {error}")
                     return
                 surplus = True
             if answer.complete:
-                self._complete(lane, keep=not surplus and parser.should_keep_alive())
+                self._complete(lane, keep=not surplus and answer.keep_alive)
                 return
             if lane.received_bytes > MAX_RESPONSE_BYTES:
                 self._fail(lane, "malformed_stream", f"more than {MAX_RESPONSE_BYTES} bytes")
@@ -407,8 +424,9 @@ class MeasuringLoop:
     def _release(self, lane: _Lane) -> Exchange:
         exchange = lane.exchange
         assert exchange is not None, "no request on this connection"
-        lane.exchange = None
-        lane.parser = lane.answer = None
+        if lane.answer is not None:
+            lane.answer.forget_parser()
+        lane.exchange = lane.answer = None
         lane.unsent = b""
         return exchange
 
