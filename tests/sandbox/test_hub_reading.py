@@ -201,3 +201,29 @@ def test_files_that_could_run_in_a_browser_are_served_as_text(api, dataset):
     assert response.headers["content-type"].startswith("text/plain")
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/api/datasets?limit=many", None),
+        ("GET", "/api/datasets?cursor=%00", None),
+        ("GET", "/api/datasets/{id}/tree/main?cursor=a", None),
+        ("GET", "/api/datasets/{id}/tree/main?limit=-1", None),
+        ("POST", "/api/datasets/{id}/preupload/main", '{"files": "all"}'),
+        ("POST", "/api/datasets/{id}/preupload/main", '{"files": [{"path": "a"}]}'),
+        ("POST", "/api/datasets/{id}/preupload/main", "[]"),
+        ("POST", "/api/datasets/{id}/preupload/main", "{"),
+        ("POST", "/api/datasets/{id}/commit/main", "x"),
+        ("POST", "/api/datasets/{id}/commit/main", '{"key": "header", "value": {}}'),
+        ("POST", "/datasets/{id}.git/info/lfs/objects/batch", '{"operation": "download"}'),
+        ("POST", "/api/repos/create", '{"name": "x", "type": "planet"}'),
+        ("POST", "/api/validate-yaml", "{}"),
+    ],
+)
+def test_malformed_requests_are_answered_with_a_reason(api, published, method, path, body):
+    url = path.replace("{id}", published)
+    response = request(api, method, url, content=body)
+    assert response.status_code == 400
+    assert response.headers["x-error-message"]
+    assert response.json()["error"]

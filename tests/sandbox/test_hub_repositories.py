@@ -78,6 +78,15 @@ def test_a_private_repository_is_absent_to_strangers(api, reader, anonymous, new
     assert name in [item.id for item in reader.list_datasets(author=ORGANISATION)]
 
 
+def test_a_repository_can_be_hidden_and_shown_again(api, reader, anonymous, dataset):
+    api.update_repo_settings(dataset, repo_type="dataset", visibility="private")
+    assert not anonymous.repo_exists(dataset, repo_type="dataset")
+    with pytest.raises(HfHubHTTPError):
+        reader.update_repo_settings(dataset, repo_type="dataset", visibility="public")
+    api.update_repo_settings(dataset, repo_type="dataset", visibility="public")
+    assert anonymous.repo_exists(dataset, repo_type="dataset")
+
+
 def test_a_read_token_cannot_write(api, reader, dataset, new_name):
     for attempt in (
         lambda: reader.create_repo(new_name(), repo_type="dataset"),

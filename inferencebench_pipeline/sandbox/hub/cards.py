@@ -33,6 +33,9 @@ _LIST_OF_STRINGS = ("tags", "task_categories", "task_ids", "size_categories", "d
 _PREFIXED_TAGS = ("task_categories", "task_ids", "size_categories", "license", "base_model")
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 @dataclass(frozen=True)
 class Card:
     """A README, split."""
@@ -48,12 +51,16 @@ class _CoreSchemaLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  (PyYAML's own class attribute)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
+        seen: list[object] = []
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"duplicated mapping key {key!r}", node.value[index][0].start_mark
+                    None, None, f"duplicated mapping key {key!r}", key_node.start_mark
                 )
+            seen.append(key)
         return super().construct_mapping(node, deep=deep)
 
 

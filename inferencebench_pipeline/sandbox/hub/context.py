@@ -160,6 +160,44 @@ def text_field(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def number_field(document: Mapping[str, Any], name: str) -> int:
+    """Return a field of a body that must be a whole number, not negative.
+
+    Raises:
+        HubError: 400 otherwise.
+    """
+    value = document.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise HubError(400, f"{name!r} must be a whole number, not negative")
+    return value
+
+
+def objects_field(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a field of a body that must be a list of objects; empty when it is absent.
+
+    Raises:
+        HubError: 400 otherwise.
+    """
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise HubError(400, f"{name!r} must be a list of objects")
+    return value
+
+
+def number_query(request: Request, name: str, default: int) -> int:
+    """Return a query parameter that must be a whole number, not negative.
+
+    Raises:
+        HubError: 400 otherwise.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit():
+        raise HubError(400, f"{name}={text!r} must be a whole number, not negative")
+    return int(text)
+
+
 def flag(request: Request, name: str) -> bool:
     """Return whether a query parameter is set to something true."""
     return request.query_params.get(name, "").lower() in ("1", "true")

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,6 +86,12 @@ class Repository:
         )
         write_atomically(folder / MAIN, commit.oid.encode())
         write_atomically(folder / "repo.json", json.dumps(asdict(settings)).encode())
+
+    def set_private(self, private: bool) -> None:
+        """Hide the repository from strangers, or show it to everybody; durably."""
+        settings = replace(self.settings, private=private)
+        write_atomically(self.folder / "repo.json", json.dumps(asdict(settings)).encode())
+        self.settings = settings
 
     @property
     def head(self) -> Commit:

@@ -23,6 +23,8 @@ from inferencebench_pipeline.sandbox.hub.context import (
     flag,
     hub_of,
     json_body,
+    number_field,
+    objects_field,
     param,
     require_write,
     text_field,
@@ -54,10 +56,10 @@ async def preupload(request: Request) -> Response:
         else ""
     )
     answers = []
-    for file in (await json_body(request)).get("files", []):
+    for file in objects_field(await json_body(request), "files"):
         path = check_file_path(text_field(file, "path"))
         present = head.tree.get(path)
-        lfs = goes_to_lfs(path, int(file.get("size", 0)), patterns)
+        lfs = goes_to_lfs(path, number_field(file, "size"), patterns)
         answers.append(
             {
                 "path": path,
@@ -159,7 +161,7 @@ def _changes(
             _check_readme(path, content)
             yield Change(path, repository.objects.add_blob(content))
         elif key == "lfsFile":
-            sha256, size_bytes = text_field(value, "oid"), int(value.get("size", -1))
+            sha256, size_bytes = text_field(value, "oid"), number_field(value, "size")
             if not hub.store.lfs.has(sha256, size_bytes):
                 raise HubError(400, f"LFS object of {path!r} was not uploaded: {sha256}")
             yield Change(path, lfs_entry(sha256, size_bytes))

@@ -14,6 +14,7 @@ from inferencebench_pipeline.sandbox.hub import discussions
 from inferencebench_pipeline.sandbox.hub.context import (
     REPO_API,
     json_body,
+    number_query,
     require_write,
     text_field,
     visible_repository,
@@ -38,7 +39,7 @@ def list_discussions(request: Request) -> Response:
         and _has_status(discussion, query.get("status", "all"))
         and query.get("author", discussion.author) == discussion.author
     ]
-    start = int(query.get("p", "0")) * PAGE
+    start = number_query(request, "p", 0) * PAGE
     return JSONResponse(
         {
             "discussions": [_summary(repository, item) for item in found[start : start + PAGE]],

@@ -19,6 +19,8 @@ from inferencebench_pipeline.sandbox.hub.context import (
     Hub,
     hub_of,
     json_body,
+    number_field,
+    objects_field,
     visible_repository,
     writer_of,
 )
@@ -42,8 +44,8 @@ async def batch(request: Request) -> Response:
         raise HubError(400, "Only the LFS operation 'upload' is served; download with /resolve/")
     multipart = "multipart" in body.get("transfers", [])
     objects = []
-    for wanted in body.get("objects", []):
-        oid, size_bytes = _checked(str(wanted.get("oid"))), int(wanted.get("size", -1))
+    for wanted in objects_field(body, "objects"):
+        oid, size_bytes = _checked(str(wanted.get("oid"))), number_field(wanted, "size")
         answer: dict[str, object] = {"oid": oid, "size": size_bytes}
         if not hub.store.lfs.has(oid, size_bytes):
             in_parts = multipart and size_bytes > MULTIPART_ABOVE_BYTES
@@ -76,7 +78,7 @@ async def put_part(request: Request) -> Response:
 async def complete(request: Request) -> Response:
     """Join the uploaded parts; refused when the result does not have the promised hash."""
     hub, oid = _authorised(request)
-    wanted = len((await json_body(request)).get("parts", []))
+    wanted = len(objects_field(await json_body(request), "parts"))
     parts = hub.store.lfs.parts(oid)
     if len(parts) != wanted:
         raise HubError(400, f"{wanted} parts announced, {len(parts)} uploaded")
@@ -88,7 +90,7 @@ async def verify(request: Request) -> Response:
     """Confirm that an object is stored with the size the client sent."""
     writer_of(request)
     hub, oid = hub_of(request), _checked(request.path_params["oid"])
-    size_bytes = int((await json_body(request)).get("size", -1))
+    size_bytes = number_field(await json_body(request), "size")
     if not hub.store.lfs.has(oid, size_bytes):
         raise HubError(404, f"Object {oid} of {size_bytes} bytes was not uploaded")
     return JSONResponse({})

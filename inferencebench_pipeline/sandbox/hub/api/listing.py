@@ -9,7 +9,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inferencebench_pipeline.sandbox.hub.context import caller_of, flag, hub_of, next_link
+from inferencebench_pipeline.sandbox.hub.context import (
+    caller_of,
+    flag,
+    hub_of,
+    next_link,
+    number_query,
+)
 from inferencebench_pipeline.sandbox.hub.describe import (
     FULL_LIST_PROPERTIES,
     LIST_PROPERTIES,
@@ -55,12 +61,14 @@ def list_repositories(request: Request) -> Response:
     )
     if "cursor" in query:
         ordered = _after(ordered, query["cursor"], descending=query.get("direction", "-1") == "-1")
-    size = max(1, min(int(query.get("limit", DEFAULT_PAGE)), MAX_PAGE))
+    size = max(1, min(number_query(request, "limit", DEFAULT_PAGE), MAX_PAGE))
     page = ordered[:size]
     headers = next_link(request, cursor=_cursor(page[-1])) if len(ordered) > size else {}
     properties = requested_properties(query.getlist("expand")) or (
         FULL_LIST_PROPERTIES if flag(request, "full") else LIST_PROPERTIES
     )
+    if flag(request, "cardData"):
+        properties |= {"cardData"}
     return JSONResponse(
         [describe(repository, repository.head, properties) for _, _, repository in page],
         headers=headers,

@@ -14,11 +14,12 @@ from inferencebench_pipeline.sandbox.hub.context import (
     REPO_API,
     flag,
     next_link,
+    number_query,
     param,
     visible_repository,
 )
 from inferencebench_pipeline.sandbox.hub.describe import describe, files_of, requested_properties
-from inferencebench_pipeline.sandbox.hub.errors import entry_not_found
+from inferencebench_pipeline.sandbox.hub.errors import HubError, entry_not_found
 from inferencebench_pipeline.sandbox.hub.objects import Commit, FileEntry, lfs_pointer
 from inferencebench_pipeline.sandbox.hub.repository import Repository
 
@@ -50,7 +51,7 @@ def tree(request: Request) -> Response:
     if folder and not entries:
         raise entry_not_found(commit.oid)
     size = min(
-        int(request.query_params.get("limit", TREE_PAGE)),
+        number_query(request, "limit", TREE_PAGE),
         EXPANDED_TREE_PAGE if expand else TREE_PAGE,
     )
     after = _decode_cursor(request.query_params.get("cursor"))
@@ -80,7 +81,7 @@ def commits(request: Request) -> Response:
     """List the history of a revision, newest first."""
     repository = visible_repository(request)
     history = list(repository.history(repository.resolve(param(request, "revision"))))
-    page = int(request.query_params.get("p", "0"))
+    page = number_query(request, "p", 0)
     shown = history[page * COMMITS_PAGE : (page + 1) * COMMITS_PAGE]
     more = len(history) > (page + 1) * COMMITS_PAGE
     return JSONResponse(
@@ -184,7 +185,10 @@ def _encode_cursor(path: str) -> str:
 
 
 def _decode_cursor(cursor: str | None) -> str:
-    return base64.urlsafe_b64decode(cursor).decode() if cursor else ""
+    try:
+        return base64.urlsafe_b64decode(cursor).decode() if cursor else ""
+    except ValueError as error:
+        raise HubError(400, "Invalid cursor") from error
 
 
 routes = [

@@ -1,4 +1,4 @@
-"""Creating and deleting repositories."""
+"""Creating, hiding and deleting repositories."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inferencebench_pipeline.sandbox.hub.context import (
+    REPO_API,
     Hub,
     hub_of,
     json_body,
+    require_write,
     text_field,
+    visible_repository,
     writer_of,
 )
 from inferencebench_pipeline.sandbox.hub.errors import HubError, repository_not_found
@@ -43,6 +46,18 @@ async def delete(request: Request) -> Response:
         raise HubError(403, f"Forbidden: you cannot delete {repo_id.full_name}")
     await run_in_threadpool(hub.store.delete, repository)
     return JSONResponse({})
+
+
+async def update_settings(request: Request) -> Response:
+    """Make a repository private or public: what a takedown begins with."""
+    caller = writer_of(request)
+    repository = visible_repository(request)
+    require_write(caller, repository)
+    visibility = (await json_body(request)).get("visibility")
+    if visibility not in ("private", "public"):
+        raise HubError(400, "'visibility' must be 'private' or 'public'")
+    await run_in_threadpool(repository.set_private, visibility == "private")
+    return JSONResponse({"private": repository.settings.private})
 
 
 def _create(hub: Hub, caller: Caller, body: Mapping[str, Any]) -> Response:
@@ -86,4 +101,5 @@ def _named(body: Mapping[str, Any], caller: Caller) -> RepoId:
 routes = [
     Route("/api/repos/create", create, methods=["POST"]),
     Route("/api/repos/delete", delete, methods=["DELETE"]),
+    Route(f"{REPO_API}/settings", update_settings, methods=["PUT"]),
 ]

@@ -51,7 +51,8 @@ def home(request: Request) -> Response:
         ]
         found.sort(key=lambda repository: repository.head.created_at, reverse=True)
         rows = [(repository, tags_of(repository)) for repository in found]
-        sections.append((kind.plural.capitalize(), rows))
+        if rows or kind is not RepoKind.SPACE:
+            sections.append((kind.plural.capitalize(), rows))
     return _page("home.html", sections=sections)
 
 
@@ -169,6 +170,10 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes} B"
 
 
+def _when(instant: str) -> str:
+    return f"{instant[:10]} {instant[11:19]} UTC"
+
+
 def _segment(text: str) -> str:
     return quote(text, safe="")
 
@@ -180,7 +185,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"size": _size, "segment": _segment, "path": quote}
+_TEMPLATES.filters |= {"size": _size, "when": _when, "segment": _segment, "path": quote}
 
 
 def _page(template: str, **context: object) -> HTMLResponse:
