@@ -38,6 +38,8 @@ class Settings:
     """``INFERENCEBENCH_POLICY``: the reviewed identity policy."""
     identity_token_file: Path | None
     """``INFERENCEBENCH_IDENTITY_TOKEN_FILE``: a projected OIDC token; ambient when unset."""
+    log_viewer: str | None
+    """``INFERENCEBENCH_LOG_VIEWER``: page of a log entry, with ``{index}`` in it, for links."""
     update_model_card: bool
     """``INFERENCEBENCH_UPDATE_MODEL_CARD``: ``1`` opts in to the model-card backlink."""
     outage_retries: int
@@ -67,6 +69,7 @@ class Settings:
             trust_config=_path(environ, "INFERENCEBENCH_TRUST_CONFIG"),
             policy=_path(environ, "INFERENCEBENCH_POLICY"),
             identity_token_file=_path(environ, "INFERENCEBENCH_IDENTITY_TOKEN_FILE"),
+            log_viewer=environ.get("INFERENCEBENCH_LOG_VIEWER") or None,
             update_model_card=_flag(environ, "INFERENCEBENCH_UPDATE_MODEL_CARD"),
             outage_retries=int(_number(environ, "INFERENCEBENCH_OUTAGE_RETRIES", 2)),
             outage_wait_s=_number(environ, "INFERENCEBENCH_OUTAGE_WAIT_S", 30),

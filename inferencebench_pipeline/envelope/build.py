@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from pydantic import ValidationError
+
 from inferencebench_pipeline import __version__
+from inferencebench_pipeline.envelope.canonical import EnvelopeError, serialise
 from inferencebench_pipeline.envelope.extension import (
     EXTENSION_FIELD,
     TRACES_FILE,
@@ -37,6 +40,7 @@ from inferencebench_pipeline.measure.measurement import Measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, Metric
 from inferencebench_pipeline.measure.provenance import UNKNOWN, Hardware
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, Slo
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 __all__ = [
     "Headline",
@@ -45,6 +49,7 @@ __all__ = [
     "headline",
     "pipeline_extension",
     "traces_binding",
+    "write_envelope",
 ]
 
 _HASH_OF_NOTHING = hashlib.sha256(b"").hexdigest()
@@ -107,6 +112,26 @@ def build_envelope(measurement: Measurement) -> Envelope:
         EXTENSION_FIELD: _extension(measurement).model_dump(mode="json"),
     }
     return Envelope.model_validate(document)
+
+
+def write_envelope(run: RunDirectory) -> Envelope:
+    """Write ``envelope.unsigned.json`` from ``measurement.json`` and return what it states.
+
+    Raises:
+        MissingRunFileError: the run is not measured yet.
+        EnvelopeError: the measurement is damaged, or cannot be an envelope.
+    """
+    stored = run.read(RunFile.MEASUREMENT)
+    try:
+        measurement = Measurement.model_validate_json(stored)
+    except ValidationError as error:
+        raise EnvelopeError(
+            f"{run.file(RunFile.MEASUREMENT)} is damaged ({error.error_count()} problems); "
+            "materialise the traces again"
+        ) from error
+    envelope = build_envelope(measurement)
+    run.write(RunFile.UNSIGNED_ENVELOPE, serialise(envelope))
+    return envelope
 
 
 def headline(envelope: Envelope) -> list[Headline]:

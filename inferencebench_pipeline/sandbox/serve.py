@@ -221,6 +221,7 @@ def _environment(state: Path, hub_url: str, sigstore_url: str) -> dict[str, str]
         "INFERENCEBENCH_TRUST_CONFIG": str(write_trust_config(state, sigstore_url)),
         "INFERENCEBENCH_POLICY": str(write_policy(state)),
         "INFERENCEBENCH_IDENTITY_TOKEN_FILE": str(identity_token_file(state)),
+        "INFERENCEBENCH_LOG_VIEWER": f"{sigstore_url}/log/v2/{{index}}",
         "INFERENCEBENCH_SANDBOX_SIGSTORE": sigstore_url,
         "INFERENCEBENCH_SANDBOX_PID": str(os.getpid()),
     }

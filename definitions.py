@@ -1,0 +1,58 @@
+"""The front door: every asset, check, job, schedule, sensor and resource of the code location."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from inferencebench_pipeline.automation import jobs, schedules, sensors
+from inferencebench_pipeline.lifecycle import (
+    benchmark_run,
+    corpus,
+    envelope,
+    hub_dataset,
+    leaderboard_index,
+    model_card_backlink,
+    signature,
+    traces,
+)
+from inferencebench_pipeline.resources import build_resources
+from inferencebench_pipeline.settings import Settings
+
+STAGES = [
+    benchmark_run,
+    traces,
+    envelope,
+    signature,
+    hub_dataset,
+    model_card_backlink,
+    corpus,
+    leaderboard_index,
+]
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Return the code location of a deployment; tests build one for theirs."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(STAGES),
+        asset_checks=dg.load_asset_checks_from_modules(STAGES),
+        jobs=[
+            jobs.publish_run,
+            jobs.crawl_corpus,
+            jobs.reverify,
+            jobs.rebuild_leaderboard,
+            jobs.launch_benchmark,
+        ],
+        schedules=[
+            schedules.nightly_benchmark,
+            schedules.hourly_crawl,
+            schedules.daily_reverification,
+        ],
+        sensors=[sensors.requested_runs, sensors.keep_leaderboard_current],
+        resources=build_resources(settings),
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The deployment that the environment describes."""
+    return build_definitions(Settings.from_environment())

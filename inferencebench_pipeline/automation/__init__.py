@@ -1,0 +1,1 @@
+"""What runs without a person: jobs, sensors and schedules over the lifecycle's assets."""

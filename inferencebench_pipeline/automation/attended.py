@@ -1,0 +1,118 @@
+"""Run jobs in this process, with a person watching: each event becomes a readable line.
+
+The instance is the one the UI opens, so what ran here is there too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dagster as dg
+from dagster import DagsterEvent, DagsterEventType
+
+_NARRATOR = "narrator"
+
+Say = Callable[[str], None]
+"""Prints one line of progress."""
+
+
+class JobFailedError(RuntimeError):
+    """A job failed; the message is that of the step or check that failed."""
+
+
+@dataclass(frozen=True)
+class AttendedJobs:
+    """Runs the jobs of a code location one after the other and says what happens."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    say: Say
+
+    def register(self, partitions: dg.DynamicPartitionsDefinition, key: str) -> None:
+        """Make ``key`` a partition, as the UI's "add a partition" does."""
+        self.instance.add_dynamic_partitions(cast(str, partitions.name), [key])
+
+    def run(
+        self,
+        job_name: str,
+        *,
+        partition_key: str | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run a job to its end.
+
+        Raises:
+            JobFailedError: a step or a blocking check failed; later stages did not run.
+        """
+        stages = {key.path[-1] for key in self.definitions.resolve_all_asset_keys()}
+        narrator = _Narrator(self.say, stages)
+        location = dg.Definitions.merge(
+            self.definitions, dg.Definitions(loggers={_NARRATOR: _logger_into(narrator)})
+        )
+        result = location.resolve_job_def(job_name).execute_in_process(
+            instance=self.instance,
+            partition_key=partition_key,
+            run_config={**(run_config or {}), "loggers": {_NARRATOR: {}}},
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise JobFailedError(narrator.failure or f"job {job_name} failed")
+
+
+class _Narrator(logging.Handler):
+    """Turns Dagster's events into lines, and remembers why something failed."""
+
+    def __init__(self, say: Say, stages: Collection[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self._stages = stages
+        self.failure: str | None = None
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        event: DagsterEvent | None = meta.get("dagster_event")
+        if event is None:
+            if meta.get("step_key") and record.levelno == logging.INFO:
+                self._say(f"    {meta.get('orig_message') or record.getMessage()}")
+        elif line := self._line(event):
+            self._say(line)
+
+    def _line(self, event: DagsterEvent) -> str | None:
+        kind = event.event_type
+        if kind is DagsterEventType.STEP_START and event.step_key in self._stages:
+            return f"  {event.step_key}"
+        if kind is DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed:
+                self.failure = (
+                    f"check {check.check_name} failed: {check.description or 'see the UI'}"
+                )
+            return f"    {'✓' if check.passed else '✗'} {check.check_name}"
+        if kind is DagsterEventType.STEP_UP_FOR_RETRY:
+            return f"    {event.step_key}: an outage; trying again"
+        if kind is DagsterEventType.STEP_FAILURE:
+            failure = event.step_failure_data
+            if failure.user_failure_data is not None and failure.user_failure_data.description:
+                self.failure = f"{event.step_key}: {failure.user_failure_data.description}"
+            elif self.failure is None and failure.error is not None:
+                self.failure = f"{event.step_key}: {_root_message(failure.error)}"
+        return None
+
+
+def _root_message(error: Any) -> str:  # noqa: ANN401  (its type is not public)
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip()
+
+
+def _logger_into(handler: logging.Handler) -> dg.LoggerDefinition:
+    @dg.logger
+    def narrator(_context: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("inferencebench.attended", logging.DEBUG)
+        logger.addHandler(handler)
+        return logger
+
+    return narrator

@@ -1,0 +1,85 @@
+"""Jobs: the whole life of one run, the corpus, and asking for a new benchmark."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from inferencebench_pipeline.lifecycle.benchmark_run import benchmark_run
+from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
+from inferencebench_pipeline.lifecycle.envelope import envelope
+from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
+from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
+from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_backlink
+from inferencebench_pipeline.lifecycle.partitions import runs
+from inferencebench_pipeline.lifecycle.signature import signature
+from inferencebench_pipeline.lifecycle.traces import traces
+from inferencebench_pipeline.measure.spec import load_spec, named_spec, spec_json
+from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.runs import RunFile, new_run_id
+
+publish_run = dg.define_asset_job(
+    "publish_run",
+    selection=dg.AssetSelection.assets(
+        benchmark_run, traces, envelope, signature, hub_dataset, model_card_backlink
+    ),
+    description="The whole life of one run, in one process: measure, sign, publish, link back.",
+    executor_def=dg.in_process_executor,
+)
+
+crawl_corpus = dg.define_asset_job(
+    "crawl_corpus",
+    selection=dg.AssetSelection.assets(published_corpus),
+    description="Take stock of what the Hub holds under our namespace.",
+    executor_def=dg.in_process_executor,
+)
+
+reverify = dg.define_asset_job(
+    "reverify",
+    selection=dg.AssetSelection.assets(corpus_verification),
+    description="Verify again what was published on a day; backfill it to re-verify everything.",
+    executor_def=dg.in_process_executor,
+)
+
+rebuild_leaderboard = dg.define_asset_job(
+    "rebuild_leaderboard",
+    selection=dg.AssetSelection.assets(leaderboard_index),
+    description="Build the index and its page from what is published and verified.",
+    executor_def=dg.in_process_executor,
+)
+
+
+class LaunchConfig(dg.Config):
+    """Which benchmark to launch."""
+
+    spec: str = "smollm2-chat-quick"
+    """Name of a spec in the specs folder, without ``.yaml``."""
+
+
+@dg.op
+def request_run(
+    context: dg.OpExecutionContext,
+    config: LaunchConfig,
+    runs_store: StoreResource,
+    outages: OutageResource,
+) -> str:
+    """Write the spec into a new run directory and register the run.
+
+    A run directory that holds a spec and nothing else is a request; the ``requested_runs`` sensor
+    answers it with a ``publish_run``.
+    """
+    with outages.guard():
+        spec = load_spec(named_spec(Path(runs_store.specs), config.spec))
+        run = runs_store.store().run(new_run_id())
+        run.write(RunFile.SPEC, spec_json(spec))
+    context.instance.add_dynamic_partitions(str(runs.name), [run.run_id])
+    context.log.info("run %s asked for; requested_runs starts it within seconds", run.run_id)
+    return run.run_id
+
+
+@dg.job(
+    description="Ask for one benchmark: makes the run id, then the sensor runs its whole life.",
+    executor_def=dg.in_process_executor,
+)
+def launch_benchmark() -> None:
+    """One op, so that the form in the UI asks for nothing but the spec."""
+    request_run()

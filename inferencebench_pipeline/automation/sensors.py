@@ -1,0 +1,73 @@
+"""Sensors: start the runs that were asked for, and keep the leaderboard current."""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from inferencebench_pipeline.automation.jobs import publish_run
+from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
+from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
+from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.runs import RunFile, RunStore, run_started_at
+
+LOOK_BACK = timedelta(days=7)
+"""A request older than this was forgotten on purpose, or its machine was away for a week."""
+
+
+def unanswered(store: RunStore, *, since: datetime) -> list[str]:
+    """Return the run ids, oldest first, whose directory holds a spec and no capture."""
+    return [
+        run_id
+        for run_id in store.run_ids()
+        if run_started_at(run_id) >= since
+        and store.run(run_id).has(RunFile.SPEC)
+        and not store.run(run_id).has(RunFile.CAPTURE)
+    ]
+
+
+def unregistered(run_ids: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the run ids that are not partitions yet."""
+    return [run_id for run_id in run_ids if run_id not in known]
+
+
+@dg.sensor(
+    job=publish_run,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts publish_run for each run that was asked for and not begun.",
+)
+def requested_runs(
+    context: dg.SensorEvaluationContext, runs_store: StoreResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Look back over a window and diff against what exists; no cursor, so nothing is skipped."""
+    since = datetime.now(tz=UTC) - LOOK_BACK
+    waiting = [
+        run_id
+        for run_id in unanswered(runs_store.store(), since=since)
+        if not _has_been_launched(context.instance, run_id)
+    ]
+    if not waiting:
+        return dg.SkipReason("no run is waiting to be started")
+    known = set(context.instance.get_dynamic_partitions(str(runs.name)))
+    return dg.SensorResult(
+        run_requests=[
+            # Dagster remembers a key for ever: a tick cut off after launching launches once.
+            dg.RunRequest(run_key=f"{run_id}:1", partition_key=run_id)
+            for run_id in waiting
+        ],
+        dynamic_partitions_requests=[runs.build_add_request(unregistered(waiting, known))],
+    )
+
+
+def _has_been_launched(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Return whether a schedule, a person or an earlier tick has started this run already."""
+    launched = dg.RunsFilter(tags={PARTITION_TAG: run_id})
+    return instance.get_runs_count(launched) > 0
+
+
+keep_leaderboard_current = dg.AutomationConditionSensorDefinition(
+    "keep_leaderboard_current",
+    target=dg.AssetSelection.assets(leaderboard_index),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)

@@ -1,0 +1,5 @@
+"""The same domain for people without Dagster."""
+
+from inferencebench_pipeline.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,48 @@
+"""``inferencebench``: run, sign, publish and verify benchmarks from a shell.
+
+Exit codes, the same for every command: 0 done or verified; 1 the record was rejected; 2 the input
+or configuration is wrong; 3 something is down, try again later.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from inferencebench_pipeline.cli import measuring, publishing, verifying
+from inferencebench_pipeline.errors import PermanentError, RetryableError
+
+EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="inferencebench",
+    help="LLM inference benchmarks as signed, published records that anyone can re-derive.",
+    epilog="Exit codes: 0 done or verified, 1 rejected, 2 wrong input, 3 outage: try again.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("run")(measuring.run)
+app.command("sign")(publishing.sign)
+app.command("publish")(publishing.publish)
+app.command("card")(publishing.card)
+app.command("verify")(verifying.verify)
+
+
+def main() -> NoReturn:
+    """Run the command line; an error becomes one line on stderr and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except RetryableError as error:
+        _fail(error, EXIT_OUTAGE)
+    except PermanentError as error:
+        _fail(error, EXIT_USAGE)
+    sys.exit(EXIT_OK)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True)
+    sys.exit(code)

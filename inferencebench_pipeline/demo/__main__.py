@@ -1,0 +1,91 @@
+"""``make demo``: one benchmark's whole life on this machine, then the re-verification of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from inferencebench_pipeline.demo.local import CLONE, local_deployment
+from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.settings import Settings
+
+SPEC = "smollm2-chat-quick"
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """Print one line of progress at once."""
+    console.print(line, markup=False)
+
+
+def main() -> int:
+    """Run the demo; return its exit code."""
+    started = time.monotonic()
+    try:
+        with local_deployment() as sandbox:
+            say(f"Sandbox up: Hub {sandbox.hub_url}, Sigstore {sandbox.sigstore_url}")
+            say("It is loopback only and proves nothing to anyone else.\n")
+            return _whole_life(started)
+    except KeyboardInterrupt:
+        say("\nStopped. Nothing is left running; `make demo` starts afresh.")
+        return 130
+
+
+def _whole_life(started: float) -> int:
+    # Imported here: both read the environment that local_deployment() has just set.
+    sys.path.insert(0, str(CLONE))
+    import dagster as dg
+
+    from definitions import build_definitions
+    from inferencebench_pipeline.automation.attended import AttendedJobs, JobFailedError
+    from inferencebench_pipeline.hub.publish import Receipt
+    from inferencebench_pipeline.lifecycle.partitions import runs
+
+    settings = Settings.from_environment()
+    run = RunStore(settings.store).run(new_run_id())
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    with dg.DagsterInstance.get() as instance:
+        jobs = AttendedJobs(build_definitions(settings), instance, say)
+        jobs.register(runs, run.run_id)
+        try:
+            say(f"Run {run.run_id}: measure, sign, publish, link back")
+            config = {"ops": {"benchmark_run": {"config": {"spec": SPEC}}}}
+            jobs.run("publish_run", partition_key=run.run_id, run_config=config)
+            say("\nThe corpus: what the Hub holds now, verified again from the published bytes")
+            jobs.run("crawl_corpus")
+            jobs.run("reverify", partition_key=today)
+            say("\nThe leaderboard, from what is published and verified")
+            jobs.run("rebuild_leaderboard")
+        except JobFailedError as failure:
+            say(f"\nFailed: {failure}")
+            say(f"The run directory is kept: {run.path}")
+            return 1
+    receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
+    say(f"\nDone in {time.monotonic() - started:.0f} s. Where to look:")
+    say(f"  run directory   {run.path}")
+    say(f"  dataset card    {receipt.url}  (while `make ui` runs)")
+    say(f"  leaderboard     {(settings.store / 'leaderboard/site/index.html').as_uri()}")
+    say("  Dagster UI      make ui")
+    say("  verify it       " + _verify_command(run.path, settings))
+    return 0
+
+
+def _verify_command(run_path: Path, settings: Settings) -> str:
+    parts = [".venv/bin/inferencebench verify", _relative(run_path)]
+    if settings.trust_config is not None:
+        parts.append(f"--trust-config {_relative(settings.trust_config)}")
+    if settings.policy is not None:
+        parts.append(f"--policy {_relative(settings.policy)}")
+    return " ".join(parts)
+
+
+def _relative(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The local deployment: where its state lies, and the environment that points at its sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+
+CLONE = Path(__file__).resolve().parents[2]
+HOME = CLONE / ".inferencebench"
+
+
+@contextlib.contextmanager
+def local_deployment(home: Path = HOME) -> Iterator[SandboxEnvironment]:
+    """Start the sandbox and point this process's environment at it.
+
+    To be entered before ``huggingface_hub`` or ``dagster`` is imported: both read their
+    environment at import. ``home`` is reused from one time to the next.
+    """
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(CLONE / "dagster.yaml", dagster_home / "dagster.yaml")
+    with running_sandbox(home / "sandbox") as sandbox:
+        os.environ.update(sandbox.environ)
+        os.environ["INFERENCEBENCH_HOME"] = str(home)
+        os.environ["DAGSTER_HOME"] = str(dagster_home)
+        os.environ.setdefault("INFERENCEBENCH_UPDATE_MODEL_CARD", "1")
+        yield sandbox

@@ -1,0 +1,83 @@
+"""``hub_dataset``: the signed envelope, its traces and a card as one commit on the Hub."""
+
+import dagster as dg
+
+from inferencebench_pipeline.hub.publish import Receipt, publish, read_back
+from inferencebench_pipeline.lifecycle.metadata import table, verdict_table
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.signature import signature
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.runs import RunFile
+
+
+@dg.asset(
+    deps=[signature],
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    kinds={"huggingface"},
+    owners=["team:performance"],
+    pool="hub-write",
+    code_version="1",
+)
+def hub_dataset(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """A dataset repository per run: verified first, one atomic commit, read back and compared.
+
+    Publishing again changes nothing; a repository with other content is never overwritten.
+    """
+    with outages.guard():
+        run = runs_store.run(context)
+        deployment = world.deployment()
+        receipt = publish(
+            deployment.hub(),
+            run,
+            organisation=deployment.require_organisation(),
+            verify=deployment.verifier(),
+            on_stage=context.log.info,
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "dataset": dg.MetadataValue.url(receipt.url),
+            "repo_id": dg.MetadataValue.text(receipt.repo_id),
+            "commit": dg.MetadataValue.text(receipt.commit),
+            "content_hash": dg.MetadataValue.text(receipt.content_hash),
+            "files": table(
+                {"file": name, "size_bytes": file.size_bytes, "sha256": file.sha256}
+                for name, file in receipt.files.items()
+            ),
+        }
+    )
+
+
+@per_run_check(
+    asset=hub_dataset,
+    name="hub_serves_what_was_signed",
+    description="The Hub serves at the commit, byte for byte, what was signed; and it verifies.",
+)
+def hub_serves_what_was_signed(
+    context: dg.AssetCheckExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.AssetCheckResult:
+    """Download by commit, hash, compare with the run directory, and verify what came back."""
+    with outages.guard():
+        run = runs_store.run(context)
+        deployment = world.deployment()
+        receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
+        served = read_back(deployment.hub(), receipt)
+        verdict = deployment.verifier()(
+            served[RunFile.ENVELOPE.value], served.get(RunFile.TRACES.value)
+        )
+        same = all(
+            served[name.value] == run.read(name) for name in (RunFile.ENVELOPE, RunFile.TRACES)
+        )
+    return dg.AssetCheckResult(
+        passed=same and verdict.ok,
+        description=verdict.reason if same else "the Hub serves other bytes than were signed",
+        metadata={"commit": receipt.commit, "checks": verdict_table(verdict)},
+    )

@@ -1,0 +1,69 @@
+"""``model_card_backlink``: one key in the model's card that points to the published result."""
+
+import dagster as dg
+
+from inferencebench_pipeline.hub.backlink import (
+    BacklinkReceipt,
+    backlink,
+    check_backlink,
+    skip_backlink,
+)
+from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.runs import RunFile
+
+
+@dg.asset(
+    deps=[hub_dataset],
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    kinds={"huggingface"},
+    owners=["team:performance"],
+    pool="hub-write",
+    code_version="1",
+)
+def model_card_backlink(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """One key in the model card's front matter; opt-in, and no other byte moves."""
+    with outages.guard():
+        run = runs_store.run(context)
+        if world.update_model_card:
+            receipt = backlink(world.deployment().hub(), run)
+        else:
+            receipt = skip_backlink(
+                run, "not asked for: INFERENCEBENCH_UPDATE_MODEL_CARD=1 opts in"
+            )
+    metadata: dict[str, dg.MetadataValue] = {
+        "mode": dg.MetadataValue.text(receipt.mode),
+        "reason": dg.MetadataValue.text(receipt.reason or ""),
+    }
+    if receipt.url is not None:
+        metadata["model_card"] = dg.MetadataValue.url(receipt.url)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@per_run_check(
+    asset=model_card_backlink,
+    name="only_our_key_changed",
+    description="The key is there once, and every byte outside its lines is what it was before.",
+)
+def only_our_key_changed(
+    context: dg.AssetCheckExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.AssetCheckResult:
+    """Compare the card at our commit with the card at its parent, both read from the Hub."""
+    with outages.guard():
+        receipt = BacklinkReceipt.model_validate_json(
+            runs_store.run(context).read(RunFile.BACKLINK)
+        )
+        problem = check_backlink(world.deployment().hub(), receipt)
+    return dg.AssetCheckResult(
+        passed=problem is None, description=problem or receipt.reason or "as it should be"
+    )

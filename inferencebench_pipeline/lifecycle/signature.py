@@ -1,0 +1,84 @@
+"""``signature``: the envelope signed by an identity, with its place in the public log."""
+
+import dagster as dg
+
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.lifecycle.envelope import envelope
+from inferencebench_pipeline.lifecycle.metadata import file_metadata, verdict_table
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.trust.signing import sign_run
+from inferencebench_pipeline.trust.verdict import Verdict
+
+
+@dg.asset(
+    deps=[envelope],
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    kinds={"sigstore"},
+    owners=["team:performance"],
+    pool="signing",
+    code_version="1",
+)
+def signature(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """The exact signed bytes, ``envelope.json``, and the verdict on them.
+
+    What the certificate authority, the log and the timestamp authority return is verified before
+    it is kept. An envelope that is already signed and verifies is not signed again.
+    """
+    with outages.guard():
+        run = runs_store.run(context)
+        deployment = world.deployment()
+        deployment.require_organisation()
+        verdict = sign_run(run, deployment.signer(), verify=deployment.verifier())
+    return dg.MaterializeResult(
+        metadata={**_proof(verdict, deployment), **file_metadata(run.file(RunFile.ENVELOPE))}
+    )
+
+
+@per_run_check(
+    asset=signature,
+    name="signature_verifies",
+    description=(
+        "The stored bytes verify offline under the identity policy: content hash, certificate, "
+        "signature, inclusion proof, checkpoint, timestamp, traces and metrics."
+    ),
+)
+def signature_verifies(
+    context: dg.AssetCheckExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.AssetCheckResult:
+    """Verify from the files alone, as a stranger would, and keep the verdict with the run."""
+    with outages.guard():
+        run = runs_store.run(context)
+        verify = world.deployment().verifier()
+        verdict = verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))
+        run.write(RunFile.VERDICT, verdict.model_dump_json(indent=2).encode())
+    return dg.AssetCheckResult(
+        passed=verdict.ok,
+        description=verdict.reason,
+        metadata={"checks": verdict_table(verdict), "policy_sha256": verdict.policy_sha256},
+    )
+
+
+def _proof(verdict: Verdict, deployment: Deployment) -> dict[str, dg.MetadataValue]:
+    metadata: dict[str, dg.MetadataValue] = {
+        "content_hash": dg.MetadataValue.text(verdict.content_hash or "unknown"),
+        "checks": verdict_table(verdict),
+    }
+    if verdict.signer is not None:
+        metadata["signed_by"] = dg.MetadataValue.text(verdict.signer.identity)
+        metadata["issuer"] = dg.MetadataValue.text(verdict.signer.issuer)
+    if verdict.log is not None:
+        metadata["log_index"] = dg.MetadataValue.int(verdict.log.index)
+        if (page := deployment.log_entry_url(verdict.log)) is not None:
+            metadata["log_entry"] = dg.MetadataValue.url(page)
+    return metadata

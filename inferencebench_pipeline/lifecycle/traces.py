@@ -1,0 +1,63 @@
+"""``traces``: the raw measurements of every request as ``traces.parquet``, and their metrics."""
+
+import dagster as dg
+
+from inferencebench_pipeline.lifecycle.benchmark_run import benchmark_run
+from inferencebench_pipeline.lifecycle.metadata import (
+    file_metadata,
+    headline_table,
+    png,
+    validity_table,
+)
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.measure.measurement import write_measurement
+from inferencebench_pipeline.measure.plot import latency_plot_png
+from inferencebench_pipeline.measure.traces import read_traces, write_traces
+from inferencebench_pipeline.measure.validity import check_traces
+from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.runs import RunFile
+
+
+@dg.asset(
+    deps=[benchmark_run],
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    kinds={"parquet"},
+    owners=["team:performance"],
+    code_version="1",
+)
+def traces(
+    context: dg.AssetExecutionContext, runs_store: StoreResource, outages: OutageResource
+) -> dg.MaterializeResult[None]:
+    """One row per request with every chunk's receive time; metrics are computed from it alone."""
+    with outages.guard():
+        run = runs_store.run(context)
+        info = write_traces(run)
+        measurement = write_measurement(run)
+        table = read_traces(run.file(RunFile.TRACES))
+    return dg.MaterializeResult(
+        metadata={
+            "headline": headline_table(measurement.metrics),
+            "latency": png(latency_plot_png(table), alt="latency distribution"),
+            "validity": validity_table(measurement.validity),
+            "rows": dg.MetadataValue.int(info.rows),
+            "schema_version": dg.MetadataValue.text(info.schema_version),
+            "metric_definitions": dg.MetadataValue.text(measurement.metric_definitions),
+            **file_metadata(run.file(RunFile.TRACES)),
+        }
+    )
+
+
+@per_run_check(
+    asset=traces,
+    name="traces_valid",
+    description="Schema, counts and the order of instants of traces.parquet; warnings are shown.",
+)
+def traces_valid(
+    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+) -> dg.AssetCheckResult:
+    """Read the file again from disk and judge it; only errors block."""
+    with outages.guard():
+        flags = check_traces(read_traces(runs_store.run(context).file(RunFile.TRACES)))
+    errors = [flag for flag in flags if not flag.ok and flag.severity == "error"]
+    return dg.AssetCheckResult(passed=not errors, metadata={"flags": validity_table(flags)})

@@ -1,0 +1,109 @@
+"""Dagster resources: a thin skin over the domain's run store, Hub, signer and policy.
+
+Everything here is configuration that may be shown in the UI; tokens are read inside the step that
+needs them and never become configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.runs import RunDirectory, RunStore
+from inferencebench_pipeline.settings import Settings
+
+
+class StoreResource(dg.ConfigurableResource[Any]):
+    """Where run directories, the corpus and the leaderboard live, and where the specs are."""
+
+    root: str
+    specs: str
+
+    def store(self) -> RunStore:
+        """Return the run store."""
+        return RunStore(Path(self.root))
+
+    def run(
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+    ) -> RunDirectory:
+        """Return the directory of the run that is this step's partition."""
+        return self.store().run(context.partition_key)
+
+
+class DeploymentResource(dg.ConfigurableResource[Any]):
+    """The outside world: which Hub, whose namespace, which trust configuration and policy."""
+
+    hub_endpoint: str
+    organisation: str | None = None
+    trust_config: str | None = None
+    policy: str | None = None
+    identity_token_file: str | None = None
+    log_viewer: str | None = None
+    update_model_card: bool = False
+
+    def deployment(self) -> Deployment:
+        """Return the domain object that builds the Hub, the signer and the verifier."""
+        return Deployment(
+            hub_endpoint=self.hub_endpoint,
+            organisation=self.organisation,
+            trust_config=_path(self.trust_config),
+            policy_path=_path(self.policy),
+            identity_token_file=_path(self.identity_token_file),
+            log_viewer=self.log_viewer,
+        )
+
+
+class OutageResource(dg.ConfigurableResource[Any]):
+    """How a step behaves when the other side is down."""
+
+    retries: int = 2
+    wait_s: float = 30.0
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turn the domain's two families of errors into Dagster's.
+
+        A retryable error asks Dagster to run the step again after the server's hint, or after
+        ``wait_s``; a permanent one fails the step at once and says why.
+        """
+        try:
+            yield
+        except RetryableError as error:
+            raise dg.RetryRequested(
+                max_retries=self.retries, seconds_to_wait=error.retry_after_s or self.wait_s
+            ) from error
+        except PermanentError as error:
+            raise dg.Failure(
+                description=f"{type(error).__name__}: {error}", allow_retries=False
+            ) from error
+
+
+def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any]]:
+    """Return the resources of a deployment, by the names the assets ask for."""
+    return {
+        "runs_store": StoreResource(root=str(settings.store), specs=str(settings.specs)),
+        "world": DeploymentResource(
+            hub_endpoint=settings.hub_endpoint,
+            organisation=settings.organisation,
+            trust_config=_text(settings.trust_config),
+            policy=_text(settings.policy),
+            identity_token_file=_text(settings.identity_token_file),
+            log_viewer=settings.log_viewer,
+            update_model_card=settings.update_model_card,
+        ),
+        "outages": OutageResource(retries=settings.outage_retries, wait_s=settings.outage_wait_s),
+    }
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def _text(value: Path | None) -> str | None:
+    return str(value) if value else None

@@ -1,0 +1,112 @@
+"""Asking for a run, and the sensor that answers: once, whatever is cut off in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from definitions import build_definitions
+from inferencebench_pipeline.automation.schedules import NIGHTLY_SPEC, run_id_of_tick
+from inferencebench_pipeline.automation.sensors import requested_runs, unanswered
+from inferencebench_pipeline.lifecycle.partitions import runs
+from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id, run_started_at
+from inferencebench_pipeline.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)})
+
+
+@pytest.fixture
+def definitions(settings: Settings) -> dg.Definitions:
+    return build_definitions(settings)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.SensorResult:
+    context = dg.build_sensor_context(
+        instance=instance,
+        instance_ref=instance.get_ref(),
+        definitions=definitions,
+        sensor_name="requested_runs",
+    )
+    return requested_runs.evaluate_tick(context)
+
+
+def test_a_launch_writes_the_spec_and_the_sensor_starts_its_whole_life(
+    definitions, instance, settings
+):
+    launched = definitions.resolve_job_def("launch_benchmark").execute_in_process(instance=instance)
+    run_id = launched.output_for_node("request_run")
+    assert RunStore(settings.store).run(run_id).has(RunFile.SPEC)
+
+    tick = _tick(definitions, instance)
+    assert [request.partition_key for request in tick.run_requests] == [run_id]
+    assert [request.job_name for request in tick.run_requests] in ([None], ["publish_run"])
+
+
+def test_a_second_tick_asks_with_the_same_key_so_that_dagster_launches_once(definitions, instance):
+    definitions.resolve_job_def("launch_benchmark").execute_in_process(instance=instance)
+    first, second = _tick(definitions, instance), _tick(definitions, instance)
+    assert [r.run_key for r in first.run_requests] == [r.run_key for r in second.run_requests]
+
+
+def test_a_run_that_was_started_by_hand_or_schedule_is_not_started_again(
+    definitions, instance, settings
+):
+    run = RunStore(settings.store).run(new_run_id())
+    run.write(RunFile.SPEC, b"{}")
+    instance.create_run_for_job(
+        definitions.resolve_job_def("publish_run"), tags={"dagster/partition": run.run_id}
+    )
+    assert not _tick(definitions, instance).run_requests
+
+
+def test_a_run_with_a_capture_or_without_a_spec_is_not_waiting(settings):
+    store = RunStore(settings.store)
+    begun, empty, old = (store.run(new_run_id()) for _ in range(3))
+    begun.write(RunFile.SPEC, b"{}")
+    begun.file(RunFile.CAPTURE).mkdir()
+    empty.path.mkdir(parents=True)
+    old.write(RunFile.SPEC, b"{}")
+    now = datetime.now(tz=UTC)
+    assert unanswered(store, since=now - timedelta(hours=1)) == [old.run_id]
+    assert unanswered(store, since=now + timedelta(hours=1)) == []
+
+
+def test_a_retried_tick_of_the_schedule_names_the_same_run(definitions, instance):
+    at = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
+    schedule = definitions.resolve_schedule_def("nightly_benchmark")
+    requests = []
+    for _ in range(2):
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=at,
+            resources=definitions.resources,
+        )
+        requests.append(schedule.evaluate_tick(context).run_requests[0])
+    assert (
+        requests[0].partition_key == requests[1].partition_key == run_id_of_tick(NIGHTLY_SPEC, at)
+    )
+    assert instance.get_dynamic_partitions(str(runs.name)) == [requests[0].partition_key]
+    assert run_started_at(requests[0].partition_key) == at
+
+
+def test_a_schedule_tick_is_not_started_twice_by_the_sensor(definitions, instance):
+    at = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
+    schedule = definitions.resolve_schedule_def("nightly_benchmark")
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=at, resources=definitions.resources
+    )
+    schedule.evaluate_tick(context)
+    assert not _tick(definitions, instance).run_requests
