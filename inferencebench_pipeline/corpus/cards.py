@@ -42,6 +42,8 @@ def card_differences(card_json: str, envelope_bytes: bytes, verdict: Verdict) ->
 def _facts(envelope: Envelope, verdict: Verdict) -> Mapping[str, Any]:
     """Return what each field of the card has to say: what we would write there ourselves."""
     facts = dict(front_matter(envelope, verified=verdict.ok)[CARD_KEY])
+    if not verdict.ok:
+        del facts["signature_verified"]  # the rejection is a finding of its own
     if pipeline_extension(envelope) is None:
         del facts["hardware_class"]  # a foreign writer's classes are its own
     return facts

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from inferencebench_pipeline.corpus.inventory import crawl_source
+from inferencebench_pipeline.corpus.verification import days, verify_day
+from inferencebench_pipeline.leaderboard.index import build_index, leaderboard_folder
+from inferencebench_pipeline.leaderboard.site import (
+    format_instant,
+    format_value,
+    http_url,
+    render_site,
+)
+from inferencebench_pipeline.runs import new_run_id
+from tests.corpus.world import ORG, FolderHub, altered, policy, record, resigned, verifier
+
+REPO = f"{ORG}/one"
+EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} ' \u202e \x00"
+
+
+class Page(HTMLParser):
+    """The tags and attributes of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = path.read_text()
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def values(self, attribute: str) -> list[str]:
+        return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
+
+
+def rendered(hub: FolderHub, store: Path) -> Path:
+    crawl_source(hub, ORG, store)
+    for day in days(store):
+        verify_day(store, day, verifier())
+    build_index(store)
+    return render_site(store)
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted(site.parent.rglob("*.html"))
+
+
+def run_page(site: Path) -> Page:
+    (path,) = (site.parent / "runs").glob("*.html")
+    return Page(path)
+
+
+def test_a_run_is_found_from_the_table_to_its_dataset_at_its_commit(hub, store):
+    revision = hub.commit(REPO, record(new_run_id(), REPO))
+
+    site = rendered(hub, store)
+
+    dataset = f"https://huggingface.co/datasets/{REPO}/tree/{revision}"
+    index = Page(site)
+    assert dataset in index.values("href")
+    (link,) = [href for href in index.values("href") if href.startswith("runs/")]
+    page = Page(site.parent / link)
+    assert dataset in page.values("href")
+    assert f"inferencebench verify hf://datasets/{REPO}/envelope.json@{revision}" in page.text
+    for check in ("content_hash", "dev_key_signature", "metrics_rederive"):
+        assert f"<strong>{check}</strong>" in page.text
+    assert "12 samples, at least 662 needed" in page.text
+
+
+def test_every_local_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(hub, store):
+    for name in "ab":
+        hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
+    hub.commit(f"{ORG}/broken", {"envelope.json": b"{"})
+
+    for path in pages(rendered(hub, store)):
+        page = Page(path)
+        for tag, attrs in page.tags:
+            for name in ("href", "src"):
+                target = attrs.get(name)
+                if target is None or target.startswith("#"):
+                    continue
+                if tag == "a" and target.startswith("https://"):
+                    continue
+                assert (path.parent / target).is_file(), f"{path.name}: {target}"
+
+
+def test_hostile_strings_are_text(hub, store):
+    files = record(new_run_id(), REPO)
+    envelope = json.loads(files["envelope.json"])
+    notes = envelope["inferencebench_pipeline"]
+    notes["engine_config"] = {EVIL: EVIL}
+    notes["metric_notes"] = {EVIL: {"n": 1, "unit": EVIL}}
+    data = resigned(
+        files["envelope.json"],
+        run_id="../../../escape" + EVIL,
+        suite_id="/etc/" + EVIL,
+        model={**envelope["model"], "id": EVIL, "provider": EVIL},
+        engine={**envelope["engine"], "name": EVIL, "version": EVIL},
+        metrics={EVIL: 1, "text": EVIL},
+        distributions={EVIL: EVIL},
+        warnings=[EVIL],
+        slo_template=EVIL,
+        inferencebench_pipeline=notes,
+    )
+    hub.commit(REPO, {"envelope.json": data})
+
+    site = rendered(hub, store)
+
+    written = {path.relative_to(store) for path in store.rglob("*") if path.is_file()}
+    assert all(part not in str(path) for path in written for part in ("escape", "etc"))
+    for path in pages(site):
+        page = Page(path)
+        assert "alert(1)" in page.text
+        assert "49" not in re.findall(r"\b49\b", page.text)
+        assert {tag for tag, _ in page.tags}.isdisjoint({"img", "iframe", "object"})
+        scripts = [attrs.get("src") for tag, attrs in page.tags if tag == "script"]
+        assert set(scripts) <= {"assets/board.js"}
+        assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_pages_forbid_scripts_that_are_not_theirs(hub, store):
+    hub.commit(REPO, record(new_run_id(), REPO))
+
+    for path in pages(rendered(hub, store)):
+        (rules,) = [
+            attrs["content"]
+            for _, attrs in Page(path).tags
+            if attrs.get("http-equiv") == "Content-Security-Policy"
+        ]
+        assert rules is not None
+        assert "default-src 'none'" in rules
+        assert "unsafe" not in rules
+
+
+def test_an_empty_corpus_says_so_and_what_would_fill_it(hub, store):
+    page = Page(rendered(hub, store))
+
+    assert "Nothing is published yet" in page.text
+    assert "table" not in {tag for tag, _ in page.tags}
+
+
+def test_a_rejected_run_is_listed_with_its_reason_and_not_in_a_ranking(hub, store):
+    files = record(new_run_id(), REPO)
+    hub.commit(REPO, {**files, "envelope.json": altered(files["envelope.json"], seed=7)})
+
+    site = rendered(hub, store)
+
+    assert "No result ranks yet" in site.read_text()
+    assert "the pinned development key did not sign this hash" in site.read_text()
+    assert run_page(site).text.count('class="failed"') == 1
+
+
+def test_a_record_without_traces_says_that_its_metrics_were_not_rederived(hub, store, shared_data):
+    folder = shared_data / "corpus"
+    file = next((folder / "2026-05-18-marathon").glob("*.json"))
+    hub.commit(REPO, {"envelope.json": file.read_bytes()})
+    crawl_source(hub, ORG, store)
+    key = (folder / "cosign-2026-05-18-marathon.pub").read_text()
+    verify_day(store, "2026-05-18", verifier(policy(key)))
+    build_index(store)
+
+    assert "<small>metrics not re-derived</small>" in render_site(store).read_text()
+
+
+def test_the_page_of_a_run_that_left_the_index_is_removed(hub, store):
+    hub.commit(REPO, record(new_run_id(), REPO))
+    site = rendered(hub, store)
+    stale = site.parent / "runs" / "0123456789abcdef.html"
+    stale.write_text("old")
+
+    assert rendered(hub, store) == site
+    assert not stale.exists()
+    assert len(pages(site)) == 2
+
+
+def test_rendering_twice_gives_the_same_bytes(hub, store):
+    hub.commit(REPO, record(new_run_id(), REPO))
+    site = rendered(hub, store)
+    first = {path: path.read_bytes() for path in pages(site)}
+
+    rendered(hub, store)
+
+    assert {path: path.read_bytes() for path in pages(site)} == first
+
+
+def test_every_table_header_and_form_field_is_labelled(hub, store):
+    hub.commit(REPO, record(new_run_id(), REPO))
+
+    for path in pages(rendered(hub, store)):
+        page = Page(path)
+        headers = [attrs for tag, attrs in page.tags if tag == "th"]
+        assert headers
+        assert all(attrs.get("scope") in ("col", "row") for attrs in headers)
+        ids = page.values("id")
+        assert len(ids) == len(set(ids))
+        assert set(page.values("aria-labelledby")) <= set(ids)
+
+
+def test_another_hub_is_named_in_the_verify_command(hub, store):
+    hub.endpoint = "http://127.0.0.1:8123"
+    hub.commit(REPO, record(new_run_id(), REPO))
+
+    page = run_page(rendered(hub, store))
+
+    assert "HF_ENDPOINT=http://127.0.0.1:8123 inferencebench verify" in page.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (12.0, "12"),
+        (0.123456, "0.123"),
+        (9.876, "9.88"),
+        (123.456, "123.5"),
+        (12345.6, "12,346"),
+        (-5.5, "-5.50"),
+        (1e300, "1e+300"),
+    ],
+)
+def test_numbers_are_readable(value, text):
+    assert format_value(value) == text
+
+
+def test_instants_are_utc_and_nonsense_stays_itself():
+    assert format_instant("2026-05-18T15:27:52.4+02:00") == "2026-05-18 13:27 UTC"
+    assert format_instant("soon") == "soon"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [None, "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "//host", "http://[x"],
+)
+def test_only_http_links_are_links(url):
+    assert http_url(url) is None
+
+
+def test_the_folder_holds_the_document_beside_the_page(hub, store):
+    site = rendered(hub, store)
+
+    assert site == leaderboard_folder(store) / "site" / "index.html"
+    assert (site.parent.parent / "leaderboard.json").is_file()
