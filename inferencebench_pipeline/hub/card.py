@@ -46,6 +46,8 @@ _NUMBER_IN_YAML_1_2 = re.compile(
     r"[-+]?(?:0o[0-7]+|0x[0-9a-fA-F]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
 )
 _SHOWN_WARNINGS = 40
+_COUNTED = frozenset({"request", "token"})
+"""Units whose whole numbers are written without decimals."""
 
 
 def render_card(
@@ -148,7 +150,7 @@ def _page(
         log_index=-1 if signature is None else signature.rekor_log_index,
         traces=traces_binding(envelope) is not None,
         headline=[
-            _Row(row.label, _value(row.value, row.null_reason), row.unit, _count(row.n))
+            _Row(row.label, _value(row.value, row.unit, row.null_reason), row.unit, _count(row.n))
             for row in headline(envelope)
         ],
         metrics=list(_all_metrics(envelope, extension)),
@@ -168,10 +170,11 @@ def _all_metrics(envelope: Envelope, extension: PipelineExtension | None) -> Ite
     notes = extension.metric_notes if extension else {}
     for key, value in envelope.metrics.items():
         note, definition = notes.get(key), DEFINITIONS.get(key)
+        unit = note.unit if note else (definition.unit if definition else "")
         yield _Row(
             label=definition.label if definition else key,
-            value=_value(value, note.null_reason if note else None),
-            unit=note.unit if note else (definition.unit if definition else ""),
+            value=_value(value, unit, note.null_reason if note else None),
+            unit=unit,
             n=_count(note.n if note else None),
         )
 
@@ -252,13 +255,17 @@ def _tag(text: str) -> str:
     return _NOT_IN_A_TAG.sub("-", text.lower()).strip("-") or "unknown"
 
 
-def _value(value: MetricValue, null_reason: str | None) -> str:
+def _value(value: MetricValue, unit: str, null_reason: str | None) -> str:
     if value is None:
         return f"not reported ({null_reason})" if null_reason else "not reported"
     if isinstance(value, str | int):
         return str(value)
+    if value.is_integer() and unit in _COUNTED:
+        return f"{value:,.0f}"
+    if value == 0:
+        return "0"
     digits = 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3
-    return f"{value:,.{digits}f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
+    return f"{value:,.{digits}f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
 def _count(n: int | None) -> str:
@@ -306,11 +313,16 @@ def _template() -> jinja2.Template:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes also what only a YAML 1.2 reader, as the Hub's is, would take for a number."""
+    """Keeps every text on one line, so that none can look like a fence to a hasty reader.
+
+    Quotes also what only a YAML 1.2 reader, as the Hub's is, would take for a number.
+    """
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if _NUMBER_IN_YAML_1_2.fullmatch(text) else None
+    if len(text.splitlines()) > 1:
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -330,12 +330,17 @@ class Hub:
         return self._once(f"open a pull request on {repo.id}", ask)
 
     def submit_draft(self, repo: Repo, number: int) -> None:
-        """Turn a draft pull request into an open one."""
+        """Turn a draft pull request into an open one; one that is no draft stays as it is."""
 
         def ask(token: str | None) -> None:
-            self._api.change_discussion_status(
-                repo.id, number, "open", repo_type=repo.kind, token=_required(token)
+            # Looked up on each attempt: opening an open one, as after a lost response, is an error.
+            now = self._api.get_discussion_details(
+                repo.id, number, repo_type=repo.kind, token=_required(token)
             )
+            if now.status == "draft":
+                self._api.change_discussion_status(
+                    repo.id, number, "open", repo_type=repo.kind, token=token
+                )
 
         self._call(f"submit pull request {number} of {repo.id}", ask)
 

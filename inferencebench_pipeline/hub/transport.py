@@ -22,6 +22,7 @@ from huggingface_hub.utils._http import (
     hf_request_event_hook,
     parse_ratelimit_headers,
 )
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 __all__ = [
     "LIBRARY_NAME",
@@ -87,12 +88,16 @@ def install(timeouts: Timeouts) -> None:
     """Make ``huggingface_hub`` use :class:`Client`, in this process, with these ``timeouts``.
 
     The library keeps one client per process; installing the same timeouts again does nothing, so
-    that requests under way on another thread keep their connection. Its telemetry is switched off:
-    it asks the public Hub for a list, whichever endpoint the request itself goes to.
+    that requests under way on another thread keep their connection. Three more switches of the
+    process are set: no telemetry (it asks the public Hub for a list, whichever endpoint the request
+    itself goes to), no Xet (it may split a commit in parts, and not every Hub has it), and no
+    progress bars (they end up in the logs of a service).
     """
     global _installed
     with _install_lock:
         constants.HF_HUB_DISABLE_TELEMETRY = True
+        constants.HF_HUB_DISABLE_XET = True
+        disable_progress_bars()
         if timeouts != _installed:
             set_client_factory(partial(_client, timeouts))
             _installed = timeouts
