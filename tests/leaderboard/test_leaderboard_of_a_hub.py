@@ -1,0 +1,159 @@
+"""From the Hub's wire to the page: publishing, crawling, verifying, indexing, rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, constants
+
+from inferencebench_pipeline.corpus.findings import FindingKind
+from inferencebench_pipeline.corpus.inventory import Inventory, RepoState, corpus_blobs, crawl
+from inferencebench_pipeline.corpus.verification import Verify, days, verify_day
+from inferencebench_pipeline.envelope.build import build_envelope
+from inferencebench_pipeline.envelope.canonical import serialise
+from inferencebench_pipeline.hub.client import Hub, HubUnavailableError
+from inferencebench_pipeline.hub.publish import Receipt, publish
+from inferencebench_pipeline.hub.retry import RetryPolicy
+from inferencebench_pipeline.hub.transport import Timeouts
+from inferencebench_pipeline.leaderboard.index import build_index, check_rows, load_leaderboard
+from inferencebench_pipeline.leaderboard.site import render_site
+from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.sandbox.faults_client import Faults
+from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from inferencebench_pipeline.trust.identity import file_identity
+from inferencebench_pipeline.trust.policy import load_policy
+from inferencebench_pipeline.trust.roots import load_trust
+from inferencebench_pipeline.trust.signing import SigstoreSigner
+from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.trust.verify import verify_envelope
+from tests.corpus.world import altered
+from tests.envelope.measured import measurement_of, traces_bytes
+
+
+@dataclass(frozen=True)
+class World:
+    """The sandbox, as a publisher, a crawler and a verifier use it."""
+
+    sandbox: SandboxEnvironment
+    hub: Hub
+    verify: Verify
+    signer: SigstoreSigner
+    organisation: str
+
+    def publish_a_run(self, store: Path) -> Receipt:
+        run = RunStore(store).run(new_run_id())
+        traces = traces_bytes(run.run_id)
+        envelope = self.signer.sign(build_envelope(measurement_of(run.run_id, traces)))
+        run.write(RunFile.TRACES, traces)
+        run.write(RunFile.ENVELOPE, serialise(envelope))
+        return publish(
+            self.hub,
+            run,
+            organisation=self.organisation,
+            verify=lambda data, traces: self.verify(data, traces, self.organisation),
+            on_stage=lambda _: None,
+        )
+
+    def crawl(self, store: Path) -> Inventory:
+        return crawl(self.hub, self.organisation, store)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_sandbox(tmp_path / "sandbox") as sandbox,
+    ):
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, sandbox.environ[name])
+        trust = load_trust(Path(sandbox.environ["INFERENCEBENCH_TRUST_CONFIG"]))
+        rules = load_policy(Path(sandbox.environ["INFERENCEBENCH_POLICY"]))
+
+        def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
+            return verify_envelope(
+                envelope, trust=trust, policy=rules, organisation=organisation, traces=traces
+            )
+
+        token = sandbox.token("write")
+        yield World(
+            sandbox=sandbox,
+            hub=Hub(
+                sandbox.hub_url,
+                lambda: token,
+                timeouts=Timeouts(connect_s=5.0, read_s=10.0, write_s=10.0),
+                retry=RetryPolicy(
+                    attempts=2, first_wait_s=0.01, longest_wait_s=0.1, deadline_s=30.0
+                ),
+            ),
+            verify=verify,
+            signer=SigstoreSigner(
+                trust=trust,
+                identity=file_identity(Path(sandbox.environ["INFERENCEBENCH_IDENTITY_TOKEN_FILE"])),
+            ),
+            organisation=sandbox.environ["INFERENCEBENCH_ORGANISATION"],
+        )
+
+
+@pytest.mark.slow
+def test_what_is_published_ranks_until_somebody_touches_it(
+    world: World, store: Path, tmp_path: Path
+):
+    api = HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write"))
+    kept, touched, deleted = (world.publish_a_run(tmp_path) for _ in range(3))
+
+    inventory = world.crawl(store)
+    assert (inventory.fetched, inventory.findings) == (3, ())
+    for day in days(store):
+        assert verify_day(store, day, world.verify).findings == ()
+    assert build_index(store).ranked == 3
+    row = next(row for row in load_leaderboard(store).runs if row.repo_id == kept.repo_id)
+    assert (row.tier, row.revision) == ("verified", kept.commit)
+    assert row.dataset_url in render_site(store).read_text()
+    assert world.crawl(store).fetched == 0
+
+    genuine = corpus_blobs(store).get(touched.files["envelope.json"].sha256)
+    api.upload_file(
+        path_or_fileobj=altered(genuine, seed=7),
+        path_in_repo="envelope.json",
+        repo_id=touched.repo_id,
+        repo_type="dataset",
+    )
+    api.delete_repo(deleted.repo_id, repo_type="dataset")
+
+    inventory = world.crawl(store)
+    assert inventory.fetched == 1
+    assert {(item.kind, item.repo_id) for item in inventory.findings} == {
+        (FindingKind.ENVELOPE_REPLACED, touched.repo_id),
+        (FindingKind.VANISHED, deleted.repo_id),
+    }
+    for day in days(store):
+        verify_day(store, day, world.verify)
+    build_index(store)
+    states = {row.repo_id: row.state for row in load_leaderboard(store).runs}
+    assert states == {
+        kept.repo_id: "verified",
+        touched.repo_id: "rejected",
+        deleted.repo_id: "vanished",
+    }
+    assert check_rows(store) == []
+
+
+@pytest.mark.slow
+def test_an_unreachable_hub_makes_nothing_vanish(world: World, store: Path, tmp_path: Path):
+    receipt = world.publish_a_run(tmp_path)
+    world.crawl(store)
+    faults = Faults(world.sandbox.hub_url)
+    faults.add("status", path="/api/datasets$", status=503, times=None)
+    try:
+        with pytest.raises(HubUnavailableError):
+            world.crawl(store)
+    finally:
+        faults.clear()
+
+    rows = {item.repo_id: item.state for item in Inventory.load(store).entries}
+    assert rows[receipt.repo_id] is RepoState.PUBLISHED
+    assert FindingKind.VANISHED not in {item.kind for item in Inventory.load(store).findings}
