@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,7 +73,19 @@ class RequestRecord(BaseModel):
     method: str
     path: str
     status: int | None
-    """None when the connection was closed without an answer, or while it is being answered."""
+    """None while there is no answer, and for ever when the connection is closed without one."""
+
+
+@dataclass
+class _Logged:
+    """A request in the log, there from its arrival; its status follows when it is answered."""
+
+    method: str
+    path: str
+    status: int | None = None
+
+    def record(self) -> RequestRecord:
+        return RequestRecord(method=self.method, path=self.path, status=self.status)
 
 
 class FaultInjection:
@@ -82,7 +95,7 @@ class FaultInjection:
         self._app = app
         self._faults: dict[int, FaultReport] = {}
         self._next_id = 1
-        self._requests: deque[RequestRecord] = deque(maxlen=_REQUESTS_KEPT)
+        self._requests: deque[_Logged] = deque(maxlen=_REQUESTS_KEPT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a control request, or log the request and let it through or strike it."""
@@ -94,26 +107,23 @@ class FaultInjection:
             response = await self._control(Request(scope, receive), path)
             await response(scope, receive, send)
             return
-        status = None
-        try:
+        logged = _Logged(scope["method"], path)
+        self._requests.append(logged)
 
-            async def recorded(message: Message) -> None:
-                nonlocal status
-                if message["type"] == "http.response.start":
-                    status = message["status"]
-                await send(message)
+        async def recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                logged.status = message["status"]
+            await send(message)
 
-            fault = self._due_fault(scope["method"], path)
-            if fault is None:
-                await self._app(scope, receive, recorded)
-            elif fault.kind in ("drop", "lost_response"):
-                if fault.kind == "lost_response":
-                    await self._app(scope, receive, _discard)
-                await _close_without_answer(receive, send)
-            else:
-                await self._answer_badly(fault, scope, receive, recorded)
-        finally:
-            self._requests.append(RequestRecord(method=scope["method"], path=path, status=status))
+        fault = self._due_fault(scope["method"], path)
+        if fault is None:
+            await self._app(scope, receive, recorded)
+        elif fault.kind in ("drop", "lost_response"):
+            if fault.kind == "lost_response":
+                await self._app(scope, receive, _discard)
+            await _close_without_answer(receive, send)
+        else:
+            await self._answer_badly(fault, scope, receive, recorded)
 
     async def _answer_badly(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.delay_s:
@@ -148,7 +158,7 @@ class FaultInjection:
         if path == _REQUESTS:
             if request.method == "DELETE":
                 self._requests.clear()
-            return JSONResponse([record.model_dump() for record in self._requests])
+            return JSONResponse([logged.record().model_dump() for logged in self._requests])
         if request.method == "DELETE":
             self._faults.clear()
         elif request.method == "POST":

@@ -59,7 +59,7 @@ class Faults:
         self._call("DELETE", "/_sandbox/faults")
 
     def requests(self, *, method: str = ".*", path: str = ".*") -> list[RequestRecord]:
-        """Return the requests so far, in the order they were finished, that match both regexes."""
+        """Return the requests so far, in the order they came, that match both regexes."""
         records = _RECORDS.validate_python(self._call("GET", "/_sandbox/requests"))
         return [
             record

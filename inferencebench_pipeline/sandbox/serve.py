@@ -97,7 +97,10 @@ async def _serve(
             for server, sock in zip(servers, sockets, strict=True)
         ]
         if await _all_started(servers, running):
-            lines = [f"{key}={shlex.quote(value)}\n" for key, value in environment.items()]
+            lines = [
+                f"{key}={shlex.quote(value) if value else ''}\n"
+                for key, value in environment.items()
+            ]
             write_atomically(env_file, "".join(lines).encode())
             announce(_banner(hub_url, sigstore_url, env_file))
         await asyncio.gather(*running)
@@ -210,6 +213,9 @@ def _environment(state: Path, hub_url: str, sigstore_url: str) -> dict[str, str]
     """Return what a process needs in its environment to live here; writes the files it names."""
     return {
         "HF_ENDPOINT": hub_url,
+        # Emptied, or a real token of the surrounding shell would be sent here, and win.
+        "HF_TOKEN": "",
+        "HUGGING_FACE_HUB_TOKEN": "",
         "HF_TOKEN_PATH": str(state / "hub/tokens/write"),
         # The client's cache is keyed by repository alone, so each endpoint needs its own.
         "HF_HOME": str(state / "hf-home"),

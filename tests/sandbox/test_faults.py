@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 from pydantic import ValidationError
 
-from inferencebench_pipeline.sandbox.faults_client import FaultControlError
+from inferencebench_pipeline.sandbox.faults_client import FaultControlError, Faults
 from tests.sandbox.calls import commit, fetch, request
 
 COMMIT = r"/commit/main$"
@@ -223,3 +223,19 @@ def test_connections_stay_usable_after_a_drop(api, dataset, faults):
         with pytest.raises(httpx.TransportError):
             api.dataset_info(dataset)
     assert api.dataset_info(dataset).id == dataset
+
+
+def test_the_signing_services_can_be_broken_the_same_way(sandbox):
+    faults = Faults(sandbox.sigstore_url)
+    fault = faults.add("status", path="^/healthz$", status=503, body="maintenance")
+    answers = [httpx.get(f"{sandbox.sigstore_url}/healthz", trust_env=False) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503, 200]
+    assert faults.fired(fault) == 1
+    faults.clear()
+
+
+def test_a_request_is_in_the_log_before_it_is_answered(sandbox, faults):
+    faults.add("delay", path="^/slow$", delay_s=60)
+    with pytest.raises(httpx.TimeoutException):
+        httpx.get(f"{sandbox.hub_url}/slow", timeout=0.3, trust_env=False)
+    assert [record.status for record in faults.requests(path="^/slow$")] == [None]

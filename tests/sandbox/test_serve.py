@@ -49,6 +49,7 @@ def test_everything_the_environment_names_is_there(tmp_path):
     with running_sandbox(tmp_path / "a state") as sandbox:
         environ = sandbox.environ
         assert environ["HF_ENDPOINT"] == sandbox.hub_url
+        assert environ["HF_TOKEN"] == ""
         assert environ["INFERENCEBENCH_ORGANISATION"] == ORGANISATION
         for name in (
             "HF_TOKEN_PATH",
