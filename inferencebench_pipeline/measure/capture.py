@@ -307,7 +307,9 @@ class Capture:
 def _load(path: Path, kind: type[_D]) -> _D | None:
     try:
         return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValidationError as error:
         raise CaptureError(f"{path} is damaged: {error}; run the benchmark again") from error

@@ -30,7 +30,12 @@ from inferencebench_pipeline.measure.engines import RunningEngine, engine_for
 from inferencebench_pipeline.measure.host import collect_host
 from inferencebench_pipeline.measure.provenance import DatasetProvenance, Provenance
 from inferencebench_pipeline.measure.software import collect_software
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, resolve, spec_json
+from inferencebench_pipeline.measure.spec import (
+    BenchmarkSpec,
+    EmbeddedEngine,
+    resolve,
+    spec_json,
+)
 from inferencebench_pipeline.measure.workload import RequestPlan, load_prompt_set
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 
@@ -96,7 +101,7 @@ def run_benchmark(
         on_progress: called in this thread a few times a second.
 
     Raises:
-        SpecError: the spec asks for what is not there.
+        SpecError: the spec asks for what is not there, or the run holds that of another spec.
         EngineUnreachableError: the engine does not start or answer; worth retrying.
         EngineDiedError: the engine went away in the middle; worth retrying.
         EngineMissingError: an engine that we start is not installed.
@@ -106,11 +111,12 @@ def run_benchmark(
         RunDeadlineError: ``deadlines.run_s`` passed.
         StoreError: the run directory is not writable.
     """
-    resolved = resolve(spec)
     capture = Capture(run)
-    completion = capture.completion()
-    if completion is not None and completion.succeeded > 0:
-        return _summary(capture, capture.require_completion())
+    completion = _usable_completion(capture)
+    if completion is not None:
+        _require_same_spec(spec, capture)
+        return _summary(capture, completion)
+    resolved = resolve(spec)
     RequestPlan.of(resolved, run.run_id)  # a spec that cannot be planned fails before anything runs
     started_at = datetime.now(UTC)
     capture.begin()
@@ -126,6 +132,33 @@ def run_benchmark(
     if completion.succeeded == 0:
         raise errors.AllRequestsFailedError(_all_failed(capture))
     return summary
+
+
+def _usable_completion(capture: Capture) -> Completion | None:
+    """Return the completion of a capture that is whole and measured something."""
+    try:
+        if capture.completion() is None:
+            return None
+        completion = capture.require_completion()
+    except errors.CaptureError:
+        return None  # damaged: measured again, and kept aside
+    return completion if completion.succeeded > 0 else None
+
+
+def _require_same_spec(spec: BenchmarkSpec, capture: Capture) -> None:
+    """Refuse to pass off a complete capture of one spec as that of another.
+
+    What :func:`resolve` takes from the host is taken from the record: another host may look.
+    """
+    recorded = capture.spec()
+    resolved = resolve(spec)
+    if isinstance(spec.engine, EmbeddedEngine) and spec.engine.threads is None:
+        resolved = resolved.model_copy(update={"engine": recorded.engine})
+    if resolved != recorded:
+        raise errors.SpecError(
+            f"run {capture.run.run_id} already holds a complete capture of another spec "
+            f"({recorded.name}); measure {spec.name} under a new run id"
+        )
 
 
 def collect_provenance(spec: BenchmarkSpec, engine: RunningEngine) -> Provenance:

@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails
 from inferencebench_pipeline.measure.errors import SpecError
 
 _MAX_SPEC_BYTES = 1_000_000
+_KINDS = {"closed", "open", "embedded", "openai", "vllm"}
+_NOT_REPEATED = {"base_url", "api_key_env"}
 
 
 class _Part(BaseModel):
@@ -211,12 +213,19 @@ def parse_spec(content: object, *, where: str) -> BenchmarkSpec:
 
 
 def _problem(detail: ErrorDetails) -> str:
-    location = ".".join(str(step) for step in detail["loc"]) or "the spec"
+    """Return what is wrong with which field; values that may be secrets are not repeated."""
+    # A union's location names the member that was tried: engine.openai.base_url.
+    steps = [str(step) for step in detail["loc"] if step not in _KINDS]
+    location = ".".join(steps) or "the spec"
     kind = detail["type"]
     if kind == "extra_forbidden":
         return f"{location} is not a known field; remove it or correct its spelling"
     if kind == "missing":
         return f"{location} is missing; add it"
+    if kind.startswith("union_tag"):
+        return f"{location}.kind: {detail['msg']}"
+    if steps and steps[-1] in _NOT_REPEATED:
+        return f"{location}: {detail['msg']} (its value is not shown, it may hold a secret)"
     return f"{location} = {detail['input']!r:.120}: {detail['msg']}"
 
 

@@ -1,0 +1,106 @@
+"""Prompts and arrivals: drawn by seed, the same for ever, different where they must be."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import statistics
+
+import pytest
+
+from inferencebench_pipeline.measure.arrivals import arrival_offsets_ns, schedule_sha256
+from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer
+from inferencebench_pipeline.measure.spec import ClosedLoad, OpenLoad
+from inferencebench_pipeline.measure.workload import RequestPlan, load_prompt_set
+from tests.measure.support import spec_for
+
+SPEC = spec_for("http://127.0.0.1:1/v1")
+RUN_A, RUN_B = "01900000-0000-7000-8000-00000000000a", "01900000-0000-7000-8000-00000000000b"
+
+
+def test_the_builtin_prompts_are_many_and_distinct() -> None:
+    prompts = load_prompt_set("builtin:chat-short").prompts
+    assert len(prompts) >= 32
+    assert len({prompt.text for prompt in prompts}) == len(prompts)
+    assert len({prompt.id for prompt in prompts}) == len(prompts)
+
+
+def test_the_seed_decides_which_prompts_are_drawn() -> None:
+    first = RequestPlan.of(SPEC, RUN_A).prompts
+    assert first == RequestPlan.of(SPEC, RUN_B).prompts
+    assert first != RequestPlan.of(SPEC.model_copy(update={"seed": 43}), RUN_A).prompts
+
+
+def test_two_runs_send_the_same_workload_in_bytes_no_cache_has_seen() -> None:
+    first, second = RequestPlan.of(SPEC, RUN_A), RequestPlan.of(SPEC, RUN_B)
+    assert first.sha256() == second.sha256()
+    bodies = [plan.body(index) for plan in (first, second) for index in range(100)]
+    assert len(set(bodies)) == 200
+    assert len({len(plan.body(0)) for plan in (first, second)}) == 1
+
+
+def test_the_completions_api_gets_a_prompt_and_chat_gets_messages() -> None:
+    workload = SPEC.workload.model_copy(update={"api": "completions", "ignore_eos": False})
+    body = RequestPlan.of(SPEC.model_copy(update={"workload": workload}), RUN_A).body(0)
+    assert b'"prompt":' in body
+    assert b'"messages":' not in body
+    assert b"ignore_eos" not in body
+
+
+def test_a_poisson_schedule_is_fixed_by_its_seed() -> None:
+    load = OpenLoad(kind="open", rate_per_s=50, requests=2000, warmup_requests=0)
+    offsets = arrival_offsets_ns(load, 42)
+    assert offsets == arrival_offsets_ns(load, 42) != arrival_offsets_ns(load, 43)
+    assert offsets[0] == 0
+    assert offsets == sorted(offsets)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(offsets)]
+    assert statistics.mean(gaps) == pytest.approx(20_000_000, rel=0.1)
+    assert statistics.stdev(gaps) == pytest.approx(20_000_000, rel=0.1)
+
+
+def test_the_schedule_hash_never_changes_silently() -> None:
+    """A released spec must mean the same arrivals in every version of this package."""
+    poisson = OpenLoad(kind="open", rate_per_s=4, requests=10, warmup_requests=2)
+    constant = poisson.model_copy(update={"process": "constant"})
+    closed = ClosedLoad(kind="closed", concurrency=2, requests=24, warmup_requests=2)
+    hashes = [schedule_sha256(load, 42) for load in (poisson, constant, closed)]
+    assert hashlib.sha256("".join(hashes).encode()).hexdigest()[:16] == "345974d3b890aacd"
+
+
+def test_the_closed_pacer_holds_its_concurrency_through_every_phase() -> None:
+    pacer = ClosedPacer(concurrency=3, warmup=2, measured=4)
+    in_flight = []
+    phases = []
+    now = 0
+    while True:
+        while (due := pacer.take(now)) is not None:
+            in_flight.append(due)
+            phases.append(due.phase)
+        if not in_flight:
+            break
+        if pacer.next_ns() is None and len(in_flight) < 3:
+            assert phases.count("measured") == 4
+        now += 10
+        pacer.ended(in_flight.pop(0).phase, now)
+    assert phases[:6] == ["warmup"] * 2 + ["measured"] * 4
+    assert phases[6:] == ["drained"] * 2
+
+
+def test_one_hanging_request_does_not_cost_endless_others() -> None:
+    pacer = ClosedPacer(concurrency=2, warmup=0, measured=5)
+    assert pacer.take(0).index == 0  # it never ends
+    others = 0
+    while (due := pacer.take(others)) is not None:
+        others += 1
+        pacer.ended(due.phase, others)
+    assert others == 9
+
+
+def test_the_open_pacer_waits_for_nothing_but_the_clock() -> None:
+    pacer = OpenPacer([0, 100, 100, 250], warmup=1)
+    assert (pacer.take(0).phase, pacer.take(0)) == ("warmup", None)
+    assert pacer.next_ns() == 100
+    assert [pacer.take(120).scheduled_ns, pacer.take(120).scheduled_ns] == [100, 100]
+    assert pacer.take(120) is None
+    assert pacer.take(1000).index == 3
+    assert pacer.next_ns() is None
