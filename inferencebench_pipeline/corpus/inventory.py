@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -120,7 +120,7 @@ class Inventory:
 
     def table(self) -> pa.Table:
         """Return the entries as a table, the content of ``inventory.parquet``."""
-        return pa.Table.from_pylist([asdict(entry) for entry in self.entries], schema=SCHEMA)
+        return pa.Table.from_pylist([vars(entry) for entry in self.entries], schema=SCHEMA)
 
     def days(self) -> list[str]:
         """Return the days (UTC, ISO 8601) on which a repository was created, oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def _differences(
         if row["state"] == "verified":
             yield "ranks although its envelope is malformed"
         return
-    for name, value in asdict(envelope_facts(envelope, entry.envelope_sha256)).items():
+    for name, value in vars(envelope_facts(envelope, entry.envelope_sha256)).items():
         if row[name] != value:
             yield f"{name} is {row[name]!r}, the envelope says {value!r}"
     indexed = [tuple(cell[name] for name in _FACT_FIELDS) for cell in cells]

@@ -59,13 +59,13 @@ def render_site(store_root: Path) -> Path:
     environment = _environment()
     for name in _ASSETS:
         source = resources.files(__package__) / "templates" / name
-        write_atomically(site / "assets" / name, source.read_bytes())
+        _write(site / "assets" / name, source.read_bytes())
     page = environment.get_template("run.html")
     for row in board.runs:
         html = page.render(row=row, root="../")
-        write_atomically(site / "runs" / f"{row.row_id}.html", html.encode())
+        _write(site / "runs" / f"{row.row_id}.html", html.encode())
     index = site / "index.html"
-    write_atomically(index, environment.get_template("index.html").render(**_index(board)).encode())
+    _write(index, environment.get_template("index.html").render(**_index(board)).encode())
     current = {row.row_id for row in board.runs}
     for stale in (site / "runs").glob("*.html"):
         if stale.stem not in current:
@@ -119,6 +119,12 @@ def _environment() -> Environment:
         states=STATES, tiers=TIERS, definition=_definition, foreign=FOREIGN_DEFINITIONS
     )
     return environment
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is new or different; most pages of a growing board are neither."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
 
 
 def _index(board: Leaderboard) -> dict[str, object]:

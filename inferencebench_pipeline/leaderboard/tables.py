@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,8 @@ class IndexTables:
         self._connection.execute("SET threads = 1")
         self._connection.register("inventory", inventory.table())
         self._connection.register("verdicts", _table(map(_verdict_row, verdicts), _VERDICTS))
-        self._connection.register("facts", _table(map(asdict, facts), _FACTS))
-        self._connection.register("metric_facts", _table(map(asdict, metrics), _METRICS))
+        self._connection.register("facts", _table(map(vars, facts), _FACTS))
+        self._connection.register("metric_facts", _table(map(vars, metrics), _METRICS))
         self._connection.execute(f"CREATE TABLE runs AS {_RUNS}")
         self._connection.execute(f"CREATE TABLE metrics AS {_METRICS_OF_RUNS}")
 
