@@ -97,6 +97,8 @@ def _from_status(error: HfHubHTTPError, doing: str, token: str | None) -> Pipeli
         return HubConflictError(f"{answer}; the name is taken")
     if status == 404 or code in {"RepoNotFound", "RevisionNotFound", "EntryNotFound"}:
         return HubNotFoundError(f"{answer}; check the name, or whether the token may see it")
+    if code == "GatedRepo":
+        return HubPermissionError(f"{answer}; its owner grants access on request: ask on its page")
     if status == 401:
         remedy = "the token is invalid or expired" if token else "no token was sent"
         return HubPermissionError(

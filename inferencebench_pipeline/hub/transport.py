@@ -3,7 +3,8 @@
 The library's own client has no time limit at all, and part of its calls retry by rules that wait
 as long as a server says (``Retry-After: 86400`` is obeyed), while its most important call, the
 commit, never retries. Here every request of ours ends in time and fails at once; the one retry
-policy is :mod:`inferencebench_pipeline.hub.retry`.
+policy is :mod:`inferencebench_pipeline.hub.retry`. (Uploads to the store that a Hub signs addresses
+for carry no mark of ours and keep the library's five repetitions; they end in time like the rest.)
 """
 
 from __future__ import annotations

@@ -194,6 +194,21 @@ def test_a_read_token_cannot_write_and_is_told_what_would(world: World, repo: Re
         _commit(world.hub("read"), repo)
 
 
+def test_a_gated_model_is_said_to_need_its_owners_consent(world: World, repo: Repo) -> None:
+    gated = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
+    world.faults.add("status", path="/resolve/", status=403, headers=gated)
+    with pytest.raises(HubPermissionError, match="ask on its page"):
+        world.hub().fetch(repo, "0" * 40, "README.md")
+
+
+@pytest.mark.slow
+def test_a_failing_upload_to_the_store_is_repeated(world: World, repo: Repo) -> None:
+    fault = world.faults.add("status", method="PUT", status=503, times=1)
+    never_seen = new_run_id().encode() * 9
+    assert _commit(world.hub(), repo, {"a.parquet": never_seen})
+    assert world.faults.fired(fault) == 1
+
+
 def test_an_invalid_token_is_called_so_without_showing_it(world: World) -> None:
     with pytest.raises(HubPermissionError, match="invalid or expired") as caught:
         world.hub(SECRET).account()
