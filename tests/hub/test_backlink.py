@@ -17,11 +17,11 @@ from inferencebench_pipeline.hub.backlink import (
     skip_backlink,
 )
 from inferencebench_pipeline.hub.client import Hub, HubPermissionError, HubUnavailableError, Repo
-from inferencebench_pipeline.hub.frontmatter import get_key
+from inferencebench_pipeline.hub.frontmatter import get_key, remove_key
 from inferencebench_pipeline.hub.publish import Receipt, publish
 from inferencebench_pipeline.runs import MissingRunFileError, RunDirectory, RunFile, new_run_id
 from tests.hub.conftest import ORGANISATION, World
-from tests.hub.records import accept, recorded_run
+from tests.hub.records import MODEL, accept, recorded_run
 
 CARD = b"""---
 license: other
@@ -80,6 +80,18 @@ def test_our_own_card_gets_the_key_and_no_other_byte(world: World, store: Path, 
     assert (entry["url"], str(entry["date"])) == (url, "2026-05-15")
     added = card[card.index(KEY.encode()) : card.index(b"---\n# A model")]
     assert card.replace(added, b"") == CARD
+    assert check_backlink(world.hub(), receipt) is None
+
+
+def test_the_delicate_card_every_sandbox_starts_with_keeps_its_bytes(
+    world: World, store: Path
+) -> None:
+    model = Repo("model", MODEL)
+    before = card_of(world.hub(), model)
+    receipt = backlink(world.hub(), published(world, store, model))
+    after = card_of(world.hub(), model)
+    assert receipt.mode == "commit"
+    assert remove_key(after, KEY) == remove_key(before, KEY)
     assert check_backlink(world.hub(), receipt) is None
 
 
