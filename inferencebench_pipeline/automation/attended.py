@@ -14,6 +14,8 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 
 _NARRATOR = "narrator"
+_INTERRUPTED = "DagsterExecutionInterruptedError"
+"""What Dagster makes of Ctrl-C inside a step; it reports it and does not raise it."""
 
 Say = Callable[[str], None]
 """Prints one line of progress."""
@@ -46,6 +48,7 @@ class AttendedJobs:
 
         Raises:
             JobFailedError: a step or a blocking check failed; later stages did not run.
+            KeyboardInterrupt: the person stopped it.
         """
         stages = {key.path[-1] for key in self.definitions.resolve_all_asset_keys()}
         narrator = _Narrator(self.say, stages)
@@ -58,6 +61,8 @@ class AttendedJobs:
             run_config={**(run_config or {}), "loggers": {_NARRATOR: {}}},
             raise_on_error=False,
         )
+        if narrator.interrupted:
+            raise KeyboardInterrupt
         if not result.success:
             raise JobFailedError(narrator.failure or f"job {job_name} failed")
 
@@ -69,6 +74,7 @@ class _Narrator(logging.Handler):
         super().__init__(logging.DEBUG)
         self._stages = stages
         self.failure: str | None = None
+        self.interrupted = False
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -94,12 +100,18 @@ class _Narrator(logging.Handler):
         if kind is DagsterEventType.STEP_UP_FOR_RETRY:
             return f"    {event.step_key}: an outage; trying again"
         if kind is DagsterEventType.STEP_FAILURE:
-            failure = event.step_failure_data
-            if failure.user_failure_data is not None and failure.user_failure_data.description:
-                self.failure = f"{event.step_key}: {failure.user_failure_data.description}"
-            elif self.failure is None and failure.error is not None:
-                self.failure = f"{event.step_key}: {_root_message(failure.error)}"
+            self._remember(event)
         return None
+
+    def _remember(self, event: DagsterEvent) -> None:
+        """Keep why a step failed: our own description where there is one, else the root cause."""
+        data = event.step_failure_data
+        if data.error is not None and data.error.cls_name == _INTERRUPTED:
+            self.interrupted = True
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            self.failure = f"{event.step_key}: {data.user_failure_data.description}"
+        elif self.failure is None and data.error is not None:
+            self.failure = f"{event.step_key}: {_root_message(data.error)}"
 
 
 def _root_message(error: Any) -> str:  # noqa: ANN401  (its type is not public)

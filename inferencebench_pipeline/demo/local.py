@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 
 CLONE = Path(__file__).resolve().parents[2]
-HOME = CLONE / ".inferencebench"
+HOME = Path(os.environ.get("INFERENCEBENCH_HOME") or CLONE / ".inferencebench").absolute()
 
 
 @contextlib.contextmanager
@@ -19,8 +20,11 @@ def local_deployment(home: Path = HOME) -> Iterator[SandboxEnvironment]:
     """Start the sandbox and point this process's environment at it.
 
     To be entered before ``huggingface_hub`` or ``dagster`` is imported: both read their
-    environment at import. ``home`` is reused from one time to the next.
+    environment at import. ``home`` is reused from one time to the next. A polite kill ends the
+    block as Ctrl-C does, so that nothing is left running.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(CLONE / "dagster.yaml", dagster_home / "dagster.yaml")

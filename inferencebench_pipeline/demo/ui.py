@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,9 @@ def main() -> int:
             f"Dagster UI     http://127.0.0.1:{port}  (ready in 10-15 s; Ctrl-C stops everything)"
         )
         command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
-        with subprocess.Popen(command, cwd=CLONE) as dagster:  # noqa: S603  (our own arguments)
+        command += ["-w", str(CLONE / "workspace.yaml")]
+        # Not in the clone: its dagster.yaml would be reported as the one that is not used.
+        with subprocess.Popen(command, cwd=os.environ["DAGSTER_HOME"]) as dagster:  # noqa: S603  (our own arguments)
             try:
                 return dagster.wait()
             except KeyboardInterrupt:

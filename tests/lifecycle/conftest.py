@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, spec_json
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec, spec_json
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.settings import Settings
-from tests.measure.fake_engine import fake_engine
+from tests.measure.fake_engine import Behaviour, FakeEngine, running
+from tests.measure.support import content_of_spec
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -112,20 +114,26 @@ def world(
         world.sigstore_faults.clear()
 
 
-def spec_for(base_url: str, **changes: object) -> BenchmarkSpec:
+@contextmanager
+def serving(
+    model: str = MODEL, behaviour: Behaviour | None = None, port: int = 0
+) -> Iterator[FakeEngine]:
+    """A scripted engine on a real socket."""
+    engine = FakeEngine(lambda _number: behaviour or Behaviour(), model=model)
+    engine.port = port
+    with running(engine) as started:
+        yield started
+
+
+def spec_for(base_url: str) -> BenchmarkSpec:
     """A benchmark of a second or so against an OpenAI-compatible server."""
-    content: dict[str, object] = {
-        "name": "lifecycle-test",
-        "suite": {"id": "llm.inference.test", "version": "1.0.0"},
-        "model": {"id": MODEL, "revision": "12fd25f77366fa6b3b4b768ec3050bf629380bac"},
-        "engine": {"kind": "openai", "base_url": base_url, "name": "fake", "version": "1"},
-        "workload": {"prompts": 8, "max_tokens": 8},
-        "load": {"kind": "closed", "concurrency": 2, "requests": 12, "warmup_requests": 2},
-        "slo": {"ttft_ms": 500, "tpot_ms": 100},
-        "deadlines": {"request_s": 5, "run_s": 30, "engine_start_s": 5},
-        **changes,
-    }
-    return BenchmarkSpec.model_validate(content)
+    content = content_of_spec(
+        base_url,
+        model={"id": MODEL, "revision": "12fd25f77366fa6b3b4b768ec3050bf629380bac"},
+        load={"kind": "closed", "concurrency": 2, "requests": 12, "warmup_requests": 2},
+        deadlines={"request_s": 5, "run_s": 30, "engine_start_s": 2},
+    )
+    return parse_spec(content, where="test")
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +141,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with a complete capture; tests copy it under run ids of their own."""
     store = RunStore(tmp_path_factory.mktemp("measured"))
     run = store.run(new_run_id())
-    with fake_engine(model=MODEL) as engine:
+    with serving() as engine:
         run_benchmark(spec_for(engine.base_url), run, on_progress=lambda _step: None)
     return run.path
 

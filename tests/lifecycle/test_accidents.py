@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from dagster import AssetKey, materialize
+from dagster import AssetKey
 from huggingface_hub import HfApi
 
 from inferencebench_pipeline.hub.publish import Receipt
@@ -17,9 +17,10 @@ from tests.lifecycle.conftest import (
     failed_steps,
     failure_text,
     materialised,
+    serving,
     spec_for,
 )
-from tests.measure.fake_engine import fake_engine
+from tests.measure.fake_engine import Behaviour
 
 STAGES = {
     "benchmark_run",
@@ -132,18 +133,18 @@ def test_a_token_without_write_scope_is_named_before_anything_is_sent(
 def test_a_tampered_envelope_is_never_published(world, measured_run):
     assert world.materialise(measured_run).success
     envelope = measured_run.read(RunFile.ENVELOPE)
-    measured_run.write(RunFile.ENVELOPE, envelope.replace(b'"seed":42', b'"seed":43'))
+    measured_run.write(RunFile.ENVELOPE, envelope.replace(b'"seed": 42', b'"seed": 43'))
     assert measured_run.read(RunFile.ENVELOPE) != envelope
     measured_run.file(RunFile.PUBLICATION).unlink()
 
-    result = materialize(
-        [world.definitions.resolve_assets_def(AssetKey("hub_dataset"))],
+    result = world.definitions.resolve_job_def("publish_run").execute_in_process(
         instance=world.instance,
         partition_key=measured_run.run_id,
-        resources=world.definitions.resources,
+        asset_selection=[AssetKey("hub_dataset")],
         raise_on_error=False,
     )
-    assert not result.success
+    assert failed_steps(result) == ["hub_dataset"]
+    assert "changed after it was signed" in failure_text(result)
     assert not measured_run.has(RunFile.PUBLICATION)
 
 
@@ -158,7 +159,7 @@ def test_truncated_traces_are_named_and_made_again_from_the_capture(world, measu
 
 
 def test_an_engine_that_is_not_there_is_named_and_the_run_finishes_when_it_is(world, requested_run):
-    with fake_engine(model=MODEL) as engine:
+    with serving() as engine:
         spec = spec_for(engine.base_url)
         port = engine.port
     ask_for(requested_run, spec)
@@ -166,12 +167,12 @@ def test_an_engine_that_is_not_there_is_named_and_the_run_finishes_when_it_is(wo
     assert failed_steps(first) == ["benchmark_run"]
     assert spec.engine.base_url in failure_text(first)
 
-    with fake_engine(model=MODEL, port=port):
+    with serving(port=port):
         assert world.materialise(requested_run).success
 
 
 def test_a_model_the_engine_does_not_serve_is_named(world, requested_run):
-    with fake_engine(model="somebody/else") as engine:
+    with serving(model="somebody/else") as engine:
         ask_for(requested_run, spec_for(engine.base_url))
         result = world.materialise(requested_run)
     assert failed_steps(result) == ["benchmark_run"]
@@ -182,7 +183,7 @@ def test_a_model_the_engine_does_not_serve_is_named(world, requested_run):
 def test_an_engine_that_answers_only_errors_fails_the_run_and_keeps_the_capture(
     world, requested_run
 ):
-    with fake_engine(model=MODEL, status=500) as engine:
+    with serving(behaviour=Behaviour(status=500)) as engine:
         ask_for(requested_run, spec_for(engine.base_url))
         result = world.materialise(requested_run)
     assert failed_steps(result) == ["benchmark_run"]
