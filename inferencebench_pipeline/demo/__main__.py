@@ -9,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from inferencebench_pipeline.demo.local import CLONE, local_deployment
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.measurement import Measurement
+from inferencebench_pipeline.measure.metrics import DEFINITIONS
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 
 SPEC = "smollm2-chat-quick"
@@ -35,18 +37,17 @@ def main() -> int:
 
 
 def _whole_life(started: float) -> int:
-    # Imported here: both read the environment that local_deployment() has just set.
+    # Imported here: Dagster and the Hub client read the environment that has just been set.
     sys.path.insert(0, str(CLONE))
     import dagster as dg
 
     from definitions import build_definitions
     from inferencebench_pipeline.automation.attended import AttendedJobs, JobFailedError
-    from inferencebench_pipeline.hub.publish import Receipt
+    from inferencebench_pipeline.corpus.inventory import Inventory
     from inferencebench_pipeline.lifecycle.partitions import runs
 
     settings = Settings.from_environment()
     run = RunStore(settings.store).run(new_run_id())
-    today = time.strftime("%Y-%m-%d", time.gmtime())
     with dg.DagsterInstance.get() as instance:
         jobs = AttendedJobs(build_definitions(settings), instance, say)
         jobs.register(runs, run.run_id)
@@ -56,21 +57,39 @@ def _whole_life(started: float) -> int:
             jobs.run("publish_run", partition_key=run.run_id, run_config=config)
             say("\nThe corpus: what the Hub holds now, verified again from the published bytes")
             jobs.run("crawl_corpus")
-            jobs.run("reverify", partition_key=today)
+            for day in Inventory.load(settings.store).days():
+                jobs.run("reverify", partition_key=day)
             say("\nThe leaderboard, from what is published and verified")
             jobs.run("rebuild_leaderboard")
         except JobFailedError as failure:
             say(f"\nFailed: {failure}")
             say(f"The run directory is kept: {run.path}")
             return 1
+    _headline(run)
+    _where_to_look(run, settings, time.monotonic() - started)
+    return 0
+
+
+def _headline(run: RunDirectory) -> None:
+    measurement = Measurement.model_validate_json(run.read(RunFile.MEASUREMENT))
+    say(f"\n{measurement.spec.model.id} on {measurement.provenance.engine.name}:")
+    for key, metric in measurement.metrics.items():
+        if DEFINITIONS[key].headline and metric.value is not None:
+            label = f"{DEFINITIONS[key].label:<20}"
+            say(f"  {label}{metric.value:>12,.2f} {metric.unit}  (n={metric.n})")
+
+
+def _where_to_look(run: RunDirectory, settings: Settings, elapsed_s: float) -> None:
+    from inferencebench_pipeline.hub.publish import Receipt
+
     receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
-    say(f"\nDone in {time.monotonic() - started:.0f} s. Where to look:")
+    page = settings.store / "leaderboard/site/index.html"
+    say(f"\nDone in {elapsed_s:.0f} s. Where to look:")
     say(f"  run directory   {run.path}")
+    say(f"  leaderboard     {page.as_uri()}")
     say(f"  dataset card    {receipt.url}  (while `make ui` runs)")
-    say(f"  leaderboard     {(settings.store / 'leaderboard/site/index.html').as_uri()}")
     say("  Dagster UI      make ui")
     say("  verify it       " + _verify_command(run.path, settings))
-    return 0
 
 
 def _verify_command(run_path: Path, settings: Settings) -> str:
