@@ -67,7 +67,7 @@ def collect_host() -> Finding[HostFacts]:
         cuda=nvidia.cuda,
         nccl="",
     )
-    facts = HostFacts(hardware, _hardware_class(nvidia.gpus), nvidia.query_sha256)
+    facts = HostFacts(hardware, hardware_class(nvidia.gpus), nvidia.query_sha256)
     return Finding(facts, tuple(warnings))
 
 
@@ -193,7 +193,7 @@ def _above_4g(nvidia: _Nvidia, warnings: list[str]) -> bool:
     return nvidia.resizable_bar
 
 
-def _hardware_class(gpus: tuple[Gpu, ...]) -> str:
+def hardware_class(gpus: tuple[Gpu, ...]) -> str:
     """Return the kind of machine: ``cpu``, or the GPU's short name such as ``h100``."""
     if not gpus:
         return "cpu"

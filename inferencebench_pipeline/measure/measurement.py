@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 _BUSY_CLIENT_SHARE: Final = 0.8
 _MOST_CLOCK_STEP_US: Final = 50.0
+_MOST_SHARED_ARRIVALS: Final = 0.01
 
 
 class ClientReport(BaseModel):
@@ -47,6 +49,9 @@ class ClientReport(BaseModel):
     """Requests sent again because a reused connection closed before its first byte."""
     clock_step_us: float
     """How far the wall clock was stepped against the monotonic one during the run."""
+    shared_arrival_share: float | None = None
+    """Share of text chunks with exactly the arrival of the text chunk before them: the engine
+    sent them together, or the client was late and the kernel merged them."""
 
 
 class Measurement(BaseModel):
@@ -135,7 +140,18 @@ def _client_report(capture: Capture, completion: Completion, table: pa.Table) ->
         kernel_stamp_share=len(gaps) / reads if reads else None,
         retried_requests=retried,
         clock_step_us=loop.clock_step_ns / 1e3,
+        shared_arrival_share=_shared_arrivals(table),
     )
+
+
+def _shared_arrivals(table: pa.Table) -> float | None:
+    shared = gaps = 0
+    for chunks in table.column("chunks").to_pylist():
+        assert chunks is not None, "the schema forbids it"
+        text = [chunk["received_ns"] for chunk in chunks if chunk["content_chars"] > 0]
+        gaps += max(len(text) - 1, 0)
+        shared += sum(before == after for before, after in pairwise(text))
+    return shared / gaps if gaps else None
 
 
 def _percentile(values: list[int], percent: float, unit: float) -> float | None:
@@ -146,6 +162,7 @@ def _client_flags(client: ClientReport) -> tuple[ValidityFlag, ...]:
     """Return what can be said about the measurement from how the client itself did."""
     busy = client.cpu_share > _BUSY_CLIENT_SHARE
     stepped = client.clock_step_us > _MOST_CLOCK_STEP_US
+    shared = client.shared_arrival_share or 0.0
     return (
         ValidityFlag(
             name="client_not_the_bottleneck",
@@ -160,5 +177,12 @@ def _client_flags(client: ClientReport) -> tuple[ValidityFlag, ...]:
             severity="warn",
             detail=f"the wall clock moved {client.clock_step_us:.1f} us against the monotonic one"
             + (", so kernel stamps may be off by as much" if stepped else ""),
+        ),
+        ValidityFlag(
+            name="arrivals_told_apart",
+            ok=shared <= _MOST_SHARED_ARRIVALS,
+            severity="warn",
+            detail=f"{shared:.1%} of text chunks share the arrival of the one before: sent "
+            "together by the engine, or merged by the kernel because the client was late",
         ),
     )

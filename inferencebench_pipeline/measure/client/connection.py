@@ -17,9 +17,14 @@ _SO_TIMESTAMPNS: Final = 35
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(16)
 
 READ_BYTES: Final = 128
-"""Reads are no larger than the smallest event that carries a token. A read returns the stamp of
-the last segment it consumed, so a client that was late still finds each event's own arrival time
-as long as no read spans two of them. (Segments the kernel itself merged share the last stamp.)"""
+"""Reads are no larger than the smallest event that carries a token.
+
+A read returns the stamp of the last segment it consumed, so a client that is a little late still
+finds each event's own arrival, as long as no read spans two of them. Only a little: the kernel
+may append a segment to one that still waits in the queue, and the two then share the later stamp
+(``tcp_try_coalesce``; on loopback only once the first was acknowledged, some 40 ms later). The
+share of chunks with the arrival of the one before them is therefore reported with every run.
+"""
 
 _TLS_READ_BYTES: Final = 16_384 + 256
 """One TLS record: the records, not our reads, decide which bytes become readable together."""

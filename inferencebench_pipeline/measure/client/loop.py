@@ -179,10 +179,7 @@ class MeasuringLoop:
     def _until_done(self, timer: Timer) -> None:
         next_housekeeping = _HOUSEKEEPING_NS
         while True:
-            now = self._now()
-            while (due := self._pacer.take(now)) is not None:
-                self._start(due)
-                now = self._now()
+            now = self._start_due()
             next_due = self._pacer.next_ns()
             if next_due is None and not self._in_flight:
                 return
@@ -195,6 +192,7 @@ class MeasuringLoop:
                     timer.clear()
                 elif (lane := self._lanes.get(descriptor)) is not None:
                     self._advance(lane)
+                    self._start_due()  # a freed slot does not wait for the rest of this wake
             now = self._now()
             self._expire(now)
             if now >= next_housekeeping:
@@ -246,6 +244,14 @@ class MeasuringLoop:
         self._lanes[connection.fileno()] = lane
         self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
         return lane
+
+    def _start_due(self) -> int:
+        """Start every request that is due, and return the time after the last."""
+        now = self._now()
+        while (due := self._pacer.take(now)) is not None:
+            self._start(due)
+            now = self._now()
+        return now
 
     def _start(self, due: Due) -> None:
         prompt_id, request = self._request(due.index)

