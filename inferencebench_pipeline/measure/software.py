@@ -42,10 +42,19 @@ def installed_distributions_sha256() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def distribution_files_sha256(name: str) -> str | None:
-    """Return the SHA-256 of a distribution's RECORD, which lists the hash of every file in it."""
-    record = metadata.distribution(name).read_text("RECORD")
-    return None if record is None else hashlib.sha256(record.encode()).hexdigest()
+def distribution_files_sha256(name: str) -> str:
+    """Return the SHA-256 of a wheel's own files: the sorted ``path=sha256`` lines of its RECORD.
+
+    Lines that an installer adds (compiled bytecode, its own notes) are left out, so the same wheel
+    gives the same value on every machine.
+    """
+    files = metadata.distribution(name).files or []
+    lines = sorted(
+        f"{file.as_posix()}={file.hash.value}"
+        for file in files
+        if file.hash is not None and file.suffix != ".pyc" and ".dist-info/" not in file.as_posix()
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _git_commit() -> tuple[str, tuple[str, ...]]:

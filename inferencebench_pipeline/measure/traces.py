@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.measure.capture import Capture, read_spool
@@ -44,6 +45,9 @@ __all__ = [
 
 _MOST_BYTES: Final = 2 * 2**30
 _MOST_ROWS: Final = 5_000_000
+_MOST_NS: Final = 2**50
+"""Thirteen days: longer than the longest run a spec allows, and safe to multiply in int64."""
+_MOST_COUNT: Final = 2**40
 
 
 def write_traces(run: RunDirectory) -> TracesInfo:
@@ -137,6 +141,7 @@ def read_traces(source: Path | bytes) -> pa.Table:
             f"{where}: not a complete Parquet file ({error}); write or download it again"
         ) from error
     _check_schema(table.schema, where)
+    _check_values(table, where)
     return table
 
 
@@ -170,3 +175,20 @@ def _check_schema(schema: pa.Schema, where: str) -> None:
     if len(schema) != len(SCHEMA):
         extra = sorted(set(schema.names) - set(SCHEMA.names))
         raise TracesError(f"{where}: unknown columns {extra}")
+
+
+def _check_values(table: pa.Table, where: str) -> None:
+    """Refuse numbers that no run can leave, before any arithmetic meets them."""
+    chunks = pc.list_flatten(table.column("chunks"))
+    columns = {name: table.column(name) for name in table.schema.names if name != "chunks"}
+    columns |= {f"chunks.{name}": pc.struct_field(chunks, name) for name in CHUNK.names}
+    for name, values in columns.items():
+        if not pa.types.is_integer(values.type):
+            continue
+        low = -_MOST_NS if name.endswith("_ns") else 0
+        high = _MOST_NS if name.endswith("_ns") else _MOST_COUNT
+        least, most = pc.min(values).as_py(), pc.max(values).as_py()
+        if least is not None and most is not None and not low <= least <= most <= high:
+            raise TracesError(
+                f"{where}: column {name!r} runs from {least} to {most}, outside {low} to {high}"
+            )

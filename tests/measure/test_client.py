@@ -134,11 +134,20 @@ def test_events_split_at_odd_points_are_whole_again(fake, run, piece_bytes, newl
         assert [chunk["content_chars"] for chunk in row["chunks"]] == [0, 4, 4, 4, 4, 4, 0, 0]
 
 
-@pytest.mark.parametrize("done_mark", [True, False])
-def test_an_answer_without_a_length_ends_with_its_connection(fake, run, done_mark) -> None:
-    engine = fake(Behaviour(framing="until_close", done_mark=True))
+@pytest.mark.parametrize(
+    ("behaviour", "error_class"),
+    [
+        (Behaviour(done_mark=False), None),  # the framing and the finish reason say it is whole
+        (Behaviour(framing="until_close"), None),  # the mark says so
+        (Behaviour(framing="until_close", done_mark=False), "closed_mid_stream"),  # nothing does
+    ],
+)
+def test_an_answer_is_whole_when_its_mark_or_its_framing_says_so(
+    fake, run, behaviour, error_class
+) -> None:
+    engine = fake(GOOD, behaviour)
     rows = measured_rows(spec_for(engine.base_url), run)
-    assert {row["error_class"] for row in rows} == {None}
+    assert [row["error_class"] for row in rows] == [None, error_class, error_class]
 
 
 def test_missing_usage_leaves_tokens_unknown_and_says_so(fake, run) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import ipaddress
+import os
+import signal
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from inferencebench_pipeline.measure.capture import Capture
 from inferencebench_pipeline.measure.engines import engine_for
 from inferencebench_pipeline.measure.engines.vllm import serve_arguments
 from inferencebench_pipeline.measure.errors import (
+    EngineDiedError,
     EngineMissingError,
     EngineUnreachableError,
     SpecError,
@@ -53,6 +56,37 @@ def test_vllm_is_asked_for_the_model_at_its_revision() -> None:
         *("org/model", "--served-model-name", "org/model"),
         *("--revision", "abcdef0", "--dtype", "bfloat16"),
     ]
+
+
+def test_vllm_serve_is_started_described_and_stopped(run, tmp_path, monkeypatch) -> None:
+    """With a stand-in for the package: its command line and its HTTP face, no GPU."""
+    package = tmp_path / "site/vllm"
+    (package / "entrypoints/cli").mkdir(parents=True)
+    for folder in (package, package / "entrypoints", package / "entrypoints/cli"):
+        (folder / "__init__.py").touch()
+    (package / "entrypoints/cli/main.py").write_text(
+        "import asyncio, sys\n"
+        "from tests.measure.fake_engine import Behaviour, FakeEngine\n"
+        "command, model, *_ = sys.argv[1:]\n"
+        "assert command == 'serve'\n"
+        "engine = FakeEngine(lambda _: Behaviour(), model=model)\n"
+        "engine.port = int(sys.argv[sys.argv.index('--port') + 1])\n"
+        "async def main():\n"
+        "    await engine.start()\n"
+        "    await asyncio.sleep(3600)\n"
+        "asyncio.run(main())\n"
+    )
+    info = tmp_path / "site/vllm-0.99.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.99\n")
+    (info / "RECORD").write_text("vllm/__init__.py,sha256=abc,0\n")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setenv("PYTHONPATH", f"{package.parent}:{Path(__file__).parents[2]}")
+    spec = spec_for("", engine={"kind": "vllm", "args": ["--dtype", "bfloat16"]})
+    assert run_benchmark(spec, run, on_progress=ignore_progress).engine == "vllm 0.99"
+    provenance = Capture(run).provenance()
+    assert provenance.engine.config["args"][-2:] == ["--dtype", "bfloat16"]
+    assert _children("vllm") == []
 
 
 def test_the_embedded_engine_carries_one_model_only(run) -> None:
@@ -96,6 +130,30 @@ def test_the_embedded_engine_is_measured_described_and_stopped(run) -> None:
     assert provenance.engine.config["threads"] >= 1
     assert any("model.revision" in warning for warning in provenance.warnings)
     assert "listening on" in (Capture(run).path / "engine.log").read_text()
+
+
+@needs_engine
+@pytest.mark.engine
+def test_an_embedded_engine_that_is_killed_in_the_middle_is_reported_with_its_log(run) -> None:
+    def kill_when_measuring(progress) -> None:
+        if progress.stage == "measuring":
+            for process in _children("llama_server"):
+                os.kill(process, signal.SIGKILL)
+
+    with pytest.raises(EngineDiedError, match=r"status -9 .*engine\.log"):
+        run_benchmark(load_spec(QUICK), run, on_progress=kill_when_measuring)
+    assert Capture(run).completion() is None
+    assert _children("llama_server") == []
+
+
+def _children(word: str) -> list[int]:
+    """Return this process's children whose command line holds ``word``."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if word in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
+    return found
 
 
 def test_an_engine_behind_tls_is_measured_like_any_other(fake, run, tmp_path, monkeypatch) -> None:

@@ -111,6 +111,23 @@ def test_missing_and_mistyped_and_unknown_columns_are_named() -> None:
         read_traces(parquet(good.append_column("surprise", pa.array([1, 2, 3]))))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"completion_tokens": -1},
+        {"prompt_tokens": 2**41},
+        {"sent_ns": -(2**51)},
+        {"end_ns": 2**62},
+        {"chunks": [dict(received_ns=1, size_bytes=1, content_chars=-3, kernel_stamp=True)]},
+    ],
+)
+def test_numbers_that_no_run_can_leave_are_refused_by_column(change) -> None:
+    content = rows()
+    content[1] |= change
+    with pytest.raises(TracesError, match=next(iter(change))):
+        read_traces(parquet(table(content)))
+
+
 def test_a_file_that_is_not_there_is_a_store_error(tmp_path) -> None:
     with pytest.raises(StoreError, match=r"none\.parquet"):
         read_traces(tmp_path / "none.parquet")

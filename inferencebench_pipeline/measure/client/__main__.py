@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 from datetime import UTC, datetime
@@ -168,6 +169,12 @@ def _connections_ahead(spec: BenchmarkSpec) -> int:
     return _OPEN_LOOP_CONNECTIONS_AHEAD
 
 
+def _allow_many_sockets() -> None:
+    """Raise the soft limit of open files to the hard one: an overloaded engine holds many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> int:
     """Run the client; the exit status is 0, or 3 after an error that was reported on stdout."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -177,6 +184,7 @@ def main() -> int:
     parser.add_argument("--api-key-env")
     arguments = parser.parse_args()
     die_with_parent()
+    _allow_many_sockets()
     api_key = os.environ.get(arguments.api_key_env) if arguments.api_key_env else None
     run = RunDirectory(arguments.run_id, arguments.run_directory)
     try:

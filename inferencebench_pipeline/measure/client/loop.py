@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import select
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +16,7 @@ import httptools
 from inferencebench_pipeline.measure.client.clock import ClockBridge, Timer, minimise_timer_slack
 from inferencebench_pipeline.measure.client.connection import Connection, Endpoint, TlsConnection
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
+from inferencebench_pipeline.measure.client.lane import Answer, Lane, wire_error
 from inferencebench_pipeline.measure.client.pacing import Due, Pacer
 from inferencebench_pipeline.measure.errors import EngineDiedError, RunDeadlineError
 
@@ -45,48 +45,6 @@ class LoopReport:
     window_cpu_ns: int
     window_wall_ns: int
     clock_step_ns: int
-
-
-class _Answer:
-    """The HTTP parser in the window: it only finds out when the answer is complete."""
-
-    def __init__(self) -> None:
-        self.complete = False
-        self.keep_alive = False
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes; none after the answer is complete.
-
-        Raises:
-            httptools.HttpParserError: they are not HTTP.
-        """
-        if self._parser is not None:
-            self._parser.feed_data(data)
-
-    def on_message_complete(self) -> None:
-        """Called by the parser, which forgets ``keep-alive`` right after."""
-        if self._parser is not None:
-            self.keep_alive = self._parser.should_keep_alive()
-        self.complete = True
-
-    def forget_parser(self) -> None:
-        """Break the cycle of parser and callbacks: nothing collects it inside the window."""
-        self._parser = None
-
-
-@dataclass(slots=True)
-class _Lane:
-    """A connection and what is happening on it."""
-
-    connection: Connection
-    connect_started_ns: int
-    connected_ns: int | None = None
-    served: int = 0
-    exchange: Exchange | None = None
-    unsent: bytes = b""
-    answer: _Answer | None = None
-    received_bytes: int = 0
 
 
 class MeasuringLoop:
@@ -121,9 +79,9 @@ class MeasuringLoop:
         self._bridge = ClockBridge()
         self._origin_ns = 0
         self._epoll = select.epoll()
-        self._lanes: dict[int, _Lane] = {}
-        self._idle: list[_Lane] = []
-        self._in_flight: dict[int, tuple[_Lane, int]] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._idle: list[Lane] = []
+        self._in_flight: dict[int, tuple[Lane, int]] = {}
         """Every request on its way with its connection and deadline, the oldest first."""
         self._reuse = True
         self._refused_in_a_row = 0
@@ -223,7 +181,8 @@ class MeasuringLoop:
     def _connect_ahead(self, count: int) -> None:
         deadline = self._now() + self._limits.request_ns
         for _ in range(count):
-            self._open()
+            with suppress(OSError):  # a refusal is a row of the first request, not the run's end
+                self._open()
         while self._now() < deadline and any(
             lane.connected_ns is None for lane in self._lanes.values()
         ):
@@ -235,12 +194,12 @@ class MeasuringLoop:
             if lane.connected_ns is None:
                 self._drop(lane)
 
-    def _open(self) -> _Lane:
+    def _open(self) -> Lane:
         started = self._now()
         connection = (
             TlsConnection(self._endpoint, self._tls) if self._tls else Connection(self._endpoint)
         )
-        lane = _Lane(connection, started)
+        lane = Lane(connection, started)
         self._lanes[connection.fileno()] = lane
         self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
         return lane
@@ -263,7 +222,7 @@ class MeasuringLoop:
         try:
             lane = self._idle.pop() if self._idle else self._open()
         except OSError as error:
-            self._end(exchange, *_wire_error(error))
+            self._end(exchange, *wire_error(error))
             return
         lane.exchange = exchange
         lane.unsent = request
@@ -271,17 +230,17 @@ class MeasuringLoop:
         if lane.connected_ns is not None:
             self._send_first(lane)
 
-    def _send_first(self, lane: _Lane) -> None:
+    def _send_first(self, lane: Lane) -> None:
         exchange = lane.exchange
         assert exchange is not None, "nothing to send"
-        lane.answer = _Answer()
+        lane.answer = Answer()
         lane.received_bytes = 0
         exchange.connect_started_ns = lane.connect_started_ns
         exchange.connected_ns = lane.connected_ns
         exchange.sent_ns = self._now()
         self._send_more(lane)
 
-    def _send_more(self, lane: _Lane) -> None:
+    def _send_more(self, lane: Lane) -> None:
         try:
             lane.unsent = lane.connection.send(lane.unsent)
         except OSError as error:
@@ -289,14 +248,14 @@ class MeasuringLoop:
             return
         self._watch(lane)
 
-    def _watch(self, lane: _Lane) -> None:
+    def _watch(self, lane: Lane) -> None:
         wants_write = bool(lane.unsent) or lane.connection.wants_write
         mask = select.EPOLLIN | (select.EPOLLOUT if wants_write else 0)
         self._epoll.modify(lane.connection.fileno(), mask)
 
     # -- what happens on a connection
 
-    def _advance(self, lane: _Lane) -> None:
+    def _advance(self, lane: Lane) -> None:
         if lane.connected_ns is None:
             self._establish(lane)
         elif lane.exchange is None:
@@ -307,7 +266,7 @@ class MeasuringLoop:
             if lane.exchange is not None:
                 self._receive(lane)
 
-    def _establish(self, lane: _Lane) -> None:
+    def _establish(self, lane: Lane) -> None:
         try:
             if not lane.connection.establish():
                 self._watch(lane)
@@ -316,7 +275,7 @@ class MeasuringLoop:
             if lane.exchange is None:
                 self._drop(lane)
             else:
-                self._fail(lane, *_wire_error(error))
+                self._fail(lane, *wire_error(error))
             return
         lane.connected_ns = self._now()
         self._watch(lane)
@@ -325,7 +284,7 @@ class MeasuringLoop:
         else:
             self._send_first(lane)
 
-    def _check_idle(self, lane: _Lane) -> None:
+    def _check_idle(self, lane: Lane) -> None:
         """An idle connection became readable: the engine closed it, or broke the protocol."""
         try:
             lane.connection.receive()
@@ -335,7 +294,7 @@ class MeasuringLoop:
             pass
         self._drop(lane)
 
-    def _receive(self, lane: _Lane) -> None:
+    def _receive(self, lane: Lane) -> None:
         exchange, answer = lane.exchange, lane.answer
         assert exchange is not None and answer is not None
         for _ in range(_MAX_READS_PER_WAKE):
@@ -376,7 +335,7 @@ class MeasuringLoop:
             return None
         return min(max(stamp, exchange.sent_ns), seen)
 
-    def _complete(self, lane: _Lane, *, keep: bool) -> None:
+    def _complete(self, lane: Lane, *, keep: bool) -> None:
         exchange = self._release(lane)
         lane.served += 1
         if self._reuse and keep:
@@ -385,7 +344,7 @@ class MeasuringLoop:
             self._drop(lane)
         self._end(exchange, None, None)
 
-    def _closed(self, lane: _Lane) -> None:
+    def _closed(self, lane: Lane) -> None:
         """The engine closed the connection before the parser saw the end of the answer."""
         if lane.received_bytes == 0 and self._retry(lane):
             return
@@ -397,12 +356,12 @@ class MeasuringLoop:
         else:
             self._end(exchange, "closed_mid_stream", "closed before the first byte of the answer")
 
-    def _lost(self, lane: _Lane, error: OSError) -> None:
+    def _lost(self, lane: Lane, error: OSError) -> None:
         if lane.received_bytes == 0 and self._retry(lane):
             return
-        self._fail(lane, *_wire_error(error))
+        self._fail(lane, *wire_error(error))
 
-    def _retry(self, lane: _Lane) -> bool:
+    def _retry(self, lane: Lane) -> bool:
         """Send again on a fresh connection when a reused one died before the first byte.
 
         Some engines promise keep-alive and close after each answer; the promise is not believed
@@ -422,12 +381,12 @@ class MeasuringLoop:
 
     # -- endings
 
-    def _fail(self, lane: _Lane, error_class: str, detail: str) -> None:
+    def _fail(self, lane: Lane, error_class: str, detail: str) -> None:
         exchange = self._release(lane)
         self._drop(lane)
         self._end(exchange, error_class, detail)
 
-    def _release(self, lane: _Lane) -> Exchange:
+    def _release(self, lane: Lane) -> Exchange:
         exchange = lane.exchange
         assert exchange is not None, "no request on this connection"
         if lane.answer is not None:
@@ -436,7 +395,7 @@ class MeasuringLoop:
         lane.unsent = b""
         return exchange
 
-    def _drop(self, lane: _Lane) -> None:
+    def _drop(self, lane: Lane) -> None:
         self._lanes.pop(lane.connection.fileno(), None)
         if lane in self._idle:
             self._idle.remove(lane)
@@ -457,16 +416,6 @@ class MeasuringLoop:
                 f"the engine at {self._endpoint.authority} stopped accepting connections while it "
                 "was being measured; look at its log, then run again"
             )
-
-
-def _wire_error(error: OSError) -> tuple[str, str]:
-    if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
-        return "connect_refused", "nothing listens at the engine's address"
-    if isinstance(error, ssl.SSLError):
-        return "connection_failed", f"TLS: {error.reason or error}"
-    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
-        return "connection_reset", "the engine reset the connection"
-    return "connection_failed", error.strerror or str(error)
 
 
 @contextmanager

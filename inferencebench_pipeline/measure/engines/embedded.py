@@ -130,7 +130,7 @@ def _config(spec: BenchmarkSpec, settings: EmbeddedEngine, model_file: GgufFile)
         "context_tokens": settings.context_tokens,
         "parallel": parallel,
         "cache_prompt": False,
-        "wheel_record_sha256": distribution_files_sha256(_ENGINE),
+        "wheel_files_sha256": distribution_files_sha256(_ENGINE),
         "model_file_sha256": model_file.sha256,
         "chat_template_sha256": model_file.chat_template_sha256,
     }

@@ -54,7 +54,7 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
         config: dict[str, Any] = {
             "kind": settings.kind,
             "args": arguments,
-            "wheel_record_sha256": distribution_files_sha256("vllm"),
+            "wheel_files_sha256": distribution_files_sha256("vllm"),
         }
         if spec.model.revision is None:
             warnings += ("model.revision is unknown: set it, and vLLM serves that commit",)
