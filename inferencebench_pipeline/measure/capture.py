@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -31,6 +33,8 @@ COMPLETE: Final = "complete.json"
 CLIENT_REPORT: Final = "client.json"
 ENGINE_LOG: Final = "engine.log"
 CLIENT_LOG: Final = "client.log"
+
+_FLUSH_BUDGET_S: Final = 0.001
 
 
 class _Document(BaseModel):
@@ -75,12 +79,12 @@ class Completion(_Document):
 
 
 class SpoolWriter:
-    """Appends ended requests; buffered, and on the disk's side of a kill after :meth:`flush`."""
+    """Appends ended requests; what was written outlives a kill, what was only kept does not."""
 
     def __init__(self, path: Path, header: SpoolHeader, *, secret: str | None) -> None:
         self._path = path
         self._secret = secret.encode() if secret else None
-        self._pending: list[Exchange] = []
+        self._pending: deque[Exchange] = deque()
         try:
             self._file = path.open("xb")
         except OSError as error:
@@ -88,22 +92,27 @@ class SpoolWriter:
         self._write(header.model_dump_json().encode() + b"\n")
 
     def append(self, exchange: Exchange) -> None:
-        """Keep an ended request until the next flush."""
+        """Keep an ended request until there is time to write it."""
         self._pending.append(exchange)
 
-    def flush(self) -> None:
-        """Write what is pending.
+    def flush_some(self) -> None:
+        """Write pending requests for about a millisecond: a burst of endings must not stall us.
 
         Raises:
             StoreError: the disk is full or not writable.
         """
-        pending, self._pending = self._pending, []
-        if pending:
-            self._write(b"".join(_line(exchange, self._secret) for exchange in pending))
+        until = time.monotonic() + _FLUSH_BUDGET_S
+        while self._pending and time.monotonic() < until:
+            self._write(_line(self._pending.popleft(), self._secret))
 
     def close(self) -> None:
-        """Write what is pending and force it to the disk."""
-        self.flush()
+        """Write all that is pending and force it to the disk.
+
+        Raises:
+            StoreError: the disk is full or not writable.
+        """
+        while self._pending:
+            self._write(_line(self._pending.popleft(), self._secret))
         try:
             os.fsync(self._file.fileno())
             self._file.close()

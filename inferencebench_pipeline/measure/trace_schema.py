@@ -76,7 +76,7 @@ class TracesInfo(BaseModel):
 def traces_metadata(table: pa.Table) -> dict[str, str]:
     """Return the file metadata that ``write_traces`` put in: run id, origin, load, workload."""
     return {
-        key.removeprefix(METADATA_PREFIX).decode(): value.decode(errors="replace")
+        key.removeprefix(METADATA_PREFIX).decode(errors="replace"): value.decode(errors="replace")
         for key, value in (table.schema.metadata or {}).items()
         if key.startswith(METADATA_PREFIX)
     }

@@ -38,6 +38,7 @@ from inferencebench_pipeline.runs import RunDirectory
 
 _MOST_CONNECTIONS_AHEAD = 1024
 _OPEN_LOOP_CONNECTIONS_AHEAD = 4
+_REPORT_INTERVAL_S = 0.25
 
 
 def pacer_of(spec: BenchmarkSpec) -> Pacer:
@@ -68,17 +69,24 @@ def http_request(endpoint: Endpoint, api: str, body: bytes, api_key: str | None)
 
 
 class _Progress:
-    """Counts ended requests and says so on stdout, at most when asked to."""
+    """Counts ended requests and says so on stdout."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._counts = {"warmup": 0, "measured": 0, "drained": 0}
         self._failed = 0
         self._reported = -1
+        self._next_report = 0.0
 
     def count(self, exchange: Exchange) -> None:
         self._counts[exchange.phase] += 1
         self._failed += exchange.error_class is not None
+
+    def report_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._next_report = now + _REPORT_INTERVAL_S
+            self.report()
 
     def report(self) -> None:
         ended = sum(self._counts.values())
@@ -133,8 +141,8 @@ def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
         spool.append(exchange)
 
     def housekeeping() -> None:
-        spool.flush()
-        progress.report()
+        spool.flush_some()
+        progress.report_now_and_then()
 
     loop = MeasuringLoop(
         endpoint=endpoint,

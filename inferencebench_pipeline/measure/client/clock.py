@@ -31,7 +31,7 @@ class ClockBridge:
         self.largest_step_ns = 0
 
     def refresh(self) -> None:
-        """Sample the offset again; call it every few hundred milliseconds."""
+        """Sample the offset again; it takes microseconds, so call it often."""
         self._offset_ns = self._sample()
         step = abs(self._offset_ns - self._first_offset_ns)
         self.largest_step_ns = max(self.largest_step_ns, step)

@@ -24,7 +24,7 @@ MAX_RESPONSE_BYTES: Final = 64 * 2**20
 """An answer larger than this is no answer; it is cut off as ``malformed_stream``."""
 
 _MAX_READS_PER_WAKE: Final = 64
-_HOUSEKEEPING_NS: Final = 250_000_000
+_HOUSEKEEPING_NS: Final = 20_000_000
 _REFUSED_IN_A_ROW: Final = 3
 _KERNEL_STAMP_SLACK_NS: Final = 50_000
 
@@ -55,7 +55,7 @@ class MeasuringLoop:
         pacer: when to send.
         request: the prompt id and the complete HTTP request of an index.
         on_ended: takes every ended exchange; must be quick, it runs inside the window.
-        housekeeping: called a few times a second inside the window, to spool and to report.
+        housekeeping: called every 20 ms inside the window, to spool and to report; must be quick.
         limits: deadlines.
     """
 
