@@ -16,6 +16,8 @@ from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id, run_started_at
 from inferencebench_pipeline.settings import Settings
 
+AT_TWO = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -39,6 +41,7 @@ def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.Senso
         instance_ref=instance.get_ref(),
         definitions=definitions,
         sensor_name="requested_runs",
+        resources=definitions.resources,
     )
     return requested_runs.evaluate_tick(context)
 
@@ -84,29 +87,27 @@ def test_a_run_with_a_capture_or_without_a_spec_is_not_waiting(settings):
     assert unanswered(store, since=now + timedelta(hours=1)) == []
 
 
-def test_a_retried_tick_of_the_schedule_names_the_same_run(definitions, instance):
-    at = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
-    schedule = definitions.resolve_schedule_def("nightly_benchmark")
-    requests = []
-    for _ in range(2):
-        context = dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=at,
-            resources=definitions.resources,
-        )
-        requests.append(schedule.evaluate_tick(context).run_requests[0])
-    assert (
-        requests[0].partition_key == requests[1].partition_key == run_id_of_tick(NIGHTLY_SPEC, at)
+def _scheduled(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.RunRequest:
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=AT_TWO,
+        repository_def=definitions.get_repository_def(),
+        resources=definitions.resources,
     )
-    assert instance.get_dynamic_partitions(str(runs.name)) == [requests[0].partition_key]
-    assert run_started_at(requests[0].partition_key) == at
+    (request,) = (
+        definitions.resolve_schedule_def("nightly_benchmark").evaluate_tick(context).run_requests
+    )
+    return request
+
+
+def test_a_retried_tick_of_the_schedule_names_the_same_run(definitions, instance):
+    first, second = (_scheduled(definitions, instance) for _ in range(2))
+    assert first.partition_key == second.partition_key == run_id_of_tick(NIGHTLY_SPEC, AT_TWO)
+    assert first.run_key == second.run_key
+    assert instance.get_dynamic_partitions(str(runs.name)) == [first.partition_key]
+    assert run_started_at(first.partition_key) == AT_TWO
 
 
 def test_a_schedule_tick_is_not_started_twice_by_the_sensor(definitions, instance):
-    at = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
-    schedule = definitions.resolve_schedule_def("nightly_benchmark")
-    context = dg.build_schedule_context(
-        instance=instance, scheduled_execution_time=at, resources=definitions.resources
-    )
-    schedule.evaluate_tick(context)
+    _scheduled(definitions, instance)
     assert not _tick(definitions, instance).run_requests
