@@ -135,8 +135,9 @@ def _loaded(graphql: GraphQL) -> bool:
 def test_a_person_materialises_a_run_sees_its_checks_pass_and_re_verifies_the_day(dagster_dev):
     run_id = new_run_id()
     added = dagster_dev(
-        """mutation($s: RepositorySelector!, $k: String!) { addDynamicPartition(
-             repositorySelector: $s, partitionsDefName: "runs", partitionKey: $k) { __typename } }""",
+        """mutation($s: RepositorySelector!, $k: String!) {
+             addDynamicPartition(repositorySelector: $s, partitionsDefName: "runs",
+                                 partitionKey: $k) { __typename } }""",
         s=LOCATION,
         k=run_id,
     )
