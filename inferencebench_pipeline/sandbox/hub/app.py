@@ -13,19 +13,23 @@ from inferencebench_pipeline.sandbox.hub.api import (
     admin,
     commit,
     discussions,
+    evaluations,
     lfs,
     listing,
     read,
     repos,
     resolve,
+    webhooks,
 )
 from inferencebench_pipeline.sandbox.hub.context import Hub
 from inferencebench_pipeline.sandbox.hub.errors import HubError, answer_hub_error
-from inferencebench_pipeline.sandbox.hub.identities import Identities
+from inferencebench_pipeline.sandbox.hub.evaluations import VerifyTokens
+from inferencebench_pipeline.sandbox.hub.identities import Identities, secret_key
 from inferencebench_pipeline.sandbox.hub.pages import routes as pages
 from inferencebench_pipeline.sandbox.hub.quotas import ActionQuotas, Quotas
 from inferencebench_pipeline.sandbox.hub.seed import seed
 from inferencebench_pipeline.sandbox.hub.store import HubStore
+from inferencebench_pipeline.sandbox.hub.webhooks import Webhooks
 
 
 class RawPathRouting:
@@ -60,11 +64,21 @@ def create_hub_app(state: Path, *, base_url: str, quotas: Quotas = Quotas()) -> 
     identities = Identities.with_defaults(root)
     store = HubStore(root)
     seed(store)
-    modules = (account, repos, listing, commit, lfs, discussions, read, resolve, admin, pages)
+    modules = (
+        account, repos, listing, commit, lfs, discussions, evaluations, webhooks, read, resolve,
+        admin, pages,
+    )  # fmt: skip
     app = Starlette(
         routes=[route for module in modules for route in module.routes],
         middleware=[Middleware(RawPathRouting)],
         exception_handlers={HubError: answer_hub_error},
     )
-    app.state.hub = Hub(store, identities, ActionQuotas(quotas), base_url.rstrip("/"))
+    app.state.hub = Hub(
+        store,
+        identities,
+        ActionQuotas(quotas),
+        base_url.rstrip("/"),
+        Webhooks(root),
+        VerifyTokens(secret_key(root / "verify.key")),
+    )
     return app

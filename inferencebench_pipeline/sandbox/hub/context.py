@@ -13,11 +13,13 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from inferencebench_pipeline.sandbox.hub.errors import HubError, repository_not_found
+from inferencebench_pipeline.sandbox.hub.evaluations import VerifyTokens
 from inferencebench_pipeline.sandbox.hub.identities import Caller, Identities, Role
 from inferencebench_pipeline.sandbox.hub.names import RepoId, RepoKind
 from inferencebench_pipeline.sandbox.hub.quotas import ActionQuotas
 from inferencebench_pipeline.sandbox.hub.repository import Repository
 from inferencebench_pipeline.sandbox.hub.store import HubStore
+from inferencebench_pipeline.sandbox.hub.webhooks import Webhooks
 
 REPO_API = "/api/{kind:plural_kind}/{owner}/{name}"
 """Where the API of a repository begins; ``kind`` arrives as :class:`RepoKind`."""
@@ -57,6 +59,8 @@ class Hub:
     identities: Identities
     quotas: ActionQuotas
     base_url: str
+    webhooks: Webhooks
+    verify_tokens: VerifyTokens = field(repr=False)
     upload_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Signs upload URLs; they live as long as the process."""
 

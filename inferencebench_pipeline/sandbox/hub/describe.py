@@ -8,6 +8,12 @@ from typing import Any
 
 from inferencebench_pipeline.sandbox.hub.cards import Card, card_tags, parse_card
 from inferencebench_pipeline.sandbox.hub.errors import HubError
+from inferencebench_pipeline.sandbox.hub.evaluations import (
+    BENCHMARK_TAG,
+    VerifyTokens,
+    is_benchmark,
+    results_of,
+)
 from inferencebench_pipeline.sandbox.hub.names import RepoKind
 from inferencebench_pipeline.sandbox.hub.objects import Commit, lfs_pointer
 from inferencebench_pipeline.sandbox.hub.repository import Repository
@@ -35,6 +41,8 @@ LIST_PROPERTIES = (_DERIVED - _NOT_IN_LISTS) | {"downloads", "likes", "gated", "
 """What a list shows of a repository unless asked for more: neither its card nor its commit."""
 FULL_LIST_PROPERTIES = LIST_PROPERTIES | {"cardData", "sha", "siblings"}
 """What ``full=true`` shows."""
+EVALUATION_RESULTS = "evalResults"
+"""A property of models that is read from their pull requests too; only ``expand`` asks for it."""
 _INFO_PROPERTIES = frozenset(_DERIVED | _ALWAYS_EMPTY.keys()) - {"usedStorage"}
 
 
@@ -46,7 +54,7 @@ def requested_properties(expand: Sequence[str]) -> frozenset[str] | None:
     """
     if not expand:
         return None
-    unknown = set(expand) - _DERIVED - _ALWAYS_EMPTY.keys()
+    unknown = set(expand) - _DERIVED - _ALWAYS_EMPTY.keys() - {EVALUATION_RESULTS}
     if unknown:
         raise HubError(400, f"Invalid expand: {', '.join(sorted(unknown))}")
     return frozenset(expand)
@@ -61,12 +69,19 @@ def card_of(repository: Repository, commit: Commit) -> Card:
 
 
 def tags_of(repository: Repository) -> list[str]:
-    """Return the tags that the repository's card gives it."""
-    return card_tags(card_of(repository, repository.head).data)
+    """Return the tags that the repository's card gives it, and those the Hub does."""
+    return _with_hub_tags(repository, card_tags(card_of(repository, repository.head).data))
+
+
+def _with_hub_tags(repository: Repository, tags: list[str]) -> list[str]:
+    return [*tags, BENCHMARK_TAG] if is_benchmark(repository) else tags
 
 
 def describe(
-    repository: Repository, commit: Commit, properties: frozenset[str] = _INFO_PROPERTIES
+    repository: Repository,
+    commit: Commit,
+    tokens: VerifyTokens,
+    properties: frozenset[str] = _INFO_PROPERTIES,
 ) -> dict[str, Any]:
     """Return the JSON of a repository at ``commit`` with these properties."""
     name = repository.id.full_name
@@ -76,6 +91,8 @@ def describe(
     }
     if repository.id.kind is RepoKind.MODEL:
         described["modelId"] = name
+        if EVALUATION_RESULTS in properties:
+            described[EVALUATION_RESULTS] = results_of(repository, tokens)
     described |= {key: value for key, value in _ALWAYS_EMPTY.items() if key in properties}
     return described | _derived(repository, commit, properties)
 
@@ -111,7 +128,7 @@ def _derived(repository: Repository, commit: Commit, properties: frozenset[str])
         "lastModified": commit.created_at,
         "private": repository.settings.private,
         "sha": commit.oid,
-        "tags": card_tags(card.data),
+        "tags": _with_hub_tags(repository, card_tags(card.data)),
     }
     if repository.id.kind is RepoKind.MODEL:
         everything |= {key: data.get(key) for key in ("pipeline_tag", "library_name")}

@@ -156,6 +156,13 @@ class Identities:
         self._register = register
 
 
+def secret_key(path: Path) -> bytes:
+    """Return the key kept in ``path``, made at first use, readable by its owner only."""
+    if not path.exists():
+        _write_secret(path, secrets.token_hex(32))
+    return path.read_bytes()
+
+
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 

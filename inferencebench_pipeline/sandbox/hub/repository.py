@@ -34,6 +34,8 @@ class RepoSettings:
     created_at: str
     created_by: str
     sdk: str | None = None
+    benchmark: bool = False
+    """Whether a dataset is on the Hub's allow-list of benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,13 @@ class Repository:
 
     def set_private(self, private: bool) -> None:
         """Hide the repository from strangers, or show it to everybody; durably."""
-        settings = replace(self.settings, private=private)
+        self._change_settings(replace(self.settings, private=private))
+
+    def set_benchmark(self, allowed: bool) -> None:
+        """Put a dataset on the allow-list of benchmarks, or take it off; durably."""
+        self._change_settings(replace(self.settings, benchmark=allowed))
+
+    def _change_settings(self, settings: RepoSettings) -> None:
         write_atomically(self.folder / "repo.json", json.dumps(asdict(settings)).encode())
         self.settings = settings
 

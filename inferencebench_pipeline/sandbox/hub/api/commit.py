@@ -32,8 +32,9 @@ from inferencebench_pipeline.sandbox.hub.context import (
     writer_of,
 )
 from inferencebench_pipeline.sandbox.hub.errors import HubError
+from inferencebench_pipeline.sandbox.hub.evaluations import SPEC_FILE, spec_errors
 from inferencebench_pipeline.sandbox.hub.identities import Caller
-from inferencebench_pipeline.sandbox.hub.names import check_file_path
+from inferencebench_pipeline.sandbox.hub.names import RepoKind, check_file_path
 from inferencebench_pipeline.sandbox.hub.objects import Commit, lfs_entry
 from inferencebench_pipeline.sandbox.hub.repository import Change, CommitMessage, Repository
 
@@ -107,9 +108,12 @@ def _commit(
             )
             pr_url = f"{repository.id.web_path}/discussions/{pull_request.num}"
             extra = {"pullRequestUrl": hub.url(pr_url)}
+            ref, before = pull_request.ref, None
         else:
+            before = repository.refs[ref]
             made = repository.commit(ref, changes, message, expected_parent=parent)
             extra = {}
+    hub.webhooks.content_changed(repository, hub.base_url, ref, before, made.oid)
     return JSONResponse(_receipt(hub, repository, made) | extra)
 
 
@@ -158,7 +162,7 @@ def _changes(
         path = check_file_path(text_field(value, "path").rstrip("/"))
         if key == "file":
             content = _decode(value)
-            _check_readme(path, content)
+            _check_metadata(repository, path, content)
             yield Change(path, repository.objects.add_blob(content))
         elif key == "lfsFile":
             sha256, size_bytes = text_field(value, "oid"), number_field(value, "size")
@@ -181,7 +185,11 @@ def _decode(value: Mapping[str, Any]) -> bytes:
         raise HubError(400, f"Content of {value.get('path')!r} is not base64") from error
 
 
-def _check_readme(path: str, content: bytes) -> None:
+def _check_metadata(repository: Repository, path: str, content: bytes) -> None:
+    if path == SPEC_FILE and repository.id.kind is RepoKind.DATASET:
+        errors = spec_errors(content)
+        if errors:
+            raise HubError(400, f"Invalid {SPEC_FILE}: " + "; ".join(errors))
     if path == "README.md":
         errors = card_errors(content.decode("utf-8", errors="replace"))
         if errors:

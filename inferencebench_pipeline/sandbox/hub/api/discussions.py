@@ -13,6 +13,7 @@ from starlette.routing import Route
 from inferencebench_pipeline.sandbox.hub import discussions
 from inferencebench_pipeline.sandbox.hub.context import (
     REPO_API,
+    hub_of,
     json_body,
     number_query,
     require_write,
@@ -23,7 +24,7 @@ from inferencebench_pipeline.sandbox.hub.context import (
 from inferencebench_pipeline.sandbox.hub.discussions import Discussion
 from inferencebench_pipeline.sandbox.hub.errors import HubError
 from inferencebench_pipeline.sandbox.hub.identities import Caller
-from inferencebench_pipeline.sandbox.hub.repository import Repository, changed_paths
+from inferencebench_pipeline.sandbox.hub.repository import MAIN, Repository, changed_paths
 
 PAGE = 20
 
@@ -144,7 +145,10 @@ async def merge(request: Request) -> Response:
         with repository.writing():
             return discussions.merge(repository, discussion, author)
 
+    before = repository.head.oid
     merged = await run_in_threadpool(perform)
+    hub = hub_of(request)
+    hub.webhooks.content_changed(repository, hub.base_url, MAIN, before, repository.head.oid)
     return JSONResponse({"message": "merged", "mergeCommitId": merged.merge_commit})
 
 

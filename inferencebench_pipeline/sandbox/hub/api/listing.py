@@ -70,7 +70,10 @@ def list_repositories(request: Request) -> Response:
     if flag(request, "cardData"):
         properties |= {"cardData"}
     return JSONResponse(
-        [describe(repository, repository.head, properties) for _, _, repository in page],
+        [
+            describe(repository, repository.head, hub_of(request).verify_tokens, properties)
+            for _, _, repository in page
+        ],
         headers=headers,
     )
 

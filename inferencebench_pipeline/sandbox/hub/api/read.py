@@ -13,6 +13,7 @@ from starlette.routing import Route
 from inferencebench_pipeline.sandbox.hub.context import (
     REPO_API,
     flag,
+    hub_of,
     next_link,
     number_query,
     param,
@@ -33,12 +34,13 @@ def info(request: Request) -> Response:
     repository = visible_repository(request)
     revision = param(request, "revision") if "revision" in request.path_params else "main"
     commit = repository.resolve(revision)
+    tokens = hub_of(request).verify_tokens
     properties = requested_properties(request.query_params.getlist("expand"))
     if properties is None:
-        description = describe(repository, commit)
+        description = describe(repository, commit, tokens)
         description["siblings"] = files_of(commit, sizes=flag(request, "blobs"))
         return JSONResponse(description)
-    return JSONResponse(describe(repository, commit, properties))
+    return JSONResponse(describe(repository, commit, tokens, properties))
 
 
 def tree(request: Request) -> Response:
