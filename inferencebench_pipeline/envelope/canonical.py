@@ -21,7 +21,7 @@ MAX_NESTING = 64
 
 # The closing quote is optional so that an unterminated string is passed over once, not once per
 # quote inside it: linear in the input whatever the input is.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
 

@@ -1,0 +1,135 @@
+"""Fulcio certificates: whom they name, who issued them, and when that could be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat import asn1
+from sigstore_models.trustroot.v1 import CertificateAuthority, TransparencyLogInstance
+
+from inferencebench_pipeline.trust.roots import TrustRoot, within
+
+_ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
+_ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+_USERNAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
+
+
+@dataclass(frozen=True)
+class SignerIdentity:
+    """Whom a certificate was issued to, and on whose word."""
+
+    identity: str
+    issuer: str
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """What a certificate says and who issued it: the same for every bundle that carries it."""
+
+    certificate: x509.Certificate
+    issuing: tuple[CertificateAuthority, ...]
+    """The trusted authorities that signed it."""
+    promises: tuple[tuple[bytes, datetime], ...]
+    """Of each certificate-log promise (SCT): the log's id, and when it was made."""
+
+    @classmethod
+    def of(cls, der: bytes, trust: TrustRoot) -> CertificateFacts:
+        """Return the facts of the DER certificate ``der`` under ``trust``.
+
+        Raises:
+            ValueError: not a certificate.
+            cryptography.x509.ExtensionNotFound: it carries no promise at all.
+        """
+        certificate = x509.load_der_x509_certificate(der)
+        promises = certificate.extensions.get_extension_for_class(
+            x509.PrecertificateSignedCertificateTimestamps
+        ).value
+        return cls(
+            certificate,
+            issuing=tuple(a for a in trust.authorities if _issued(a, certificate)),
+            promises=tuple((sct.log_id, sct.timestamp.replace(tzinfo=UTC)) for sct in promises),
+        )
+
+
+def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
+    """Return the one identity in a Fulcio certificate.
+
+    Raises:
+        ValueError: none or several names, no issuer, or two issuers that differ.
+        cryptography.x509.ExtensionNotFound: no subject alternative name at all.
+    """
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found: list[str] = [
+        *names.get_values_for_type(x509.RFC822Name),
+        *names.get_values_for_type(x509.UniformResourceIdentifier),
+        *(
+            asn1.decode_der(str, other.value)
+            for other in names.get_values_for_type(x509.OtherName)
+            if other.type_id == _USERNAME
+        ),
+    ]
+    if len(found) != 1 or len(names) != 1:
+        raise ValueError(f"the certificate must name one identity, it names {len(names)}")
+    return SignerIdentity(found[0], _issuer(certificate))
+
+
+def require_windows(
+    facts: CertificateFacts,
+    log: TransparencyLogInstance,
+    times: tuple[datetime, ...],
+    trust: TrustRoot,
+) -> None:
+    """Check that every key was in its validity window when it was used.
+
+    Stock sigstore compares the window of the timestamp authority only.
+
+    Raises:
+        ValueError: the log, the certificate authority or the certificate log was not trusted then.
+    """
+    for moment in times:
+        if not within(log.public_key.valid_for, moment):
+            raise ValueError(f"log {log.base_url} was not trusted at {moment}")
+    if not any(
+        all(within(authority.valid_for, moment) for moment in times) for authority in facts.issuing
+    ):
+        raise ValueError(f"no certificate authority that issued this was trusted at {times[0]}")
+    for log_id, promised_at in facts.promises:
+        keys = [ct.public_key for ct in trust.ct_logs if key_hash(ct) == log_id]
+        if not any(within(key.valid_for, promised_at) for key in keys):
+            raise ValueError(
+                f"no trusted certificate log {log_id.hex()} was trusted at {promised_at}"
+            )
+
+
+def key_hash(log: TransparencyLogInstance) -> bytes:
+    """Return the RFC 6962 id of a log: the hash of its public key."""
+    return hashlib.sha256(log.public_key.raw_bytes or b"").digest()
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    issuers = set()
+    for extension in certificate.extensions:
+        if not isinstance(extension.value, x509.UnrecognizedExtension):
+            continue
+        if extension.oid == _ISSUER_V1:
+            issuers.add(extension.value.value.decode())
+        elif extension.oid == _ISSUER_V2:
+            issuers.add(asn1.decode_der(str, extension.value.value))
+    if len(issuers) != 1:
+        raise ValueError(f"the certificate must name one issuer, it names {sorted(issuers)}")
+    return issuers.pop()
+
+
+def _issued(authority: CertificateAuthority, certificate: x509.Certificate) -> bool:
+    for stored in authority.cert_chain.certificates:
+        issuer = x509.load_der_x509_certificate(stored.raw_bytes)
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
