@@ -81,7 +81,8 @@ def test_the_closed_pacer_holds_its_concurrency_through_every_phase() -> None:
         if pacer.next_ns() is None and len(in_flight) < 3:
             assert phases.count("measured") == 4
         now += 10
-        pacer.ended(in_flight.pop(0).phase, now)
+        ended = in_flight.pop(0)
+        pacer.ended(ended.index, ended.phase, now)
     assert phases[:6] == ["warmup"] * 2 + ["measured"] * 4
     assert phases[6:] == ["drained"] * 2
 
@@ -92,7 +93,7 @@ def test_one_hanging_request_does_not_cost_endless_others() -> None:
     others = 0
     while (due := pacer.take(others)) is not None:
         others += 1
-        pacer.ended(due.phase, others)
+        pacer.ended(due.index, due.phase, others)
     assert others == 9
 
 

@@ -133,8 +133,9 @@ def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
     progress = _Progress(pacer.total)
 
     def request(index: int) -> tuple[str, bytes]:
-        body = plan.body(index)
-        return plan.prompt(index).id, http_request(endpoint, spec.workload.api, body, api_key)
+        item = pacer.item(index)
+        body = plan.body(item)
+        return plan.prompt(item).id, http_request(endpoint, spec.workload.api, body, api_key)
 
     def ended(exchange: Exchange) -> None:
         progress.count(exchange)

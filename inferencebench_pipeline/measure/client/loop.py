@@ -407,7 +407,7 @@ class MeasuringLoop:
         exchange.error_class = error_class
         exchange.error_detail = detail
         self._in_flight.pop(exchange.index, None)
-        self._pacer.ended(exchange.phase, exchange.end_ns)
+        self._pacer.ended(exchange.index, exchange.phase, exchange.end_ns)
         self._on_ended(exchange)
         refused = error_class == "connect_refused"
         self._refused_in_a_row = self._refused_in_a_row + 1 if refused else 0

@@ -31,8 +31,12 @@ class Pacer(Protocol):
         """Return when the next request is due; None while only an ending one can tell."""
         ...
 
-    def ended(self, phase: Phase, now_ns: int) -> None:
-        """Learn that a request ended."""
+    def ended(self, index: int, phase: Phase, now_ns: int) -> None:
+        """Learn that request ``index`` ended."""
+        ...
+
+    def item(self, index: int) -> int:
+        """Return which item of the workload the started request ``index`` sends."""
         ...
 
     @property
@@ -82,11 +86,15 @@ class ClosedPacer:
         """A free slot is due at once; otherwise an answer must come first."""
         return self._free[0] if self._free and self._wanted() else None
 
-    def ended(self, phase: Phase, now_ns: int) -> None:
+    def ended(self, index: int, phase: Phase, now_ns: int) -> None:  # noqa: ARG002
         """Free the request's slot."""
         self._free.append(now_ns)
         if phase == "measured":
             self._measured_left -= 1
+
+    def item(self, index: int) -> int:
+        """Items are sent in their order."""
+        return index
 
 
 class OpenPacer:
@@ -117,5 +125,9 @@ class OpenPacer:
             return None
         return self._offsets_ns[self._started]
 
-    def ended(self, phase: Phase, now_ns: int) -> None:
+    def ended(self, index: int, phase: Phase, now_ns: int) -> None:
         """Nothing waits for an answer in the open loop."""
+
+    def item(self, index: int) -> int:
+        """Items are sent in their order."""
+        return index
