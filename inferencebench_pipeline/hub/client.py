@@ -1,25 +1,25 @@
 """A Hub, reduced to the dozen things this project does with one.
 
-The only module that speaks to ``huggingface_hub``. Every call ends in time, is retried by one
+Every call ends in time, is retried by one
 bounded policy, and fails with a type and a message that say what to do. Reads never touch the
 library's cache: its key has no endpoint, and it serves stale files for a repository that is gone.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import HfApi
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.hub import transport
+from inferencebench_pipeline.hub.account import Account, account_of
 from inferencebench_pipeline.hub.errors import (
     HubConflictError,
     HubHeadMovedError,
@@ -31,13 +31,17 @@ from inferencebench_pipeline.hub.errors import (
     HubUnavailableError,
 )
 from inferencebench_pipeline.hub.failures import LIBRARY_ERRORS, translate
+from inferencebench_pipeline.hub.repo import HubFile, PullRequest, Repo, RepoHead
 from inferencebench_pipeline.hub.retry import RetryPolicy
-from inferencebench_pipeline.hub.transport import build_hf_headers, get_session, hf_raise_for_status
+from inferencebench_pipeline.hub.transport import get_session, hf_raise_for_status
+from inferencebench_pipeline.hub.upload import send_commit
+from inferencebench_pipeline.hub.wire import Wire, json_object
 
 __all__ = [
     "Account",
     "Hub",
     "HubConflictError",
+    "HubFile",
     "HubHeadMovedError",
     "HubIntegrityError",
     "HubNotFoundError",
@@ -56,53 +60,6 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
-
-
-@dataclass(frozen=True)
-class Repo:
-    """A repository on the Hub."""
-
-    kind: Literal["dataset", "model"]
-    id: str
-
-    @property
-    def url_path(self) -> str:
-        """Path of its page and of its files, such as ``datasets/ORG/NAME``."""
-        return f"datasets/{self.id}" if self.kind == "dataset" else self.id
-
-
-@dataclass(frozen=True)
-class RepoHead:
-    """Where a branch points, and which files it holds there."""
-
-    commit: str | None
-    """``None`` for a repository without any commit."""
-    files: frozenset[str]
-
-
-@dataclass(frozen=True)
-class PullRequest:
-    """A pull request, open or not."""
-
-    number: int
-    title: str
-    author: str
-    status: str
-    """``draft``, ``open``, ``closed`` or ``merged``."""
-
-    @property
-    def ref(self) -> str:
-        """The branch its commits go to."""
-        return f"refs/pr/{self.number}"
-
-
-@dataclass(frozen=True)
-class Account:
-    """The account a token belongs to."""
-
-    name: str
-    writable: frozenset[str]
-    """Namespaces whose repositories it may change: its own, and organisations it may write in."""
 
 
 class Hub:
@@ -137,14 +94,14 @@ class Hub:
         self.endpoint = endpoint.rstrip("/")
         self._token = token
         self._retry = retry or RetryPolicy()
-        self._timeouts = timeouts or transport.Timeouts()
+        self._accounts: dict[str, Account] = {}
         self._api = HfApi(
             endpoint=self.endpoint,
             token=False,
             library_name=transport.LIBRARY_NAME,
             library_version=__version__,
         )
-        transport.install(self._timeouts)
+        transport.install(timeouts or transport.Timeouts())
 
     def page_url(self, repo: Repo) -> str:
         """Return the address of the repository's page."""
@@ -159,13 +116,33 @@ class Hub:
             HubNotFoundError: no such repository or revision, as far as the token may see.
         """
 
-        def ask(token: str | None) -> RepoHead:
+        def ask(wire: Wire) -> RepoHead:
             read = self._api.dataset_info if repo.kind == "dataset" else self._api.model_info
-            info = read(repo.id, revision=revision, token=token or False)
+            info = read(repo.id, revision=revision, token=wire.token or False)
             siblings = info.siblings or []
             return RepoHead(commit=info.sha, files=frozenset(file.rfilename for file in siblings))
 
         return self._call(f"read {repo.kind} {repo.id} at {revision}", ask)
+
+    def files(self, repo: Repo, commit: str) -> dict[str, HubFile]:
+        """Return what the Hub says of each file at ``commit``.
+
+        Raises:
+            HubNotFoundError: no such repository or commit, as far as the token may see.
+        """
+
+        def ask(wire: Wire) -> dict[str, HubFile]:
+            url = wire.url(f"{repo.api_path}/revision/{quote(commit, safe='')}?blobs=true")
+            answer = json_object(wire.get(url))
+            return {
+                str(file["rfilename"]): HubFile(
+                    size_bytes=int(file["size"]),
+                    oid=str(file["lfs"]["sha256"] if file.get("lfs") else file["blobId"]),
+                )
+                for file in answer["siblings"]
+            }
+
+        return self._call(f"list the files of {repo.kind} {repo.id} at {commit[:12]}", ask)
 
     def fetch(
         self, repo: Repo, revision: str, path: str, *, max_bytes: int = MAX_FILE_BYTES
@@ -185,7 +162,7 @@ class Hub:
         url = f"{self.page_url(repo)}/resolve/{revision}/{quote(path)}"
         return self._call(
             f"download {path} of {repo.id} at {revision[:12]}",
-            lambda token: self._download(url, token, revision, max_bytes),
+            lambda wire: self._download(url, wire, revision, max_bytes),
         )
 
     def list_datasets(
@@ -196,44 +173,57 @@ class Hub:
         With ``sha``, ``cardData``, ``createdAt`` and ``lastModified``: one request per page, each
         retried on its own.
         """
+        return self._list("datasets", author, [tag], page_size)
+
+    def list_models(self, author: str, *, page_size: int = 500) -> Iterator[dict[str, Any]]:
+        """Yield the models of ``author``, described like :meth:`list_datasets` does."""
+        return self._list("models", author, [], page_size)
+
+    def _list(
+        self, kind: str, author: str, tags: Sequence[str], page_size: int
+    ) -> Iterator[dict[str, Any]]:
         first = httpx2.URL(
-            f"{self.endpoint}/api/datasets",
-            params=[("author", author), ("filter", tag), ("limit", str(page_size))]
+            f"{self.endpoint}/api/{kind}",
+            params=[("author", author), *(("filter", tag) for tag in tags)]
+            + [("limit", str(page_size))]
             + [("expand", key) for key in ("sha", "cardData", "createdAt", "lastModified")],
         )
         url: str | None = str(first)
         for _ in range(_MAX_PAGES):
             if url is None:
                 return
-            rows, url = self._page(url, f"list datasets of {author}")
+            rows, url = self._page(url, f"list {kind} of {author}")
             yield from rows
-        raise HubIntegrityError(f"the dataset list of {author} does not end; is the Hub looping?")
+        raise HubIntegrityError(f"the list of {kind} of {author} does not end; is the Hub looping?")
 
     def account(self) -> Account:
-        """Return whose token this is, and the namespaces it may write to."""
+        """Return whose token this is, and what it may do; asked once for each token.
 
-        def ask(token: str | None) -> Account:
-            answer = self._api.whoami(token=_required(token))
-            name = str(answer["name"])
-            writable = {
-                str(organisation["name"])
-                for organisation in answer.get("orgs", [])
-                if organisation.get("roleInOrg") in {"admin", "write"}
-            }
-            return Account(name=name, writable=frozenset({name, *writable}))
+        The Hub limits this one call more strictly than any other.
+
+        Raises:
+            HubPermissionError: no token, or not a valid one.
+        """
+
+        def ask(wire: Wire) -> Account:
+            digest = hashlib.sha256(wire.require_token().encode()).hexdigest()
+            if digest not in self._accounts:
+                answer = json_object(wire.get(wire.url("api/whoami-v2")))
+                self._accounts[digest] = account_of(answer)
+            return self._accounts[digest]
 
         return self._call("ask who the token belongs to", ask)
 
     def pull_requests(self, repo: Repo) -> list[PullRequest]:
         """Return all pull requests of ``repo``, on every page, in every status, drafts included."""
 
-        def ask(token: str | None) -> list[PullRequest]:
+        def ask(wire: Wire) -> list[PullRequest]:
             found = self._api.get_repo_discussions(
                 repo.id,
                 repo_type=repo.kind,
                 discussion_type="pull_request",
                 discussion_status="all",
-                token=token or False,
+                token=wire.token or False,
             )
             return [
                 PullRequest(
@@ -257,14 +247,11 @@ class Hub:
         Raises:
             HubPermissionError: the token may not create it.
         """
-        organisation, _, name = repo.id.partition("/")
+        name = repo.id.removeprefix(f"{repo.namespace}/")
 
-        def ask(token: str | None) -> bool:
-            response = get_session().post(
-                f"{self.endpoint}/api/repos/create",
-                headers=_headers(_required(token)),
-                json={"name": name, "organization": organisation, "type": repo.kind},
-            )
+        def ask(wire: Wire) -> bool:
+            body = {"name": name, "organization": repo.namespace, "type": repo.kind}
+            response = wire.post("api/repos/create", body)
             if response.status_code == 409 and _names_a_url(response):
                 return False
             hf_raise_for_status(response)
@@ -283,33 +270,20 @@ class Hub:
     ) -> str:
         """Add ``files`` in one commit on top of ``parent``; return the commit's id.
 
-        A repetition after a lost response adds nothing: the Hub reports the files as already
-        there, and the id of the head that holds them is returned.
+        With ``None`` as parent files are only added: a path that holds other content is refused
+        like a branch that moved. A repetition after a lost response adds nothing: the Hub reports
+        the files as already there, and the id of the head that holds them is returned.
 
         Raises:
             HubHeadMovedError: ``revision`` no longer points to ``parent``.
             HubRejectedError: the front matter of ``README.md`` is not accepted.
         """
-
-        def ask(token: str | None) -> str:
-            # Fresh operations on each attempt: used ones skip the check for files already there.
-            # BytesIO, not bytes: bytes may go through a protocol that splits one commit in parts.
-            operations = [
-                CommitOperationAdd(path_in_repo=path, path_or_fileobj=io.BytesIO(data))
-                for path, data in files.items()
-            ]
-            made = self._api.create_commit(
-                repo.id,
-                operations,
-                commit_message=message,
-                repo_type=repo.kind,
-                revision=revision,
-                parent_commit=parent,
-                token=_required(token),
-            )
-            return made.oid
-
-        return self._call(f"commit to {repo.kind} {repo.id}", ask)
+        return self._call(
+            f"commit to {repo.kind} {repo.id}",
+            lambda wire: send_commit(
+                wire, repo, files, message=message, parent=parent, revision=revision
+            ),
+        )
 
     def open_draft(self, repo: Repo, *, title: str, description: str) -> int:
         """Open a draft pull request without changes and return its number.
@@ -318,38 +292,46 @@ class Hub:
         ours with :meth:`pull_requests` before every call.
         """
 
-        def ask(token: str | None) -> int:
-            response = get_session().post(
-                f"{self.endpoint}/api/{repo.kind}s/{repo.id}/discussions",
-                headers=_headers(_required(token)),
-                json={"title": title, "description": description, "pullRequest": True},
-            )
-            hf_raise_for_status(response)
-            return int(response.json()["num"])
+        def ask(wire: Wire) -> int:
+            body = {"title": title, "description": description, "pullRequest": True}
+            return int(wire.post_for_object(f"{repo.api_path}/discussions", body)["num"])
 
         return self._once(f"open a pull request on {repo.id}", ask)
 
     def submit_draft(self, repo: Repo, number: int) -> None:
         """Turn a draft pull request into an open one; one that is no draft stays as it is."""
+        self._set_status(repo, number, "open", live=frozenset({"draft"}), comment=None)
 
-        def ask(token: str | None) -> None:
+    def close_pull_request(self, repo: Repo, number: int, *, comment: str) -> None:
+        """Close a pull request with a comment; one that is closed or merged stays as it is."""
+        self._set_status(repo, number, "closed", live=frozenset({"draft", "open"}), comment=comment)
+
+    def _set_status(
+        self,
+        repo: Repo,
+        number: int,
+        status: Literal["open", "closed"],
+        *,
+        live: frozenset[str],
+        comment: str | None,
+    ) -> None:
+        place = f"{repo.api_path}/discussions/{number}"
+
+        def ask(wire: Wire) -> None:
+            wire.require_token()
             # Looked up on each attempt: opening an open one, as after a lost response, is an error.
-            now = self._api.get_discussion_details(
-                repo.id, number, repo_type=repo.kind, token=_required(token)
-            )
-            if now.status == "draft":
-                self._api.change_discussion_status(
-                    repo.id, number, "open", repo_type=repo.kind, token=token
-                )
+            if json_object(wire.get(wire.url(place)))["status"] in live:
+                said = {} if comment is None else {"comment": comment}
+                wire.post_for_object(f"{place}/status", {"status": status, **said})
 
-        self._call(f"submit pull request {number} of {repo.id}", ask)
+        self._call(f"make pull request {number} of {repo.id} {status}", ask)
 
     # -- how -------------------------------------------------------------------------------------
 
-    def _call(self, doing: str, ask: Callable[[str | None], T]) -> T:
+    def _call(self, doing: str, ask: Callable[[Wire], T]) -> T:
         return self._retry.run(lambda: self._once(doing, ask))
 
-    def _once(self, doing: str, ask: Callable[[str | None], T]) -> T:
+    def _once(self, doing: str, ask: Callable[[Wire], T]) -> T:
         token = self._token() or None
         if token is not None and not _HEADER_SAFE.fullmatch(token):
             raise HubPermissionError(
@@ -357,12 +339,12 @@ class Hub:
                 "check HF_TOKEN or the file HF_TOKEN_PATH names"
             )
         try:
-            return ask(token)
+            return ask(Wire(self.endpoint, token))
         except LIBRARY_ERRORS as error:
             raise translate(error, f"{doing} at {self.endpoint}", token) from error
 
-    def _download(self, url: str, token: str | None, revision: str, max_bytes: int) -> bytes:
-        headers = {**_headers(token), "Accept-Encoding": "identity"}
+    def _download(self, url: str, wire: Wire, revision: str, max_bytes: int) -> bytes:
+        headers = {**wire.headers(), "Accept-Encoding": "identity"}
         deadline_s = time.monotonic() + self._retry.deadline_s
         with get_session().stream("GET", url, headers=headers) as response:
             if response.is_error:
@@ -383,35 +365,19 @@ class Hub:
         return bytes(data)
 
     def _page(self, url: str, doing: str) -> tuple[list[dict[str, Any]], str | None]:
-        def ask(token: str | None) -> tuple[list[dict[str, Any]], str | None]:
-            response = get_session().get(url, headers=_headers(token))
-            hf_raise_for_status(response)
+        def ask(wire: Wire) -> tuple[list[dict[str, Any]], str | None]:
+            response = wire.get(url)
             rows = response.json()
             following = response.links.get("next", {}).get("url")
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 raise HubIntegrityError(f"{url} did not answer with a list of repositories")
-            if following is not None and urlsplit(following)[:2] != urlsplit(self.endpoint)[:2]:
+            if following is not None and not wire.is_ours(following):
                 raise HubIntegrityError(
                     f"{url} continues at another host; the token is not sent there"
                 )
             return rows, following
 
         return self._call(doing, ask)
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    return build_hf_headers(
-        token=token or False, library_name=transport.LIBRARY_NAME, library_version=__version__
-    )
-
-
-def _required(token: str | None) -> str:
-    if token is None:
-        raise HubPermissionError(
-            "no Hub token: set HF_TOKEN, or HF_TOKEN_PATH to a file that holds one, with write "
-            "access to the namespace"
-        )
-    return token
 
 
 def _names_a_url(response: httpx2.Response) -> bool:

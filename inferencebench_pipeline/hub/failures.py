@@ -26,13 +26,18 @@ from inferencebench_pipeline.hub.errors import (
     HubRejectedError,
     HubUnavailableError,
 )
-from inferencebench_pipeline.hub.transport import ConnectionFailedError, parse_ratelimit_headers
+from inferencebench_pipeline.hub.transport import (
+    ConnectionFailedError,
+    RedirectRefusedError,
+    parse_ratelimit_headers,
+)
 
 LIBRARY_ERRORS = (
     HfHubHTTPError,
     httpx2.HTTPError,
     httpx2.InvalidURL,
     ConnectionFailedError,
+    RedirectRefusedError,
     OfflineModeIsEnabled,
     KeyError,  # an answer without a field it always has
     ValueError,  # refused front matter, refused names, and answers that are not JSON
@@ -60,6 +65,11 @@ def translate(error: Exception, doing: str, token: str | None) -> PipelineError:
     said = _shown(str(error), token)
     if isinstance(error, OfflineModeIsEnabled):
         return HubRejectedError(f"cannot {doing}: HF_HUB_OFFLINE is set; unset it to reach the Hub")
+    if isinstance(error, RedirectRefusedError):
+        return HubRejectedError(
+            f"cannot {doing}: {said}, which is not followed; was the repository renamed, or is "
+            "there a proxy that wants a login? Check HF_ENDPOINT"
+        )
     if isinstance(error, ConnectionFailedError | httpx2.TransportError):
         return HubUnavailableError(
             f"cannot {doing}: no answer ({said}); check HF_ENDPOINT and the network, then try again"

@@ -9,8 +9,8 @@ it is returned. What cannot be edited this way is refused with a reason, never g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -127,6 +127,43 @@ def append_item(data: bytes, key: str, item: Mapping[str, object]) -> bytes:
     return _spliced(card, key, entry.end, entry.end, lines)
 
 
+def remove_items(data: bytes, key: str, unwanted: Callable[[object], bool]) -> bytes:
+    """Return ``data`` without the items of the list under ``key`` that are ``unwanted``.
+
+    The lines of the other items, and comments between items, stay as they are; a list that would
+    be left empty goes with its key. Undoes :func:`append_item` to the byte.
+
+    Raises:
+        FrontMatterError: no such edit leaves everything else as it is.
+    """
+    items = get_key(data, key)
+    card = _read(data)
+    entry = None if card is None else _find(_entries(card.block), key)
+    if card is None or entry is None or not isinstance(items, list):
+        return data
+    removed = [index for index, item in enumerate(items) if unwanted(item)]
+    if len(removed) == len(items):
+        return remove_key(data, key)
+    if removed and getattr(entry.value, "flow_style", False):
+        raise FrontMatterError(
+            f"{key!r} is a list in one line; write one '- ' per item, or edit it by hand"
+        )
+    for index in reversed(removed):
+        start, end = _item_lines(card.block, entry, index)
+        card = replace(
+            card,
+            text=card.text[: card.start + start] + card.text[card.start + end :],
+            end=card.end - (end - start),
+        )
+    edited = card.text.encode()
+    kept = [item for index, item in enumerate(items) if index not in removed]
+    if removed and (
+        get_key(edited, key) != kept or remove_key(edited, key) != remove_key(data, key)
+    ):
+        raise FrontMatterError(f"items of {key!r} cannot be cut out cleanly; edit it by hand")
+    return edited
+
+
 def remove_key(data: bytes, key: str) -> bytes:
     """Return ``data`` without ``key``; a block that held nothing else goes with it.
 
@@ -241,6 +278,33 @@ def _end_of_lines(block: str, start: int, end: int) -> int:
     kept = block[start:end].rstrip(" \t\r\n")
     newline = _NEWLINE.search(block, start + len(kept))
     return newline.end() if newline else len(block)
+
+
+def _item_lines(block: str, entry: _Entry, index: int) -> tuple[int, int]:
+    """Return where the lines of one item of a block list begin and end in the block."""
+    column = _mark(entry.value).column
+    dashes = [
+        token.start_mark.index
+        for token in yaml.scan(block[: entry.end], Loader=yaml.SafeLoader)
+        if isinstance(token, yaml.BlockEntryToken)
+        and token.start_mark.index >= entry.start
+        and token.start_mark.column == column
+    ]
+    start = max(block.rfind("\n", 0, dashes[index]), block.rfind("\r", 0, dashes[index])) + 1
+    return start, _end_of_lines(block, start, _end_of_item(block, entry, index))
+
+
+def _end_of_item(block: str, entry: _Entry, index: int) -> int:
+    events = list(yaml.parse(block, Loader=yaml.SafeLoader))
+    at = 1 + next(
+        number
+        for number, event in enumerate(events)
+        if isinstance(event, yaml.SequenceStartEvent)
+        and _mark(event).index == _mark(entry.value).index
+    )
+    for _ in range(index):
+        at = _after_node(events, at)
+    return _content_end(events[at : _after_node(events, at)])
 
 
 def _mark(event: yaml.Event) -> Any:  # noqa: ANN401 - the stubs give a union with None

@@ -9,46 +9,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from inferencebench_pipeline.envelope.canonical import (
-    EnvelopeError,
-    content_hash,
-    parse_envelope,
-)
-from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.card import CARD_FILE, ENVELOPE_FILE, PLOT_FILE, render_card
-from inferencebench_pipeline.hub.client import (
-    Hub,
+from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.hub.card import CARD_FILE, ENVELOPE_FILE
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.errors import (
     HubConflictError,
     HubHeadMovedError,
     HubIntegrityError,
     HubNotFoundError,
     HubUnavailableError,
-    Repo,
-    RepoHead,
 )
-from inferencebench_pipeline.hub.naming import dataset_repo_id
-from inferencebench_pipeline.measure.plot import latency_plot_png
-from inferencebench_pipeline.measure.traces import read_traces
+from inferencebench_pipeline.hub.record import NotPublishableError, Record, Verify, prepare
+from inferencebench_pipeline.hub.repo import HubFile, Repo, RepoHead
+from inferencebench_pipeline.hub.upload import git_blob_oid
 from inferencebench_pipeline.runs import RunDirectory, RunFile
-from inferencebench_pipeline.trust.verdict import Verdict
 
-Verify = Callable[[bytes, bytes | None], Verdict]
-"""Verifies envelope bytes, and the traces when there are any."""
+__all__ = ["NotPublishableError", "PublishedFile", "Receipt", "Verify", "publish", "read_back"]
 
 _ROUNDS = 5
 _READINGS = 3
 _MADE_BY_THE_HUB = frozenset({".gitattributes"})
-
-
-class NotPublishableError(PermanentError):
-    """The record does not verify or does not hang together; nothing was sent."""
 
 
 class PublishedFile(BaseModel):
@@ -72,22 +57,6 @@ class Receipt(BaseModel):
     files: dict[str, PublishedFile]
     content_hash: str
     published_at: AwareDatetime
-
-
-@dataclass(frozen=True)
-class _Record:
-    """Everything that will be sent, computed before anything is."""
-
-    repo: Repo
-    content_hash: str
-    signed: Mapping[str, bytes]
-    """The envelope and the traces it binds: equal to the byte wherever they are published."""
-    derived: Mapping[str, bytes]
-    """The card and its plot: made for the repository, but a later version's may differ."""
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return {**self.signed, **self.derived}
 
 
 def publish(
@@ -117,27 +86,20 @@ def publish(
         HubIntegrityError: the Hub serves other bytes than were sent.
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`.
     """
-    record = _prepare(run, organisation, verify, hub.endpoint)
+    record = prepare(run, organisation, verify, hub.endpoint)
     on_stage("Verifying envelope... OK")
-    placed = _place(hub, record, on_stage)
-    for name in record.signed:
-        on_stage(f"Uploading {name}... {placed.how(name)}")
-    on_stage(f"Rendering {CARD_FILE}... {placed.how(CARD_FILE)}")
-    ours = {
-        name: data for name, data in record.files.items() if name in {*placed.sent, *record.signed}
-    }
-    served = {
-        name: _read(hub, record.repo, placed.commit, name, expected=ours.get(name))
-        for name in record.files
-        if name in placed.present
-    }
+    commit, sent = _place(hub, record, on_stage)
+    for name in (*record.signed, CARD_FILE):
+        verb = "Rendering" if name == CARD_FILE else "Uploading"
+        on_stage(f"{verb} {name}... {'done' if name in sent else 'already there'}")
+    served = _read_signed(hub, record, commit)
     verdict = verify(served[ENVELOPE_FILE], served.get(TRACES_FILE))
     if not verdict.ok:
         raise HubIntegrityError(
-            f"what {hub.page_url(record.repo)} serves at {placed.commit} does not verify: "
+            f"what {hub.page_url(record.repo)} serves at {commit} does not verify: "
             f"{verdict.reason}; do not announce it, and report it to the Hub"
         )
-    receipt = _receipt(hub, run, record, placed.commit, served)
+    receipt = _receipt(hub, run, record, commit, _published_files(hub, record, commit, sent))
     run.write(RunFile.PUBLICATION, receipt.model_dump_json(indent=2).encode() + b"\n")
     on_stage(f"Published: {receipt.url}")
     return receipt
@@ -157,70 +119,25 @@ def read_back(hub: Hub, receipt: Receipt) -> dict[str, bytes]:
     }
 
 
-def _prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str) -> _Record:
-    data = run.read(RunFile.ENVELOPE)
-    try:
-        envelope = parse_envelope(data)
-        binding = traces_binding(envelope)
-    except EnvelopeError as error:
-        raise NotPublishableError(f"{run.file(RunFile.ENVELOPE)}: {error}") from error
-    if envelope.run_id != run.run_id:
-        raise NotPublishableError(
-            f"{run.file(RunFile.ENVELOPE)} is the record of run {envelope.run_id!r}, not of "
-            f"{run.run_id}; sign this run's own envelope"
-        )
-    traces = None if binding is None else run.read(RunFile.TRACES)
-    if binding is None and run.has(RunFile.TRACES):
-        raise NotPublishableError(
-            f"the envelope of run {run.run_id} does not bind its {TRACES_FILE}: published beside "
-            "it they would look signed and not be; build the envelope again, then sign it"
-        )
-    verdict = verify(data, traces)
-    if not verdict.ok or verdict.content_hash != content_hash(envelope):
-        raise NotPublishableError(
-            f"the envelope of run {run.run_id} does not verify: {verdict.reason}; nothing was "
-            "sent. Fix what the verdict names and sign again"
-        )
-    repo_id = dataset_repo_id(organisation, envelope)
-    plot = None if traces is None else latency_plot_png(read_traces(traces))
-    card = render_card(
-        envelope, repo_id, verified=verdict.ok, endpoint=endpoint, latency_plot=plot is not None
-    )
-    return _Record(
-        repo=Repo("dataset", repo_id),
-        content_hash=content_hash(envelope),
-        signed={ENVELOPE_FILE: data}
-        if traces is None
-        else {ENVELOPE_FILE: data, TRACES_FILE: traces},
-        derived={CARD_FILE: card} if plot is None else {CARD_FILE: card, PLOT_FILE: plot},
-    )
+def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[str, frozenset[str]]:
+    """Bring about that the repository holds the record, whatever state it is found in.
 
-
-@dataclass(frozen=True)
-class _Placed:
-    """Where the record lies, and which of its files this attempt brought there."""
-
-    commit: str
-    present: frozenset[str]
-    sent: frozenset[str]
-
-    def how(self, name: str) -> str:
-        return "done" if name in self.sent else "already there"
-
-
-def _place(hub: Hub, record: _Record, on_stage: Callable[[str], None]) -> _Placed:
-    """Bring about that the repository holds the record, whatever state it is found in."""
+    Returns the commit that holds it, and the files that this attempt brought there.
+    """
     head = _head(hub, record.repo)
+    state = " already there"
     if head is None:
-        hub.create(record.repo)
-        on_stage(f"Creating dataset repo... {record.repo.id}")
-        head = hub.head(record.repo)
-    else:
-        on_stage(f"Creating dataset repo... {record.repo.id} already there")
+        hub.account().require_creating_in(record.repo.namespace)
+        # A repository of ours alone has no commit worth naming: the commit below only adds.
+        head, state = RepoHead(None, frozenset()), ""
+        if not hub.create(record.repo):
+            head = hub.head(record.repo)
+    on_stage(f"Creating dataset repo... {record.repo.id}{state}")
     for _ in range(_ROUNDS):
         missing = _missing(hub, record, head)
         if not missing and head.commit is not None:
-            return _Placed(head.commit, head.files, sent=frozenset())
+            return head.commit, frozenset()
+        hub.account().require_creating_in(record.repo.namespace)
         try:
             # The parent makes "nothing is overwritten" the Hub's promise too: a commit that got
             # in between refuses this one.
@@ -233,7 +150,7 @@ def _place(hub: Hub, record: _Record, on_stage: Callable[[str], None]) -> _Place
         except HubHeadMovedError:
             head = hub.head(record.repo)
         else:
-            return _Placed(commit, head.files | missing.keys(), sent=frozenset(missing))
+            return commit, frozenset(missing)
     raise HubUnavailableError(
         f"{record.repo.id} was changed by somebody else {_ROUNDS} times while being published; "
         "look who writes there, then publish again"
@@ -247,7 +164,7 @@ def _head(hub: Hub, repo: Repo) -> RepoHead | None:
         return None
 
 
-def _missing(hub: Hub, record: _Record, head: RepoHead) -> dict[str, bytes]:
+def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:
     """Return the files to add: all, none, or the rest of somebody's half upload of this record.
 
     Raises:
@@ -273,16 +190,50 @@ def _missing(hub: Hub, record: _Record, head: RepoHead) -> dict[str, bytes]:
     return {name: record.files[name] for name in sorted(required - present)}
 
 
-def _differs(hub: Hub, record: _Record, commit: str, name: str) -> bool:
+def _differs(hub: Hub, record: Record, commit: str, name: str) -> bool:
     """Whether the Hub's file is another; a difference must show more than once to be believed."""
     ours = record.signed[name]
     return all(hub.fetch(record.repo, commit, name) != ours for _ in range(_READINGS))
 
 
-def _read(hub: Hub, repo: Repo, commit: str, name: str, *, expected: bytes | None) -> bytes:
-    if expected is None:
-        return hub.fetch(repo, commit, name)
-    return _read_digest(hub, repo, commit, name, _sha256(expected))
+def _read_signed(hub: Hub, record: Record, commit: str) -> dict[str, bytes]:
+    """Return the record as the Hub serves it, equal to the byte."""
+    return {
+        name: _read_digest(hub, record.repo, commit, name, _sha256(data))
+        for name, data in record.signed.items()
+    }
+
+
+def _published_files(
+    hub: Hub, record: Record, commit: str, sent: frozenset[str]
+) -> dict[str, PublishedFile]:
+    """Return what the repository holds of the record.
+
+    The card and its plot are compared by the hash the Hub gives for them: they state nothing that
+    the signed files do not.
+
+    Raises:
+        HubIntegrityError: a file that was sent is not there, or is another.
+    """
+    listed = hub.files(record.repo, commit)
+    files = {}
+    for name, data in record.files.items():
+        there = listed.get(name)
+        if there is not None and _is(there, data):
+            files[name] = PublishedFile(sha256=_sha256(data), size_bytes=len(data))
+        elif name in sent or name in record.signed:
+            raise HubIntegrityError(
+                f"{hub.page_url(record.repo)} lists another {name} at {commit} than was sent; do "
+                "not announce it, and report it to the Hub"
+            )
+        elif there is not None:
+            theirs = hub.fetch(record.repo, commit, name)
+            files[name] = PublishedFile(sha256=_sha256(theirs), size_bytes=len(theirs))
+    return files
+
+
+def _is(there: HubFile, data: bytes) -> bool:
+    return there.size_bytes == len(data) and there.oid in {_sha256(data), git_blob_oid(data)}
 
 
 def _read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> bytes:
@@ -300,7 +251,7 @@ def _read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> b
 
 
 def _receipt(
-    hub: Hub, run: RunDirectory, record: _Record, commit: str, served: Mapping[str, bytes]
+    hub: Hub, run: RunDirectory, record: Record, commit: str, files: Mapping[str, PublishedFile]
 ) -> Receipt:
     previous = _previous(run)
     published_at = datetime.now(UTC).replace(microsecond=0)
@@ -310,10 +261,7 @@ def _receipt(
         repo_id=record.repo.id,
         url=hub.page_url(record.repo),
         commit=commit,
-        files={
-            name: PublishedFile(sha256=_sha256(data), size_bytes=len(data))
-            for name, data in served.items()
-        },
+        files=dict(files),
         content_hash=record.content_hash,
         published_at=published_at,
     )

@@ -3,8 +3,8 @@
 The library's own client has no time limit at all, and part of its calls retry by rules that wait
 as long as a server says (``Retry-After: 86400`` is obeyed), while its most important call, the
 commit, never retries. Here every request of ours ends in time and fails at once; the one retry
-policy is :mod:`inferencebench_pipeline.hub.retry`. (Uploads to the store that a Hub signs addresses
-for carry no mark of ours and keep the library's five repetitions; they end in time like the rest.)
+policy is :mod:`inferencebench_pipeline.hub.retry`. And a redirect away from the Hub is followed for
+downloads only, which are compared with a hash: nothing else is read from, or sent to, another host.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "LIBRARY_NAME",
     "Client",
     "ConnectionFailedError",
+    "RedirectRefusedError",
     "Timeouts",
     "build_hf_headers",
     "get_session",
@@ -40,6 +41,7 @@ __all__ = [
 LIBRARY_NAME = "inferencebench-pipeline"
 """First word of our ``User-Agent``; also how a request of ours is told from another library's."""
 
+_MOST_REDIRECTS = 5
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _installed: Timeouts | None = None
 _install_lock = threading.Lock()
@@ -62,6 +64,10 @@ class ConnectionFailedError(Exception):
     """
 
 
+class RedirectRefusedError(Exception):
+    """The answer sends a request elsewhere that is not followed there; nothing was sent to it."""
+
+
 class Client(httpx2.Client):
     """A client whose transient failures surface at once, for requests that are ours."""
 
@@ -70,12 +76,13 @@ class Client(httpx2.Client):
 
         Raises:
             ConnectionFailedError: no response came, and the request is ours.
+            RedirectRefusedError: a redirect that is not followed, and the request is ours.
             HfHubHTTPError: a status that may pass by itself, and the request is ours.
         """
         if not request.headers.get("user-agent", "").startswith(LIBRARY_NAME):
             return super().send(request, **kwargs)
         try:
-            response = super().send(request, **kwargs)
+            response = self._follow(request, **{**kwargs, "follow_redirects": False})
             if response.status_code in _TRANSIENT_STATUS:
                 response.read()
         except httpx2.TransportError as error:
@@ -83,6 +90,31 @@ class Client(httpx2.Client):
         if response.status_code in _TRANSIENT_STATUS:
             hf_raise_for_status(response)
         return response
+
+    def _follow(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:  # noqa: ANN401
+        history: list[httpx2.Response] = []
+        while True:
+            response = super().send(request, **kwargs)
+            following = response.next_request
+            if following is None:
+                response.history = history
+                return response
+            response.read()
+            _check_redirect(request, following)
+            if len(history) == _MOST_REDIRECTS:
+                raise RedirectRefusedError(f"{_MOST_REDIRECTS} redirects did not lead anywhere")
+            history.append(response)
+            request = following
+
+
+def _check_redirect(request: httpx2.Request, following: httpx2.Request) -> None:
+    """Let reads move within the Hub, and downloads to its store (the client drops the token)."""
+    here, there = request.url, following.url
+    stays = (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
+    if request.method in {"GET", "HEAD"} and (stays or "/resolve/" in here.path):
+        return
+    place = f"{there.path}" if stays else f"{there.scheme}://{there.netloc.decode()}"
+    raise RedirectRefusedError(f"{request.method} {here.path} is redirected to {place}")
 
 
 def install(timeouts: Timeouts) -> None:

@@ -13,6 +13,7 @@ from inferencebench_pipeline.hub.frontmatter import (
     FrontMatterError,
     append_item,
     get_key,
+    remove_items,
     remove_key,
     set_key,
 )
@@ -224,3 +225,67 @@ def test_property_arbitrary_bytes_are_edited_or_refused(data: bytes) -> None:
     except FrontMatterError:
         return
     assert get_key(edited, KEY) == [ENTRY]
+
+
+LISTED = b"""---
+license: mit
+k:
+  # first
+  - url: theirs   # as they wrote it
+    note: 1.10
+  # about ours
+  - url: ours/1
+    text: |
+      a block
+
+      # inside the block
+  -
+    url: ours/2
+
+  # tail
+  - url: other
+tags: [no, on]
+---
+# M
+"""
+
+
+def _is_ours(item: object) -> bool:
+    return isinstance(item, dict) and str(item.get("url")).startswith("ours/")
+
+
+def test_items_are_cut_out_and_all_other_lines_stay() -> None:
+    ours = b"""  - url: ours/1
+    text: |
+      a block
+
+      # inside the block
+  -
+    url: ours/2
+"""
+    assert remove_items(LISTED, "k", _is_ours) == LISTED.replace(ours, b"")
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("card", [b"# text\n", b"---\nlicense: mit\n---\n# text\n"])
+def test_removing_undoes_appending_to_the_byte(card: bytes, newline: bytes) -> None:
+    card = card.replace(b"\n", newline)
+    once = append_item(card, "k", {"url": "theirs", "note": "1"})
+    twice = append_item(once, "k", {"url": "ours/1"})
+    assert remove_items(twice, "k", _is_ours) == once
+    assert remove_items(once, "k", _is_ours) == once
+    assert remove_items(append_item(card, "k", {"url": "ours/1"}), "k", _is_ours) == card
+
+
+def test_a_list_in_one_line_is_only_removed_whole() -> None:
+    flow = b"---\nk: [{url: ours/1}, {url: theirs}]\n---\n"
+    with pytest.raises(FrontMatterError, match="one line"):
+        remove_items(flow, "k", _is_ours)
+    assert (
+        remove_items(b"---\na: 1\nk: [{url: ours/1}]\n---\n", "k", _is_ours) == b"---\na: 1\n---\n"
+    )
+
+
+@pytest.mark.parametrize("card", [b"", b"# x\n", b"---\nk: text\n---\n", b"---\nk:\n---\n"])
+def test_where_no_such_list_is_nothing_is_removed(card: bytes) -> None:
+    assert remove_items(card, "k", _is_ours) == card

@@ -1,0 +1,89 @@
+"""What a run looks like as a repository: verified, named, and rendered to the last byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from inferencebench_pipeline.envelope.canonical import (
+    EnvelopeError,
+    content_hash,
+    parse_envelope,
+)
+from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.hub.card import CARD_FILE, ENVELOPE_FILE, PLOT_FILE, render_card
+from inferencebench_pipeline.hub.naming import dataset_repo_id
+from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.measure.plot import latency_plot_png
+from inferencebench_pipeline.measure.traces import read_traces
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.trust.verdict import Verdict
+
+Verify = Callable[[bytes, bytes | None], Verdict]
+"""Verifies envelope bytes, and the traces when there are any."""
+
+
+class NotPublishableError(PermanentError):
+    """The record does not verify or does not hang together; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is sent when a run is published, computed before anything is."""
+
+    repo: Repo
+    content_hash: str
+    signed: Mapping[str, bytes]
+    """The envelope and the traces it binds: equal to the byte wherever they are published."""
+    derived: Mapping[str, bytes]
+    """The card and its plot: made for the repository, but a later version's may differ."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """All files of the repository, in the order they are reported."""
+        return {**self.signed, **self.derived}
+
+
+def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str) -> Record:
+    """Return what publishing ``run`` sends; the Hub is not contacted.
+
+    Raises:
+        NotPublishableError: the record does not verify or its files do not belong together.
+    """
+    data = run.read(RunFile.ENVELOPE)
+    try:
+        envelope = parse_envelope(data)
+        binding = traces_binding(envelope)
+    except EnvelopeError as error:
+        raise NotPublishableError(f"{run.file(RunFile.ENVELOPE)}: {error}") from error
+    if envelope.run_id != run.run_id:
+        raise NotPublishableError(
+            f"{run.file(RunFile.ENVELOPE)} is the record of run {envelope.run_id!r}, not of "
+            f"{run.run_id}; sign this run's own envelope"
+        )
+    traces = None if binding is None else run.read(RunFile.TRACES)
+    if binding is None and run.has(RunFile.TRACES):
+        raise NotPublishableError(
+            f"the envelope of run {run.run_id} does not bind its {TRACES_FILE}: published beside "
+            "it they would look signed and not be; build the envelope again, then sign it"
+        )
+    verdict = verify(data, traces)
+    if not verdict.ok or verdict.content_hash != content_hash(envelope):
+        raise NotPublishableError(
+            f"the envelope of run {run.run_id} does not verify: {verdict.reason}; nothing was "
+            "sent. Fix what the verdict names and sign again"
+        )
+    repo_id = dataset_repo_id(organisation, envelope)
+    plot = None if traces is None else latency_plot_png(read_traces(traces))
+    card = render_card(
+        envelope, repo_id, verified=verdict.ok, endpoint=endpoint, latency_plot=plot is not None
+    )
+    return Record(
+        repo=Repo("dataset", repo_id),
+        content_hash=content_hash(envelope),
+        signed={ENVELOPE_FILE: data}
+        if traces is None
+        else {ENVELOPE_FILE: data, TRACES_FILE: traces},
+        derived={CARD_FILE: card} if plot is None else {CARD_FILE: card, PLOT_FILE: plot},
+    )

@@ -1,0 +1,68 @@
+"""What a Hub holds, as plain values: repositories, heads, files, pull requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A repository on the Hub."""
+
+    kind: Literal["dataset", "model"]
+    id: str
+
+    @property
+    def namespace(self) -> str:
+        """The user or organisation it belongs to."""
+        return self.id.partition("/")[0]
+
+    @property
+    def url_path(self) -> str:
+        """Path of its page and of its files, such as ``datasets/ORG/NAME``."""
+        return f"datasets/{self.id}" if self.kind == "dataset" else self.id
+
+    @property
+    def api_path(self) -> str:
+        """Path of its API, such as ``api/datasets/ORG/NAME``."""
+        return f"api/{self.kind}s/{self.id}"
+
+
+@dataclass(frozen=True)
+class RepoHead:
+    """Where a branch points, and which files it holds there."""
+
+    commit: str | None
+    """``None`` for a repository without any commit."""
+    files: frozenset[str]
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file as the Hub describes it at a commit."""
+
+    size_bytes: int
+    oid: str
+    """SHA-256 of the content for a large file, git's blob id (SHA-1) for any other."""
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request, open or not."""
+
+    number: int
+    title: str
+    author: str
+    status: str
+    """``draft``, ``open``, ``closed`` or ``merged``."""
+
+    @property
+    def ref(self) -> str:
+        """The branch its commits go to."""
+        return f"refs/pr/{self.number}"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its owner can still merge or close it."""
+        return self.status in {"draft", "open"}

@@ -1,0 +1,225 @@
+"""One commit, request by request: ask what is there, store large files, commit the rest.
+
+The client library has a call for this; ours sends fewer requests (the Hub checks a card's front
+matter at the commit anyway), builds the commit on the very state that the first request saw, and
+leaves every repetition to the one retry policy. Protocol: git-lfs batch API v1 with the Hub's
+multipart transfer, and the Hub's ``preupload`` and ``commit`` calls.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from inferencebench_pipeline.hub.errors import (
+    HubHeadMovedError,
+    HubIntegrityError,
+    HubRejectedError,
+)
+from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.hub.transport import get_session, hf_raise_for_status
+from inferencebench_pipeline.hub.wire import Wire, headers, json_object
+
+_SAMPLE_BYTES = 512
+_LFS_JSON = "application/vnd.git-lfs+json"
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """What the Hub says before a commit: where it stands, and what it wants with each file."""
+
+    head: str
+    """Empty when the Hub does not say."""
+    large: frozenset[str]
+    present: Mapping[str, str]
+    """The oid under each of our paths that is taken already."""
+
+
+def git_blob_oid(data: bytes) -> str:
+    """Return the id that git, and so the Hub, gives a file of this content."""
+    header = f"blob {len(data)}\0".encode()
+    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+
+
+def send_commit(
+    wire: Wire,
+    repo: Repo,
+    files: Mapping[str, bytes],
+    *,
+    message: str,
+    parent: str | None,
+    revision: str,
+) -> str:
+    """Commit ``files`` on top of ``parent`` and return the commit's id.
+
+    When all of them are there already, as after a lost response, nothing is committed and the id
+    of the head that holds them is returned.
+
+    Args:
+        wire: the Hub and the token.
+        repo: which must exist.
+        files: path to content.
+        message: the commit's title.
+        parent: the commit that ``revision`` must still point to; ``None`` to only add: none of
+            the paths may hold other content, now or at the moment of the commit.
+        revision: branch or pull request.
+
+    Raises:
+        HubHeadMovedError: somebody committed meanwhile, or a path to be added is taken.
+    """
+    wire.require_token()
+    seen = _look(wire, repo, files, revision)
+    if not seen.head:
+        # A Hub that does not say where it looked: look again, with the head known beforehand.
+        head = _head(wire, repo, revision)
+        seen = replace(_look(wire, repo, files, revision), head=head)
+    changed = {
+        path: data
+        for path, data in files.items()
+        if seen.present.get(path) != _oid(seen, path, data)
+    }
+    if not changed:
+        return seen.head
+    if parent is None:
+        if taken := sorted(path for path in changed if path in seen.present):
+            raise HubHeadMovedError(
+                f"{repo.id} holds another {', '.join(taken)} meanwhile; read again"
+            )
+        parent = seen.head
+    large = {path: data for path, data in changed.items() if path in seen.large}
+    if large:
+        _store(wire, repo, large, revision)
+    answer = get_session().post(
+        wire.url(f"{repo.api_path}/commit/{quote(revision, safe='')}"),
+        headers={**wire.headers(), "Content-Type": "application/x-ndjson"},
+        content=b"\n".join(_operations(seen, changed, message, parent)) + b"\n",
+    )
+    hf_raise_for_status(answer)
+    return str(json_object(answer)["commitOid"])
+
+
+def _look(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> _Sighting:
+    answer = wire.post_for_object(
+        f"{repo.api_path}/preupload/{quote(revision, safe='')}",
+        {
+            "files": [
+                {
+                    "path": path,
+                    "sample": base64.b64encode(data[:_SAMPLE_BYTES]).decode(),
+                    "size": len(data),
+                }
+                for path, data in files.items()
+            ]
+        },
+    )
+    rows = {str(row["path"]): row for row in answer["files"]}
+    ignored = sorted(path for path in files if rows[path].get("shouldIgnore"))
+    if ignored:
+        raise HubRejectedError(
+            f"the .gitignore of {repo.id} excludes {', '.join(ignored)}; remove it there"
+        )
+    return _Sighting(
+        head=str(answer.get("commitOid") or ""),
+        # An empty object cannot be stored as a large file.
+        large=frozenset(p for p, data in files.items() if rows[p]["uploadMode"] == "lfs" and data),
+        present={path: str(rows[path]["oid"]) for path in files if rows[path].get("oid")},
+    )
+
+
+def _oid(seen: _Sighting, path: str, data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest() if path in seen.large else git_blob_oid(data)
+
+
+def _head(wire: Wire, repo: Repo, revision: str) -> str:
+    url = wire.url(f"{repo.api_path}/revision/{quote(revision, safe='')}")
+    return str(json_object(wire.get(url))["sha"])
+
+
+def _operations(
+    seen: _Sighting, files: Mapping[str, bytes], message: str, parent: str
+) -> Iterator[bytes]:
+    """Yield the lines of the commit's body."""
+    yield _line("header", {"summary": message, "description": "", "parentCommit": parent})
+    for path, data in files.items():
+        if path in seen.large:
+            oid = hashlib.sha256(data).hexdigest()
+            yield _line("lfsFile", {"path": path, "algo": "sha256", "oid": oid, "size": len(data)})
+        else:
+            content = base64.b64encode(data).decode()
+            yield _line("file", {"content": content, "path": path, "encoding": "base64"})
+
+
+def _line(key: str, value: Mapping[str, object]) -> bytes:
+    return json.dumps({"key": key, "value": value}).encode()
+
+
+def _store(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> None:
+    """Bring large files into the Hub's store; what it has already is not sent again."""
+    contents = {hashlib.sha256(data).hexdigest(): data for data in files.values()}
+    answer = get_session().post(
+        wire.url(f"{repo.url_path}.git/info/lfs/objects/batch"),
+        headers={**wire.headers(), "Accept": _LFS_JSON, "Content-Type": _LFS_JSON},
+        json={
+            "operation": "upload",
+            "transfers": ["basic", "multipart"],
+            "objects": [{"oid": oid, "size": len(data)} for oid, data in contents.items()],
+            "hash_algo": "sha256",
+            "ref": {"name": revision},
+        },
+    )
+    hf_raise_for_status(answer)
+    for item in json_object(answer)["objects"]:
+        if "error" in item:
+            raise HubRejectedError(
+                f"the store of {repo.id} refuses object {item['oid']}: "
+                f"{str(item['error'].get('message', item['error']))[:200]}"
+            )
+        if item.get("actions"):
+            _store_one(wire, item["oid"], contents[item["oid"]], item["actions"])
+
+
+def _store_one(wire: Wire, oid: str, data: bytes, actions: Mapping[str, Any]) -> None:
+    upload = actions["upload"]
+    extra = {str(key): str(value) for key, value in upload.get("header", {}).items()}
+    if "chunk_size" in extra:
+        _put_parts(upload["href"], oid, data, extra)
+    else:
+        _put(upload["href"], data, extra)
+    if "verify" in actions:
+        href = actions["verify"]["href"]
+        sent = wire.headers() if wire.is_ours(href) else headers(None)
+        answer = get_session().post(href, headers=sent, json={"oid": oid, "size": len(data)})
+        hf_raise_for_status(answer)
+
+
+def _put_parts(href: str, oid: str, data: bytes, extra: Mapping[str, str]) -> None:
+    size = int(extra["chunk_size"])
+    numbers = sorted(int(key) for key in extra if key.isdigit())
+    urls = {int(key): url for key, url in extra.items() if key.isdigit()}
+    if numbers != list(range(1, -(-len(data) // size) + 1)):
+        raise HubIntegrityError(f"the store asks for {len(numbers)} parts of {size} bytes of {oid}")
+    parts = [
+        {
+            "partNumber": number,
+            "etag": _put(urls[number], data[(number - 1) * size : number * size], {}),
+        }
+        for number in numbers
+    ]
+    answer = get_session().post(
+        href,
+        headers={**headers(None), "Accept": _LFS_JSON, "Content-Type": _LFS_JSON},
+        json={"oid": oid, "parts": parts},
+    )
+    hf_raise_for_status(answer)
+
+
+def _put(href: str, data: bytes, extra: Mapping[str, str]) -> str:
+    """Send bytes to an address the Hub signed, without our token; return the store's ETag."""
+    answer = get_session().put(href, headers={**headers(None), **extra}, content=data)
+    hf_raise_for_status(answer)
+    return str(answer.headers.get("ETag", ""))
