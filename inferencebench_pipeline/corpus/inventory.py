@@ -7,7 +7,7 @@ beyond its line in the listing. Nothing here judges a signature; see ``corpus.ve
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -109,13 +109,10 @@ class Inventory:
         if not path.exists():
             return cls()
         try:
-            table = pq.read_table(path, schema=SCHEMA)
             found = _FINDINGS.validate_json(findings_path(store_root).read_bytes())
-            entries = tuple(_entry(values) for values in table.to_pylist())
-        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-            raise InventoryError(
-                f"cannot read the inventory {path}: {error}; move it aside and crawl again"
-            ) from error
+            entries = tuple(map(_entry, _read(store_root)))
+        except (OSError, ValueError, TypeError) as error:
+            raise _unreadable(path, error) from error
         return cls(entries=entries, findings=tuple(found))
 
     def table(self) -> pa.Table:
@@ -138,6 +135,24 @@ SCHEMA = pa.schema(
     [(item.name, _COLUMN_TYPES.get(item.name, pa.string())) for item in fields(InventoryEntry)],
     metadata={"inventory_schema_version": INVENTORY_SCHEMA_VERSION},
 )
+
+
+def entries_of_days(store_root: Path, days: Sequence[str]) -> list[InventoryEntry]:
+    """Return the entries whose repositories were created on ``days``, ordered by repository.
+
+    Raises:
+        InventoryError: the inventory exists but cannot be read.
+    """
+    return list(map(_entry, _read(store_root, filters=[("created_day", "in", list(days))])))
+
+
+def created_days(store_root: Path) -> list[str]:
+    """Return the days (UTC, ISO 8601) on which a known repository was created, oldest first.
+
+    Raises:
+        InventoryError: the inventory exists but cannot be read.
+    """
+    return sorted({row["created_day"] for row in _read(store_root, columns=["created_day"])})
 
 
 def inventory_path(store_root: Path) -> Path:
@@ -380,6 +395,24 @@ def _save(
     with replaced_atomically(inventory_path(store_root)) as temporary:
         pq.write_table(inventory.table(), temporary, compression="zstd")
     return inventory
+
+
+def _read(store_root: Path, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return the inventory's rows, as far as pyarrow's ``columns`` and ``filters`` ask for them."""
+    path = inventory_path(store_root)
+    if not path.exists():
+        return []
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, schema=SCHEMA, **options).to_pylist()
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    return rows
+
+
+def _unreadable(path: Path, error: Exception) -> InventoryError:
+    return InventoryError(
+        f"cannot read the inventory {path}: {error}; move it aside and crawl again"
+    )
 
 
 def _entry(values: dict[str, Any]) -> InventoryEntry:

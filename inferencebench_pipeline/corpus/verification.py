@@ -1,130 +1,59 @@
 """Re-verification of what is published, day by day, from the stored bytes alone.
 
 A verdict is about bytes, a namespace and the rules it was reached under. Bytes that were already
-judged under the same rules are recognised; nothing is verified twice.
+judged under the same rules are recognised; nothing is verified twice. What is left to verify is
+shared among processes when there is enough of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, date, datetime
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+import orjson
 
-from inferencebench_pipeline.corpus.blobs import BlobError
-from inferencebench_pipeline.corpus.cards import card_differences
-from inferencebench_pipeline.corpus.findings import (
-    Finding,
-    FindingKind,
-    Severity,
-    finding,
-    keep_first_seen,
+from inferencebench_pipeline.corpus.examination import (
+    Examined,
+    Examiner,
+    Subject,
+    duplicate_runs,
+    subjects_of_days,
 )
-from inferencebench_pipeline.corpus.inventory import (
-    GONE,
-    Inventory,
-    InventoryEntry,
-    RepoState,
-    corpus_blobs,
+from inferencebench_pipeline.corpus.findings import Finding, Severity
+from inferencebench_pipeline.corpus.judging import Judge
+from inferencebench_pipeline.corpus.verdicts import (
+    DayVerdicts,
+    raw_lines,
+    unreadable,
+    verdicts_path,
 )
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.envelope.extension import TRACES_FILE
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.runs import write_atomically
-from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.runs import replaced_atomically
 
-VERDICTS_SCHEMA_VERSION = "1"
-
-Verify = Callable[[bytes, bytes | None, str], Verdict]
-"""Judges envelope bytes, with the traces when there are any, published under an organisation."""
+SHARED_FROM_RECORDS = 500
+"""So many records are verified here before others are asked to help: processes start slowly."""
+_CHUNK_RECORDS = 64
+_DAYS_READ_TOGETHER = 31
+_DAYS_IN_FLIGHT = 3
 
 
-class VerdictsError(PermanentError):
-    """A day is not a date, or its stored verdicts cannot be read."""
+@dataclass(frozen=True)
+class DaySummary:
+    """What a pass over one day found, in numbers and findings."""
 
-
-class Rules(NamedTuple):
-    """What a verdict depends on besides the bytes and the namespace."""
-
-    verifier_version: str
-    policy_sha256: str
-    trust_root_sha256: str
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> Rules:
-        """Return the rules a verdict was reached under."""
-        return cls(verdict.verifier_version, verdict.policy_sha256, verdict.trust_root_sha256)
-
-
-class RepoVerdict(BaseModel):
-    """The verdict on one repository's bytes, and when it was first reached."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    repo_id: str
-    organisation: str
-    revision: str
-    envelope_sha256: str
-    traces_sha256: str | None
-    verified_at: AwareDatetime
-    verdict: Verdict
-
-    @property
-    def outcome(self) -> str:
-        """The verdict in one word."""
-        return self.verdict.outcome
-
-    @property
-    def reason(self) -> str:
-        """The verdict in one sentence."""
-        return self.verdict.reason
-
-
-class DayVerdicts(BaseModel):
-    """All verdicts on the repositories created on one day: ``corpus/verdicts/<day>.json``.
-
-    Nothing in it changes when nothing changed: verifying a day again under the same rules writes
-    the same bytes.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: str = VERDICTS_SCHEMA_VERSION
     day: str
-    entries: tuple[RepoVerdict, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    recognised: int = Field(default=0, exclude=True)
-    """How many verdicts this pass took over instead of reaching anew."""
-
-    @classmethod
-    def load(cls, store_root: Path, day: str) -> DayVerdicts:
-        """Return the stored verdicts of ``day``; an empty document when there are none.
-
-        Raises:
-            VerdictsError: ``day`` is not a date, or the file is not what this version writes.
-        """
-        path = verdicts_path(store_root, day)
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return cls(day=day)
-        except (OSError, ValidationError) as error:
-            raise VerdictsError(
-                f"cannot read the verdicts {path}: {error}; delete the file and verify the day "
-                "again"
-            ) from error
-
-    @property
-    def verified(self) -> int:
-        """How many of the day's records are accepted."""
-        return sum(entry.verdict.ok for entry in self.entries)
-
-    @property
-    def rejected(self) -> int:
-        """How many of the day's records are not."""
-        return len(self.entries) - self.verified
+    verified: int
+    rejected: int
+    recognised: int
+    """How many verdicts were taken over instead of reached anew."""
+    findings: tuple[Finding, ...]
+    cleared: tuple[str, ...] = ()
+    """Repositories that had a finding of severity ``error`` in the last pass and have none now."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -132,160 +61,205 @@ class DayVerdicts(BaseModel):
         return tuple(item for item in self.findings if item.severity is Severity.ERROR)
 
 
-def verdicts_path(store_root: Path, day: str) -> Path:
-    """Return where the verdicts of ``day`` (ISO 8601, UTC) lie.
-
-    Raises:
-        VerdictsError: ``day`` is not a date such as 2026-05-18; it would become a path.
-    """
-    try:
-        valid = date.fromisoformat(day).isoformat() == day
-    except ValueError:
-        valid = False
-    if not valid:
-        raise VerdictsError(f"day {day!r} is not a date such as 2026-05-18")
-    return store_root / "corpus" / "verdicts" / f"{day}.json"
-
-
-def days(store_root: Path) -> list[str]:
-    """Return the days on which a known repository was created, oldest first."""
-    return Inventory.load(store_root).days()
-
-
-def verify_day(
-    store_root: Path, day: str, verify: Verify, *, rules: Rules | None = None
-) -> DayVerdicts:
-    """Verify every record whose repository was created on ``day``, and store the verdicts.
-
-    Args:
-        store_root: the store whose ``corpus/`` is read and written.
-        day: UTC date, ISO 8601.
-        verify: judges one record; the same rules for all of a day.
-        rules: what ``verify`` judges by, when known beforehand. Otherwise they are learnt from the
-            first record, which is therefore verified each time.
-
-    Returns:
-        The day's verdicts and findings, failed records included. A record that fails is a finding,
-        never an exception.
+def verify_day(store_root: Path, day: str, judge: Judge) -> DayVerdicts:
+    """Verify every record whose repository was created on ``day``; return the stored verdicts.
 
     Raises:
         VerdictsError: ``day`` is not a date, or the stored verdicts are unreadable.
     """
-    before = DayVerdicts.load(store_root, day)
-    inventory = Inventory.load(store_root)
-    work = _Day(store_root, verify, before, rules)
-    for entry in inventory.entries:
-        if entry.created_day == day:
-            work.judge(entry)
-    repeated = _duplicates(inventory.entries, day, work.now)
-    result = DayVerdicts(
-        day=day,
-        entries=tuple(work.entries),
-        findings=tuple(keep_first_seen([*work.findings, *repeated], before.findings)),
-        recognised=work.recognised,
-    )
-    write_atomically(verdicts_path(store_root, day), result.model_dump_json(indent=2).encode())
-    return result
+    (summary,) = verify_days(store_root, [day], judge)
+    stored = DayVerdicts.load(store_root, day)
+    return stored.model_copy(update={"recognised": summary.recognised})
 
 
-class _Day:
-    """One pass over a day's records."""
+def verify_days(
+    store_root: Path,
+    days: Sequence[str],
+    judge: Judge,
+    *,
+    processes: int = 1,
+    again: bool = False,
+) -> list[DaySummary]:
+    """Verify every record whose repository was created on ``days``, and store the verdicts.
 
-    def __init__(
-        self, store_root: Path, verify: Verify, before: DayVerdicts, rules: Rules | None
-    ) -> None:
-        self._blobs = corpus_blobs(store_root)
-        self._verify = verify
-        self._before = {_subject(item): item for item in before.entries}
-        self._rules = rules
-        self.now = datetime.now(UTC)
-        self.entries: list[RepoVerdict] = []
-        self.findings: list[Finding] = []
-        self.recognised = 0
+    A record that fails is a finding, never an exception. Memory holds a few days at a time.
 
-    def judge(self, entry: InventoryEntry) -> None:
-        """Record the verdict on an entry that has bytes, and everything wrong with it."""
-        if entry.envelope_sha256 is None:
-            return
-        try:
-            envelope = self._blobs.get(entry.envelope_sha256)
-            known = self._recognise(entry)
-            item = known or self._verified(entry, entry.envelope_sha256, envelope)
-        except BlobError as error:
-            self._note(FindingKind.BLOB_DAMAGED, entry, str(error))
-            return
-        self.entries.append(item)
-        if entry.traces_sha256 is None and _binds_traces(envelope):
-            detail = f"the envelope binds {TRACES_FILE}, the repository does not hold it"
-            self._note(FindingKind.TRACES_MISSING, entry, detail)
-        if not item.verdict.ok:
-            self._note(_kind(item.verdict), entry, item.verdict.reason)
-        if entry.state not in GONE:
-            for detail in card_differences(entry.card_json, envelope, item.verdict):
-                self._note(FindingKind.CARD_DISAGREES, entry, detail)
+    Args:
+        store_root: the store whose ``corpus/`` is read and written.
+        days: UTC dates, ISO 8601.
+        judge: judges the records; the same rules for all of them.
+        processes: how many may share the work, when there is enough of it.
+        again: verify also what would be recognised.
 
-    def _recognise(self, entry: InventoryEntry) -> RepoVerdict | None:
-        item = self._before.get(_subject(entry))
-        if item is None or self._rules is None or Rules.of(item.verdict) != self._rules:
-            return None
-        self.recognised += 1
-        return item.model_copy(update={"revision": entry.revision})
-
-    def _verified(self, entry: InventoryEntry, sha256: str, envelope: bytes) -> RepoVerdict:
-        traces = None if entry.traces_sha256 is None else self._blobs.get(entry.traces_sha256)
-        verdict = self._verify(envelope, traces, entry.organisation)
-        self._rules = self._rules or Rules.of(verdict)
-        item = RepoVerdict(
-            repo_id=entry.repo_id,
-            organisation=entry.organisation,
-            revision=entry.revision,
-            envelope_sha256=sha256,
-            traces_sha256=entry.traces_sha256,
-            verified_at=self.now,
-            verdict=verdict,
-        )
-        known = self._before.get(_subject(entry))
-        same = known is not None and known.verdict == verdict
-        return (
-            item.model_copy(update={"verified_at": known.verified_at}) if same and known else item
-        )
-
-    def _note(self, kind: FindingKind, entry: InventoryEntry, detail: str) -> None:
-        self.findings.append(finding(kind, entry.repo_id, entry.revision, detail, self.now))
-
-
-def _binds_traces(envelope_bytes: bytes) -> bool:
-    """Return whether an envelope names the traces its metrics come from.
-
-    Such a record is only complete with them: a verdict without traces has skipped the metrics.
+    Raises:
+        VerdictsError: a day is not a date, or its stored verdicts are unreadable.
+        InventoryError: the inventory cannot be read.
     """
+    summaries: list[DaySummary] = []
+    waiting: deque[tuple[_Plan, list[Future[list[Examined]]]]] = deque()
+    with _Crew(store_root, judge, processes) as crew:
+        for plan in _plans(store_root, days, judge, again=again):
+            waiting.append((plan, crew.start(plan.tasks)))
+            if len(waiting) > _DAYS_IN_FLIGHT:
+                summaries.append(_finish(store_root, *waiting.popleft()))
+        summaries.extend(_finish(store_root, plan, work) for plan, work in waiting)
+    return summaries
+
+
+class _Task(NamedTuple):
+    """A record to examine, and the line of the last pass about the same repository."""
+
+    subject: Subject
+    line_before: bytes | None
+    again: bool
+
+
+@dataclass
+class _Plan:
+    """One day's records: lines that stay as they are, and what has to be examined."""
+
+    day: str
+    kept: list[bytes] = field(default_factory=list)
+    tasks: list[_Task] = field(default_factory=list)
+    lines_before: int = 0
+    failed_before: set[str] = field(default_factory=set)
+    """Repositories whose line had a finding of severity ``error``."""
+
+
+def _plans(store_root: Path, days: Sequence[str], judge: Judge, *, again: bool) -> Iterator[_Plan]:
+    duplicates = duplicate_runs(store_root)
+    examiner = Examiner(store_root, judge)
+    for start in range(0, len(days), _DAYS_READ_TOGETHER):
+        group = days[start : start + _DAYS_READ_TOGETHER]
+        subjects = subjects_of_days(store_root, group, judge.rules, duplicates)
+        for day in group:
+            yield _plan(store_root, day, subjects.pop(day), examiner, again=again)
+
+
+def _plan(
+    store_root: Path, day: str, subjects: list[Subject], examiner: Examiner, *, again: bool
+) -> _Plan:
+    plan = _Plan(day)
+    before: dict[str, tuple[str | None, bytes]] = {}
+    for line in raw_lines(store_root, day):
+        document = _document(store_root, day, line)
+        complete = document["judged"] is not None
+        if any(item["severity"] == Severity.ERROR for item in document["findings"]):
+            plan.failed_before.add(document["repo_id"])
+        before[document["repo_id"]] = (document["inputs_sha256"] if complete else None, line)
+    plan.lines_before = len(before)
+    for subject in subjects:
+        inputs, line_before = before.get(subject.repo_id, (None, None))
+        if (
+            line_before is not None
+            and inputs == subject.inputs_sha256
+            and not again
+            and examiner.bytes_are_sound(subject)
+        ):
+            plan.kept.append(line_before)
+        else:
+            plan.tasks.append(_Task(subject, line_before, again))
+    return plan
+
+
+def _finish(store_root: Path, plan: _Plan, work: Iterable[Future[list[Examined]]]) -> DaySummary:
+    """Write a day's lines, ordered by repository, unless they are what the file holds already."""
+    examined = [item for future in work for item in future.result()]
+    documents = sorted(
+        (
+            (_document(store_root, plan.day, line), line)
+            for line in (*plan.kept, *(item.line for item in examined))
+        ),
+        key=lambda item: str(item[0]["repo_id"]),
+    )
+    path = verdicts_path(store_root, plan.day)
+    if examined or len(plan.kept) != plan.lines_before or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_atomically(path) as temporary, temporary.open("wb") as file:
+            file.writelines(line + b"\n" for _, line in documents)
+    verdicts = [found["judged"]["verdict"] for found, _ in documents if found["judged"]]
+    verified = sum(bool(verdict["ok"]) for verdict in verdicts)
+    findings = tuple(
+        Finding.model_validate_json(orjson.dumps(item))
+        for found, _ in documents
+        for item in found["findings"]
+    )
+    failed = {item.repo_id for item in findings if item.severity is Severity.ERROR}
+    return DaySummary(
+        day=plan.day,
+        verified=verified,
+        rejected=len(verdicts) - verified,
+        recognised=len(plan.kept) + sum(item.recognised for item in examined),
+        findings=findings,
+        cleared=tuple(sorted(plan.failed_before - failed)),
+    )
+
+
+def _document(store_root: Path, day: str, line: bytes) -> dict[str, Any]:
     try:
-        return TRACES_FILE in parse_envelope(envelope_bytes).distributions
-    except EnvelopeError:
-        return False
+        document: dict[str, Any] = orjson.loads(line)
+        for name in ("inputs_sha256", "repo_id", "judged", "findings"):
+            document[name]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise unreadable(verdicts_path(store_root, day), error) from error
+    return document
 
 
-def _subject(item: InventoryEntry | RepoVerdict) -> tuple[str, str, str | None, str | None]:
-    """Return what a verdict is about: where the bytes are, under whose name, and which bytes."""
-    return (item.repo_id, item.organisation, item.envelope_sha256, item.traces_sha256)
+class _Crew:
+    """Examines records: alone at first, with other processes once there is much to do."""
 
+    def __init__(self, store_root: Path, judge: Judge, processes: int) -> None:
+        self._examiner = Examiner(store_root, judge)
+        self._open = (store_root, judge)
+        self._processes = processes
+        self._examined_here = 0
+        self._pool: ProcessPoolExecutor | None = None
 
-def _kind(verdict: Verdict) -> FindingKind:
-    known = {kind.value: kind for kind in FindingKind}
-    return known.get(verdict.failure_class or "", FindingKind.REJECTED)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
-def _duplicates(entries: Iterable[InventoryEntry], day: str, now: datetime) -> Iterator[Finding]:
-    """Yield a finding per repository of ``day`` that repeats a run published before it."""
-    first: dict[str, InventoryEntry] = {}
-    for entry in sorted(entries, key=lambda item: (item.created_at, item.repo_id)):
-        if entry.run_id is None or entry.state is not RepoState.PUBLISHED:
-            continue
-        original = first.setdefault(entry.run_id, entry)
-        if original is not entry and entry.created_day == day:
-            same = original.content_hash == entry.content_hash
-            detail = (
-                f"run {entry.run_id} was first published as {original.repo_id}, "
-                f"with {'the same' if same else 'another'} content"
+    def start(self, tasks: list[_Task]) -> list[Future[list[Examined]]]:
+        """Return the records' lines, in order, now or when they are ready."""
+        started: list[Future[list[Examined]]] = []
+        for at in range(0, len(tasks), _CHUNK_RECORDS):
+            chunk = tasks[at : at + _CHUNK_RECORDS]
+            if self._processes > 1 and self._examined_here + len(tasks) >= SHARED_FROM_RECORDS:
+                started.append(self._others().submit(_examine_chunk, chunk))
+            else:
+                self._examined_here += len(chunk)
+                ready: Future[list[Examined]] = Future()
+                ready.set_result([self._examiner.examine(*task) for task in chunk])
+                started.append(ready)
+        return started
+
+    def _others(self) -> ProcessPoolExecutor:
+        """Return the pool, spawned: a fork of a process with threads may hang."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._processes, get_context("spawn"), _open_examiner, self._open
             )
-            yield finding(FindingKind.DUPLICATE_RUN, entry.repo_id, entry.revision, detail, now)
+        return self._pool
+
+
+_examiner: Examiner | None = None
+"""This process's own, when it is one of a crew."""
+
+
+def _open_examiner(store_root: Path, judge: Judge) -> None:
+    global _examiner  # how a process pool hands state to its workers
+    _examiner = Examiner(store_root, judge)
+
+
+def _examine_chunk(tasks: list[_Task]) -> list[Examined]:
+    if _examiner is None:
+        raise RuntimeError("the process was not opened")
+    return [_examiner.examine(*task) for task in tasks]

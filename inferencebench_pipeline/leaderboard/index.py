@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, corpus_blobs
-from inferencebench_pipeline.corpus.verification import DayVerdicts, RepoVerdict
+from inferencebench_pipeline.corpus.verdicts import DayVerdicts, RepoVerdict
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.errors import PermanentError

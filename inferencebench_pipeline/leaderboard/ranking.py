@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from inferencebench_pipeline.corpus.verification import RepoVerdict
+from inferencebench_pipeline.corpus.verdicts import RepoVerdict
 from inferencebench_pipeline.envelope.canonical import EnvelopeError
 from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeline_extension
 from inferencebench_pipeline.envelope.models import Envelope

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from inferencebench_pipeline.corpus.inventory import Inventory
-from inferencebench_pipeline.corpus.verification import RepoVerdict
+from inferencebench_pipeline.corpus.verdicts import RepoVerdict
 from inferencebench_pipeline.leaderboard.facts import EnvelopeFacts, MetricFact
 from inferencebench_pipeline.runs import replaced_atomically
 

@@ -1,11 +1,16 @@
 """The corpus: everything published under our namespace, and its re-verification day by day."""
 
+import os
+
 import dagster as dg
 
 from inferencebench_pipeline.corpus.inventory import Inventory, crawl
-from inferencebench_pipeline.corpus.verification import DayVerdicts, verify_day
+from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.verdicts import DayVerdicts
+from inferencebench_pipeline.corpus.verification import DaySummary, verify_days
+from inferencebench_pipeline.lifecycle.findings import check_result, finding_table, report_to_runs
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.lifecycle.partitions import days
+from inferencebench_pipeline.lifecycle.partitions import days, per_day_check, report_partition
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
 
 
@@ -14,20 +19,30 @@ from inferencebench_pipeline.resources import DeploymentResource, OutageResource
     kinds={"huggingface", "parquet"},
     owners=["team:performance"],
     pool="hub-read",
-    code_version="1",
+    code_version="2",
 )
 def published_corpus(
-    runs_store: StoreResource, world: DeploymentResource, outages: OutageResource
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
 ) -> dg.MaterializeResult[None]:
     """What the Hub holds now: every published envelope, pinned to a commit and hashed by us."""
     with outages.guard():
         deployment = world.deployment()
-        inventory = crawl(
-            deployment.hub(),
-            deployment.require_organisation(),
-            runs_store.store().root,
-        )
-    return dg.MaterializeResult(metadata=_inventory_metadata(inventory))
+        store = runs_store.store()
+        known = {item.identity for item in Inventory.load(store.root).findings}
+        inventory = crawl(deployment.hub(), deployment.require_organisation(), store.root)
+        noticed = [item for item in inventory.findings if item.identity not in known]
+        report_to_runs(context, store, noticed)
+    return dg.MaterializeResult(
+        metadata={
+            "published_runs": dg.MetadataValue.int(len(inventory.entries)),
+            "fetched_now": dg.MetadataValue.int(inventory.fetched),
+            "findings": dg.MetadataValue.int(len(inventory.findings)),
+            "noticed_now": finding_table(noticed),
+        }
+    )
 
 
 @dg.asset_check(
@@ -40,17 +55,14 @@ def nothing_vanished_or_moved(
 ) -> dg.AssetCheckResult:
     """Read the findings of the last crawl."""
     with outages.guard():
-        findings = Inventory.load(runs_store.store().root).findings
-    errors = [finding for finding in findings if finding.severity == "error"]
-    return dg.AssetCheckResult(
-        passed=not errors,
-        metadata={
-            "findings": table(
-                {"finding": item.kind, "repo": item.repo_id, "detail": item.detail}
-                for item in findings
-            )
-        },
-    )
+        return check_result(Inventory.load(runs_store.store().root).findings)
+
+
+class VerificationConfig(dg.Config):
+    """How to verify."""
+
+    again: bool = False
+    """Reach every verdict anew, also on bytes already judged under the same rules."""
 
 
 @dg.asset(
@@ -60,36 +72,46 @@ def nothing_vanished_or_moved(
     group_name="corpus",
     kinds={"sigstore"},
     owners=["team:performance"],
-    code_version="1",
+    code_version="2",
 )
 def corpus_verification(
     context: dg.AssetExecutionContext,
+    config: VerificationConfig,
     runs_store: StoreResource,
     world: DeploymentResource,
     outages: OutageResource,
 ) -> dg.MaterializeResult[None]:
     """Every envelope whose repository was created on these days, verified again from its bytes.
 
-    Backfill this asset to re-verify everything.
+    Backfill this asset to re-verify everything. Bytes already judged under the same policy, trust
+    root and verifier are recognised, unless ``again`` is set.
     """
     with outages.guard():
-        judge = world.deployment().judge()
-        root = runs_store.store().root
-        results = [verify_day(root, day, judge) for day in context.partition_keys]
+        deployment = world.deployment()
+        store = runs_store.store()
+        results = verify_days(
+            store.root,
+            context.partition_keys,
+            PolicyJudge(deployment.trust(), deployment.policy()),
+            processes=os.cpu_count() or 1,
+            again=config.again,
+        )
+        findings = [item for result in results for item in result.findings]
+        cleared = [repo_id for result in results for repo_id in result.cleared]
+        reported = report_to_runs(context, store, findings, cleared)
     return dg.MaterializeResult(
         metadata={
             "verified": sum(result.verified for result in results),
             "rejected": sum(result.rejected for result in results),
-            "verdicts": table(
-                {"repo": entry.repo_id, "outcome": entry.outcome, "reason": entry.reason}
-                for result in results
-                for entry in result.entries
-            ),
+            "recognised": sum(result.recognised for result in results),
+            "findings": finding_table(findings),
+            "days": table(map(_day_row, results)),
+            "reported_to_runs": ", ".join(reported) or "none",
         }
     )
 
 
-@dg.asset_check(
+@per_day_check(
     asset=corpus_verification,
     name="no_finding_of_severity_error",
     description="No published record of the days just verified was rejected.",
@@ -97,25 +119,24 @@ def corpus_verification(
 def no_finding_of_severity_error(
     context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
 ) -> dg.AssetCheckResult:
-    """Read the stored verdicts of the days of this run."""
+    """Read the stored verdicts of the days of this run; each day gets a result of its own."""
     with outages.guard():
         root = runs_store.store().root
-        results = [DayVerdicts.load(root, day) for day in context.partition_keys]
-    errors = [finding for result in results for finding in result.errors]
-    return dg.AssetCheckResult(
-        passed=not errors,
-        metadata={
-            "findings": table(
-                {"finding": item.kind, "repo": item.repo_id, "detail": item.detail}
-                for item in errors
+        found = {day: DayVerdicts.load(root, day).findings for day in context.partition_keys}
+    if len(found) > 1:
+        for day, findings in found.items():
+            check = no_finding_of_severity_error.check_key
+            report_partition(
+                context.instance, context.run.run_id, check, day, check_result(findings)
             )
-        },
-    )
+    return check_result(item for findings in found.values() for item in findings)
 
 
-def _inventory_metadata(inventory: Inventory) -> dict[str, dg.MetadataValue]:
+def _day_row(result: DaySummary) -> dict[str, str | int]:
     return {
-        "published_runs": dg.MetadataValue.int(len(inventory.entries)),
-        "fetched_now": dg.MetadataValue.int(inventory.fetched),
-        "findings": dg.MetadataValue.int(len(inventory.findings)),
+        "day": result.day,
+        "verified": result.verified,
+        "rejected": result.rejected,
+        "recognised": result.recognised,
+        "findings": len(result.findings),
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterEvent, DagsterEventType
 
 PARTITION_TAG = "dagster/partition"
 """The tag by which Dagster marks a run with its partition."""
@@ -20,13 +21,59 @@ def per_run_check(
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
     """Return the decorator of a check whose result is kept for each run.
 
-    A failing blocking check then stops that run and no other. ``partitions_def`` on checks is a
-    preview API of Dagster 1.13; this is the one place that uses it.
+    A failing blocking check then stops that run and no other.
     """
+    return _partitioned_check(
+        asset=asset, name=name, description=description, blocking=blocking, partitions_def=runs
+    )
 
-    def decorate(function: Callable[..., Any]) -> dg.AssetChecksDefinition:
-        return dg.asset_check(
-            asset=asset, name=name, description=description, blocking=blocking, partitions_def=runs
-        )(function)
 
-    return decorate
+def per_day_check(
+    *, asset: dg.AssetsDefinition, name: str, description: str
+) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
+    """Return the decorator of a check whose result is kept for each day of the corpus."""
+    return _partitioned_check(
+        asset=asset, name=name, description=description, blocking=False, partitions_def=days
+    )
+
+
+def report_partition(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    check: dg.AssetCheckKey,
+    partition_key: str,
+    result: dg.AssetCheckResult,
+) -> None:
+    """Record a check's result for one partition, from a run that is not about that one alone.
+
+    A run over a range of partitions stores a single evaluation without a partition, so the UI
+    would not show which of them failed. The event belongs to the Dagster run ``run_id``: storage
+    keeps one evaluation of a check and partition per run, hence but one ever outside of all runs
+    (``report_runless_asset_event``).
+    """
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=bool(result.passed),
+        description=result.description,
+        metadata=dict(result.metadata),
+        partition=partition_key,
+    )
+    instance.report_dagster_event(
+        DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            event_specific_data=evaluation,
+            job_name="",
+        ),
+        run_id=run_id,
+    )
+
+
+def _partitioned_check(
+    **settings: Any,  # noqa: ANN401  # handed on to Dagster
+) -> Callable[[Callable[..., Any]], dg.AssetChecksDefinition]:
+    """Return a check's decorator; ``partitions_def`` on checks is a preview API of Dagster 1.13.
+
+    This is the one place that uses it.
+    """
+    return lambda function: dg.asset_check(**settings)(function)

@@ -7,19 +7,25 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from inferencebench_pipeline.corpus import verification
 from inferencebench_pipeline.corpus.findings import FindingKind, Severity
-from inferencebench_pipeline.corpus.inventory import Inventory, corpus_blobs, crawl_source
-from inferencebench_pipeline.corpus.verification import (
-    DayVerdicts,
-    Rules,
-    VerdictsError,
-    days,
-    verdicts_path,
-    verify_day,
+from inferencebench_pipeline.corpus.inventory import (
+    Inventory,
+    corpus_blobs,
+    crawl_source,
+    created_days,
 )
+from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.verdicts import (
+    DayVerdicts,
+    VerdictsError,
+    verdicts_path,
+)
+from inferencebench_pipeline.corpus.verification import verify_day, verify_days
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import (
     ORG,
+    TRUST,
     FolderHub,
     altered,
     policy,
@@ -58,28 +64,95 @@ def test_a_good_record_is_verified_from_its_bytes(hub, store, files):
     assert {check.name for check in day.entries[0].verdict.checks} >= {"metrics_rederive"}
 
 
-def test_verifying_a_day_again_recognises_every_record_but_the_first(hub, store):
+def test_verifying_a_day_again_recognises_every_record(hub, store):
     for name in "abc":
         hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
     crawl_source(hub, ORG, store)
     verify_day(store, DAY, verifier())
-    written = verdicts_path(store, DAY).read_bytes()
+    written = verdicts_path(store, DAY).stat()
     calls: list[str] = []
 
     again = verify_day(store, DAY, verifier(calls=calls))
 
-    assert (again.recognised, calls) == (2, [ORG])
+    assert (again.recognised, again.verified, calls) == (3, 3, [])
+    assert verdicts_path(store, DAY).stat().st_mtime_ns == written.st_mtime_ns
+
+
+def test_a_pass_can_be_made_to_recognise_nothing_and_changes_nothing(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    written = verdicts_path(store, DAY).read_bytes()
+    calls: list[str] = []
+
+    (summary,) = verify_days(store, [DAY], verifier(calls=calls), again=True)
+
+    assert (summary.recognised, calls) == (0, [ORG])
     assert verdicts_path(store, DAY).read_bytes() == written
 
 
-def test_known_rules_save_even_the_first(hub, store, files):
+def test_another_card_beside_the_same_bytes_needs_no_new_verdict(hub, store, files):
     published(hub, store, files)
-    first = verify_day(store, DAY, verifier())
+    verify_day(store, DAY, verifier())
+    card = files["README.md"].replace(b"suite_version: 1.0.0", b"suite_version: 2.0.0")
+    published(hub, store, {**files, "README.md": card})
     calls: list[str] = []
 
-    again = verify_day(store, DAY, verifier(calls=calls), rules=Rules.of(first.entries[0].verdict))
+    day = verify_day(store, DAY, verifier(calls=calls))
 
-    assert (again.recognised, calls) == (1, [])
+    assert (day.recognised, calls) == (1, [])
+    assert day.entries[0].revision == hub.heads[REPO][0]
+    assert only_finding(day) == (FindingKind.CARD_DISAGREES, Severity.ERROR)
+
+
+def test_a_recognised_rejection_is_still_a_finding(hub, store, files):
+    published(hub, store, {**files, "envelope.json": altered(files["envelope.json"], seed=7)})
+    first = verify_day(store, DAY, verifier())
+
+    again = verify_day(store, DAY, verifier())
+
+    assert again.recognised == 1
+    assert again.findings == first.findings != ()
+
+
+def test_a_damaged_blob_is_noticed_although_its_verdict_is_known(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    (entry,) = Inventory.load(store).entries
+    assert entry.envelope_sha256 is not None
+    corpus_blobs(store).path(entry.envelope_sha256).write_bytes(b"bit rot")
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
+
+
+def test_several_processes_find_what_one_finds(hub, store, monkeypatch):
+    monkeypatch.setattr(verification, "SHARED_FROM_RECORDS", 1)
+    for number in range(4):
+        repo_id = f"{ORG}/run-{number}"
+        files = record(new_run_id(), repo_id)
+        if number == 2:
+            files["envelope.json"] = altered(files["envelope.json"], seed=7)
+        created = datetime(2026, 5, 18 + number % 2, tzinfo=UTC)
+        hub.commit(repo_id, files, created_at=created)
+    crawl_source(hub, ORG, store)
+    judge = PolicyJudge(TRUST, policy())
+
+    shared = verify_days(store, created_days(store), judge, processes=2)
+    alone = verify_days(store, created_days(store), judge, again=True)
+
+    assert [(day.day, day.verified, day.rejected) for day in shared] == [
+        (DAY, 1, 1),
+        ("2026-05-19", 2, 0),
+    ]
+    assert [day.findings for day in shared] == [day.findings for day in alone]
+
+
+def test_a_file_of_verdicts_that_is_not_ours_is_named(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    verdicts_path(store, DAY).write_bytes(b"{}\n")
+
+    with pytest.raises(VerdictsError, match="delete the file and verify the day again"):
+        verify_day(store, DAY, verifier())
 
 
 def test_another_policy_verifies_everything_again(hub, store):
@@ -194,7 +267,7 @@ def test_the_second_publication_of_a_run_is_named_across_days(hub, store, files)
     hub.commit(again, files, created_at=datetime(2026, 5, 20, tzinfo=UTC))
     crawl_source(hub, ORG, store)
 
-    assert days(store) == [DAY, "2026-05-20"]
+    assert created_days(store) == [DAY, "2026-05-20"]
     assert verify_day(store, DAY, verifier()).findings == ()
     (item,) = verify_day(store, "2026-05-20", verifier()).findings
     assert (item.kind, item.repo_id) == (FindingKind.DUPLICATE_RUN, again)

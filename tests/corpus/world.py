@@ -16,7 +16,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from inferencebench_pipeline.corpus.verification import Verify
+from inferencebench_pipeline.corpus.judging import Verify
+from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.envelope.models import Envelope
@@ -130,15 +131,27 @@ def policy(*pems: str, organisation: str = ORG, sha256: str = "0f" * 32) -> Iden
     return IdentityPolicy(version=1, dev_keys=rules, sha256=sha256)
 
 
-def verifier(rules: IdentityPolicy | None = None, calls: list[str] | None = None) -> Verify:
+@dataclass(frozen=True)
+class CountingJudge:
+    """The real verifier; ``calls`` collects the organisations it was asked about."""
+
+    policy: IdentityPolicy
+    calls: list[str]
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.policy.sha256, TRUST.sha256)
+
+    def open(self) -> Verify:
+        def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
+            self.calls.append(organisation)
+            return verify_envelope(
+                envelope, trust=TRUST, policy=self.policy, organisation=organisation, traces=traces
+            )
+
+        return verify
+
+
+def verifier(rules: IdentityPolicy | None = None, calls: list[str] | None = None) -> CountingJudge:
     """The real verifier under ``rules``; ``calls`` collects the organisations it was asked for."""
-    chosen = rules or policy()
-
-    def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
-        if calls is not None:
-            calls.append(organisation)
-        return verify_envelope(
-            envelope, trust=TRUST, policy=chosen, organisation=organisation, traces=traces
-        )
-
-    return verify
+    return CountingJudge(rules or policy(), [] if calls is None else calls)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inferencebench_pipeline.corpus.inventory import crawl_source
-from inferencebench_pipeline.corpus.verification import days, verify_day
+from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
+from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
 from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
@@ -43,7 +43,7 @@ def files() -> dict[str, bytes]:
 
 def indexed(hub: FolderHub, store: Path) -> Leaderboard:
     crawl_source(hub, ORG, store)
-    for day in days(store):
+    for day in created_days(store):
         verify_day(store, day, verifier())
     build_index(store)
     return load_leaderboard(store)

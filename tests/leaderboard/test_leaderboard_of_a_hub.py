@@ -10,8 +10,15 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.findings import FindingKind
-from inferencebench_pipeline.corpus.inventory import Inventory, RepoState, corpus_blobs, crawl
-from inferencebench_pipeline.corpus.verification import Verify, days, verify_day
+from inferencebench_pipeline.corpus.inventory import (
+    Inventory,
+    RepoState,
+    corpus_blobs,
+    crawl,
+    created_days,
+)
+from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.hub.client import Hub, HubUnavailableError
@@ -27,8 +34,6 @@ from inferencebench_pipeline.trust.identity import file_identity
 from inferencebench_pipeline.trust.policy import load_policy
 from inferencebench_pipeline.trust.roots import load_trust
 from inferencebench_pipeline.trust.signing import SigstoreSigner
-from inferencebench_pipeline.trust.verdict import Verdict
-from inferencebench_pipeline.trust.verify import verify_envelope
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes
 
@@ -39,7 +44,7 @@ class World:
 
     sandbox: SandboxEnvironment
     hub: Hub
-    verify: Verify
+    judge: PolicyJudge
     signer: SigstoreSigner
     organisation: str
 
@@ -53,7 +58,7 @@ class World:
             self.hub,
             run,
             organisation=self.organisation,
-            verify=lambda data, traces: self.verify(data, traces, self.organisation),
+            verify=lambda data, traces: self.judge.open()(data, traces, self.organisation),
             on_stage=lambda _: None,
         )
 
@@ -70,14 +75,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, sandbox.environ[name])
-        trust = load_trust(Path(sandbox.environ["INFERENCEBENCH_TRUST_CONFIG"]))
-        rules = load_policy(Path(sandbox.environ["INFERENCEBENCH_POLICY"]))
-
-        def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
-            return verify_envelope(
-                envelope, trust=trust, policy=rules, organisation=organisation, traces=traces
-            )
-
+        judge = PolicyJudge(
+            load_trust(Path(sandbox.environ["INFERENCEBENCH_TRUST_CONFIG"])),
+            load_policy(Path(sandbox.environ["INFERENCEBENCH_POLICY"])),
+        )
         token = sandbox.token("write")
         yield World(
             sandbox=sandbox,
@@ -89,9 +90,9 @@ def world(tmp_path: Path) -> Iterator[World]:
                     attempts=2, first_wait_s=0.01, longest_wait_s=0.1, deadline_s=30.0
                 ),
             ),
-            verify=verify,
+            judge=judge,
             signer=SigstoreSigner(
-                trust=trust,
+                trust=judge.trust,
                 identity=file_identity(Path(sandbox.environ["INFERENCEBENCH_IDENTITY_TOKEN_FILE"])),
             ),
             organisation=sandbox.environ["INFERENCEBENCH_ORGANISATION"],
@@ -107,8 +108,14 @@ def test_what_is_published_ranks_until_somebody_touches_it(
 
     inventory = world.crawl(store)
     assert (inventory.fetched, inventory.findings) == (3, ())
-    for day in days(store):
-        assert verify_day(store, day, world.verify).findings == ()
+    for day in created_days(store):
+        verified = verify_day(store, day, world.judge)
+        assert verified.findings == ()
+        for entry in verified.entries:
+            assert entry.checkpoint is not None
+            assert entry.verdict.log is not None
+            assert entry.checkpoint.log_id == entry.verdict.log.log_id
+            assert entry.checkpoint.size > entry.verdict.log.index
     assert build_index(store).ranked == 3
     row = next(row for row in load_leaderboard(store).runs if row.repo_id == kept.repo_id)
     assert (row.tier, row.revision) == ("verified", kept.commit)
@@ -130,8 +137,8 @@ def test_what_is_published_ranks_until_somebody_touches_it(
         (FindingKind.ENVELOPE_REPLACED, touched.repo_id),
         (FindingKind.VANISHED, deleted.repo_id),
     }
-    for day in days(store):
-        verify_day(store, day, world.verify)
+    for day in created_days(store):
+        verify_day(store, day, world.judge)
     build_index(store)
     states = {row.repo_id: row.state for row in load_leaderboard(store).runs}
     assert states == {

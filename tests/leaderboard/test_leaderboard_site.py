@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.corpus.inventory import crawl_source
-from inferencebench_pipeline.corpus.verification import days, verify_day
+from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
+from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard.index import build_index, leaderboard_folder
 from inferencebench_pipeline.leaderboard.site import (
     format_instant,
@@ -41,7 +41,7 @@ class Page(HTMLParser):
 
 def rendered(hub: FolderHub, store: Path) -> Path:
     crawl_source(hub, ORG, store)
-    for day in days(store):
+    for day in created_days(store):
         verify_day(store, day, verifier())
     build_index(store)
     return render_site(store)

@@ -1,0 +1,259 @@
+"""Examining one published record: its bytes, its verdict, its card, and what else is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import orjson
+
+from inferencebench_pipeline.corpus.blobs import BlobError
+from inferencebench_pipeline.corpus.cards import card_differences
+from inferencebench_pipeline.corpus.findings import (
+    Finding,
+    FindingKind,
+    finding,
+    keep_first_seen,
+)
+from inferencebench_pipeline.corpus.inventory import (
+    GONE,
+    InventoryEntry,
+    RepoState,
+    corpus_blobs,
+    entries_of_days,
+    inventory_path,
+)
+from inferencebench_pipeline.corpus.judging import Judge, Verify
+from inferencebench_pipeline.corpus.verdicts import (
+    VERDICTS_SCHEMA_VERSION,
+    RecordLine,
+    RepoVerdict,
+    Rules,
+    verdicts_path,
+)
+from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.trust.checkpoints import checkpoint_of_envelope
+from inferencebench_pipeline.trust.verdict import Verdict
+
+_KINDS = {kind.value: kind for kind in FindingKind}
+
+_DUPLICATES = """
+SELECT repo_id,
+    'run ' || run_id || ' was first published as ' || first_value(repo_id) OVER run || ', with '
+    || CASE WHEN first_value(content_hash) OVER run = content_hash
+        THEN 'the same' ELSE 'another' END
+    || ' content' AS detail
+FROM read_parquet($inventory)
+WHERE run_id IS NOT NULL AND state = $published
+WINDOW run AS (PARTITION BY run_id ORDER BY created_at, repo_id)
+QUALIFY row_number() OVER run > 1
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A record to examine, and everything that what is found depends on."""
+
+    entry: InventoryEntry
+    duplicate_of: str | None
+    """What a finding says when the run was published before."""
+    rules: Rules
+
+    @property
+    def repo_id(self) -> str:
+        """The repository."""
+        return self.entry.repo_id
+
+    @cached_property
+    def inputs_sha256(self) -> str:
+        """Digest of all that the record's line depends on; an equal one need not be redone."""
+        entry = self.entry
+        inputs = (
+            VERDICTS_SCHEMA_VERSION,
+            entry.repo_id,
+            entry.organisation,
+            entry.revision,
+            entry.state,
+            entry.envelope_sha256,
+            entry.traces_sha256,
+            entry.card_json,
+            self.duplicate_of,
+            *self.rules,
+        )
+        return hashlib.sha256(orjson.dumps(inputs)).hexdigest()
+
+
+class Examined(NamedTuple):
+    """A record's line, and whether its verdict was taken over from the last pass."""
+
+    line: bytes
+    recognised: bool
+
+
+def subjects_of_days(
+    store_root: Path, days: Sequence[str], rules: Rules, duplicates: dict[str, str]
+) -> dict[str, list[Subject]]:
+    """Return the records with bytes of each day, ordered by repository; days without any, too.
+
+    Args:
+        store_root: the store whose inventory is read.
+        days: UTC dates, ISO 8601.
+        rules: what the verdicts will be reached under.
+        duplicates: what :func:`duplicate_runs` returned.
+
+    Raises:
+        VerdictsError: a day is not a date.
+        InventoryError: the inventory cannot be read.
+    """
+    found: dict[str, list[Subject]] = {}
+    for day in days:
+        verdicts_path(store_root, day)
+        found[day] = []
+    for entry in entries_of_days(store_root, days):
+        if entry.envelope_sha256 is not None:
+            subject = Subject(entry, duplicates.get(entry.repo_id), rules)
+            found[entry.created_day].append(subject)
+    return found
+
+
+def duplicate_runs(store_root: Path) -> dict[str, str]:
+    """Return each repository that repeats a run published before it, with a sentence on that."""
+    path = inventory_path(store_root)
+    if not path.exists():
+        return {}
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.execute(
+            _DUPLICATES, {"inventory": str(path), "published": RepoState.PUBLISHED.value}
+        ).fetchall()
+    return dict(rows)
+
+
+class Examiner:
+    """Examines records of one store under one judge; each process has its own."""
+
+    def __init__(self, store_root: Path, judge: Judge) -> None:
+        self._blobs = corpus_blobs(store_root)
+        self._judge = judge
+
+    @cached_property
+    def _verify(self) -> Verify:
+        return self._judge.open()
+
+    def bytes_are_sound(self, subject: Subject) -> bool:
+        """Return whether the stored envelope still is what its name promises."""
+        try:
+            self._blobs.get(subject.entry.envelope_sha256 or "")
+        except BlobError:
+            return False
+        entry = subject.entry
+        return entry.traces_sha256 is None or self._blobs.has(
+            entry.traces_sha256, size_bytes=entry.traces_size_bytes
+        )
+
+    def examine(self, subject: Subject, line_before: bytes | None, again: bool) -> Examined:
+        """Return the record's new line.
+
+        Args:
+            subject: the record.
+            line_before: what the last pass wrote about this repository. A verdict on the same
+                bytes under the same rules is taken from it, and the instants things were first
+                seen at.
+            again: reach the verdict anew in any case.
+        """
+        entry, now = subject.entry, datetime.now(UTC)
+        before = RecordLine.model_validate_json(line_before) if line_before else None
+        known = before.judged if before else None
+        judged: RepoVerdict | None = None
+        findings: list[Finding] = []
+        recognised = False
+        try:
+            envelope = self._blobs.get(entry.envelope_sha256 or "")
+            recognised = not again and known is not None and _same_question(known, subject)
+            if recognised and known is not None:
+                judged = known.model_copy(update={"revision": entry.revision})
+            else:
+                judged = self._judged(entry, envelope, known, now)
+            findings = [
+                finding(kind, entry.repo_id, entry.revision, detail, now)
+                for kind, detail in _problems(subject, envelope, judged.verdict)
+            ]
+        except BlobError as error:
+            kind = FindingKind.BLOB_DAMAGED
+            findings = [finding(kind, entry.repo_id, entry.revision, str(error), now)]
+        line = RecordLine(
+            inputs_sha256=subject.inputs_sha256,
+            repo_id=entry.repo_id,
+            judged=judged,
+            findings=tuple(keep_first_seen(findings, before.findings if before else ())),
+        )
+        return Examined(line.model_dump_json().encode(), recognised)
+
+    def _judged(
+        self, entry: InventoryEntry, envelope: bytes, known: RepoVerdict | None, now: datetime
+    ) -> RepoVerdict:
+        traces = None if entry.traces_sha256 is None else self._blobs.get(entry.traces_sha256)
+        verdict = self._verify(envelope, traces, entry.organisation)
+        unchanged = known is not None and known.verdict == verdict
+        return RepoVerdict(
+            repo_id=entry.repo_id,
+            organisation=entry.organisation,
+            revision=entry.revision,
+            envelope_sha256=entry.envelope_sha256 or "",
+            traces_sha256=entry.traces_sha256,
+            verified_at=known.verified_at if known and unchanged else now,
+            checkpoint=checkpoint_of_envelope(envelope) if verdict.ok else None,
+            verdict=verdict,
+        )
+
+
+def _problems(
+    subject: Subject, envelope: bytes, verdict: Verdict
+) -> Iterator[tuple[FindingKind, str]]:
+    """Yield everything wrong with a record whose bytes are here."""
+    entry = subject.entry
+    if entry.traces_sha256 is None and _binds_traces(envelope):
+        detail = f"the envelope binds {TRACES_FILE}, the repository does not hold it"
+        yield FindingKind.TRACES_MISSING, detail
+    if not verdict.ok:
+        yield _KINDS.get(verdict.failure_class or "", FindingKind.REJECTED), verdict.reason
+    if entry.state not in GONE and entry.card_json != "{}":
+        for detail in card_differences(entry.card_json, envelope, verdict):
+            yield FindingKind.CARD_DISAGREES, detail
+    if subject.duplicate_of is not None:
+        yield FindingKind.DUPLICATE_RUN, subject.duplicate_of
+
+
+def _same_question(known: RepoVerdict, subject: Subject) -> bool:
+    """Return whether a verdict is on the very bytes, in the very place, under the very rules."""
+    entry = subject.entry
+    return (
+        known.repo_id,
+        known.organisation,
+        known.envelope_sha256,
+        known.traces_sha256,
+        Rules.of(known.verdict),
+    ) == (
+        entry.repo_id,
+        entry.organisation,
+        entry.envelope_sha256,
+        entry.traces_sha256,
+        subject.rules,
+    )
+
+
+def _binds_traces(envelope_bytes: bytes) -> bool:
+    """Return whether an envelope names the traces its metrics come from.
+
+    Such a record is only complete with them: a verdict without traces has skipped the metrics.
+    """
+    try:
+        return TRACES_FILE in parse_envelope(envelope_bytes).distributions
+    except EnvelopeError:
+        return False

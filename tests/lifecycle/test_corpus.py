@@ -1,0 +1,100 @@
+"""Taking stock and re-verifying as Dagster runs them: what the UI shows when a record is bad."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from huggingface_hub import HfApi, constants
+
+from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.hub.publish import Receipt
+from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_error
+from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+from tests.corpus.world import altered
+from tests.lifecycle.conftest import World, failed_checks, failed_steps
+
+TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture(autouse=True)
+def _plain_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+
+
+def published(world: World, run: RunDirectory) -> Receipt:
+    result = world.materialise(run)
+    assert failed_steps(result) == []
+    return Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
+
+
+def upload(world: World, receipt: Receipt, envelope: bytes) -> None:
+    HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write")).upload_file(
+        path_or_fileobj=envelope,
+        path_in_repo="envelope.json",
+        repo_id=receipt.repo_id,
+        repo_type="dataset",
+    )
+
+
+def results(world: World, check: dg.AssetChecksDefinition) -> dict[str | None, list[bool]]:
+    """Every evaluation of a check, oldest first, by partition."""
+    records = world.instance.event_log_storage.get_asset_check_execution_history(
+        check.check_key, limit=100
+    )
+    found: dict[str | None, list[bool]] = {}
+    for record in reversed(records):
+        evaluation = record.event.dagster_event.asset_check_evaluation_data
+        found.setdefault(evaluation.partition, []).append(evaluation.passed)
+    return found
+
+
+@pytest.mark.slow
+def test_a_record_that_was_changed_fails_its_day_and_its_own_run_until_it_is_put_right(
+    world: World, measured_run: RunDirectory
+):
+    receipt = published(world, measured_run)
+    world.job("crawl_corpus")
+    assert failed_checks(world.job("reverify", TODAY)) == set()
+    assert results(world, hub_serves_what_was_signed)[measured_run.run_id] == [True]
+
+    genuine = measured_run.read(RunFile.ENVELOPE)
+    upload(world, receipt, altered(genuine, seed=7))
+    assert failed_checks(world.job("crawl_corpus")) == {"nothing_vanished_or_moved"}
+    assert failed_checks(world.job("reverify", TODAY)) == {"no_finding_of_severity_error"}
+
+    assert results(world, no_finding_of_severity_error)[TODAY] == [True, False]
+    assert results(world, hub_serves_what_was_signed)[measured_run.run_id][-1] is False
+
+    upload(world, receipt, genuine)
+    world.job("crawl_corpus")
+    assert failed_checks(world.job("reverify", TODAY)) == set()
+
+    assert results(world, hub_serves_what_was_signed)[measured_run.run_id][-1] is True
+
+
+@pytest.mark.slow
+def test_a_backfill_over_several_days_shows_which_of_them_failed(
+    world: World, measured_run: RunDirectory
+):
+    upload(world, published(world, measured_run), b"{")
+    world.job("crawl_corpus")
+    yesterday = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+    assert not verdicts_path(world.store.root, yesterday).exists()
+
+    backfill = world.definitions.resolve_job_def("reverify").execute_in_process(
+        instance=world.instance,
+        raise_on_error=False,
+        tags={
+            "dagster/asset_partition_range_start": yesterday,
+            "dagster/asset_partition_range_end": TODAY,
+        },
+    )
+
+    assert failed_checks(backfill) == {"no_finding_of_severity_error"}
+    shown = results(world, no_finding_of_severity_error)
+    assert (shown[yesterday], shown[TODAY]) == ([True], [False])
+    assert Path(verdicts_path(world.store.root, yesterday)).read_bytes() == b""
