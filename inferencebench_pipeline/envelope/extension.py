@@ -50,7 +50,7 @@ class PipelineExtension(_Part):
     hardware_class: str
     slo: Slo
     workload_hash: str
-    """SHA-256 of every request body in order: what was sent."""
+    """SHA-256 of the prompts and how they are to be answered: what was asked, of no one."""
     schedule_hash: str
     """SHA-256 of the arrival offsets, or of the closed loop's settings: when it was sent."""
     client: ClientReport

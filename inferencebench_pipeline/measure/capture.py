@@ -30,11 +30,16 @@ _D = TypeVar("_D", bound=BaseModel)
 SPOOL: Final = "requests.jsonl"
 PROVENANCE: Final = "provenance.json"
 COMPLETE: Final = "complete.json"
-CLIENT_REPORT: Final = "client.json"
 ENGINE_LOG: Final = "engine.log"
 CLIENT_LOG: Final = "client.log"
 
 _FLUSH_BUDGET_S: Final = 0.001
+_INSTANTS: Final = ("scheduled_ns", "connect_started_ns", "connected_ns", "sent_ns", "end_ns")
+
+
+def client_report(repeat: int) -> str:
+    """Return the name of the file that holds the client's :class:`LoopFacts` of a repeat."""
+    return f"client-{repeat}.json"
 
 
 class _Document(BaseModel):
@@ -52,9 +57,11 @@ class SpoolHeader(_Document):
 
 
 class LoopFacts(_Document):
-    """What the client knows about itself after the last request (``client.json``)."""
+    """What the client knows about itself after the last request (``client-N.json``)."""
 
     origin_unix_ns: int
+    origin_monotonic_ns: int
+    """The same instant on the monotonic clock, which tells how far apart two repeats began."""
     window_cpu_ns: int = Field(ge=0)
     window_wall_ns: int = Field(ge=0)
     clock_step_ns: int = Field(ge=0)
@@ -79,17 +86,22 @@ class Completion(_Document):
 
 
 class SpoolWriter:
-    """Appends ended requests; what was written outlives a kill, what was only kept does not."""
+    """Appends ended requests; what was written outlives a kill, what was only kept does not.
+
+    The first repeat of a run makes the file and writes the header; the others append to it.
+    """
 
     def __init__(self, path: Path, header: SpoolHeader, *, secret: str | None) -> None:
         self._path = path
         self._secret = secret.encode() if secret else None
         self._pending: deque[Exchange] = deque()
         try:
-            self._file = path.open("xb")
+            self._file = path.open("ab")
+            empty = os.fstat(self._file.fileno()).st_size == 0
         except OSError as error:
             raise _unwritable(path, error) from error
-        self._write(header.model_dump_json().encode() + b"\n")
+        if empty:
+            self._write(header.model_dump_json().encode() + b"\n")
 
     def append(self, exchange: Exchange) -> None:
         """Keep an ended request until there is time to write it."""
@@ -145,6 +157,8 @@ def _line(exchange: Exchange, secret: bytes | None) -> bytes:
             "phase": exchange.phase,
             "prompt_id": exchange.prompt_id,
             "scheduled_ns": exchange.scheduled_ns,
+            "repeat": exchange.repeat,
+            "repeat_origin_ns": exchange.repeat_origin_ns,
             "attempt": exchange.attempt,
             "connect_started_ns": exchange.connect_started_ns,
             "connected_ns": exchange.connected_ns,
@@ -161,16 +175,21 @@ def _line(exchange: Exchange, secret: bytes | None) -> bytes:
 
 def _exchange(row: dict[str, Any]) -> Exchange:
     body = base64.b64decode(row.pop("bytes"), validate=True)
+    shift = row.pop("repeat_origin_ns")
     reads: list[Read] = []
     start = 0
     for seen_ns, kernel_ns, size in row.pop("reads"):
-        reads.append(Read(seen_ns, kernel_ns, body[start : start + size]))
+        kernel_ns = None if kernel_ns is None else kernel_ns + shift
+        reads.append(Read(seen_ns + shift, kernel_ns, body[start : start + size]))
         start += size
-    return Exchange(reads=reads, **row)
+    instants = {name: row[name] + shift for name in _INSTANTS if row[name] is not None}
+    return Exchange(reads=reads, **(row | instants))  # from the run's origin: nothing to add
 
 
 def read_spool(path: Path) -> Iterator[Exchange]:
     """Yield the requests of a spool in the order they ended, up to a torn last line.
+
+    Their instants count from the run's origin, whichever repeat they belong to.
 
     Raises:
         CaptureError: the spool is missing, or a line before the last one is damaged.
@@ -265,13 +284,13 @@ class Capture:
         """
         return self._require(PROVENANCE, Provenance)
 
-    def loop_facts(self) -> LoopFacts:
-        """Return what the client reported about itself.
+    def loop_facts(self, repeat: int = 1) -> LoopFacts:
+        """Return what the client reported about itself after one repeat.
 
         Raises:
             CaptureError: the client never finished.
         """
-        return self._require(CLIENT_REPORT, LoopFacts)
+        return self._require(client_report(repeat), LoopFacts)
 
     def spec(self) -> BenchmarkSpec:
         """Return the resolved spec that the run measured.

@@ -70,7 +70,7 @@ class Measurement(BaseModel):
     validity: tuple[ValidityFlag, ...]
     provenance: Provenance
     workload_sha256: Sha256Hex
-    """SHA-256 of what was sent: every request body in order, before salting."""
+    """SHA-256 of what was asked: the prompts and how to answer them, before salting; no model."""
     schedule_sha256: Sha256Hex
     """SHA-256 of when it was to be sent: the arrival offsets, or the closed loop's settings."""
     client: ClientReport

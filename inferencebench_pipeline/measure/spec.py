@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -154,6 +155,13 @@ class BenchmarkSpec(_Part):
     seed: int = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
+
+    def seed_of(self, repeat: int) -> int:
+        """Return the seed of a repeat's arrivals: its own, so that repeats are independent."""
+        if repeat == 1:
+            return self.seed
+        drawn = hashlib.sha256(f"{self.seed}:repeat:{repeat}".encode()).digest()
+        return int.from_bytes(drawn[:8]) >> 1
 
 
 def load_spec(path: Path) -> BenchmarkSpec:

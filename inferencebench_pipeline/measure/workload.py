@@ -56,11 +56,12 @@ class RequestPlan:
 
     spec: BenchmarkSpec
     run_id: str
+    repeat: int
     prompts: tuple[Prompt, ...]
 
     @classmethod
-    def of(cls, spec: BenchmarkSpec, run_id: str) -> RequestPlan:
-        """Return the plan of ``spec``: its prompts drawn by its seed.
+    def of(cls, spec: BenchmarkSpec, run_id: str, repeat: int = 1) -> RequestPlan:
+        """Return the plan of ``spec``: its prompts drawn by its seed, salted for one repeat.
 
         Raises:
             SpecError: the prompt set is unknown, or smaller than ``workload.prompts``.
@@ -76,7 +77,7 @@ class RequestPlan:
         def draw(prompt: Prompt) -> str:
             return hashlib.sha256(f"{spec.seed}:{prompt.id}".encode()).hexdigest()
 
-        return cls(spec, run_id, tuple(sorted(available.prompts, key=draw)[:wanted]))
+        return cls(spec, run_id, repeat, tuple(sorted(available.prompts, key=draw)[:wanted]))
 
     def prompt(self, index: int) -> Prompt:
         """Return the prompt of request ``index``: the drawn prompts in turn."""
@@ -84,17 +85,19 @@ class RequestPlan:
 
     def body(self, index: int) -> bytes:
         """Return the JSON body of request ``index``, salted for this run."""
-        return self._body(index, f"[{self._salt(index)}] ")
+        content = self._content(self.prompt(index), f"[{self._salt(index)}] ")
+        return _json({"model": self.spec.model.served_name or self.spec.model.id, **content})
 
     def sha256(self) -> str:
-        """Return what identifies the workload: the SHA-256 of its bodies before salting.
+        """Return what identifies the workload: the SHA-256 of what is asked.
 
-        Two runs of one spec send the same workload, and this says so.
+        The drawn prompts and how they are to be answered, before salting. Neither the model nor
+        how often and how fast it is asked belongs to it: two models, or two load points, that
+        answer the same questions are compared.
         """
         digest = hashlib.sha256()
-        load = self.spec.load
-        for index in range(load.warmup_requests + load.requests):
-            digest.update(self._body(index, "") + b"\n")
+        for prompt in self.prompts:
+            digest.update(_json(self._content(prompt, "")) + b"\n")
         return digest.hexdigest()
 
     def _salt(self, index: int) -> str:
@@ -103,14 +106,14 @@ class RequestPlan:
         They come first in the prompt, so no engine can serve it from a prefix cache; digits,
         because most tokenizers give equally many of them equally many tokens.
         """
-        seen = hashlib.sha256(f"{self.run_id}:{index}".encode()).digest()
+        seen = hashlib.sha256(f"{self.run_id}:{self.repeat}:{index}".encode()).digest()
         return str(int.from_bytes(seen[:8]) % 10**_SALT_DIGITS).zfill(_SALT_DIGITS)
 
-    def _body(self, index: int, salt: str) -> bytes:
+    def _content(self, prompt: Prompt, salt: str) -> dict[str, object]:
+        """Return what a request asks, all but which model."""
         workload = self.spec.workload
-        text = salt + self.prompt(index).text
+        text = salt + prompt.text
         content: dict[str, object] = {
-            "model": self.spec.model.served_name or self.spec.model.id,
             "max_tokens": workload.max_tokens,
             "temperature": workload.temperature,
             "seed": self.spec.seed % 2**31,
@@ -124,4 +127,8 @@ class RequestPlan:
         if workload.ignore_eos:
             # Not OpenAI's, but vLLM's, SGLang's and llama.cpp's; left out when not asked for.
             content["ignore_eos"] = True
-        return json.dumps(content, separators=(",", ":")).encode()
+        return content
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()

@@ -20,6 +20,7 @@ from inferencebench_pipeline.measure.capture import (
     SpoolWriter,
     read_spool,
 )
+from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 from inferencebench_pipeline.measure.engines.running import free_port
 from inferencebench_pipeline.measure.errors import (
     AllRequestsFailedError,
@@ -245,13 +246,23 @@ def test_an_unwritable_store_is_named(fake, tmp_path) -> None:
         run_benchmark(spec_for(fake().base_url), run, on_progress=ignore_progress)
 
 
-def test_a_spool_is_never_written_over(tmp_path) -> None:
+def test_a_spool_is_appended_to_by_later_repeats_whose_instants_follow_on(tmp_path) -> None:
     header = SpoolHeader(
         run_id="r", begun_at=datetime.now(UTC), workload_sha256="0" * 64, schedule_sha256="0" * 64
     )
-    SpoolWriter(tmp_path / SPOOL, header, secret=None).close()
-    with pytest.raises(StoreError, match="cannot write"):
-        SpoolWriter(tmp_path / SPOOL, header, secret=None)
+    for repeat, origin_ns in ((1, 0), (2, 5000)):
+        writer = SpoolWriter(tmp_path / SPOOL, header, secret=None)
+        exchange = Exchange(0, "measured", "p", 10, repeat=repeat, repeat_origin_ns=origin_ns)
+        exchange.sent_ns, exchange.end_ns = 11, 20
+        exchange.reads.append(Read(15, 14, b"x"))
+        writer.append(exchange)
+        writer.close()
+    assert (tmp_path / SPOOL).read_bytes().count(b"capture_version") == 1
+    first, second = read_spool(tmp_path / SPOOL)
+    assert (first.repeat, first.scheduled_ns, first.reads[0].seen_ns) == (1, 10, 15)
+    assert (second.repeat, second.scheduled_ns, second.sent_ns) == (2, 5010, 5011)
+    assert (second.end_ns, second.reads[0]) == (5020, Read(5015, 5014, b"x"))
+    assert second.connected_ns is None
 
 
 def test_a_disk_that_fills_up_in_the_middle_is_a_store_error(fake, run) -> None:

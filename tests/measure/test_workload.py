@@ -39,6 +39,19 @@ def test_two_runs_send_the_same_workload_in_bytes_no_cache_has_seen() -> None:
     assert len({len(plan.body(0)) for plan in (first, second)}) == 1
 
 
+def test_the_workload_is_the_same_for_two_models_and_two_load_points() -> None:
+    """What is compared on the leaderboard is models and loads; only the questions must agree."""
+    other_model = spec_for("http://127.0.0.1:1/v1", model={"id": "someone/else"})
+    load = {"kind": "open", "rate_per_s": 7, "requests": 90}
+    other_load = spec_for("http://127.0.0.1:1/v1", load=load)
+    other_answer = spec_for("http://127.0.0.1:1/v1", workload={"max_tokens": 6})
+    workload = RequestPlan.of(SPEC, RUN_A).sha256()
+    assert RequestPlan.of(other_model, RUN_A).sha256() == workload
+    assert RequestPlan.of(other_load, RUN_A).sha256() == workload
+    assert RequestPlan.of(other_answer, RUN_A).sha256() != workload
+    assert b"someone/else" in RequestPlan.of(other_model, RUN_A).body(0)
+
+
 def test_the_completions_api_gets_a_prompt_and_chat_gets_messages() -> None:
     workload = SPEC.workload.model_copy(update={"api": "completions", "ignore_eos": False})
     body = RequestPlan.of(SPEC.model_copy(update={"workload": workload}), RUN_A).body(0)

@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from inferencebench_pipeline import __version__
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.measure.arrivals import arrival_offsets_ns, schedule_sha256
 from inferencebench_pipeline.measure.capture import (
-    CLIENT_REPORT,
     Capture,
     LoopFacts,
     SpoolHeader,
     SpoolWriter,
+    client_report,
 )
 from inferencebench_pipeline.measure.child import die_with_parent
 from inferencebench_pipeline.measure.client.connection import Endpoint
@@ -41,14 +42,14 @@ _OPEN_LOOP_CONNECTIONS_AHEAD = 4
 _REPORT_INTERVAL_S = 0.25
 
 
-def pacer_of(spec: BenchmarkSpec) -> Pacer:
-    """Return the pacer that follows the spec's load."""
+def pacer_of(spec: BenchmarkSpec, repeat: int) -> Pacer:
+    """Return the pacer that follows the spec's load; each repeat draws its own arrivals."""
     load = spec.load
     if isinstance(load, ClosedLoad):
         return ClosedPacer(
             concurrency=load.concurrency, warmup=load.warmup_requests, measured=load.requests
         )
-    return OpenPacer(arrival_offsets_ns(load, spec.seed), warmup=load.warmup_requests)
+    return OpenPacer(arrival_offsets_ns(load, spec.seed_of(repeat)), warmup=load.warmup_requests)
 
 
 def http_request(endpoint: Endpoint, api: str, body: bytes, api_key: str | None) -> bytes:
@@ -100,8 +101,22 @@ def _say(message: dict[str, object]) -> None:
     sys.stdout.buffer.flush()
 
 
-def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
-    """Measure the run's spec against the engine at ``base_url`` into the run's capture.
+@dataclass(frozen=True)
+class Repeat:
+    """Which of the run's repeats to measure, and when the run began."""
+
+    number: int = 1
+    run_origin_ns: int | None = None
+    """Origin of the first repeat on the monotonic clock; None while that is being measured."""
+
+
+FIRST_REPEAT = Repeat()
+
+
+def measure(
+    run: RunDirectory, base_url: str, api_key: str | None, repeat: Repeat = FIRST_REPEAT
+) -> None:
+    """Measure one repeat of the run's spec against ``base_url``, into the run's capture.
 
     Raises:
         EngineUnreachableError: nothing accepts connections at ``base_url``.
@@ -111,7 +126,7 @@ def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
     """
     capture = Capture(run)
     spec = capture.spec()
-    plan = RequestPlan.of(spec, run.run_id)
+    plan = RequestPlan.of(spec, run.run_id, repeat.number)
     try:
         endpoint = Endpoint.resolve(base_url, spec.deadlines.request_s)
     except OSError as error:
@@ -129,7 +144,7 @@ def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
         ),
         secret=api_key,
     )
-    pacer = pacer_of(spec)
+    pacer = pacer_of(spec, repeat.number)
     progress = _Progress(pacer.total)
 
     def request(index: int) -> tuple[str, bytes]:
@@ -139,6 +154,9 @@ def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
 
     def ended(exchange: Exchange) -> None:
         progress.count(exchange)
+        exchange.repeat = repeat.number
+        if repeat.run_origin_ns is not None:
+            exchange.repeat_origin_ns = loop.origin_monotonic_ns - repeat.run_origin_ns
         spool.append(exchange)
 
     def housekeeping() -> None:
@@ -162,8 +180,9 @@ def measure(run: RunDirectory, base_url: str, api_key: str | None) -> None:
         spool.close()
     progress.report()
     capture.write(
-        CLIENT_REPORT,
+        client_report(repeat.number),
         LoopFacts(
+            origin_monotonic_ns=report.origin_monotonic_ns,
             origin_unix_ns=report.origin_monotonic_ns + time.time_ns() - time.monotonic_ns(),
             window_cpu_ns=report.window_cpu_ns,
             window_wall_ns=report.window_wall_ns,
@@ -191,13 +210,16 @@ def main() -> int:
     parser.add_argument("--run-directory", type=Path, required=True)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--api-key-env")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--run-origin-ns", type=int)
     arguments = parser.parse_args()
     die_with_parent()
     _allow_many_sockets()
     api_key = os.environ.get(arguments.api_key_env) if arguments.api_key_env else None
     run = RunDirectory(arguments.run_id, arguments.run_directory)
     try:
-        measure(run, arguments.base_url, api_key)
+        repeat = Repeat(arguments.repeat, arguments.run_origin_ns)
+        measure(run, arguments.base_url, api_key, repeat)
     except PipelineError as error:
         _say({"error": type(error).__name__, "message": str(error)})
         return 3

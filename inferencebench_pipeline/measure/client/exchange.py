@@ -25,6 +25,10 @@ class Exchange:
     phase: Phase
     prompt_id: str
     scheduled_ns: int
+    repeat: int = 1
+    """Which of the run's independent repeats it belongs to, counted from 1."""
+    repeat_origin_ns: int = 0
+    """When that repeat began, after the run's origin: the spool's instants count from there."""
     attempt: int = 1
     connect_started_ns: int | None = None
     connected_ns: int | None = None

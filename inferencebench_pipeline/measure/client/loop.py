@@ -120,6 +120,11 @@ class MeasuringLoop:
 
     # -- time
 
+    @property
+    def origin_monotonic_ns(self) -> int:
+        """What all instants count from, on the monotonic clock; final once the window is open."""
+        return self._origin_ns
+
     def _now(self) -> int:
         return time.monotonic_ns() - self._origin_ns
 
