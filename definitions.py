@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from inferencebench_pipeline.automation import jobs, schedules, sensors
+from inferencebench_pipeline.automation import jobs, schedules, sensors, takedown
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
     corpus,
@@ -41,6 +41,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs.reverify,
             jobs.rebuild_leaderboard,
             jobs.launch_benchmark,
+            takedown.takedown,
         ],
         schedules=[
             schedules.nightly_benchmark,

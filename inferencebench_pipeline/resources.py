@@ -46,6 +46,7 @@ class DeploymentResource(dg.ConfigurableResource[Any]):
     identity_token_file: str | None = None
     log_viewer: str | None = None
     update_model_card: bool = False
+    open_pull_requests: bool = False
 
     def deployment(self) -> Deployment:
         """Return the domain object that builds the Hub, the signer and the verifier."""
@@ -96,6 +97,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
             identity_token_file=_text(settings.identity_token_file),
             log_viewer=settings.log_viewer,
             update_model_card=settings.update_model_card,
+            open_pull_requests=settings.open_pull_requests,
         ),
         "outages": OutageResource(retries=settings.outage_retries, wait_s=settings.outage_wait_s),
     }

@@ -42,6 +42,8 @@ class Settings:
     """``INFERENCEBENCH_LOG_VIEWER``: page of a log entry, with ``{index}`` in it, for links."""
     update_model_card: bool
     """``INFERENCEBENCH_UPDATE_MODEL_CARD``: ``1`` opts in to the model-card backlink."""
+    open_pull_requests: bool
+    """``INFERENCEBENCH_OPEN_PULL_REQUESTS``: ``1`` allows pull requests on models of others."""
     outage_retries: int
     """``INFERENCEBENCH_OUTAGE_RETRIES``: how often a step repeats itself after an outage."""
     outage_wait_s: float
@@ -71,6 +73,7 @@ class Settings:
             identity_token_file=_path(environ, "INFERENCEBENCH_IDENTITY_TOKEN_FILE"),
             log_viewer=environ.get("INFERENCEBENCH_LOG_VIEWER") or None,
             update_model_card=_flag(environ, "INFERENCEBENCH_UPDATE_MODEL_CARD"),
+            open_pull_requests=_flag(environ, "INFERENCEBENCH_OPEN_PULL_REQUESTS"),
             outage_retries=int(_number(environ, "INFERENCEBENCH_OUTAGE_RETRIES", 2)),
             outage_wait_s=_number(environ, "INFERENCEBENCH_OUTAGE_WAIT_S", 30),
         )

@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from inferencebench_pipeline.cli import measuring, publishing, verifying
+from inferencebench_pipeline.cli import measuring, publishing, takedown, verifying
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
 EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
@@ -29,6 +29,7 @@ app.command("run")(measuring.run)
 app.command("sign")(publishing.sign)
 app.command("publish")(publishing.publish)
 app.command("card")(publishing.card)
+app.command("takedown")(takedown.takedown)
 app.command("verify")(verifying.verify)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
@@ -10,12 +12,14 @@ import typer
 from rich.console import Console
 
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.envelope.canonical import parse_envelope
-from inferencebench_pipeline.hub.backlink import backlink
-from inferencebench_pipeline.hub.card import render_card
-from inferencebench_pipeline.hub.naming import dataset_repo_id
+from inferencebench_pipeline.hub.backlink import LinkPolicy, backlink, preview_backlink
+from inferencebench_pipeline.hub.card import CARD_FILE
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.publish import preview
 from inferencebench_pipeline.hub.publish import publish as publish_run
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore
+from inferencebench_pipeline.hub.record import prepare
+from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.signing import sign_run
 
@@ -49,34 +53,85 @@ def publish(
     update_model_card: Annotated[
         bool, typer.Option("--update-model-card", help="Also link back from the model's card.")
     ] = False,
+    open_pull_requests: Annotated[
+        bool,
+        typer.Option(
+            "--open-pull-requests",
+            help="Yes, open a pull request when the model belongs to somebody else.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the files and the changes; change nothing."),
+    ] = False,
 ) -> None:
     """Publish a signed run as a dataset: verified first, one commit, read back and compared."""
     deployment, run = _open(run_id, org)
+    settings = Settings.from_environment()
+    hub = deployment.hub()
+    policy = LinkPolicy(
+        pull_requests=open_pull_requests or settings.open_pull_requests,
+        takedowns=load_takedowns(settings.store),
+    )
+    if dry_run:
+        _preview(hub, deployment, run, policy if update_model_card else None)
+        return
     publish_run(
-        deployment.hub(),
+        hub,
         run,
         organisation=deployment.require_organisation(),
         verify=deployment.verifier(),
         on_stage=_print,
     )
     if update_model_card:
-        receipt = backlink(deployment.hub(), run)
+        receipt = backlink(hub, run, policy)
         _print(f"Model card: {receipt.mode} {receipt.url or receipt.reason or ''}".rstrip())
 
 
 def card(run_id: RunArgument, org: OrgOption = None) -> None:
     """Print the dataset card of a signed run, as publishing would render it."""
     deployment, run = _open(run_id, org)
-    stored = run.read(RunFile.ENVELOPE)
-    envelope = parse_envelope(stored)
-    verdict = deployment.verifier()(stored, run.read(RunFile.TRACES))
-    rendered = render_card(
-        envelope,
-        dataset_repo_id(deployment.require_organisation(), envelope),
-        verified=verdict.ok,
-        endpoint=deployment.hub_endpoint,
+    record = prepare(
+        run, deployment.require_organisation(), deployment.verifier(), deployment.hub_endpoint
     )
-    print(rendered.decode(), end="")
+    print(record.files[CARD_FILE].decode(), end="")
+
+
+def _preview(
+    hub: Hub, deployment: Deployment, run: RunDirectory, policy: LinkPolicy | None
+) -> None:
+    """Print what publishing would do, to the byte; only reads are sent."""
+    planned = preview(
+        hub,
+        run,
+        organisation=deployment.require_organisation(),
+        verify=deployment.verifier(),
+    )
+    _print("Verifying envelope... OK")
+    _print(f"Would {'create' if planned.is_new else 'use'} dataset repo {planned.repo.id}")
+    for name, data in planned.files.items():
+        verb = "would upload" if name in planned.missing else "already there"
+        digest = hashlib.sha256(data).hexdigest()
+        _print(f"  {name}: {len(data)} bytes, SHA-256 {digest}, {verb}")
+    if CARD_FILE in planned.missing:
+        _print_diff(b"", planned.files[CARD_FILE], CARD_FILE)
+    if policy is not None:
+        link = preview_backlink(hub, run, planned.repo, policy)
+        _print(f"Model card of {link.model_id}: would be {link.mode} {link.reason or ''}".rstrip())
+        _print_diff(link.before, link.after, f"{link.model_id}/{CARD_FILE}")
+    _print("Dry run: nothing was sent.")
+
+
+def _print_diff(before: bytes, after: bytes, name: str) -> None:
+    lines = difflib.unified_diff(
+        before.decode(errors="replace").splitlines(),
+        after.decode(errors="replace").splitlines(),
+        fromfile=f"a/{name}" if before else "/dev/null",
+        tofile=f"b/{name}",
+        lineterm="",
+    )
+    for line in lines:
+        print(line)
 
 
 def _open(run_id: str, organisation: str | None) -> tuple[Deployment, RunDirectory]:

@@ -1,14 +1,15 @@
 """The model-card backlink: one front-matter key on the model's card that points to the record.
 
 Metadata only: not a byte outside the key's lines changes. Where the account may write, the key is
-committed; on everybody else's card it is proposed by a pull request, one per model and never a
-second, and an owner who closes it is not asked again.
+committed; on everybody else's card it is proposed by a pull request (only when that is allowed
+explicitly), one per model and never a second, and an owner who closes it, or who asked us to take
+our links down, is not asked again.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date
 from typing import Any, Literal
 
@@ -16,14 +17,12 @@ from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.hub.card import CARD_FILE
-from inferencebench_pipeline.hub.client import (
-    Hub,
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.errors import (
     HubHeadMovedError,
     HubIntegrityError,
     HubNotFoundError,
     HubUnavailableError,
-    PullRequest,
-    Repo,
 )
 from inferencebench_pipeline.hub.frontmatter import (
     FrontMatterError,
@@ -33,6 +32,8 @@ from inferencebench_pipeline.hub.frontmatter import (
     set_key,
 )
 from inferencebench_pipeline.hub.publish import Receipt
+from inferencebench_pipeline.hub.repo import PullRequest, Repo
+from inferencebench_pipeline.hub.takedown_register import Takedowns
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 KEY = "inferencebench-verified"
@@ -48,6 +49,7 @@ results are added to this pull request while it is open, instead of opening anot
 """
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _ROUNDS = 5
+_LISTED = "the entry is in the card already"
 
 
 class BacklinkReceipt(BaseModel):
@@ -87,11 +89,33 @@ class _Entry:
         }
 
 
-def backlink(hub: Hub, run: RunDirectory) -> BacklinkReceipt:
+@dataclass(frozen=True)
+class LinkPolicy:
+    """Which cards may be linked from."""
+
+    pull_requests: bool = False
+    """Whether pull requests may be opened on models of others: somebody decided so explicitly."""
+    takedowns: Takedowns = field(default_factory=Takedowns)
+    """Whom we never link from."""
+
+
+@dataclass(frozen=True)
+class LinkPreview:
+    """What linking would do; nothing was sent."""
+
+    mode: Literal["commit", "pull_request", "skipped"]
+    model_id: str
+    reason: str | None
+    before: bytes = b""
+    after: bytes = b""
+
+
+def backlink(hub: Hub, run: RunDirectory, policy: LinkPolicy) -> BacklinkReceipt:
     """Link the published record from its model's card; write and return the receipt.
 
-    Repeating it changes nothing. A model that is not on the Hub, has no card, or whose card
-    cannot be edited without touching more than our key is skipped with the reason.
+    Repeating it changes nothing. A model that is not on the Hub, has no card, whose owner asked
+    for a takedown, or whose card cannot be edited without touching more than our key is skipped
+    with the reason.
 
     Raises:
         MissingRunFileError: the run is not published yet.
@@ -101,15 +125,28 @@ def backlink(hub: Hub, run: RunDirectory) -> BacklinkReceipt:
             a list of pull requests that cannot be read in full is an error, never "none".
     """
     published = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
+    return _written(run, _link(hub, run, published.url, published.repo_id, policy).make())
+
+
+def preview_backlink(hub: Hub, run: RunDirectory, dataset: Repo, policy: LinkPolicy) -> LinkPreview:
+    """Return what :func:`backlink` would change once the run is published as ``dataset``.
+
+    Raises:
+        HubPermissionError: no token, or one that may not do this.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`.
+    """
+    return _link(hub, run, hub.page_url(dataset), dataset.id, policy).preview()
+
+
+def _link(hub: Hub, run: RunDirectory, url: str, repo_id: str, policy: LinkPolicy) -> _Link:
     envelope = parse_envelope(run.read(RunFile.ENVELOPE))
     entry = _Entry(
-        url=published.url,
+        url=url,
         suite=envelope.suite_id,
         date=envelope.timestamp.astimezone(UTC).date(),
         fingerprint_sha256=envelope.hardware_fingerprint.fingerprint_sha256,
     )
-    link = _Link(hub, envelope.model.id, entry, namespace=published.repo_id.partition("/")[0])
-    return _written(run, link.make())
+    return _Link(hub, envelope.model.id, entry, publisher=repo_id.partition("/")[0], policy=policy)
 
 
 def skip_backlink(run: RunDirectory, reason: str) -> BacklinkReceipt:
@@ -158,41 +195,77 @@ def compare_cards(before: bytes, after: bytes, url: str) -> str | None:
 class _Link:
     """One attempt to link one record from one card."""
 
-    def __init__(self, hub: Hub, model_id: str, entry: _Entry, *, namespace: str) -> None:
+    def __init__(
+        self, hub: Hub, model_id: str, entry: _Entry, *, publisher: str, policy: LinkPolicy
+    ) -> None:
         self._hub = hub
         self._model = Repo("model", model_id)
         self._entry = entry
-        self._publisher = namespace
+        self._publisher = publisher
+        self._policy = policy
 
     def make(self) -> BacklinkReceipt:
+        decided = self._decide()
+        if isinstance(decided, str):
+            return self._skipped(decided)
+        mode, author = decided
+        try:
+            if mode == "commit":
+                return self._commit("main", mode="commit", url=self._hub.page_url(self._model))
+            return self._propose(author)
+        except FrontMatterError as error:
+            return self._skipped(str(error))
+
+    def preview(self) -> LinkPreview:
+        decided = self._decide()
+        if isinstance(decided, str):
+            return LinkPreview("skipped", self._model.id, decided)
+        head = self._hub.head(self._model)
+        assert head.commit is not None
+        before = self._hub.fetch(self._model, head.commit, CARD_FILE)
+        try:
+            if _is_listed(before, self._entry.url):
+                return LinkPreview("skipped", self._model.id, _LISTED, before, before)
+            return LinkPreview(
+                decided[0], self._model.id, None, before, _with_entry(before, self._entry)
+            )
+        except FrontMatterError as error:
+            return LinkPreview("skipped", self._model.id, str(error))
+
+    def _decide(self) -> tuple[Literal["commit", "pull_request"], str] | str:
+        """Return how the link is to be made and as whom, or why there must be none."""
+        takedown = self._policy.takedowns.covering(self._model.id)
+        if takedown is not None:
+            return (
+                f"taken down: {takedown.target} asked on {takedown.requested_at:%Y-%m-%d} that "
+                "we do not link from its cards"
+            )
         if not _MODEL_ID.fullmatch(self._model.id):
-            return self._skipped("the model id is not that of a repository on the Hub")
+            return "the model id is not that of a repository on the Hub"
         try:
             head = self._hub.head(self._model)
         except HubNotFoundError:
-            return self._skipped("there is no such model on the Hub, or it is hidden from us")
+            return "there is no such model on the Hub, or it is hidden from us"
         if CARD_FILE not in head.files:
-            return self._skipped("the model has no card to link from")
+            return "the model has no card to link from"
         account = self._hub.account()
-        try:
-            if self._model.id.partition("/")[0] in {self._publisher, *account.writable}:
-                return self._commit("main", mode="commit", url=self._hub.page_url(self._model))
-            return self._propose(account.name)
-        except FrontMatterError as error:
-            return self._skipped(str(error))
+        account.require_write_token()
+        if self._model.namespace in {self._publisher, *account.writable}:
+            return "commit", account.name
+        if not self._policy.pull_requests:
+            return (
+                f"{self._model.namespace} is not ours and pull requests were not allowed "
+                "(--open-pull-requests, or INFERENCEBENCH_OPEN_PULL_REQUESTS=1)"
+            )
+        return "pull_request", account.name
 
     def _propose(self, author: str) -> BacklinkReceipt:
         head = self._hub.head(self._model)
         assert head.commit is not None
         card = self._hub.fetch(self._model, head.commit, CARD_FILE)
         if _is_listed(card, self._entry.url):
-            return self._receipt(
-                "pull_request",
-                self._hub.page_url(self._model),
-                head.commit,
-                head.commit,
-                "the entry is in the card already",
-            )
+            page = self._hub.page_url(self._model)
+            return self._receipt("pull_request", page, head.commit, head.commit, _LISTED)
         _with_entry(card, self._entry)  # a card that cannot be edited gets no pull request
         pull = self._live_pull_request(author)
         if isinstance(pull, str):
@@ -215,7 +288,7 @@ class _Link:
                 for pull in self._hub.pull_requests(self._model)
                 if pull.author == author and pull.title == PULL_REQUEST_TITLE
             ]
-            live = [pull for pull in ours if pull.status in {"draft", "open"}]
+            live = [pull for pull in ours if pull.is_live]
             closed = [pull.number for pull in ours if pull.status == "closed"]
             if live:
                 return min(live, key=lambda pull: pull.number)
@@ -240,9 +313,7 @@ class _Link:
             assert head.commit is not None
             before = self._hub.fetch(self._model, head.commit, CARD_FILE)
             if _is_listed(before, self._entry.url):
-                return self._receipt(
-                    mode, url, head.commit, head.commit, "the entry is in the card already"
-                )
+                return self._receipt(mode, url, head.commit, head.commit, _LISTED)
             after = _with_entry(before, self._entry)
             try:
                 commit = self._hub.commit(

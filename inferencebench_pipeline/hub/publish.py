@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -29,7 +30,16 @@ from inferencebench_pipeline.hub.repo import HubFile, Repo, RepoHead
 from inferencebench_pipeline.hub.upload import git_blob_oid
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
-__all__ = ["NotPublishableError", "PublishedFile", "Receipt", "Verify", "publish", "read_back"]
+__all__ = [
+    "NotPublishableError",
+    "Preview",
+    "PublishedFile",
+    "Receipt",
+    "Verify",
+    "preview",
+    "publish",
+    "read_back",
+]
 
 _ROUNDS = 5
 _READINGS = 3
@@ -103,6 +113,32 @@ def publish(
     run.write(RunFile.PUBLICATION, receipt.model_dump_json(indent=2).encode() + b"\n")
     on_stage(f"Published: {receipt.url}")
     return receipt
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What publishing would do; nothing was sent."""
+
+    repo: Repo
+    is_new: bool
+    files: Mapping[str, bytes]
+    """Every file of the repository, as it would be sent."""
+    missing: frozenset[str]
+    """Those that are not there yet."""
+
+
+def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -> Preview:
+    """Return what :func:`publish` would send; the Hub is only read.
+
+    Raises:
+        NotPublishableError: the record does not verify; the Hub was not contacted.
+        HubConflictError: the repository holds something else.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`.
+    """
+    record = prepare(run, organisation, verify, hub.endpoint)
+    head = _head(hub, record.repo)
+    missing = record.files if head is None else _missing(hub, record, head)
+    return Preview(record.repo, head is None, record.files, frozenset(missing))
 
 
 def read_back(hub: Hub, receipt: Receipt) -> dict[str, bytes]:

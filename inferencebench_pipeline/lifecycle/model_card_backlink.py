@@ -4,10 +4,12 @@ import dagster as dg
 
 from inferencebench_pipeline.hub.backlink import (
     BacklinkReceipt,
+    LinkPolicy,
     backlink,
     check_backlink,
     skip_backlink,
 )
+from inferencebench_pipeline.hub.takedown_register import load_takedowns
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
@@ -33,7 +35,11 @@ def model_card_backlink(
     with outages.guard():
         run = runs_store.run(context)
         if world.update_model_card:
-            receipt = backlink(world.deployment().hub(), run)
+            policy = LinkPolicy(
+                pull_requests=world.open_pull_requests,
+                takedowns=load_takedowns(runs_store.store().root),
+            )
+            receipt = backlink(world.deployment().hub(), run, policy)
         else:
             receipt = skip_backlink(
                 run, "not asked for: INFERENCEBENCH_UPDATE_MODEL_CARD=1 opts in"

@@ -56,6 +56,7 @@ def traces_table(run_id: str, requests: int = 24) -> pa.Table:
                 "chunks": [
                     {
                         "received_ns": at,
+                        "seen_ns": at,
                         "size_bytes": 100,
                         "content_chars": 4,
                         "kernel_stamp": True,

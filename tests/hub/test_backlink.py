@@ -11,6 +11,7 @@ from inferencebench_pipeline.hub.backlink import (
     KEY,
     PULL_REQUEST_TITLE,
     BacklinkReceipt,
+    LinkPolicy,
     backlink,
     check_backlink,
     compare_cards,
@@ -23,6 +24,7 @@ from inferencebench_pipeline.runs import MissingRunFileError, RunDirectory, RunF
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.records import MODEL, accept, recorded_run
 
+ALLOWED = LinkPolicy(pull_requests=True)
 CARD = b"""---
 license: other
 # languages; `no` is Norwegian
@@ -69,7 +71,7 @@ def our_pull_requests(world: World, model: Repo) -> list[str]:
 
 def test_our_own_card_gets_the_key_and_no_other_byte(world: World, store: Path, ours: Repo) -> None:
     run = published(world, store, ours)
-    receipt = backlink(world.hub(), run)
+    receipt = backlink(world.hub(), run, ALLOWED)
     card = card_of(world.hub(), ours)
     assert receipt.mode == "commit"
     assert receipt.url == f"{world.url}/{ours.id}"
@@ -88,7 +90,7 @@ def test_the_delicate_card_every_sandbox_starts_with_keeps_its_bytes(
 ) -> None:
     model = Repo("model", MODEL)
     before = card_of(world.hub(), model)
-    receipt = backlink(world.hub(), published(world, store, model))
+    receipt = backlink(world.hub(), published(world, store, model), ALLOWED)
     after = card_of(world.hub(), model)
     assert receipt.mode == "commit"
     assert remove_key(after, KEY) == remove_key(before, KEY)
@@ -97,9 +99,9 @@ def test_the_delicate_card_every_sandbox_starts_with_keeps_its_bytes(
 
 def test_linking_twice_lists_once(world: World, store: Path, ours: Repo) -> None:
     run = published(world, store, ours)
-    backlink(world.hub(), run)
+    backlink(world.hub(), run, ALLOWED)
     card = card_of(world.hub(), ours)
-    again = backlink(world.hub(), run)
+    again = backlink(world.hub(), run, ALLOWED)
     assert again.reason == "the entry is in the card already"
     assert card_of(world.hub(), ours) == card
     assert check_backlink(world.hub(), again) is None
@@ -107,8 +109,8 @@ def test_linking_twice_lists_once(world: World, store: Path, ours: Repo) -> None
 
 def test_a_second_run_is_added_below_the_first(world: World, store: Path, ours: Repo) -> None:
     first, second = published(world, store, ours), published(world, store, ours)
-    backlink(world.hub(), first)
-    receipt = backlink(world.hub(), second)
+    backlink(world.hub(), first, ALLOWED)
+    receipt = backlink(world.hub(), second, ALLOWED)
     urls = [
         Receipt.model_validate_json(run.read(RunFile.PUBLICATION)).url for run in (first, second)
     ]
@@ -123,7 +125,7 @@ def test_a_card_that_moves_meanwhile_keeps_both_changes(
     world.faults.add(
         "status", method="POST", path="/commit/", status=412, body="The branch was updated"
     )
-    receipt = backlink(world.hub(), run)
+    receipt = backlink(world.hub(), run, ALLOWED)
     assert receipt.mode == "commit"
     assert check_backlink(world.hub(), receipt) is None
 
@@ -131,14 +133,14 @@ def test_a_card_that_moves_meanwhile_keeps_both_changes(
 def test_a_lost_response_links_once(world: World, store: Path, ours: Repo) -> None:
     run = published(world, store, ours)
     world.faults.add("lost_response", method="POST", path="/commit/", times=1)
-    receipt = backlink(world.hub(), run)
+    receipt = backlink(world.hub(), run, ALLOWED)
     assert len(get_key(card_of(world.hub(), ours), KEY)) == 1
     assert check_backlink(world.hub(), receipt) is None
 
 
 def test_somebody_elses_card_gets_a_pull_request(world: World, store: Path, theirs: Repo) -> None:
     run = published(world, store, theirs)
-    receipt = backlink(world.hub(), run)
+    receipt = backlink(world.hub(), run, ALLOWED)
     (pull,) = world.hub().pull_requests(theirs)
     assert (receipt.mode, pull.status) == ("pull_request", "open")
     assert receipt.url == f"{world.url}/{theirs.id}/discussions/{pull.number}"
@@ -151,14 +153,14 @@ def test_further_runs_go_into_the_open_pull_request(
     world: World, store: Path, theirs: Repo
 ) -> None:
     for _ in range(3):
-        backlink(world.hub(), published(world, store, theirs))
+        backlink(world.hub(), published(world, store, theirs), ALLOWED)
     (pull,) = world.hub().pull_requests(theirs)
     assert len(get_key(card_of(world.hub(), theirs, pull.ref), KEY)) == 3
 
 
 def test_repeating_a_pull_request_changes_nothing(world: World, store: Path, theirs: Repo) -> None:
     run = published(world, store, theirs)
-    first, second = backlink(world.hub(), run), backlink(world.hub(), run)
+    first, second = backlink(world.hub(), run, ALLOWED), backlink(world.hub(), run, ALLOWED)
     assert first.url == second.url
     assert second.commit == first.commit
     assert our_pull_requests(world, theirs) == ["open"]
@@ -171,7 +173,7 @@ def test_a_lost_response_opens_one_pull_request(
 ) -> None:
     run = published(world, store, theirs)
     fault = world.faults.add(kind, method="POST", path=path, times=1)
-    receipt = backlink(world.hub(), run)
+    receipt = backlink(world.hub(), run, ALLOWED)
     assert world.faults.fired(fault) == 1
     assert our_pull_requests(world, theirs) == ["open"]
     assert check_backlink(world.hub(), receipt) is None
@@ -180,7 +182,7 @@ def test_a_lost_response_opens_one_pull_request(
 def test_a_draft_left_by_a_crash_is_finished(world: World, store: Path, theirs: Repo) -> None:
     run = published(world, store, theirs)
     world.hub().open_draft(theirs, title=PULL_REQUEST_TITLE, description="left behind")
-    backlink(world.hub(), run)
+    backlink(world.hub(), run, ALLOWED)
     assert our_pull_requests(world, theirs) == ["open"]
 
 
@@ -188,17 +190,17 @@ def test_a_list_that_cannot_be_read_opens_nothing(world: World, store: Path, the
     run = published(world, store, theirs)
     world.faults.add("status", method="GET", path="/discussions", status=503, times=None)
     with pytest.raises(HubUnavailableError):
-        backlink(world.hub(attempts=2), run)
+        backlink(world.hub(attempts=2), run, ALLOWED)
     assert not world.faults.requests(method="POST", path="/discussions")
     assert not run.has(RunFile.BACKLINK)
 
 
 def test_an_owner_who_closed_it_is_not_asked_again(world: World, store: Path, theirs: Repo) -> None:
-    backlink(world.hub(), published(world, store, theirs))
+    backlink(world.hub(), published(world, store, theirs), ALLOWED)
     (pull,) = world.hub().pull_requests(theirs)
     owner = world.user("somebody")
     owner._api.change_discussion_status(theirs.id, pull.number, "closed", token=owner._token())
-    receipt = backlink(world.hub(), published(world, store, theirs))
+    receipt = backlink(world.hub(), published(world, store, theirs), ALLOWED)
     assert receipt.mode == "skipped"
     assert "closed our pull request" in (receipt.reason or "")
     assert our_pull_requests(world, theirs) == ["closed"]
@@ -206,11 +208,11 @@ def test_an_owner_who_closed_it_is_not_asked_again(world: World, store: Path, th
 
 def test_a_merged_entry_is_not_proposed_again(world: World, store: Path, theirs: Repo) -> None:
     run = published(world, store, theirs)
-    backlink(world.hub(), run)
+    backlink(world.hub(), run, ALLOWED)
     (pull,) = world.hub().pull_requests(theirs)
     owner = world.user("somebody")
     owner._api.merge_pull_request(theirs.id, pull.number, token=owner._token())
-    receipt = backlink(world.hub(), run)
+    receipt = backlink(world.hub(), run, ALLOWED)
     assert receipt.reason == "the entry is in the card already"
     assert our_pull_requests(world, theirs) == ["merged"]
     assert check_backlink(world.hub(), receipt) is None
@@ -220,7 +222,7 @@ def test_a_strangers_pull_request_of_the_same_title_is_not_ours(
     world: World, store: Path, theirs: Repo
 ) -> None:
     world.user("impostor").open_draft(theirs, title=PULL_REQUEST_TITLE, description="x")
-    backlink(world.hub(), published(world, store, theirs))
+    backlink(world.hub(), published(world, store, theirs), ALLOWED)
     authors = {pull.author for pull in world.hub().pull_requests(theirs)}
     assert authors == {"impostor", "sandbox-publisher"}
 
@@ -232,7 +234,7 @@ def test_what_others_listed_stays_as_they_wrote_it(world: World, store: Path) ->
         b"version: 1.10\n",
     )
     model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", card)
-    receipt = backlink(world.hub(), published(world, store, model))
+    receipt = backlink(world.hub(), published(world, store, model), ALLOWED)
     after = card_of(world.hub(), model)
     assert b"  - url: https://elsewhere/x   # theirs\n    note: 1.10\n  - url: http" in after
     assert len(get_key(after, KEY)) == 2
@@ -251,7 +253,7 @@ def test_what_others_listed_stays_as_they_wrote_it(world: World, store: Path) ->
 def test_a_model_that_is_not_on_the_hub_is_skipped(
     world: World, store: Path, model: str, reason: str
 ) -> None:
-    receipt = backlink(world.hub(), published(world, store, Repo("model", model)))
+    receipt = backlink(world.hub(), published(world, store, Repo("model", model)), ALLOWED)
     assert receipt.mode == "skipped"
     assert reason in (receipt.reason or "")
     assert check_backlink(world.hub(), receipt) is None
@@ -259,7 +261,9 @@ def test_a_model_that_is_not_on_the_hub_is_skipped(
 
 def test_a_model_without_a_card_is_skipped(world: World, store: Path) -> None:
     model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", None)
-    assert "no card" in (backlink(world.hub(), published(world, store, model)).reason or "")
+    assert "no card" in (
+        backlink(world.hub(), published(world, store, model), ALLOWED).reason or ""
+    )
 
 
 def test_a_card_that_cannot_be_edited_is_skipped_without_a_pull_request(
@@ -270,7 +274,7 @@ def test_a_card_that_cannot_be_edited_is_skipped_without_a_pull_request(
         f"somebody/m-{new_run_id()}",
         b"---\n{license: mit, tags: [x]}\n---\n# flow\n",
     )
-    receipt = backlink(world.hub(), published(world, store, model))
+    receipt = backlink(world.hub(), published(world, store, model), ALLOWED)
     assert receipt.mode == "skipped"
     assert "one 'key: value' per line" in (receipt.reason or "")
     assert not world.hub().pull_requests(model)
@@ -278,7 +282,7 @@ def test_a_card_that_cannot_be_edited_is_skipped_without_a_pull_request(
 
 def test_a_card_without_front_matter_gets_one(world: World, store: Path) -> None:
     model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", b"# Only text\n")
-    receipt = backlink(world.hub(), published(world, store, model))
+    receipt = backlink(world.hub(), published(world, store, model), ALLOWED)
     assert card_of(world.hub(), model).endswith(b"---\n# Only text\n")
     assert check_backlink(world.hub(), receipt) is None
 
@@ -286,13 +290,13 @@ def test_a_card_without_front_matter_gets_one(world: World, store: Path) -> None
 def test_a_read_token_links_nothing(world: World, store: Path, ours: Repo) -> None:
     run = published(world, store, ours)
     with pytest.raises(HubPermissionError, match="write access"):
-        backlink(world.hub("read"), run)
+        backlink(world.hub("read"), run, ALLOWED)
     assert card_of(world.hub(), ours) == CARD
 
 
 def test_an_unpublished_run_cannot_be_linked(world: World, store: Path) -> None:
     with pytest.raises(MissingRunFileError):
-        backlink(world.hub(), recorded_run(store))
+        backlink(world.hub(), recorded_run(store), ALLOWED)
 
 
 def test_skipping_is_recorded_with_its_reason(world: World, store: Path) -> None:

@@ -1,0 +1,41 @@
+"""``inferencebench takedown``: stop linking from a model's or an organisation's cards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.hub.takedown import take_down
+from inferencebench_pipeline.settings import Settings
+
+
+def takedown(
+    target: Annotated[str, typer.Argument(help="A model id such as org/name, or an organisation.")],
+    reason: Annotated[str, typer.Option(help="Why; shown in the public register.")],
+    requested_by: Annotated[
+        str, typer.Option(help="Who asked, as they want to be named publicly.")
+    ],
+    org: Annotated[
+        str | None,
+        typer.Option("--org", help="Our namespace; INFERENCEBENCH_ORGANISATION otherwise."),
+    ] = None,
+) -> None:
+    """Remove our links from model cards, close our pull requests there, and never come back."""
+    settings = Settings.from_environment()
+    if org is not None:
+        settings = replace(settings, organisation=org)
+    deployment = Deployment.from_settings(settings)
+    console = Console(highlight=False, soft_wrap=True)
+    take_down(
+        deployment.hub(),
+        settings.store,
+        target=target,
+        reason=reason,
+        requested_by=requested_by,
+        organisation=deployment.require_organisation(),
+        on_stage=lambda line: console.print(line, markup=False),
+    )
