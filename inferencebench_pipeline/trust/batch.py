@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.envelope.extension import traces_binding
@@ -103,7 +102,9 @@ class EnvelopeVerifier:
         self._trust = trust
         self._policy = policy
         self._bundles = BundleVerifier(trust)
-        self._ders_in_pem = lru_cache(REMEMBERED)(_ders_in_pem)
+        self._certificates = lru_cache(REMEMBERED)(
+            lambda pem: x509.load_pem_x509_certificates(pem.encode())
+        )
 
     def verify(
         self, data: bytes, *, organisation: str | None, traces: Path | bytes | None
@@ -175,8 +176,7 @@ class EnvelopeVerifier:
         )
         found.log, found.signed_at = _position(verified), verified.times[0]
         with record.check("envelope_names_certificate", invalid) as finding:
-            named = self._ders_in_pem(signature.certificate)
-            if named != (verified.certificate.public_bytes(Encoding.DER),):
+            if self._certificates(signature.certificate) != [verified.certificate]:
                 raise ValueError("the envelope's certificate is not the one that signed")
             finding.note("the envelope's certificate is the bundle's")
         with record.check("envelope_names_log_index", invalid) as finding:
@@ -280,11 +280,6 @@ def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | by
             raise ValueError("; ".join(differing))
         found.metrics = len(envelope.metrics)
         finding.note("every metric follows from the traces", metrics=found.metrics)
-
-
-def _ders_in_pem(pem: str) -> tuple[bytes, ...]:
-    certificates = x509.load_pem_x509_certificates(pem.encode())
-    return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 
 
 def _position(verified: VerifiedBundle) -> LogPosition:

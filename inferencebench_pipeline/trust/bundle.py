@@ -16,7 +16,6 @@ from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.timestamp import TimestampSource
 from sigstore._internal.trust import Keyring, RekorKeyring
@@ -115,10 +114,8 @@ class BundleVerifier:
     def __init__(self, trust: TrustRoot) -> None:
         """Make a verifier; a trust root that cannot be used shows at the first bundle."""
         self._trust = trust
-        self._facts = lru_cache(REMEMBERED)(lambda der: CertificateFacts.of(der, trust))
-        self._signer = lru_cache(REMEMBERED)(
-            lambda der: certificate_identity(self._facts(der).certificate)
-        )
+        self._facts = lru_cache(REMEMBERED)(lambda seen: CertificateFacts.of(seen, trust))
+        self._signer = lru_cache(REMEMBERED)(certificate_identity)
 
     @cached_property
     def _root(self) -> SharedRoot:
@@ -159,17 +156,19 @@ class BundleVerifier:
     def _beyond_stock(self, bundle: Bundle) -> VerifiedBundle:
         """Make the checks that sigstore-python 4.5 leaves out, on a bundle it accepted."""
         entry = bundle.log_entry._inner
-        der = bundle.signing_certificate.public_bytes(Encoding.DER)
+        signing = bundle.signing_certificate
         clocks = self._stock._establish_time(bundle)
         times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
         log = _guard("log_known", lambda: self._log_of(bundle))
         _guard("checkpoint_size", lambda: _checkpoint_size(entry))
         _guard("log_index_proven", lambda: _log_index_proven(entry))
-        _guard("key_windows", lambda: require_windows(self._facts(der), log, times, self._trust))
+        _guard(
+            "key_windows", lambda: require_windows(self._facts(signing), log, times, self._trust)
+        )
         signed_time = entry.integrated_time if entry.inclusion_promise else None
         return VerifiedBundle(
-            signer=_guard("certificate_identity", lambda: self._signer(der)),
-            certificate=bundle.signing_certificate,
+            signer=_guard("certificate_identity", lambda: self._signer(signing)),
+            certificate=signing,
             times=times,
             timestamped=any(
                 clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks

@@ -28,28 +28,24 @@ class SignerIdentity:
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """What a certificate says and who issued it: the same for every bundle that carries it."""
+    """Who vouched for a certificate: the same for every bundle that carries it."""
 
-    certificate: x509.Certificate
     issuing: tuple[CertificateAuthority, ...]
     """The trusted authorities that signed it."""
     promises: tuple[tuple[bytes, datetime], ...]
     """Of each certificate-log promise (SCT): the log's id, and when it was made."""
 
     @classmethod
-    def of(cls, der: bytes, trust: TrustRoot) -> CertificateFacts:
-        """Return the facts of the DER certificate ``der`` under ``trust``.
+    def of(cls, certificate: x509.Certificate, trust: TrustRoot) -> CertificateFacts:
+        """Return the facts of ``certificate`` under ``trust``.
 
         Raises:
-            ValueError: not a certificate.
             cryptography.x509.ExtensionNotFound: it carries no promise at all.
         """
-        certificate = x509.load_der_x509_certificate(der)
         promises = certificate.extensions.get_extension_for_class(
             x509.PrecertificateSignedCertificateTimestamps
         ).value
         return cls(
-            certificate,
             issuing=tuple(a for a in trust.authorities if _issued(a, certificate)),
             promises=tuple((sct.log_id, sct.timestamp.replace(tzinfo=UTC)) for sct in promises),
         )

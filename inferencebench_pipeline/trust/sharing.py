@@ -15,7 +15,6 @@ from functools import cached_property, lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 from sigstore._internal.timestamp import TimestampVerificationResult
 from sigstore._internal.trust import (
@@ -156,7 +155,7 @@ class SharedVerifier(Verifier):
 
     def __init__(self, root: SharedRoot) -> None:
         super().__init__(trusted_root=root)
-        self._spans: dict[tuple[bytes, VerificationPolicy], _Span] = {}
+        self._spans: dict[tuple[Certificate, VerificationPolicy], _Span] = {}
         self._latest: tuple[Bundle, list[TimestampVerificationResult]] | None = None
 
     def _establish_time(self, bundle: Bundle) -> list[TimestampVerificationResult]:
@@ -176,7 +175,7 @@ class SharedVerifier(Verifier):
         certificates are valid, so inside that span these steps, and 6, cannot come out otherwise.
         """
         certificate = bundle.signing_certificate
-        about = (certificate.public_bytes(Encoding.DER), policy)
+        about = (certificate, policy)
         times = self._establish_time(bundle)
         known = self._spans.get(about)
         if known is None or not times or not known.covers(times):
@@ -192,7 +191,7 @@ class SharedVerifier(Verifier):
             min(item.not_valid_after_utc for item in chain),
         )
 
-    def _remember(self, about: tuple[bytes, VerificationPolicy], span: _Span) -> None:
+    def _remember(self, about: tuple[Certificate, VerificationPolicy], span: _Span) -> None:
         if len(self._spans) >= REMEMBERED:
             self._spans.clear()
         self._spans[about] = span
