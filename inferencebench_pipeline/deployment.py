@@ -12,8 +12,9 @@ from pathlib import Path
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
 from inferencebench_pipeline.trust.identity import TokenSource, ambient_identity, file_identity
+from inferencebench_pipeline.trust.kept_roots import KeptRoots
 from inferencebench_pipeline.trust.policy import IdentityPolicy, load_policy
-from inferencebench_pipeline.trust.roots import TrustRoot, load_trust, public_good_trust
+from inferencebench_pipeline.trust.roots import TrustRoot, load_trust
 from inferencebench_pipeline.trust.signing import SigstoreSigner
 from inferencebench_pipeline.trust.verdict import LogPosition, Verdict
 from inferencebench_pipeline.trust.verify import verify_envelope
@@ -31,6 +32,7 @@ class Deployment:
     hub_endpoint: str
     organisation: str | None
     trust_config: Path | None
+    trust_store: Path
     policy_path: Path | None
     identity_token_file: Path | None
     log_viewer: str | None = None
@@ -42,6 +44,7 @@ class Deployment:
             hub_endpoint=settings.hub_endpoint,
             organisation=settings.organisation,
             trust_config=settings.trust_config,
+            trust_store=settings.trust_store,
             policy_path=settings.policy,
             identity_token_file=settings.identity_token_file,
             log_viewer=settings.log_viewer,
@@ -65,8 +68,16 @@ class Deployment:
         return Hub(endpoint=self.hub_endpoint, token=hub_token)
 
     def trust(self) -> TrustRoot:
-        """Return the trust root: the configured deployment's, or Sigstore's public good."""
-        return public_good_trust() if self.trust_config is None else load_trust(self.trust_config)
+        """Return the trust root: the configured deployment's, or the pinned public-good one."""
+        return (
+            self.kept_roots().current()
+            if self.trust_config is None
+            else load_trust(self.trust_config)
+        )
+
+    def kept_roots(self) -> KeptRoots:
+        """Return the versions of Sigstore's public-good trust root that this deployment keeps."""
+        return KeptRoots(self.trust_store)
 
     def policy(self) -> IdentityPolicy:
         """Return the identity policy.

@@ -41,6 +41,7 @@ class DeploymentResource(dg.ConfigurableResource[Any]):
 
     hub_endpoint: str
     organisation: str | None = None
+    trust_store: str
     trust_config: str | None = None
     policy: str | None = None
     identity_token_file: str | None = None
@@ -54,6 +55,7 @@ class DeploymentResource(dg.ConfigurableResource[Any]):
             hub_endpoint=self.hub_endpoint,
             organisation=self.organisation,
             trust_config=_path(self.trust_config),
+            trust_store=Path(self.trust_store),
             policy_path=_path(self.policy),
             identity_token_file=_path(self.identity_token_file),
             log_viewer=self.log_viewer,
@@ -93,6 +95,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
             hub_endpoint=settings.hub_endpoint,
             organisation=settings.organisation,
             trust_config=_text(settings.trust_config),
+            trust_store=str(settings.trust_store),
             policy=_text(settings.policy),
             identity_token_file=_text(settings.identity_token_file),
             log_viewer=settings.log_viewer,

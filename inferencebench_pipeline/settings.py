@@ -33,7 +33,8 @@ class Settings:
     organisation: str | None
     """``INFERENCEBENCH_ORGANISATION``: the Hub namespace results are published under."""
     trust_config: Path | None
-    """``INFERENCEBENCH_TRUST_CONFIG``: Sigstore ClientTrustConfig; public-good when unset."""
+    """``INFERENCEBENCH_TRUST_CONFIG``: Sigstore ClientTrustConfig; the pinned public-good when
+    unset."""
     policy: Path | None
     """``INFERENCEBENCH_POLICY``: the reviewed identity policy."""
     identity_token_file: Path | None
@@ -53,6 +54,11 @@ class Settings:
     def store(self) -> Path:
         """Root of the run store, the corpus and the leaderboard."""
         return self.home / "store"
+
+    @property
+    def trust_store(self) -> Path:
+        """Where the versions of the public-good trust root are kept."""
+        return self.home / "trust"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:

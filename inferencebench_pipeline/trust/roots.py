@@ -1,4 +1,4 @@
-"""Trust roots: whose certificates, logs and clocks count, from a pinned file or public-good."""
+"""Trust roots: whose certificates, logs and clocks count, as a file states them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sigstore_models.trustroot.v1 import (
 )
 from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootMessage
 
-from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
+from inferencebench_pipeline.trust.errors import TrustConfigError
 
 MAX_TRUST_BYTES = 4 << 20
 
@@ -27,9 +27,9 @@ class TrustRoot:
     """The keys that verification trusts and, when known, the services that signing uses."""
 
     source: str
-    """Where it came from, for messages: a path or ``public-good``."""
+    """Where it came from, for messages: a path, usually."""
     sha256: str
-    """Digest of the file, or of the refreshed trusted root's JSON for public-good."""
+    """Digest of the file's bytes."""
     trusted_root: TrustedRoot
     signing: ClientTrustConfig | None
     """The services to sign with; None when only a trusted root was given."""
@@ -101,27 +101,6 @@ def parse_trust(data: bytes, *, where: str) -> TrustRoot:
             f"{where} is not a Sigstore ClientTrustConfig or trusted root: {error}"
         ) from error
     return TrustRoot(where, hashlib.sha256(data).hexdigest(), root, signing)
-
-
-def public_good_trust() -> TrustRoot:
-    """Return Sigstore's public-good instance, refreshed through TUF over the network.
-
-    Never from the local cache alone: sigstore-python does not verify what it finds there. For
-    verification without a network, pin a ``trusted_root.json`` and use :func:`load_trust`.
-
-    Raises:
-        TrustRefreshError: the TUF repository cannot be reached or does not verify.
-    """
-    try:
-        config = ClientTrustConfig.production()
-    except Exception as error:
-        raise TrustRefreshError(
-            f"cannot refresh Sigstore's public-good trust root: {error}; check the network, or "
-            "set INFERENCEBENCH_TRUST_CONFIG to a pinned file"
-        ) from error
-    root = config.trusted_root
-    digest = hashlib.sha256(root._inner.to_json().encode()).hexdigest()
-    return TrustRoot("public-good", digest, root, config)
 
 
 def within(period: TimeRange | None, moment: datetime) -> bool:

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from sigstore_models.common.v1 import TimeRange
 
-from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
+from inferencebench_pipeline.trust.errors import TrustConfigError
 from inferencebench_pipeline.trust.roots import (
     load_trust,
     parse_trust,
-    public_good_trust,
     within,
 )
 from tests.trust.conftest import World
@@ -74,17 +73,6 @@ def test_nonsense_is_no_trust_root(data: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrustConfigError, match=r"nowhere\.json.*INFERENCEBENCH_TRUST_CONFIG"):
         load_trust(tmp_path / "nowhere.json")
-
-
-def test_public_good_without_a_network_is_an_outage_not_an_old_cache(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(TrustRefreshError, match="pinned file"):
-        public_good_trust()
 
 
 def test_both_ends_of_a_window_belong_to_it() -> None:

@@ -1,0 +1,167 @@
+"""The kept trust roots: pinned by hash, refreshed through TUF only, each version stays usable."""
+
+from __future__ import annotations
+
+import copy
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
+from inferencebench_pipeline.trust.kept_roots import SHIPPED_SHA256, KeptRoots, TufRepository
+from tests.trust.conftest import World
+from tests.trust.tuf_repository import Publisher, serving
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Publisher:
+    return Publisher(tmp_path / "published")
+
+
+@pytest.fixture
+def repository(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Iterator[TufRepository]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(publisher) as served:
+        yield served
+
+
+@pytest.fixture
+def kept(tmp_path: Path, repository: TufRepository) -> KeptRoots:
+    return KeptRoots(tmp_path / "trust", repository)
+
+
+@pytest.fixture
+def document(running_world: World) -> dict[str, Any]:
+    return json.loads(running_world.trust_config.read_text())
+
+
+def test_before_any_refresh_the_shipped_public_good_root_counts_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    trust = KeptRoots(tmp_path / "nothing").current()
+    assert trust.sha256 == SHIPPED_SHA256
+    assert {log.base_url for log in trust.logs} >= {"https://rekor.sigstore.dev"}
+    assert trust.require_signing() is not None
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_refresh_pins_what_tuf_vouches_for_and_says_what_changed(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    first = kept.refresh()
+    assert first.changed
+    assert first.previous_sha256 == SHIPPED_SHA256
+    assert any("rekor.sigstore.dev" in change and "went" in change for change in first.changes)
+    assert kept.current().sha256 == first.current.sha256
+
+    again = kept.refresh()
+    assert not again.changed
+    assert again.changes == ()
+    pin = kept.pin()
+    assert pin is not None
+    assert len(pin.versions) == 1
+    assert pin.checked_at == again.checked_at
+
+
+def test_every_version_stays_usable_and_the_end_of_a_key_is_shown(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    old = kept.refresh().current
+    ended = copy.deepcopy(document)
+    ended["trustedRoot"]["tlogs"][0]["publicKey"]["validFor"]["end"] = "2031-01-01T00:00:00Z"
+    publisher.publish(ended)
+    refreshed = kept.refresh()
+    assert [change for change in refreshed.changes if "2031-01-01" in change] == list(
+        refreshed.changes
+    )
+    assert kept.version(old.sha256).sha256 == old.sha256 == refreshed.previous_sha256
+    assert kept.current().sha256 != old.sha256
+    pin = kept.pin()
+    assert pin is not None
+    assert [version.sha256 for version in pin.versions] == [old.sha256, pin.sha256]
+
+
+def test_metadata_that_another_key_signed_is_refused_and_the_pin_stays(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    before = kept.refresh().current.sha256
+    publisher.publish(document | {"signingConfig": {}}, signer=CryptoSigner.generate_ed25519())
+    with pytest.raises(TrustRefreshError, match="UnsignedMetadataError"):
+        kept.refresh()
+    assert kept.current().sha256 == before
+
+
+def test_an_older_state_served_again_is_refused(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    kept.refresh()
+    publisher.publish(document)
+    kept.refresh()
+    publisher.version = 0
+    publisher.publish(document)
+    with pytest.raises(TrustRefreshError, match="BadVersionNumberError"):
+        kept.refresh()
+
+
+def test_a_changed_target_is_refused(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    path = publisher.folder / "targets" / "trusted_root.json"
+    path.write_bytes(path.read_bytes().replace(b"SHA2_256", b"SHA2_512"))
+    with pytest.raises(TrustRefreshError, match="the pinned one stays in use"):
+        kept.refresh()
+    assert kept.current().sha256 == SHIPPED_SHA256
+
+
+def test_a_root_this_client_does_not_know_is_not_pinned(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    document["trustedRoot"]["unheard_of"] = 1
+    publisher.publish(document)
+    with pytest.raises(TrustConfigError, match="is not a Sigstore"):
+        kept.refresh()
+    assert kept.current().sha256 == SHIPPED_SHA256
+
+
+def test_nobody_answering_is_an_outage(tmp_path: Path, publisher: Publisher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    gone = TufRepository(f"http://127.0.0.1:{port}", publisher.bootstrap)
+    with pytest.raises(TrustRefreshError, match="check the network"):
+        KeptRoots(tmp_path / "trust", gone).refresh()
+
+
+def test_bytes_that_are_not_those_of_the_hash_are_refused(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], tmp_path: Path
+) -> None:
+    publisher.publish(document)
+    sha256 = kept.refresh().current.sha256
+    path = tmp_path / "trust" / f"{sha256}.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(TrustConfigError, match="its bytes were changed"):
+        kept.current()
+    path.unlink()
+    with pytest.raises(TrustConfigError, match="is not kept"):
+        kept.current()
+
+
+def test_a_pin_that_cannot_be_read_is_not_passed_over(kept: KeptRoots, tmp_path: Path) -> None:
+    (tmp_path / "trust").mkdir()
+    for content in ("", "{}", '{"sha256": "../../etc/passwd"}'):
+        (tmp_path / "trust" / "pin.json").write_text(content)
+        with pytest.raises(TrustConfigError, match=r"pin\.json"):
+            kept.current()

@@ -1,0 +1,101 @@
+"""A TUF repository served on loopback, such as a Sigstore instance publishes its trust root in."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import (
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization.json import JSONSerializer
+
+from inferencebench_pipeline.trust.kept_roots import TufRepository
+
+_ROLES = ("root", "timestamp", "snapshot", "targets")
+
+
+class Publisher:
+    """Publishes trust roots: one key for all roles, as small repositories do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "targets").mkdir(parents=True)
+        self.signer = CryptoSigner.generate_ed25519()
+        self.version = 0
+        root = Root(version=1, expires=_soon(), consistent_snapshot=False)
+        for role in _ROLES:
+            root.add_key(self.signer.public_key, role)
+        self.bootstrap = self._write("1.root.json", root)
+
+    def publish(self, trust_config: dict[str, Any], signer: CryptoSigner | None = None) -> None:
+        """Serve the two parts of a trust configuration as the current ones."""
+        self.version += 1
+        files = {
+            "trusted_root.json": trust_config["trustedRoot"],
+            "signing_config.v0.2.json": trust_config["signingConfig"],
+        }
+        targets = Targets(version=self.version, expires=_soon())
+        for name, document in files.items():
+            data = json.dumps(document).encode()
+            (self.folder / "targets" / name).write_bytes(data)
+            targets.targets[name] = TargetFile(
+                len(data), {"sha256": hashlib.sha256(data).hexdigest()}, name
+            )
+        snapshot = Snapshot(version=self.version, expires=_soon())
+        snapshot.meta["targets.json"] = MetaFile(self.version)
+        timestamp = Timestamp(
+            version=self.version, expires=_soon(), snapshot_meta=MetaFile(self.version)
+        )
+        self._write("targets.json", targets, signer)
+        self._write("snapshot.json", snapshot, signer)
+        self._write("timestamp.json", timestamp, signer)
+
+    def _write(
+        self, name: str, content: Root | Targets | Snapshot | Timestamp, signer: Any = None
+    ) -> bytes:
+        metadata: Metadata[Any] = Metadata(content)
+        metadata.sign(signer or self.signer)
+        data = metadata.to_bytes(JSONSerializer())
+        (self.folder / name).write_bytes(data)
+        return data
+
+
+@contextmanager
+def serving(publisher: Publisher) -> Iterator[TufRepository]:
+    """Serve what is published, over HTTP."""
+    handler = functools.partial(_Quiet, directory=str(publisher.folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield TufRepository(url, publisher.bootstrap)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _soon() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
