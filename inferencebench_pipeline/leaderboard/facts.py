@@ -169,6 +169,8 @@ def describe_load(load: object) -> str | None:
     settings: dict[str, Any] = load
     if settings.get("kind") == "closed":
         return f"{settings.get('concurrency')} in flight"
+    if settings.get("kind") == "replay":
+        return f"replayed at {settings.get('speed')} x"
     if settings.get("kind") == "open":
         return f"{settings.get('rate_per_s')} req/s {settings.get('process', '')}".rstrip()
     return None

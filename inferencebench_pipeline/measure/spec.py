@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from inferencebench_pipeline.measure.errors import SpecError
 
 _MAX_SPEC_BYTES = 1_000_000
-_KINDS = {"closed", "open", "embedded", "openai", "vllm"}
+_MAX_SCHEDULE_BYTES = 64_000_000
+_KINDS = {"closed", "open", "replay", "embedded", "openai", "vllm"}
 _NOT_REPEATED = {"base_url", "api_key_env"}
 
 
@@ -121,11 +130,35 @@ class OpenLoad(_Part):
     kind: Literal["open"]
     rate_per_s: float = Field(gt=0.0, le=100_000.0)
     requests: int = Field(ge=1, le=1_000_000)
-    process: Literal["poisson", "constant"] = "poisson"
+    process: Literal["poisson", "gamma", "constant"] = "poisson"
+    burstiness: float | None = Field(default=None, ge=0.01, le=1000.0)
+    """Shape of the gamma distribution of the gaps, for ``process: gamma``: 1 is Poisson, less is
+    burstier. The gaps' coefficient of variation is its inverse square root."""
+    warmup_requests: int = Field(default=2, ge=0, le=100_000)
+
+    @model_validator(mode="after")
+    def _burstiness_of_gamma_only(self) -> OpenLoad:
+        if (self.burstiness is None) == (self.process == "gamma"):
+            raise ValueError("burstiness goes with process: gamma, and only with it")
+        return self
+
+
+class ReplayLoad(_Part):
+    """Requests that arrive when those of a recorded schedule did."""
+
+    kind: Literal["replay"]
+    schedule: str = Field(min_length=1, max_length=1000)
+    """A text file with one arrival a line: seconds after the first, not falling. A relative path
+    starts where the command runs."""
+    schedule_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of that file; recorded with every run, and checked when it is given."""
+    speed: float = Field(default=1.0, ge=0.001, le=1000.0)
+    """How many recorded seconds pass in one second."""
+    requests: int = Field(ge=1, le=1_000_000)
     warmup_requests: int = Field(default=2, ge=0, le=100_000)
 
 
-LoadSpec = Annotated[ClosedLoad | OpenLoad, Field(discriminator="kind")]
+LoadSpec = Annotated[ClosedLoad | OpenLoad | ReplayLoad, Field(discriminator="kind")]
 
 
 class Slo(_Part):
@@ -241,6 +274,9 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     """Return ``spec`` with every default that depends on this host or on another field filled in.
 
     The result is what ``spec.json`` records: reading it never needs the defaults of a version.
+
+    Raises:
+        SpecError: a schedule to replay cannot be read.
     """
     engine = spec.engine
     if isinstance(engine, EmbeddedEngine) and engine.threads is None:
@@ -248,7 +284,39 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     model = spec.model
     if model.served_name is None:
         model = model.model_copy(update={"served_name": model.id})
-    return spec.model_copy(update={"engine": engine, "model": model})
+    load = spec.load
+    if isinstance(load, ReplayLoad):
+        load = load.model_copy(update={"schedule_sha256": sha256(read_schedule(load)).hexdigest()})
+    return spec.model_copy(update={"engine": engine, "model": model, "load": load})
+
+
+def read_schedule(load: ReplayLoad) -> bytes:
+    """Return the bytes of the schedule that ``load`` replays.
+
+    Raises:
+        SpecError: the file cannot be read, is too large, or is not the one that
+            ``schedule_sha256`` names.
+    """
+    try:
+        with Path(load.schedule).open("rb") as handle:
+            data = handle.read(_MAX_SCHEDULE_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            f"cannot read load.schedule = {load.schedule!r}: {error.strerror or error}; "
+            "check the path"
+        ) from error
+    if len(data) > _MAX_SCHEDULE_BYTES:
+        raise SpecError(
+            f"load.schedule = {load.schedule!r} is larger than {_MAX_SCHEDULE_BYTES} bytes; "
+            "cut it down to the arrivals that are replayed"
+        )
+    found = sha256(data).hexdigest()
+    if load.schedule_sha256 not in (None, found):
+        raise SpecError(
+            f"load.schedule = {load.schedule!r} has SHA-256 {found}, not load.schedule_sha256 = "
+            f"{load.schedule_sha256}; bring the file it was made for, or correct the hash"
+        )
+    return data
 
 
 def usable_cores() -> int:

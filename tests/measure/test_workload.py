@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import statistics
-
-import pytest
-
-from inferencebench_pipeline.measure.arrivals import arrival_offsets_ns, schedule_sha256
 from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer
-from inferencebench_pipeline.measure.spec import ClosedLoad, OpenLoad
 from inferencebench_pipeline.measure.workload import RequestPlan, load_prompt_set
 from tests.measure.support import spec_for
 
@@ -58,26 +50,6 @@ def test_the_completions_api_gets_a_prompt_and_chat_gets_messages() -> None:
     assert b'"prompt":' in body
     assert b'"messages":' not in body
     assert b"ignore_eos" not in body
-
-
-def test_a_poisson_schedule_is_fixed_by_its_seed() -> None:
-    load = OpenLoad(kind="open", rate_per_s=50, requests=2000, warmup_requests=0)
-    offsets = arrival_offsets_ns(load, 42)
-    assert offsets == arrival_offsets_ns(load, 42) != arrival_offsets_ns(load, 43)
-    assert offsets[0] == 0
-    assert offsets == sorted(offsets)
-    gaps = [later - earlier for earlier, later in itertools.pairwise(offsets)]
-    assert statistics.mean(gaps) == pytest.approx(20_000_000, rel=0.1)
-    assert statistics.stdev(gaps) == pytest.approx(20_000_000, rel=0.1)
-
-
-def test_the_schedule_hash_never_changes_silently() -> None:
-    """A released spec must mean the same arrivals in every version of this package."""
-    poisson = OpenLoad(kind="open", rate_per_s=4, requests=10, warmup_requests=2)
-    constant = poisson.model_copy(update={"process": "constant"})
-    closed = ClosedLoad(kind="closed", concurrency=2, requests=24, warmup_requests=2)
-    hashes = [schedule_sha256(load, 42) for load in (poisson, constant, closed)]
-    assert hashlib.sha256("".join(hashes).encode()).hexdigest()[:16] == "345974d3b890aacd"
 
 
 def test_the_closed_pacer_holds_its_concurrency_through_every_phase() -> None:
