@@ -132,9 +132,9 @@ def read_traces(source: Path | bytes) -> pa.Table:
     except OSError as error:
         raise StoreError(f"cannot read {where}: {error.strerror or error}") from error
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
+        file = _open_quietly(data)
         _check_size(file.metadata, where)
-        table = file.read()
+        table = file.read(use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise TracesError(
@@ -143,6 +143,17 @@ def read_traces(source: Path | bytes) -> pa.Table:
     _check_schema(table.schema, where)
     _check_values(table, where)
     return table
+
+
+def _open_quietly(data: bytes) -> pq.ParquetFile:
+    """Open a Parquet file so that no thread of Arrow's is left with something of Python's.
+
+    Arrow's I/O threads let go of what they read from some time after the read has returned. Where
+    that is a Python object (``io.BytesIO``) they need the interpreter's lock for it, and one that
+    asks for the lock while the interpreter exits is ended in a C++ frame that allows no unwinding:
+    ``terminate called without an active exception``, after the work was done and printed.
+    """
+    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
 
 
 def _check_size(metadata: pq.FileMetaData, where: str) -> None:

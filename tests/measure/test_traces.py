@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -126,6 +129,29 @@ def test_numbers_that_no_run_can_leave_are_refused_by_column(change) -> None:
     content[1] |= change
     with pytest.raises(TracesError, match=next(iter(change))):
         read_traces(parquet(table(content)))
+
+
+_COUNTS_THREADS = """
+import os, sys
+from inferencebench_pipeline.measure.traces import read_traces
+data = sys.stdin.buffer.read()
+before = len(os.listdir("/proc/self/task"))
+read_traces(data)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads through /proc")
+def test_reading_leaves_no_thread_behind_that_could_abort_the_exit() -> None:
+    """Arrow's pools outlive the read; a thread of theirs that wants the GIL at exit aborts."""
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNTS_THREADS],
+        input=GOOD,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert int(done.stdout) == 0
 
 
 def test_a_file_that_is_not_there_is_a_store_error(tmp_path) -> None:
