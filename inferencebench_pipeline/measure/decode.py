@@ -25,7 +25,7 @@ TOKENS_MISSING: Final = "missing"
 TOKENS_CONTRADICTORY: Final = "contradictory"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Chunk:
     """One server-sent event of an answer."""
 
@@ -33,6 +33,8 @@ class Chunk:
     size_bytes: int
     content_chars: int
     kernel_stamp: bool
+    tokens: int | None = None
+    """Tokens in it, where the engine counts them chunk by chunk."""
 
 
 @dataclass
@@ -45,6 +47,8 @@ class Answer:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     token_source: str = TOKENS_MISSING
+    cached_tokens: int | None = None
+    """Prompt tokens that the engine says it took from its prefix cache."""
     error_class: str | None = None
     error_detail: str | None = None
     chunks: list[Chunk] = field(default_factory=list)
@@ -157,6 +161,7 @@ class _HttpMessage:
 def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
     done = False
     usages: list[Any] = []
+    totals: list[int | None] = []
     for start, size, name, data in _events(message.body):
         if done:
             break
@@ -176,12 +181,16 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
             break
         chars, finish_reason = _choice(content)
         answer.finish_reason = finish_reason or answer.finish_reason
-        if content.get("usage") is not None:
-            usages.append(content["usage"])
+        usage = content.get("usage")
+        if usage is not None:
+            usages.append(usage)
+        totals.append(_whole(usage, "completion_tokens"))
+        answer.cached_tokens = _cached_tokens(content, answer.cached_tokens)
         arrived_ns, from_kernel = message.arrival_of(start)
         answer.chunks.append(Chunk(arrived_ns, size, chars, from_kernel))
     _judge_ending(message, answer, done=done)
     _count_tokens(answer, usages)
+    _share_tokens(answer, totals)
 
 
 def _judge_ending(message: _HttpMessage, answer: Answer, *, done: bool) -> None:
@@ -268,6 +277,37 @@ def _count_tokens(answer: Answer, usages: list[Any]) -> None:
         return
     answer.prompt_tokens, answer.completion_tokens = last
     answer.token_source = TOKENS_FROM_ENGINE
+
+
+def _share_tokens(answer: Answer, totals: list[int | None]) -> None:
+    """Give each chunk its tokens, where the engine reports its running total with every chunk."""
+    before = 0
+    shares = []
+    for chunk, total in zip(answer.chunks, totals, strict=True):
+        if total is None and chunk.content_chars > 0:
+            return
+        total = before if total is None else total
+        shares.append(total - before if chunk.content_chars > 0 else 0)
+        before = total
+    if sum(shares) != answer.completion_tokens or min(shares, default=0) < 0:
+        return  # a total that grew without text cannot be laid on the chunks
+    for chunk, share in zip(answer.chunks, shares, strict=True):
+        chunk.tokens = share
+
+
+def _whole(mapping: object, key: str) -> int | None:
+    """Return the count at ``key``, or None when there is none or it cannot be one."""
+    value = mapping.get(key) if isinstance(mapping, dict) else None
+    return value if isinstance(value, int) and 0 <= value < 2**40 else None
+
+
+def _cached_tokens(content: dict[str, Any], known: int | None) -> int | None:
+    """Return the prompt tokens served from a cache: OpenAI's field, or llama.cpp's own."""
+    usage = content.get("usage")
+    if isinstance(usage, dict):
+        known = _whole(usage.get("prompt_tokens_details"), "cached_tokens") or known
+    found = _whole(content.get("timings"), "cache_n")
+    return known if found is None else found
 
 
 def _usage(usage: object) -> tuple[int, int] | None:

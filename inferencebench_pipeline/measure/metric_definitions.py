@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-METRIC_DEFINITIONS_VERSION: Final = "1"
+METRIC_DEFINITIONS_VERSION: Final = "2"
 
 SAMPLE_FLOORS: Final = {50: 1, 90: 10, 95: 20, 99: 662}
 """Fewest samples a percentile is reported from; below, it is null with the reason.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.measure.provenance import Sha256Hex
 
-TRACES_SCHEMA_VERSION: Final = "1"
+TRACES_SCHEMA_VERSION: Final = "2"
 
 PHASES: Final = ("warmup", "measured", "drained")
 """``warmup`` came first and is not reported; ``measured`` is; ``drained`` kept the load level
@@ -26,14 +26,18 @@ CHUNK: Final = pa.struct(
         pa.field("received_ns", pa.int64(), nullable=False),
         pa.field("size_bytes", pa.int32(), nullable=False),
         pa.field("content_chars", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32()),
         pa.field("kernel_stamp", pa.bool_(), nullable=False),
     ]
 )
 """One server-sent event: arrival of its first byte, its size, the characters of generated text
-in it (0 for role, usage and empty chunks, which are not tokens), and whether the kernel stamped
-the arrival (``SO_TIMESTAMPNS``) or this process did after it woke."""
+in it (0 for role, usage and empty chunks, which are not tokens), the tokens in it where the engine
+says so chunk by chunk, and whether the kernel stamped the arrival (``SO_TIMESTAMPNS``) or this
+process did after it woke."""
 
 _FIELDS: Final[list[pa.Field[Any]]] = [
+    # -- which request it was
+    pa.field("repeat", pa.int16(), nullable=False),
     pa.field("request_index", pa.int64(), nullable=False),
     pa.field("phase", pa.string(), nullable=False),
     pa.field("prompt_id", pa.string(), nullable=False),
@@ -53,6 +57,8 @@ _FIELDS: Final[list[pa.Field[Any]]] = [
     pa.field("prompt_tokens", pa.int64()),
     pa.field("completion_tokens", pa.int64()),
     pa.field("token_source", pa.string(), nullable=False),
+    pa.field("cached_tokens", pa.int64()),
+    pa.field("tokenizer_tokens", pa.int64()),
     pa.field("error_class", pa.string()),
     pa.field("error_detail", pa.string()),
     pa.field("chunks", pa.list_(pa.field("element", CHUNK, nullable=False)), nullable=False),

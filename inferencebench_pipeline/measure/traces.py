@@ -63,7 +63,7 @@ def write_traces(run: RunDirectory) -> TracesInfo:
     completion = capture.require_completion()
     spec = capture.spec()
     rows = [_row(exchange, decode(exchange)) for exchange in read_spool(capture.spool)]
-    rows.sort(key=lambda row: row["request_index"])
+    rows.sort(key=lambda row: (row["repeat"], row["request_index"]))
     metadata = {
         "traces_schema_version": TRACES_SCHEMA_VERSION,
         "run_id": run.run_id,
@@ -85,6 +85,7 @@ def write_traces(run: RunDirectory) -> TracesInfo:
 def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
     text = answer.text_chunks
     return {
+        "repeat": exchange.repeat,
         "request_index": exchange.index,
         "phase": exchange.phase,
         "prompt_id": exchange.prompt_id,
@@ -102,6 +103,8 @@ def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "token_source": answer.token_source,
+        "cached_tokens": answer.cached_tokens,
+        "tokenizer_tokens": None,
         "error_class": answer.error_class,
         "error_detail": answer.error_detail,
         "chunks": [vars(chunk) for chunk in answer.chunks],

@@ -16,7 +16,13 @@ from inferencebench_pipeline.measure.measurement import ClientReport, Measuremen
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.provenance import Provenance
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec
-from inferencebench_pipeline.measure.traces import SCHEMA, ValidityFlag, read_traces, traces_info
+from inferencebench_pipeline.measure.traces import (
+    SCHEMA,
+    TRACES_SCHEMA_VERSION,
+    ValidityFlag,
+    read_traces,
+    traces_info,
+)
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 _MS = 1_000_000
@@ -94,6 +100,7 @@ def _row(index: int) -> dict[str, Any]:
         for token in range(8)
     ]
     return {
+        "repeat": 1,
         "request_index": index,
         "phase": "warmup" if index == 0 else "measured",
         "prompt_id": f"p{index % 4}",
@@ -121,7 +128,7 @@ def traces_bytes(run_id: str, rows: int = 13) -> bytes:
     """A traces file in the schema, with one warm-up request and the rest measured."""
     described = spec()
     metadata = {
-        "traces_schema_version": "1",
+        "traces_schema_version": TRACES_SCHEMA_VERSION,
         "run_id": run_id,
         "origin_unix_ns": "1778840000000000000",
         "load": described.load.model_dump_json(),

@@ -15,9 +15,13 @@ from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
 from inferencebench_pipeline.measure.measurement import Measurement
-from inferencebench_pipeline.measure.metrics import compute_metrics
+from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.spec import Slo
-from inferencebench_pipeline.measure.trace_schema import METADATA_PREFIX, SCHEMA
+from inferencebench_pipeline.measure.trace_schema import (
+    METADATA_PREFIX,
+    SCHEMA,
+    TRACES_SCHEMA_VERSION,
+)
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.verdict import FailureClass, Outcome, Verdict
 
@@ -34,6 +38,7 @@ def traces_table(run_id: str, requests: int = 24) -> pa.Table:
         arrivals = [sent + (50 + index % 7 + 10 * token) * _MS for token in range(4)]
         rows.append(
             {
+                "repeat": 1,
                 "request_index": index,
                 "phase": "measured",
                 "prompt_id": f"p{index}",
@@ -66,7 +71,7 @@ def traces_table(run_id: str, requests: int = 24) -> pa.Table:
             }
         )
     metadata = {
-        "traces_schema_version": "1",
+        "traces_schema_version": TRACES_SCHEMA_VERSION,
         "run_id": run_id,
         "origin_unix_ns": "1760000000000000000",
         "load": '{"kind": "closed", "concurrency": 2, "requests": 24, "warmup_requests": 0}',
@@ -110,9 +115,9 @@ def measurement(
             "sha256": hashlib.sha256(traces).hexdigest(),
             "rows": table.num_rows,
             "size_bytes": len(traces),
-            "schema_version": "1",
+            "schema_version": TRACES_SCHEMA_VERSION,
         },
-        "metric_definitions": "1",
+        "metric_definitions": METRIC_DEFINITIONS_VERSION,
         "metrics": {key: item.model_dump() for key, item in compute_metrics(table, slo).items()},
         "validity": [
             {"name": "requests_complete", "ok": True, "severity": "error", "detail": "24 of 24"},

@@ -19,7 +19,7 @@ from inferencebench_pipeline.leaderboard.index import (
     leaderboard_folder,
     load_leaderboard,
 )
-from inferencebench_pipeline.measure.metrics import compute_metrics
+from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.traces import ValidityFlag, read_traces
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import (
@@ -255,7 +255,7 @@ def test_the_tables_answer_questions_in_sql(hub, store, files):
     assert len(answer) == 1
     assert answer[0][0] == "example/tiny"
     assert len(answer[0][1]) == 64
-    assert answer[0][2:] == (value, "ms", "1")
+    assert answer[0][2:] == (value, "ms", METRIC_DEFINITIONS_VERSION)
 
 
 def _edit(path: Path, column: str, value: object) -> None:

@@ -22,6 +22,7 @@ FLOORS = {50: 1, 90: 10, 95: 20, 99: 662}
 def row(index: int, **fields: Any) -> dict[str, Any]:
     """A row of the traces; everything not given is null, or as of a request that never began."""
     return {
+        "repeat": 1,
         "request_index": index,
         "phase": "measured",
         "prompt_id": "p",

@@ -19,6 +19,7 @@ from inferencebench_pipeline.measure.spec import ClosedLoad, Workload
 from inferencebench_pipeline.measure.trace_schema import METADATA_PREFIX
 from inferencebench_pipeline.measure.traces import (
     SCHEMA,
+    TRACES_SCHEMA_VERSION,
     check_traces,
     planned_requests,
     read_traces,
@@ -29,7 +30,7 @@ from tests.measure.test_metrics import answered, row
 
 LOAD = ClosedLoad(kind="closed", concurrency=1, requests=2, warmup_requests=1)
 METADATA = {
-    "traces_schema_version": "1",
+    "traces_schema_version": TRACES_SCHEMA_VERSION,
     "run_id": "01900000-0000-7000-8000-00000000000a",
     "origin_unix_ns": "1700000000000000000",
     "load": LOAD.model_dump_json(),
@@ -96,8 +97,8 @@ def test_what_is_not_parquet_is_a_traces_error(data) -> None:
 
 
 def test_another_schema_version_is_refused_by_number() -> None:
-    with pytest.raises(TracesError, match="'2'"):
-        read_traces(parquet(table(traces_schema_version="2")))
+    with pytest.raises(TracesError, match="'3'"):
+        read_traces(parquet(table(traces_schema_version="3")))
     with pytest.raises(TracesError, match="not given"):
         read_traces(parquet(table().replace_schema_metadata(None)))
 

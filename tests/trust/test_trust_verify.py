@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
+from inferencebench_pipeline.measure.traces import TRACES_SCHEMA_VERSION
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.signing import sign_run
@@ -95,7 +96,9 @@ TAMPERINGS = {
     "dataset": put("dataset/hash", "e" * 64),
     "seed": put("seed", 43),
     "load": put("driver_options/load/concurrency", 1),
-    "binding": put("distributions/traces.parquet", f"sha256:{'a' * 64};rows=13;schema=1"),
+    "binding": put(
+        "distributions/traces.parquet", f"sha256:{'a' * 64};rows=13;schema={TRACES_SCHEMA_VERSION}"
+    ),
     "distribution_added": put("distributions/other", "x"),
     "slo": put("slo_template", ""),
     "warnings": put("warnings", []),
@@ -445,11 +448,11 @@ class TestTraces:
         self, world: World, signed: Signed
     ) -> None:
         junk = b"PAR1 not really"
-        bound = f"sha256:{hashlib.sha256(junk).hexdigest()};rows=13;schema=1"
+        bound = f"sha256:{hashlib.sha256(junk).hexdigest()};rows=13;schema={TRACES_SCHEMA_VERSION}"
         verdict = self.resigned(world, signed, distributions={"traces.parquet": bound}, traces=junk)
         assert_rejected(verdict, "traces_readable", FailureClass.TRACES_MISMATCH)
 
-    @pytest.mark.parametrize(("rows", "schema"), [(12, "1"), (13, "2")])
+    @pytest.mark.parametrize(("rows", "schema"), [(12, TRACES_SCHEMA_VERSION), (13, "99")])
     def test_rows_and_schema_are_bound(
         self, world: World, signed: Signed, rows: int, schema: str
     ) -> None:
