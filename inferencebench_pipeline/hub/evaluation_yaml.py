@@ -1,0 +1,224 @@
+"""YAML as evaluation files need it: read the same by every parser, written without surprises.
+
+YAML 1.1 and 1.2 disagree about ``no``, ``1e3``, ``010`` and dates, and the Hub's parser is not
+ours. So scalars are read by the YAML 1.2 core schema (section 10.3), what others would take for a
+date is refused by name, and text that any parser could take for something else is written quoted.
+Whatever is wrong is reported with the line it stands on.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from inferencebench_pipeline.errors import PermanentError
+
+MAX_FILE_BYTES = 1024 * 1024
+"""Evaluation files are a few hundred bytes; a larger one is something else."""
+
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d(?::\d\d(?:\.\d*)?)?\S*)?")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_RESERVED = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
+_TAG = "tag:yaml.org,2002:"
+_CORE_SCHEMA = (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+.0123456789",
+    ),
+    ("timestamp", f"^(?:{_DATE.pattern})$", "0123456789"),
+)
+
+
+class EvaluationFileError(PermanentError):
+    """An evaluation file breaks its specification; ``problems`` says where and how."""
+
+    def __init__(self, filename: str, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(f"{filename}: {problem}" for problem in problems))
+        self.filename = filename
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class UnquotedDate:
+    """A scalar without quotes that other YAML parsers turn into a date."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file that still knows where everything stood."""
+
+    filename: str
+    value: object
+    _root: yaml.Node | None = field(repr=False)
+
+    def line_of(self, location: Sequence[int | str]) -> int:
+        """Return the line, from 1, of a key or item; that of its nearest parent when absent."""
+        node, line = self._root, 1
+        for part in location:
+            found = _child(node, part)
+            if found is None:
+                break
+            mark, node = found
+            line = mark.line + 1
+        return line
+
+    def refuse(self, error: ValidationError, remedies: Mapping[str, str]) -> EvaluationFileError:
+        """Return the error to raise for what a model says about this document.
+
+        Args:
+            error: what the model said; its locations are paths into this document.
+            remedies: what to do, by key in dotted form without indices.
+        """
+        return EvaluationFileError(self.filename, tuple(self._problems(error, remedies)))
+
+    def _problems(self, error: ValidationError, remedies: Mapping[str, str]) -> Iterator[str]:
+        problems = error.errors(include_url=False)
+        # A list that lost its broken items is then too short; only the items are worth a line.
+        inner = {item["loc"][:depth] for item in problems for depth in range(len(item["loc"]))}
+        for problem in problems:
+            location = problem["loc"]
+            if problem["type"] == "too_short" and location in inner:
+                continue
+            keys = ".".join(part for part in location if isinstance(part, str))
+            said = _said(problem["type"], location, problem["msg"], problem.get("input"))
+            remedy = f"; {remedies[keys]}" if keys in remedies else ""
+            yield f"line {self.line_of(location)}: {said}{remedy}"
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[object] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is there twice", key_node.start_mark
+                )
+            seen.append(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+for _name, _pattern, _first in _CORE_SCHEMA:
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
+_Loader.add_constructor(f"{_TAG}int", lambda _, node: int(_text(node), 10))
+_Loader.add_constructor(f"{_TAG}float", lambda _, node: _float(_text(node)))
+_Loader.add_constructor(f"{_TAG}timestamp", lambda _, node: UnquotedDate(_text(node)))
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        # Items of a list inside a mapping are indented, as the Hub's own examples are.
+        return super().increase_indent(flow, False)
+
+
+class Quoted(str):
+    """Text that is written in double quotes whatever it holds."""
+
+    __slots__ = ()
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    safe = _PLAIN.fullmatch(text) and text.lower() not in _RESERVED
+    style = '"' if isinstance(text, Quoted) or not safe else None
+    return dumper.represent_scalar(f"{_TAG}str", str(text), style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(Quoted, _represent_text)
+
+
+def read_yaml(data: bytes, *, filename: str) -> Document:
+    """Return the document in ``data``; what looks like a date without quotes is marked so.
+
+    Raises:
+        EvaluationFileError: too large, not UTF-8, not YAML, or a key is there twice.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise EvaluationFileError(
+            filename, (f"is {len(data)} bytes; an evaluation file has at most {MAX_FILE_BYTES}",)
+        )
+    try:
+        loader = _Loader(data.decode("utf-8"))
+        root = loader.get_single_node()
+        value = None if root is None else loader.construct_document(root)
+    except UnicodeDecodeError as error:
+        raise EvaluationFileError(filename, (f"is not UTF-8 (byte {error.start})",)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f"line {mark.line + 1}: "
+        problem = f"{place}is not YAML we can read: {error.problem or error.context}"
+        raise EvaluationFileError(filename, (problem,)) from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise EvaluationFileError(filename, (f"is not YAML we can read: {said}",)) from error
+    return Document(filename, value, root)
+
+
+def write_yaml(document: object) -> bytes:
+    """Return ``document`` as YAML: keys in their order, the same bytes for the same document."""
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
+    return text.encode()
+
+
+def _text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise yaml.constructor.ConstructorError(None, None, "not a scalar", node.start_mark)
+    return str(node.value)
+
+
+def _float(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _child(node: yaml.Node | None, part: int | str) -> tuple[yaml.Mark, yaml.Node] | None:
+    """Return where a child stands, by key or index, and the child."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value == part:
+                return key.start_mark, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark, node.value[part]
+    return None
+
+
+def _said(kind: str, location: Sequence[int | str], message: str, value: object) -> str:
+    key = _dotted(location)
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        return f"{key} is not a key of the specification (value {reprlib.repr(value)})"
+    if isinstance(value, UnquotedDate):
+        return f'{key} is a date without quotes; write "{value.text}"'
+    problem = message.removeprefix("Value error, ")
+    if kind == "value_error" and not location:
+        return problem
+    return f"{key}: {problem}{_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    return "" if isinstance(value, dict | list) else f" (value {reprlib.repr(value)})"
+
+
+def _dotted(location: Sequence[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "the document"
