@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -18,13 +18,13 @@ _STOP_GRACE_S: Final = 5.0
 _LOG_TAIL_BYTES: Final = 1500
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the thread that started it ends.
+def die_with_parent(sign: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel for ``sign`` to this process when the thread that started it ends.
 
     Called by the child itself as its first act: unlike ``preexec_fn`` that is safe when the
     parent has threads.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, sign, 0, 0, 0)
     if os.environ.get(_PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
         sys.exit(1)  # the parent was gone before the kernel knew whom to watch
 
@@ -35,7 +35,7 @@ def running_child(
     *,
     log: Path,
     stdout: IO[bytes] | int | None = None,
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``command`` and stop it on the way out: SIGTERM, then SIGKILL after a grace.
 
@@ -43,15 +43,16 @@ def running_child(
         command: program and arguments; no secrets, every user can read them.
         log: takes stderr, and stdout too unless that goes elsewhere.
         stdout: ``subprocess.PIPE`` to read it.
-        environment: variables to add to our own.
+        environment: every variable it gets, instead of ours.
     """
+    inherited = os.environ if environment is None else environment
     with log.open("ab") as sink:
         child = subprocess.Popen(  # noqa: S603 - our own commands
             command,
             stdin=subprocess.DEVNULL,
             stdout=sink if stdout is None else stdout,
             stderr=sink,
-            env=os.environ | {_PARENT_VARIABLE: str(os.getpid())} | (environment or {}),
+            env={**inherited, _PARENT_VARIABLE: str(os.getpid())},
             start_new_session=True,
         )
     try:
@@ -69,6 +70,9 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
                 child.wait(_STOP_GRACE_S)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+    with suppress(ProcessLookupError):
+        # One that crashed may have left others behind; their group bears its id until they end.
+        os.killpg(child.pid, signal.SIGKILL)
     if child.stdout is not None:
         child.stdout.close()
 

@@ -1,4 +1,4 @@
-"""Reads what a GGUF file says about itself: architecture, quantisation, chat template.
+"""Reads what a GGUF file says about itself: architecture, quantisation, template, tokenizer.
 
 Only the metadata header is read (the GGUF specification, version 3, of ggml's ``docs/gguf.md``).
 """
@@ -6,6 +6,7 @@ Only the metadata header is read (the GGUF specification, version 3, of ggml's `
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class GgufFile:
     quantization: str | None
     """For example ``q4_1``; None when the file does not say, or says a type unknown here."""
     chat_template_sha256: str | None
+    tokenizer_sha256: str | None = None
+    """Of every ``tokenizer.ggml.*`` value (vocabulary, merges, specials) as canonical JSON."""
 
 
 def read_gguf(path: Path) -> GgufFile:
@@ -73,6 +76,8 @@ def read_gguf(path: Path) -> GgufFile:
     architecture = values.get("general.architecture")
     file_type = values.get("general.file_type")
     template = values.get("tokenizer.chat_template")
+    tokenizer = {key: value for key, value in values.items() if key.startswith("tokenizer.ggml.")}
+    canonical = json.dumps(tokenizer, sort_keys=True, separators=(",", ":")).encode()
     return GgufFile(
         sha256=sha256,
         architecture=architecture if isinstance(architecture, str) else None,
@@ -80,6 +85,7 @@ def read_gguf(path: Path) -> GgufFile:
         chat_template_sha256=(
             hashlib.sha256(template.encode()).hexdigest() if isinstance(template, str) else None
         ),
+        tokenizer_sha256=hashlib.sha256(canonical).hexdigest() if tokenizer else None,
     )
 
 

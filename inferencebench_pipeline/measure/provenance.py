@@ -24,6 +24,13 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Unsaid(_Part):
+    """A value that the engine does not tell: null, with the reason, and never invented."""
+
+    field: _Text
+    reason: _Text
+
+
 class ModelProvenance(_Part):
     """Which weights answered, and where."""
 
@@ -33,7 +40,15 @@ class ModelProvenance(_Part):
     endpoint_hash: Sha256Hex
     """SHA-256 of the endpoint URL without credentials."""
     file_sha256: Sha256Hex | None
-    """SHA-256 of the weights file, when we hold it."""
+    """SHA-256 of the weights file, when we hold it; of the ``name=sha256`` lines of several."""
+    resolved_id: str | None = None
+    """The name the engine answers by, in its own words."""
+    weights: dict[str, Sha256Hex] | None = None
+    """SHA-256 of every weights file by its name."""
+    tokenizer_sha256: Sha256Hex | None = None
+    chat_template_sha256: Sha256Hex | None = None
+    unsaid: tuple[Unsaid, ...] = ()
+    """Why those of the above that are null are."""
 
 
 class EngineProvenance(_Part):
@@ -44,7 +59,10 @@ class EngineProvenance(_Part):
     config_hash: Sha256Hex
     """SHA-256 of ``config`` as canonical JSON (sorted keys, no spaces)."""
     config: dict[str, Any]
+    """Arguments, variables and package as we chose them, and what the engine says it made of it."""
     image_digest: str = ""
+    dtype: str | None = None
+    """The type it computes in, in its own words."""
 
 
 class DatasetProvenance(_Part):

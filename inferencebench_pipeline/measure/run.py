@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,8 @@ from inferencebench_pipeline.measure.workload import RequestPlan, load_prompt_se
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 
 _POLL_S: Final = 0.25
+_DYING_S: Final = 2.0
+"""A client can see an engine's connections close before the engine's process has ended."""
 _DEADLINE_GRACE_S: Final = 30.0
 """The client keeps ``run_s`` itself; past this it hangs, and is stopped from outside."""
 
@@ -208,7 +211,7 @@ def _measure(spec: BenchmarkSpec, capture: Capture, engine: RunningEngine, clock
             if message is None:
                 _watch_engine(engine, capture)
             elif "error" in message:
-                _watch_engine(engine, capture)
+                _watch_engine(engine, capture, patience_s=_DYING_S)
                 kind = _CLIENT_ERRORS.get(message["error"], ClientFailedError)
                 raise kind(message["message"])
             else:
@@ -244,8 +247,13 @@ def _messages(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any] | N
                 yield json.loads(line)
 
 
-def _watch_engine(engine: RunningEngine, capture: Capture) -> None:
-    if engine.process is not None and engine.process.poll() is not None:
+def _watch_engine(engine: RunningEngine, capture: Capture, patience_s: float = 0.0) -> None:
+    """Raise with the end of its log when an engine of ours has ended, or does within patience."""
+    if engine.process is None:
+        return
+    with suppress(subprocess.TimeoutExpired):
+        engine.process.wait(patience_s)
+    if engine.process.poll() is not None:
         log = capture.path / ENGINE_LOG
         raise errors.EngineDiedError(
             f"the engine exited with status {engine.process.returncode} while it was being "

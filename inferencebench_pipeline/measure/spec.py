@@ -19,12 +19,17 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from inferencebench_pipeline.measure.environment import is_secret, reaches_engines
 from inferencebench_pipeline.measure.errors import SpecError
 
 _MAX_SPEC_BYTES = 1_000_000
 _MAX_SCHEDULE_BYTES = 64_000_000
 _KINDS = {"closed", "open", "replay", "embedded", "openai", "vllm"}
-_NOT_REPEATED = {"base_url", "api_key_env"}
+_NOT_REPEATED = {"base_url", "api_key_env", "args", "env"}
+_ARGUMENTS_WE_DECIDE = {
+    *("--model", "--served-model-name", "--revision"),
+    *("--host", "--port", "--uds", "--api-key", "--hf-token"),
+}
 
 
 class _Part(BaseModel):
@@ -79,6 +84,8 @@ class OpenAIEngine(_Part):
     """The environment variable that holds the API key. The key itself never enters a spec."""
     name: str | None = Field(default=None, min_length=1)
     version: str | None = Field(default=None, min_length=1)
+    provider: str | None = Field(default=None, min_length=1, max_length=80)
+    """Who hosts it, for example ``together``; the host of the address when null and remote."""
 
     @field_validator("base_url")
     @classmethod
@@ -97,6 +104,33 @@ class VllmEngine(_Part):
     kind: Literal["vllm"]
     args: tuple[str, ...] = ()
     """More arguments of ``vllm serve``, for example ``[--dtype, bfloat16]``."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Environment variables to set for it, for example ``{VLLM_CPU_KVCACHE_SPACE: "4"}``."""
+    model_path: str | None = Field(default=None, min_length=1)
+    """A local folder with the weights of ``model.id``, instead of fetching them from the Hub."""
+
+    @field_validator("args")
+    @classmethod
+    def _ours_to_decide(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in value:
+            name = argument.split("=", 1)[0]
+            if name in _ARGUMENTS_WE_DECIDE:
+                raise ValueError(f"{name} is the pipeline's to decide, or a secret; remove it")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _known_variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not reaches_engines(name):
+                raise ValueError(
+                    f"{name} is not among the variables an engine may get (docs/engines.md)"
+                )
+            if is_secret(name):
+                raise ValueError(
+                    f"{name} would put a secret into the record; export it in the environment"
+                )
+        return value
 
 
 EngineSpec = Annotated[EmbeddedEngine | OpenAIEngine | VllmEngine, Field(discriminator="kind")]

