@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 
 from inferencebench_pipeline.trust.bundle import BundleRejectedError
@@ -90,7 +91,18 @@ class Record:
         self._add(name, CheckStatus.FAILED, detail, finding.evidence)
 
     def _add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
-        self.checks.append(Check(name=name, status=status, detail=detail, evidence=evidence))
+        check = (
+            Check(name=name, status=status, detail=detail, evidence=evidence)
+            if evidence
+            else _plain_check(name, status, detail)
+        )
+        self.checks.append(check)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_check(name: str, status: CheckStatus, detail: str) -> Check:
+    """Return a check without evidence; most are the same in every verdict."""
+    return Check(name=name, status=status, detail=detail)
 
 
 def _describe(error: Exception) -> str:
