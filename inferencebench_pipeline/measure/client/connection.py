@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 _SO_TIMESTAMPNS: Final = 35
 """Linux: attach the kernel's receive time to every ``recvmsg`` (``SCM_TIMESTAMPNS``)."""
 
-_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(16)
+_TIMESPEC: Final = struct.Struct("qq")
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_TIMESPEC.size)
 
 READ_BYTES: Final = 128
 """Reads are no larger than the smallest event that carries a token.
@@ -77,6 +78,8 @@ class Connection:
     """One TCP connection, connecting until :meth:`establish` returns True."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self.read_bytes = READ_BYTES
+        """The most that one :meth:`receive` returns; less means that nothing more is at hand."""
         self._socket = socket.socket(endpoint.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,13 +143,13 @@ class Connection:
             BlockingIOError: nothing has arrived.
             OSError: the connection was lost.
         """
-        return self._receive_stamped(READ_BYTES)
+        return self._receive_stamped(self.read_bytes)
 
     def _receive_stamped(self, limit: int) -> tuple[bytes, int | None]:
         data, ancillary, _, _ = self._socket.recvmsg(limit, _ANCILLARY_BYTES)
         for level, kind, value in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = struct.unpack("qq", value[:16])
+                seconds, nanoseconds = _TIMESPEC.unpack_from(value)
                 return data, seconds * 10**9 + nanoseconds
         return data, None
 
@@ -160,6 +163,7 @@ class TlsConnection(Connection):
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         super().__init__(endpoint)
+        self.read_bytes = _TLS_READ_BYTES
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httptools
@@ -15,19 +16,14 @@ from inferencebench_pipeline.measure.client.exchange import Exchange
 class Answer:
     """The HTTP parser in the window: it only finds out when the answer is complete."""
 
+    __slots__ = ("_parser", "complete", "feed", "keep_alive")
+
     def __init__(self) -> None:
         self.complete = False
         self.keep_alive = False
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes; none after the answer is complete.
-
-        Raises:
-            httptools.HttpParserError: they are not HTTP.
-        """
-        if self._parser is not None:
-            self._parser.feed_data(data)
+        self.feed: Callable[[bytes], object] = self._parser.feed_data
+        """Takes the next bytes; raises ``httptools.HttpParserError`` when they are not HTTP."""
 
     def on_message_complete(self) -> None:
         """Called by the parser, which forgets ``keep-alive`` right after."""
@@ -38,6 +34,11 @@ class Answer:
     def forget_parser(self) -> None:
         """Break the cycle of parser and callbacks: nothing collects it inside the window."""
         self._parser = None
+        self.feed = _feed_nothing
+
+
+def _feed_nothing(data: bytes) -> None:
+    """Take bytes that nobody waits for any more."""
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Lane:
     served: int = 0
     exchange: Exchange | None = None
     unsent: bytes = b""
+    watches_write: bool = True
+    """Whether epoll is told to report that the socket takes bytes."""
     answer: Answer | None = None
     received_bytes: int = 0
 

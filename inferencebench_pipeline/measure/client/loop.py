@@ -27,6 +27,7 @@ _MAX_READS_PER_WAKE: Final = 64
 _HOUSEKEEPING_NS: Final = 20_000_000
 _REFUSED_IN_A_ROW: Final = 3
 _KERNEL_STAMP_SLACK_NS: Final = 50_000
+_NEVER: Final = 2**62
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,13 @@ class MeasuringLoop:
         self._origin_ns = 0
         self._epoll = select.epoll()
         self._lanes: dict[int, Lane] = {}
-        self._idle: list[Lane] = []
+        self._idle: dict[int, Lane] = {}
+        """Connections without a request by descriptor; the one used last is used next."""
         self._in_flight: dict[int, tuple[Lane, int]] = {}
         """Every request on its way with its connection and deadline, the oldest first."""
+        self._next_due_ns = 0
+        self._seen_ns = 0
+        """When the last read was taken, or the last request ended: now, without asking again."""
         self._reuse = True
         self._refused_in_a_row = 0
 
@@ -140,22 +145,27 @@ class MeasuringLoop:
     # -- the loop
 
     def _until_done(self, timer: Timer) -> None:
+        timer_descriptor = timer.fileno()
+        set_for = 0
         next_housekeeping = _HOUSEKEEPING_NS
         while True:
             now = self._start_due()
-            next_due = self._pacer.next_ns()
-            if next_due is None and not self._in_flight:
+            if self._next_due_ns == _NEVER and not self._in_flight:
                 return
-            if next_due is not None and next_due <= now:
+            if self._next_due_ns <= now:
                 continue
-            wake = next_housekeeping if next_due is None else min(next_due, next_housekeeping)
-            timer.set(self._origin_ns + min(wake, self._first_deadline()))
+            wake = min(self._next_due_ns, next_housekeeping, self._first_deadline())
+            if wake != set_for:
+                timer.set(self._origin_ns + wake)
+                set_for = wake
             for descriptor, _ in self._epoll.poll():
-                if descriptor == timer.fileno():
+                if descriptor == timer_descriptor:
                     timer.clear()
+                    set_for = 0
                 elif (lane := self._lanes.get(descriptor)) is not None:
                     self._advance(lane)
-                    self._start_due()  # a freed slot does not wait for the rest of this wake
+                    if self._next_due_ns <= self._seen_ns:
+                        self._start_due()  # what is due does not wait for the rest of this wake
             now = self._now()
             self._expire(now)
             if now >= next_housekeeping:
@@ -215,6 +225,8 @@ class MeasuringLoop:
         while (due := self._pacer.take(now)) is not None:
             self._start(due)
             now = self._now()
+        next_due = self._pacer.next_ns()
+        self._next_due_ns = _NEVER if next_due is None else next_due
         return now
 
     def _start(self, due: Due) -> None:
@@ -225,7 +237,7 @@ class MeasuringLoop:
     def _dispatch(self, exchange: Exchange, request: bytes, deadline: int) -> None:
         """Send on an idle connection, or on a new one once it is established."""
         try:
-            lane = self._idle.pop() if self._idle else self._open()
+            lane = self._idle.popitem()[1] if self._idle else self._open()
         except OSError as error:
             self._end(exchange, *wire_error(error))
             return
@@ -255,8 +267,10 @@ class MeasuringLoop:
 
     def _watch(self, lane: Lane) -> None:
         wants_write = bool(lane.unsent) or lane.connection.wants_write
-        mask = select.EPOLLIN | (select.EPOLLOUT if wants_write else 0)
-        self._epoll.modify(lane.connection.fileno(), mask)
+        if wants_write != lane.watches_write:
+            lane.watches_write = wants_write
+            mask = select.EPOLLIN | (select.EPOLLOUT if wants_write else 0)
+            self._epoll.modify(lane.connection.fileno(), mask)
 
     # -- what happens on a connection
 
@@ -285,7 +299,7 @@ class MeasuringLoop:
         lane.connected_ns = self._now()
         self._watch(lane)
         if lane.exchange is None:
-            self._idle.append(lane)
+            self._idle[lane.connection.fileno()] = lane
         else:
             self._send_first(lane)
 
@@ -300,51 +314,51 @@ class MeasuringLoop:
         self._drop(lane)
 
     def _receive(self, lane: Lane) -> None:
-        exchange, answer = lane.exchange, lane.answer
-        assert exchange is not None and answer is not None
+        """Take what has arrived, a read at a time; the rest of the process waits for this."""
+        exchange, answer, connection = lane.exchange, lane.answer, lane.connection
+        assert exchange is not None and answer is not None and exchange.sent_ns is not None
+        reads, origin_ns, sent_ns = exchange.reads, self._origin_ns, exchange.sent_ns
         for _ in range(_MAX_READS_PER_WAKE):
             try:
-                data, wall_ns = lane.connection.receive()
+                data, wall_ns = connection.receive()
             except BlockingIOError:
                 return
             except OSError as error:
                 self._lost(lane, error)
                 return
-            seen = self._now()
+            self._seen_ns = seen = time.monotonic_ns() - origin_ns
             if not data:
                 self._closed(lane)
                 return
-            exchange.reads.append(Read(seen, self._kernel_ns(exchange, seen, wall_ns), data))
+            stamp = None
+            if wall_ns is not None:
+                stamp = wall_ns - self._bridge.offset_ns - origin_ns
+                if stamp > seen or stamp < sent_ns:
+                    stamp = _plausible(stamp, sent_ns, seen)
+            reads.append(Read(seen, stamp, data))
             lane.received_bytes += len(data)
-            surplus = False
             try:
                 answer.feed(data)
             except httptools.HttpParserError as error:
                 if not answer.complete:
                     self._fail(lane, "malformed_stream", f"not HTTP: {error}")
-                    return
-                surplus = True
+                else:  # bytes after the end of the answer
+                    self._complete(lane, keep=False)
+                return
             if answer.complete:
-                self._complete(lane, keep=not surplus and answer.keep_alive)
+                self._complete(lane, keep=answer.keep_alive)
                 return
             if lane.received_bytes > MAX_RESPONSE_BYTES:
                 self._fail(lane, "malformed_stream", f"more than {MAX_RESPONSE_BYTES} bytes")
                 return
-
-    def _kernel_ns(self, exchange: Exchange, seen: int, wall_ns: int | None) -> int | None:
-        """Return the kernel's stamp after the origin, unless it cannot be right."""
-        if wall_ns is None or exchange.sent_ns is None:
-            return None
-        stamp = self._bridge.to_monotonic(wall_ns) - self._origin_ns
-        if not exchange.sent_ns - _KERNEL_STAMP_SLACK_NS <= stamp <= seen + _KERNEL_STAMP_SLACK_NS:
-            return None
-        return min(max(stamp, exchange.sent_ns), seen)
+            if len(data) < connection.read_bytes:
+                return  # nothing is left; epoll reports what comes next
 
     def _complete(self, lane: Lane, *, keep: bool) -> None:
         exchange = self._release(lane)
         lane.served += 1
         if self._reuse and keep:
-            self._idle.append(lane)
+            self._idle[lane.connection.fileno()] = lane
         else:
             self._drop(lane)
         self._end(exchange, None, None)
@@ -378,7 +392,7 @@ class MeasuringLoop:
         deadline = self._in_flight[exchange.index][1]
         self._drop(lane)
         self._reuse = False
-        for idle in [idle for idle in self._idle if idle.served]:
+        for idle in [idle for idle in self._idle.values() if idle.served]:
             self._drop(idle)
         exchange.restart()
         self._dispatch(exchange, self._request(exchange.index)[1], deadline)
@@ -402,8 +416,7 @@ class MeasuringLoop:
 
     def _drop(self, lane: Lane) -> None:
         self._lanes.pop(lane.connection.fileno(), None)
-        if lane in self._idle:
-            self._idle.remove(lane)
+        self._idle.pop(lane.connection.fileno(), None)
         self._epoll.unregister(lane.connection.fileno())
         lane.connection.close()
 
@@ -413,6 +426,7 @@ class MeasuringLoop:
         exchange.error_detail = detail
         self._in_flight.pop(exchange.index, None)
         self._pacer.ended(exchange.index, exchange.phase, exchange.end_ns)
+        self._next_due_ns = self._seen_ns = exchange.end_ns  # the freed slot may be due at once
         self._on_ended(exchange)
         refused = error_class == "connect_refused"
         self._refused_in_a_row = self._refused_in_a_row + 1 if refused else 0
@@ -421,6 +435,13 @@ class MeasuringLoop:
                 f"the engine at {self._endpoint.authority} stopped accepting connections while it "
                 "was being measured; look at its log, then run again"
             )
+
+
+def _plausible(stamp_ns: int, sent_ns: int, seen_ns: int) -> int | None:
+    """Return a kernel stamp within the time it must lie in, or None when it cannot be right."""
+    if not sent_ns - _KERNEL_STAMP_SLACK_NS <= stamp_ns <= seen_ns + _KERNEL_STAMP_SLACK_NS:
+        return None
+    return min(max(stamp_ns, sent_ns), seen_ns)
 
 
 @contextmanager
