@@ -48,7 +48,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             schedules.hourly_crawl,
             schedules.daily_reverification,
         ],
-        sensors=[sensors.requested_runs, sensors.keep_leaderboard_current],
+        sensors=[sensors.requested_runs, sensors.new_runs, sensors.keep_leaderboard_current],
         resources=build_resources(settings),
     )
 

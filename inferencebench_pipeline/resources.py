@@ -20,10 +20,11 @@ from inferencebench_pipeline.settings import Settings
 
 
 class StoreResource(dg.ConfigurableResource[Any]):
-    """Where run directories, the corpus and the leaderboard live, and where the specs are."""
+    """Where run directories, the corpus and the leaderboard live, where specs and new runs are."""
 
     root: str
     specs: str
+    inbox: str | None = None
 
     def store(self) -> RunStore:
         """Return the run store."""
@@ -90,7 +91,9 @@ class OutageResource(dg.ConfigurableResource[Any]):
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any]]:
     """Return the resources of a deployment, by the names the assets ask for."""
     return {
-        "runs_store": StoreResource(root=str(settings.store), specs=str(settings.specs)),
+        "runs_store": StoreResource(
+            root=str(settings.store), specs=str(settings.specs), inbox=settings.inbox
+        ),
         "world": DeploymentResource(
             hub_endpoint=settings.hub_endpoint,
             organisation=settings.organisation,

@@ -37,6 +37,7 @@ class StoreError(PermanentError):
 class RunFile(StrEnum):
     """The files of a run directory, in the order the stages write them."""
 
+    DELIVERY = "delivery.json"
     SPEC = "spec.json"
     CAPTURE = "capture"
     TRACES = "traces.parquet"

@@ -28,6 +28,8 @@ class Settings:
     """``INFERENCEBENCH_HOME``: run store, corpus and index live below it."""
     specs: Path
     """``INFERENCEBENCH_SPECS``: folder of benchmark specs."""
+    inbox: str | None
+    """``INFERENCEBENCH_INBOX``: where other hosts leave finished runs; a path or an fsspec URL."""
     hub_endpoint: str
     """``HF_ENDPOINT``: the Hub, without trailing slash."""
     organisation: str | None
@@ -72,6 +74,7 @@ class Settings:
         return cls(
             home=home,
             specs=_path(environ, "INFERENCEBENCH_SPECS") or shipped_specs,
+            inbox=environ.get("INFERENCEBENCH_INBOX") or None,
             hub_endpoint=(environ.get("HF_ENDPOINT") or DEFAULT_HUB_ENDPOINT).rstrip("/"),
             organisation=environ.get("INFERENCEBENCH_ORGANISATION") or None,
             trust_config=_path(environ, "INFERENCEBENCH_TRUST_CONFIG"),

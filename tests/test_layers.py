@@ -13,6 +13,7 @@ ORDER = [
     "runs",
     "settings",
     "measure",
+    "inbox",
     "envelope",
     "trust",
     "hub",

@@ -1,4 +1,4 @@
-"""Sensors: start the runs that were asked for, and keep the leaderboard current."""
+"""Sensors: start the runs that were asked for or delivered, keep the leaderboard current."""
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import publish_run
+from inferencebench_pipeline.inbox import Delivery, Inbox, delivered_since
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.resources import StoreResource
@@ -42,14 +43,50 @@ def requested_runs(
 ) -> dg.SensorResult | dg.SkipReason:
     """Look back over a window and diff against what exists; no cursor, so nothing is skipped."""
     since = datetime.now(tz=UTC) - LOOK_BACK
-    waiting = [
-        run_id
-        for run_id in unanswered(runs_store.store(), since=since)
-        if not _has_been_launched(context.instance, run_id)
-    ]
+    return _starting(context.instance, unanswered(runs_store.store(), since=since))
+
+
+@dg.sensor(
+    job=publish_run,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Takes in the finished runs that other hosts left in the inbox, and starts the "
+    "rest of their lives; a delivery that cannot be used is put aside with its reason.",
+)
+def new_runs(
+    context: dg.SensorEvaluationContext, runs_store: StoreResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Move what is complete into the store, then start what has come in and was never started.
+
+    The two are apart on purpose: a tick cut off in between has lost nothing, because the next one
+    finds the run in the store.
+    """
+    if runs_store.inbox is None:
+        return dg.SkipReason("no inbox: INFERENCEBENCH_INBOX is not set")
+    store = runs_store.store()
+    taken = Inbox(runs_store.inbox).take_in(store)
+    for delivery in taken.quarantined:
+        context.log.error(_told(delivery))
+    for delivery in taken.waiting:
+        context.log.info(_told(delivery))
+    since = datetime.now(tz=UTC) - LOOK_BACK
+    started = _starting(context.instance, delivered_since(store, since=since))
+    if isinstance(started, dg.SkipReason) and (taken.waiting or taken.quarantined):
+        return dg.SkipReason(
+            f"{len(taken.waiting)} deliveries are not complete yet, "
+            f"{len(taken.quarantined)} were put aside"
+        )
+    return started
+
+
+def _starting(
+    instance: dg.DagsterInstance, run_ids: Iterable[str]
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the whole life of each run that nobody has started."""
+    waiting = [run_id for run_id in run_ids if not _has_been_launched(instance, run_id)]
     if not waiting:
         return dg.SkipReason("no run is waiting to be started")
-    known = set(context.instance.get_dynamic_partitions(str(runs.name)))
+    known = set(instance.get_dynamic_partitions(str(runs.name)))
     return dg.SensorResult(
         run_requests=[
             # Dagster remembers a key for ever: a tick cut off after launching launches once.
@@ -58,6 +95,10 @@ def requested_runs(
         ],
         dynamic_partitions_requests=[runs.build_add_request(unregistered(waiting, known))],
     )
+
+
+def _told(delivery: Delivery) -> str:
+    return f"delivery {delivery.name}: {delivery.reason}"
 
 
 def _has_been_launched(instance: dg.DagsterInstance, run_id: str) -> bool:

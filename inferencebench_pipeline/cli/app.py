@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from inferencebench_pipeline.cli import measuring, publishing, takedown, verifying
+from inferencebench_pipeline.cli import delivering, measuring, publishing, takedown, verifying
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
 EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
@@ -26,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(measuring.run)
+app.command("deliver")(delivering.deliver)
 app.command("sign")(publishing.sign)
 app.command("publish")(publishing.publish)
 app.command("card")(publishing.card)

@@ -1,0 +1,114 @@
+"""Runs that other hosts delivered: the sensor takes them in and starts each of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from definitions import build_definitions
+from inferencebench_pipeline.automation.sensors import new_runs
+from inferencebench_pipeline.inbox import Inbox, deliver
+from inferencebench_pipeline.lifecycle.partitions import runs
+from inferencebench_pipeline.measure.run import run_benchmark
+from inferencebench_pipeline.runs import RunDirectory, RunStore, new_run_id
+from inferencebench_pipeline.settings import Settings
+from tests.measure.fake_engine import Behaviour, FakeEngine, running
+from tests.measure.support import ignore_progress, spec_for
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = RunStore(tmp_path_factory.mktemp("gpu-host")).run(new_run_id())
+    with running(FakeEngine(lambda _number: Behaviour())) as engine:
+        run_benchmark(spec_for(engine.base_url), run, on_progress=ignore_progress)
+    return run
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment(
+        {
+            "INFERENCEBENCH_HOME": str(tmp_path / "home"),
+            "INFERENCEBENCH_INBOX": str(tmp_path / "inbox"),
+        }
+    )
+
+
+@pytest.fixture
+def definitions(settings: Settings) -> dg.Definitions:
+    return build_definitions(settings)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def _tick(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> dg.SensorResult | dg.SkipReason:
+    context = dg.build_sensor_context(
+        instance=instance,
+        instance_ref=instance.get_ref(),
+        definitions=definitions,
+        sensor_name="new_runs",
+        resources=definitions.resources,
+    )
+    return new_runs.evaluate_tick(context)
+
+
+def _started(tick: dg.SensorResult) -> list[str]:
+    return [str(request.partition_key) for request in tick.run_requests]
+
+
+def test_a_delivered_run_becomes_a_partition_and_is_started(
+    definitions, instance, settings, finished
+):
+    deliver(finished, settings.inbox)
+    tick = _tick(definitions, instance)
+    assert _started(tick) == [finished.run_id]
+    (register,) = tick.dynamic_partitions_requests
+    assert (register.partitions_def_name, register.partition_keys) == (runs.name, [finished.run_id])
+
+
+def test_a_tick_that_died_after_taking_the_run_in_is_made_good_by_the_next(
+    definitions, instance, settings, finished
+):
+    deliver(finished, settings.inbox)
+    Inbox(settings.inbox).take_in(RunStore(settings.store))  # what the dead tick had done
+    first, second = _tick(definitions, instance), _tick(definitions, instance)
+    assert _started(first) == [finished.run_id]
+    assert [r.run_key for r in first.run_requests] == [r.run_key for r in second.run_requests]
+
+
+def test_a_run_that_was_started_is_not_started_again_even_when_delivered_again(
+    definitions, instance, settings, finished
+):
+    deliver(finished, settings.inbox)
+    _tick(definitions, instance)
+    instance.create_run_for_job(
+        definitions.resolve_job_def("publish_run"), tags={"dagster/partition": finished.run_id}
+    )
+    deliver(finished, settings.inbox)
+    assert not _started(_tick(definitions, instance))
+
+
+def test_a_delivery_that_is_put_aside_is_told_and_starts_nothing(
+    definitions, instance, settings, finished
+):
+    deliver(finished, settings.inbox)
+    spool = Path(settings.inbox) / finished.run_id / "capture" / "requests.jsonl"
+    spool.write_bytes(spool.read_bytes()[:-1] + b"!")
+    tick = _tick(definitions, instance)
+    assert not _started(tick)
+    assert "1 were put aside" in str(tick.skip_message)
+
+
+def test_without_an_inbox_the_sensor_says_so(tmp_path, instance):
+    settings = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)})
+    tick = _tick(build_definitions(settings), instance)
+    assert "INFERENCEBENCH_INBOX is not set" in str(tick.skip_message)
