@@ -11,11 +11,17 @@ from pathlib import Path
 
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
-from inferencebench_pipeline.trust.identity import TokenSource, ambient_identity, file_identity
+from inferencebench_pipeline.trust.devkey import DevKeySigner
+from inferencebench_pipeline.trust.identity import (
+    TokenSource,
+    ambient_identity,
+    command_identity,
+    file_identity,
+)
 from inferencebench_pipeline.trust.kept_roots import KeptRoots
 from inferencebench_pipeline.trust.policy import IdentityPolicy, load_policy
 from inferencebench_pipeline.trust.roots import TrustRoot, load_trust
-from inferencebench_pipeline.trust.signing import SigstoreSigner
+from inferencebench_pipeline.trust.signing import Signer, SigstoreSigner
 from inferencebench_pipeline.trust.verdict import LogPosition, Verdict
 from inferencebench_pipeline.trust.verify import verify_envelope
 
@@ -35,6 +41,8 @@ class Deployment:
     trust_store: Path
     policy_path: Path | None
     identity_token_file: Path | None
+    identity_token_command: tuple[str, ...] = ()
+    dev_key: Path | None = None
     log_viewer: str | None = None
 
     @classmethod
@@ -47,6 +55,8 @@ class Deployment:
             trust_store=settings.trust_store,
             policy_path=settings.policy,
             identity_token_file=settings.identity_token_file,
+            identity_token_command=settings.identity_token_command,
+            dev_key=settings.dev_key,
             log_viewer=settings.log_viewer,
         )
 
@@ -92,14 +102,28 @@ class Deployment:
             )
         return load_policy(self.policy_path)
 
-    def signer(self) -> SigstoreSigner:
-        """Return a signer whose identity token is fetched when it signs, not before."""
-        identity: TokenSource = (
-            ambient_identity()
-            if self.identity_token_file is None
-            else file_identity(self.identity_token_file)
+    def signer(self) -> Signer:
+        """Return what signs here: the development key when one is named, an identity otherwise."""
+        return self.keyless_signer() if self.dev_key is None else DevKeySigner(self.dev_key)
+
+    def keyless_signer(self) -> SigstoreSigner:
+        """Return a signer whose identity token is fetched when it signs, not before.
+
+        It asks the policy before anything is logged.
+        """
+        return SigstoreSigner(
+            trust=self.trust(),
+            identity=self._identity(),
+            policy=self.policy(),
+            organisation=self.organisation,
         )
-        return SigstoreSigner(trust=self.trust(), identity=identity)
+
+    def _identity(self) -> TokenSource:
+        if self.identity_token_file is not None:
+            return file_identity(self.identity_token_file)
+        if self.identity_token_command:
+            return command_identity(self.identity_token_command)
+        return ambient_identity()
 
     def judge(self) -> Judge:
         """Return a verifier of anybody's envelopes; trust root and policy are read once, now."""

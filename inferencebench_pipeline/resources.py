@@ -46,6 +46,8 @@ class DeploymentResource(dg.ConfigurableResource[Any]):
     trust_config: str | None = None
     policy: str | None = None
     identity_token_file: str | None = None
+    identity_token_command: list[str] = []  # noqa: RUF012  # a field of a Dagster resource
+    dev_key: str | None = None
     log_viewer: str | None = None
     update_model_card: bool = False
     open_pull_requests: bool = False
@@ -59,6 +61,8 @@ class DeploymentResource(dg.ConfigurableResource[Any]):
             trust_store=Path(self.trust_store),
             policy_path=_path(self.policy),
             identity_token_file=_path(self.identity_token_file),
+            identity_token_command=tuple(self.identity_token_command),
+            dev_key=_path(self.dev_key),
             log_viewer=self.log_viewer,
         )
 
@@ -101,6 +105,8 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
             trust_store=str(settings.trust_store),
             policy=_text(settings.policy),
             identity_token_file=_text(settings.identity_token_file),
+            identity_token_command=list(settings.identity_token_command),
+            dev_key=_text(settings.dev_key),
             log_viewer=settings.log_viewer,
             update_model_card=settings.update_model_card,
             open_pull_requests=settings.open_pull_requests,

@@ -44,10 +44,14 @@ class RunFile(StrEnum):
     TELEMETRY = "telemetry.parquet"
     MEASUREMENT = "measurement.json"
     UNSIGNED_ENVELOPE = "envelope.unsigned.json"
+    SIGNATURE = "signature.json"
+    """A signature on its way to the log: what to finish after a crash."""
     ENVELOPE = "envelope.json"
     VERDICT = "verdict.json"
     PUBLICATION = "publication.json"
     BACKLINK = "backlink.json"
+    PARKED = "parked.json"
+    """An outage keeps the run here until later; absent when nothing does."""
 
 
 def new_run_id(*, unix_ms: int | None = None, entropy: bytes | None = None) -> str:
@@ -168,6 +172,19 @@ class RunDirectory:
         """Write ``name`` atomically and return its path."""
         write_atomically(self.file(name), data)
         return self.file(name)
+
+    def remove(self, name: RunFile) -> None:
+        """Remove ``name``, if it is there.
+
+        Raises:
+            StoreError: the directory is not writable.
+        """
+        try:
+            self.file(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot remove {self.file(name)}: {error.strerror or error}"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ a token is read from the environment or its file at the moment it is needed.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,10 @@ class Settings:
     """``INFERENCEBENCH_POLICY``: the reviewed identity policy."""
     identity_token_file: Path | None
     """``INFERENCEBENCH_IDENTITY_TOKEN_FILE``: a projected OIDC token; ambient when unset."""
+    identity_token_command: tuple[str, ...]
+    """``INFERENCEBENCH_IDENTITY_TOKEN_COMMAND``: prints an OIDC token; split as a shell would."""
+    dev_key: Path | None
+    """``INFERENCEBENCH_DEV_KEY``: an Ed25519 key to sign with instead; never publishable."""
     log_viewer: str | None
     """``INFERENCEBENCH_LOG_VIEWER``: page of a log entry, with ``{index}`` in it, for links."""
     update_model_card: bool
@@ -80,6 +85,8 @@ class Settings:
             trust_config=_path(environ, "INFERENCEBENCH_TRUST_CONFIG"),
             policy=_path(environ, "INFERENCEBENCH_POLICY"),
             identity_token_file=_path(environ, "INFERENCEBENCH_IDENTITY_TOKEN_FILE"),
+            identity_token_command=_words(environ, "INFERENCEBENCH_IDENTITY_TOKEN_COMMAND"),
+            dev_key=_path(environ, "INFERENCEBENCH_DEV_KEY"),
             log_viewer=environ.get("INFERENCEBENCH_LOG_VIEWER") or None,
             update_model_card=_flag(environ, "INFERENCEBENCH_UPDATE_MODEL_CARD"),
             open_pull_requests=_flag(environ, "INFERENCEBENCH_OPEN_PULL_REQUESTS"),
@@ -111,6 +118,13 @@ def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
     value = environ.get(name)
     return Path(value).expanduser().absolute() if value else None
+
+
+def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(environ.get(name, "")))
+    except ValueError as error:
+        raise SettingsError(f"{name} cannot be split into words: {error}") from error
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("run")(measuring.run)
 app.command("deliver")(delivering.deliver)
 app.command("sign")(publishing.sign)
+app.command("dev-key")(publishing.dev_key)
 app.command("publish")(publishing.publish)
 app.command("card")(publishing.card)
 app.command("takedown")(takedown.takedown)

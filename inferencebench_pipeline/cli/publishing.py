@@ -6,9 +6,11 @@ import difflib
 import hashlib
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 
 from inferencebench_pipeline.deployment import Deployment
@@ -21,7 +23,8 @@ from inferencebench_pipeline.hub.record import prepare
 from inferencebench_pipeline.hub.takedown_register import load_takedowns
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.signing import sign_run
+from inferencebench_pipeline.trust.devkey import create_dev_key
+from inferencebench_pipeline.trust.run_signing import sign_runs
 
 RunArgument = Annotated[str, typer.Argument(help="The run id, as `inferencebench run` printed it.")]
 OrgOption = Annotated[
@@ -35,13 +38,39 @@ class Destination(StrEnum):
     HF = "hf"
 
 
-def sign(run_id: RunArgument, org: OrgOption = None) -> None:
-    """Sign a run's envelope and log the signature; a run that is signed stays as it is."""
-    deployment, run = _open(run_id, org)
+def sign(
+    run_ids: Annotated[list[str], typer.Argument(help="One run id or several.")],
+    org: OrgOption = None,
+) -> None:
+    """Sign the envelopes of runs and log the signatures; a run that is signed stays as it is.
+
+    All are signed with one certificate. Exit code 1: some were refused, the others are signed.
+    """
+    settings = _settings(org)
+    deployment, store = Deployment.from_settings(settings), RunStore(settings.store)
     deployment.require_organisation()
-    verdict = sign_run(run, deployment.signer(), verify=deployment.verifier())
-    _print(f"signed: {verdict.reason}")
-    _print(f"next: inferencebench publish {run_id} --to hf")
+    runs = [store.run(run_id) for run_id in run_ids]
+    refused = 0
+    for item in sign_runs(runs, deployment.signer(), verify=deployment.verifier()):
+        if item.verdict is None:
+            refused += 1
+            _print(f"{item.run.run_id} refused: {item.error}")
+        else:
+            _print(f"{item.run.run_id} {item.verdict.reason}")
+    if refused:
+        raise typer.Exit(1)
+    _print("next: inferencebench publish RUN_ID --to hf")
+
+
+def dev_key(
+    path: Annotated[Path, typer.Argument(help="Where to write the new key; never overwritten.")],
+) -> None:
+    """Make an Ed25519 key to sign with on this machine, and print how a policy pins it."""
+    pem = create_dev_key(path)
+    _print(f"INFERENCEBENCH_DEV_KEY={path.absolute()} signs with it; what it signs is for local")
+    _print("work: no log holds it and it cannot be published. The policy that accepts it:")
+    rule = {"organisation": "my-laptop", "suites": ["*"], "public_key_pem": pem}
+    print(yaml.safe_dump({"version": 1, "dev_keys": [rule]}, sort_keys=False), end="")
 
 
 def publish(
@@ -135,10 +164,13 @@ def _print_diff(before: bytes, after: bytes, name: str) -> None:
 
 
 def _open(run_id: str, organisation: str | None) -> tuple[Deployment, RunDirectory]:
-    settings = Settings.from_environment()
-    if organisation is not None:
-        settings = replace(settings, organisation=organisation)
+    settings = _settings(organisation)
     return Deployment.from_settings(settings), RunStore(settings.store).run(run_id)
+
+
+def _settings(organisation: str | None) -> Settings:
+    settings = Settings.from_environment()
+    return settings if organisation is None else replace(settings, organisation=organisation)
 
 
 def _print(line: str) -> None:

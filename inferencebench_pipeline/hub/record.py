@@ -74,6 +74,11 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
             f"the envelope of run {run.run_id} does not verify: {verdict.reason}; nothing was "
             "sent. Fix what the verdict names and sign again"
         )
+    if envelope.signature is not None and envelope.signature.method == "dev-key":
+        raise NotPublishableError(
+            f"run {run.run_id} is signed with a development key, which is for local work: nobody "
+            "vouches for it. Unset INFERENCEBENCH_DEV_KEY and sign it as an identity"
+        )
     repo_id = dataset_repo_id(organisation, envelope)
     plot = None if traces is None else latency_plot_png(read_traces(traces))
     card = render_card(

@@ -8,7 +8,7 @@ from inferencebench_pipeline.lifecycle.metadata import file_metadata, verdict_ta
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile
-from inferencebench_pipeline.trust.signing import sign_run
+from inferencebench_pipeline.trust.run_signing import sign_run
 from inferencebench_pipeline.trust.verdict import Verdict
 
 

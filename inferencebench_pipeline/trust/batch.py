@@ -190,8 +190,7 @@ class EnvelopeVerifier:
             refusal = self._policy.signer_refusal(
                 organisation=organisation,
                 suite_id=envelope.suite_id,
-                issuer=verified.signer.issuer,
-                identity=verified.signer.identity,
+                signer=verified.signer,
                 signed_at=verified.times,
             )
             if refusal is not None:

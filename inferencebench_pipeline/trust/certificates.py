@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +19,27 @@ _ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _USERNAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
 
+WORKFLOW_CLAIMS: Final = {
+    x509.ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{number}"): name
+    for number, name in {
+        9: "build_signer_uri",
+        10: "build_signer_digest",
+        11: "runner_environment",
+        12: "source_repository_uri",
+        13: "source_repository_digest",
+        14: "source_repository_ref",
+        15: "source_repository_identifier",
+        16: "source_repository_owner_uri",
+        17: "source_repository_owner_identifier",
+        18: "build_config_uri",
+        19: "build_config_digest",
+        20: "build_trigger",
+        21: "run_invocation_uri",
+        22: "source_repository_visibility",
+    }.items()
+}
+"""Fulcio's certificate extensions about a CI build (docs/oid-info.md), each a DER UTF8String."""
+
 
 @dataclass(frozen=True)
 class SignerIdentity:
@@ -24,6 +47,8 @@ class SignerIdentity:
 
     identity: str
     issuer: str
+    workflow: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What the issuer said about the build that asked, by the names in :data:`WORKFLOW_CLAIMS`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +95,7 @@ def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
     ]
     if len(found) != 1 or len(names) != 1:
         raise ValueError(f"the certificate must name one identity, it names {len(names)}")
-    return SignerIdentity(found[0], _issuer(certificate))
+    return SignerIdentity(found[0], _issuer(certificate), _workflow(certificate))
 
 
 def require_windows(
@@ -118,6 +143,15 @@ def _issuer(certificate: x509.Certificate) -> str:
     if len(issuers) != 1:
         raise ValueError(f"the certificate must name one issuer, it names {sorted(issuers)}")
     return issuers.pop()
+
+
+def _workflow(certificate: x509.Certificate) -> dict[str, str]:
+    return {
+        WORKFLOW_CLAIMS[extension.oid]: asn1.decode_der(str, extension.value.value)
+        for extension in certificate.extensions
+        if isinstance(extension.value, x509.UnrecognizedExtension)
+        and extension.oid in WORKFLOW_CLAIMS
+    }
 
 
 def _issued(authority: CertificateAuthority, certificate: x509.Certificate) -> bool:

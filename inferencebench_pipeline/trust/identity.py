@@ -1,9 +1,10 @@
-"""Where the identity token comes from: a projected file, a variable, or the CI service."""
+"""Where the identity token comes from: a file, a command, a variable, or the CI service."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,19 @@ from sigstore.oidc import IdentityError, IdentityToken, detect_credential
 from inferencebench_pipeline.trust.errors import IdentityTokenError, SigningUnavailableError
 
 TOKEN_VARIABLE: Final = "SIGSTORE_ID_TOKEN"  # noqa: S105  # its name, not its value
+COMMAND_DEADLINE_S: Final = 60.0
 _MAX_TOKEN_BYTES = 1 << 16
+_WORKLOAD_CLAIMS: Final = frozenset(
+    {
+        "job_workflow_ref",  # GitHub Actions
+        "ci_config_ref_uri",  # GitLab
+        "pipeline_slug",  # Buildkite
+        "oidc.circleci.com/project-id",
+        "pipeline_id",  # Codefresh
+        "kubernetes.io",
+    }
+)
+"""Claims of issuers for which the certificate names the workload, not the token's subject."""
 
 TokenSource = Callable[[], IdentityToken]
 """Returns a token that is valid now. Called once per signature, at the moment of signing."""
@@ -34,6 +47,48 @@ def file_identity(path: Path) -> TokenSource:
         return parse_token(raw, where=f"the file {path}")
 
     return read
+
+
+def command_identity(
+    command: Sequence[str], *, deadline_s: float = COMMAND_DEADLINE_S
+) -> TokenSource:
+    """Return a source that runs ``command`` at each call; its standard output is the token.
+
+    For workload identities that are fetched rather than projected, such as SPIFFE's. There is no
+    shell, and what the command writes is never repeated: it may be the token.
+    """
+
+    def run() -> IdentityToken:
+        try:
+            done = subprocess.run(  # noqa: S603  # the operator's own setting
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline_s
+            )
+        except OSError as error:
+            raise IdentityTokenError(
+                f"cannot run the identity token command {command[0]}: {error.strerror or error}; "
+                "check INFERENCEBENCH_IDENTITY_TOKEN_COMMAND"
+            ) from error
+        except subprocess.TimeoutExpired:
+            raise SigningUnavailableError(
+                f"the identity token command {command[0]} gave nothing within {deadline_s:g} s; "
+                "the unsigned envelope is kept, sign again later"
+            ) from None
+        if done.returncode != 0:
+            raise SigningUnavailableError(
+                f"the identity token command {command[0]} ended with status {done.returncode}; "
+                "run it by hand to see why. The unsigned envelope is kept, sign again later"
+            )
+        return parse_token(done.stdout, where=f"the command {command[0]}")
+
+    return run
+
+
+def names_its_subject(token: IdentityToken) -> bool:
+    """Whether a certificate for ``token`` names its subject or e-mail address, as it is there.
+
+    For CI services and Kubernetes the certificate authority makes a URI out of other claims.
+    """
+    return not _WORKLOAD_CLAIMS & token._unverified_claims.keys()
 
 
 def ambient_identity() -> TokenSource:
@@ -58,7 +113,8 @@ def ambient_identity() -> TokenSource:
         if detected is None:
             raise IdentityTokenError(
                 f"no identity token: {TOKEN_VARIABLE} is not set and no CI service was detected; "
-                "set INFERENCEBENCH_IDENTITY_TOKEN_FILE to a projected OIDC token"
+                "set INFERENCEBENCH_IDENTITY_TOKEN_FILE to a projected OIDC token, or "
+                "INFERENCEBENCH_IDENTITY_TOKEN_COMMAND to what prints one"
             )
         return parse_token(detected.encode(), where="the CI service")
 

@@ -18,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -27,10 +28,23 @@ from pydantic import (
     model_validator,
 )
 
+from inferencebench_pipeline.trust.certificates import WORKFLOW_CLAIMS, SignerIdentity
 from inferencebench_pipeline.trust.errors import PolicyError
 
 MAX_POLICY_BYTES = 1 << 20
 
+
+def _known_claim(name: str) -> str:
+    if name not in WORKFLOW_CLAIMS.values():
+        raise ValueError(
+            f"no certificate says {name}; known: {', '.join(WORKFLOW_CLAIMS.values())}"
+        )
+    return name
+
+
+_NAMES_A_REPOSITORY = {"source_repository_uri", "source_repository_identifier", "build_config_uri"}
+
+WorkflowClaim = Annotated[str, AfterValidator(_known_claim)]
 Suites = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
@@ -55,8 +69,11 @@ class SignerRule(_Rule):
     """An identity that may sign, vouched for by one issuer, within a span of time."""
 
     issuer: str = Field(min_length=1)
-    identity: str = Field(min_length=1)
+    identity: str | None = Field(default=None, min_length=1)
     """The certificate's subject alternative name, exactly."""
+    workflow: dict[WorkflowClaim, str] = {}
+    """What the certificate must say about the CI build, exactly: for workflows whose identity
+    changes with the tag or branch. Names the repository at least."""
     valid_from: AwareDatetime
     valid_until: AwareDatetime | None = None
     """First instant no longer allowed."""
@@ -66,6 +83,30 @@ class SignerRule(_Rule):
         if self.valid_until is not None and self.valid_until <= self.valid_from:
             raise ValueError(f"valid_until {self.valid_until} is not after valid_from")
         return self
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.identity is None and not self.workflow.keys() & _NAMES_A_REPOSITORY:
+            raise ValueError(
+                "name the identity, or in workflow one of "
+                f"{', '.join(sorted(_NAMES_A_REPOSITORY))}: the issuer alone would let every user "
+                "of it sign"
+            )
+        return self
+
+    def names(self, signer: SignerIdentity) -> bool:
+        """Whether ``signer`` is the one this rule is about; the time is not looked at."""
+        return (
+            signer.issuer == self.issuer
+            and self.identity in (None, signer.identity)
+            and all(signer.workflow.get(name) == value for name, value in self.workflow.items())
+        )
+
+    def describe(self) -> str:
+        """Return whom the rule allows, for a message."""
+        claims = (f"{name}={value}" for name, value in sorted(self.workflow.items()))
+        who = ", ".join([*([self.identity] if self.identity else []), *claims])
+        return f"{who} ({self.issuer})"
 
     def valid_at(self, moment: datetime) -> bool:
         """Whether a signature made at ``moment`` is inside the rule's span."""
@@ -103,8 +144,7 @@ class IdentityPolicy(_Part):
         *,
         organisation: str | None,
         suite_id: str,
-        issuer: str,
-        identity: str,
+        signer: SignerIdentity,
         signed_at: Iterable[datetime],
     ) -> str | None:
         """Return why this keyless signature is not allowed, or None when a rule allows it.
@@ -112,27 +152,36 @@ class IdentityPolicy(_Part):
         Args:
             organisation: the namespace the record is published under; None when it is not yet.
             suite_id: the envelope's suite.
-            issuer: who vouched for ``identity``.
-            identity: the certificate's subject alternative name.
+            signer: whom the certificate names.
             signed_at: every time a trusted clock gave for the signature; all must be in the span.
         """
         where = _place(organisation, suite_id)
         rules = [rule for rule in self.signers if rule.covers(organisation, suite_id)]
         if not rules:
             return f"the policy names no signer for {where}"
-        named = [rule for rule in rules if (rule.issuer, rule.identity) == (issuer, identity)]
+        named = [rule for rule in rules if rule.names(signer)]
+        who = f"{signer.identity} ({signer.issuer})"
         if not named:
-            allowed = ", ".join(sorted({f"{rule.identity} ({rule.issuer})" for rule in rules}))
-            return f"{identity} ({issuer}) may not sign for {where}; allowed: {allowed}"
+            allowed = ", ".join(sorted({rule.describe() for rule in rules}))
+            return f"{who} may not sign for {where}; allowed: {allowed}"
         times = list(signed_at)
         if any(all(rule.valid_at(moment) for moment in times) for rule in named):
             return None
         spans = "; ".join(f"{rule.valid_from} to {rule.valid_until or 'now'}" for rule in named)
-        return f"{identity} signed at {times[0]}, outside its time in the policy ({spans})"
+        return f"{who} signed at {times[0]}, outside its time in the policy ({spans})"
 
     def pinned_keys(self, *, organisation: str | None, suite_id: str) -> list[DevKeyRule]:
-        """Return the development keys pinned for this organisation and suite."""
-        return [rule for rule in self.dev_keys if rule.covers(organisation, suite_id)]
+        """Return the development keys that count for this organisation and suite.
+
+        Where the policy names a keyless signer, no development key counts: the key of a laptop
+        must not be able to take the place of an identity.
+        """
+        return [
+            rule
+            for rule in self.dev_keys
+            if rule.covers(organisation, suite_id)
+            and not any(other.covers(rule.organisation, suite_id) for other in self.signers)
+        ]
 
 
 def ed25519_from_pem(pem: str) -> Ed25519PublicKey:

@@ -17,6 +17,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from rfc3161_client import TimeStampResponse
+from sigstore._internal.rekor import RekorLogSubmitter
+from sigstore._internal.rekor.client import RekorClient
 from sigstore._internal.timestamp import TimestampAuthorityClient, TimestampError
 from sigstore.models import ClientTrustConfig
 from sigstore.sign import SigningContext
@@ -42,13 +44,25 @@ class SigningDeadlines:
 
 @dataclass(frozen=True)
 class SigningServices:
-    """The services of one signature, ready to use, and what to call them in messages."""
+    """The services to sign with, ready to use by one thread, and what to call them in messages."""
 
     context: SigningContext
     certificate_authority: str
-    log: str
-    timestamps: bool
-    """Whether a timestamp authority is among them, whose word must then be in every signature."""
+    log: RekorLogSubmitter
+    log_url: str
+    """Address of the log's API, ``/api/v1`` or ``/api/v2`` included."""
+    timestamp_authorities: tuple[TimestampAuthorityClient, ...]
+    """At least one; every signature carries the word of each."""
+
+    @property
+    def log_name(self) -> str:
+        """What to call the log in a message."""
+        return f"the transparency log {self.log_url}"
+
+    @property
+    def is_rekor_v1(self) -> bool:
+        """Whether the log promises the time at which it takes an entry in."""
+        return isinstance(self.log, RekorClient)
 
 
 class TimestampUnavailableError(Exception):
@@ -60,11 +74,12 @@ def open_services(
 ) -> SigningServices:
     """Return the services that ``config`` names, with deadlines on every exchange.
 
-    A refused connection is tried again by all; only Fulcio and the timestamp authority are asked
-    again after an answer went missing, since a second answer from the log is a second entry.
+    Each is asked again, a few times with a growing pause, after a refused connection, a lost
+    answer or an error of a gateway. That is safe at the log too: it refuses an entry it holds.
 
     Raises:
-        SigningRefusedError: the configuration offers no usable log of ``rekor_version``.
+        SigningRefusedError: the configuration offers no usable log of ``rekor_version``, or no
+            timestamp authority.
     """
     # A configuration of our own: the choice of log is a mutable attribute of a shared object.
     own = ClientTrustConfig(config._inner)
@@ -78,7 +93,12 @@ def open_services(
         raise SigningRefusedError(
             f"the trust configuration names no usable signing services{wanted}: {error}"
         ) from error
-    repeatable = Retry(
+    if not authorities:
+        raise SigningRefusedError(
+            "the trust configuration names no timestamp authority, and no signature is made "
+            "without a trusted time; add one to tsaUrls"
+        )
+    retries = Retry(
         total=3,
         connect=2,
         read=1,
@@ -91,18 +111,16 @@ def open_services(
         raise_on_status=False,
         respect_retry_after_header=False,
     )
-    once = Retry(total=2, connect=2, read=0, status=0, other=0, redirect=0, backoff_factor=0.2)
-    _mount(fulcio.session, repeatable, deadlines)
-    _mount(log._session, once, deadlines)  # type: ignore[attr-defined]
-    for authority in authorities:
-        _mount(authority._session, repeatable, deadlines)
+    sessions: list[Any] = [fulcio.session, log._session, *(one._session for one in authorities)]  # type: ignore[attr-defined]
+    for session in sessions:
+        _mount(session, retries, deadlines)
     context = SigningContext(
         fulcio=fulcio,
         rekor=log,
         trusted_root=own.trusted_root,
         tsa_clients=list(authorities),
     )
-    return SigningServices(context, fulcio.url, log.url, bool(authorities))  # type: ignore[attr-defined]
+    return SigningServices(context, fulcio.url, log, log.url, tuple(authorities))  # type: ignore[attr-defined]
 
 
 def service_failure(service: str, error: Exception) -> PipelineError:
@@ -112,7 +130,9 @@ def service_failure(service: str, error: Exception) -> PipelineError:
         service: what to call it, with its address.
         error: what sigstore raised; the HTTP answer is looked for along its causes.
     """
-    response = _response_of(error)
+    if isinstance(error, PipelineError):
+        return error
+    response = response_behind(error)
     if response is None:
         network = _network_error(error)
         if network is not None:
@@ -142,6 +162,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+def response_behind(error: BaseException) -> requests.Response | None:
+    """Return the HTTP answer behind ``error``; its truth value is not used, 4xx is false."""
+    for item in _chain(error):
+        if isinstance(item, requests.RequestException) and item.response is not None:
+            return item.response
+    return None
 
 
 class _DeadlineAdapter(HTTPAdapter):
@@ -205,14 +233,6 @@ def _network_error(error: BaseException) -> requests.RequestException | None:
     for item in _chain(error):
         if isinstance(item, requests.ConnectionError | requests.Timeout):
             return item
-    return None
-
-
-def _response_of(error: BaseException) -> requests.Response | None:
-    """Return the HTTP answer behind ``error``; its truth value is not used, 4xx is false."""
-    for item in _chain(error):
-        if isinstance(item, requests.RequestException) and item.response is not None:
-            return item.response
     return None
 
 

@@ -1,59 +1,78 @@
-"""Signing: an envelope's content hash, by an identity, logged, timestamped, verified at once."""
+"""Signing: a content hash, by an identity, logged once, timestamped, verified before it is kept."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from typing import Protocol
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from sigstore.errors import VerificationError
 from sigstore.models import Bundle
-from sigstore.oidc import ExpiredIdentity, IdentityToken
-from sigstore.sign import Signer as SigstoreSession
 
-from inferencebench_pipeline.envelope.canonical import (
-    EnvelopeError,
-    content_hash,
-    parse_envelope,
-    serialise,
-)
+from inferencebench_pipeline.envelope.canonical import content_hash
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
-from inferencebench_pipeline.runs import RunDirectory, RunFile
-from inferencebench_pipeline.trust.bundle import BundleRejectedError, log_index, verify_bundle
-from inferencebench_pipeline.trust.errors import IdentityTokenError, SigningRefusedError
+from inferencebench_pipeline.trust.bundle import (
+    BundleRejectedError,
+    VerifiedBundle,
+    log_index,
+    verify_bundle,
+    verify_statement,
+)
+from inferencebench_pipeline.trust.certificates import SignerIdentity, certificate_identity
+from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.identity import TokenSource
-from inferencebench_pipeline.trust.rederive import metric_disagreements
+from inferencebench_pipeline.trust.log_entry import find_in_log, is_still_loggable, log_once
+from inferencebench_pipeline.trust.policy import IdentityPolicy
+from inferencebench_pipeline.trust.prepared import PreparedSignature, UnusableIntentError
 from inferencebench_pipeline.trust.roots import TrustRoot
 from inferencebench_pipeline.trust.services import (
     SigningDeadlines,
     SigningServices,
-    TimestampUnavailableError,
     open_services,
-    service_failure,
 )
-from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.trust.session import SigningSession
 
-Verify = Callable[[bytes, bytes | None], Verdict]
-"""Verifies envelope bytes, and the traces when they are given."""
+RENEW_BELOW: Final = timedelta(minutes=2)
+"""A certificate with less time left is not used for another signature."""
+
+
+class Intent(Protocol):
+    """Where a prepared signature is kept until the log is known to hold it."""
+
+    def read(self) -> bytes | None:
+        """Return what was kept, or None."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Keep ``data`` durably."""
+        ...
 
 
 class Signer(Protocol):
     """Signs envelopes."""
 
-    def sign(self, envelope: Envelope) -> Envelope:
+    def sign(self, envelope: Envelope, intent: Intent | None = None) -> Envelope:
         """Return ``envelope`` with a signature over its content hash.
 
+        Args:
+            envelope: not signed yet.
+            intent: keeps the signature before it is logged; an attempt that was cut off is
+                finished from it instead of being repeated.
+
         Raises:
-            SigningUnavailableError: a service is down; nothing was kept, sign again later.
-            SigningRefusedError: a service refused, or what it returned does not verify.
+            SigningUnavailableError: a service is down; sign again later.
+            SigningRefusedError: a service or the policy refused, or what came does not verify.
             IdentityTokenError: there is no usable identity.
         """
         ...
 
 
 class SigstoreSigner:
-    """Signs keyless: a ten-minute certificate for an identity, an entry in the log, a timestamp.
+    """Signs keyless: a ten-minute certificate for an identity, a timestamp, an entry in the log.
+
+    One certificate serves a whole batch; near its end a fresh token and certificate are fetched.
+    May be shared by threads. The key lives as long as this object and is never written.
 
     Example:
         >>> signer = SigstoreSigner(trust=load_trust(config), identity=file_identity(token))
@@ -66,23 +85,35 @@ class SigstoreSigner:
         *,
         trust: TrustRoot,
         identity: TokenSource,
+        policy: IdentityPolicy | None = None,
+        organisation: str | None = None,
         rekor_version: int | None = None,
         deadlines: SigningDeadlines | None = None,
+        renew_below: timedelta = RENEW_BELOW,
     ) -> None:
         """Make a signer; nothing is contacted before :meth:`sign`.
 
         Args:
             trust: must name services to sign with.
-            identity: asked for a token at each signature.
+            identity: asked for a token whenever a certificate is needed, at the moment of signing.
+            policy: refuses an identity that may not sign before anything is logged for ever.
+            organisation: the namespace the records are for.
             rekor_version: 1 or 2 to insist on a log; the highest that is offered when None.
             deadlines: of each HTTP exchange.
+            renew_below: how much time a certificate must have left to be used again.
         """
         self._trust = trust
         self._identity = identity
+        self._policy = policy
+        self._organisation = organisation
         self._rekor_version = rekor_version
         self._deadlines = deadlines or SigningDeadlines()
+        self._renew_below = renew_below
+        self._session: SigningSession | None = None
+        self._beginning = threading.Lock()
+        self._own = threading.local()
 
-    def sign(self, envelope: Envelope) -> Envelope:
+    def sign(self, envelope: Envelope, intent: Intent | None = None) -> Envelope:
         """Return ``envelope`` signed; the message is the ASCII of its hex content hash.
 
         What the services return is verified here before anybody keeps it: sigstore checks at
@@ -98,15 +129,10 @@ class SigstoreSigner:
             raise SigningRefusedError(
                 f"the envelope of run {envelope.run_id} is already signed; sign the unsigned one"
             )
-        services = open_services(
-            self._trust.require_signing(),
-            rekor_version=self._rekor_version,
-            deadlines=self._deadlines,
-        )
-        token = self._identity()
         message = content_hash(envelope).encode("ascii")
-        bundle = _log_signature(services, _certified(services, token), message)
-        _require_proof(message, bundle, self._trust, token, timestamps=services.timestamps)
+        bundle = self._resumed(message, envelope.suite_id, intent)
+        if bundle is None:
+            bundle = self._signed(message, envelope.suite_id, intent)
         certificate = bundle.signing_certificate.public_bytes(Encoding.PEM).decode("ascii")
         signature = SignatureBlock(
             method="sigstore-cosign",
@@ -116,104 +142,117 @@ class SigstoreSigner:
         )
         return envelope.model_copy(update={"signature": signature})
 
+    def sign_statement(self, statement: bytes, *, suite_id: str) -> bytes:
+        """Return the JSON of a Sigstore bundle that carries an in-toto statement, signed.
 
-def sign_run(run: RunDirectory, signer: Signer, *, verify: Verify) -> Verdict:
-    """Sign a run's envelope into ``envelope.json`` and return the verdict on the stored bytes.
+        Args:
+            statement: the exact bytes that verifiers will get back.
+            suite_id: what the policy must let the signer speak for.
 
-    Asking again changes nothing: an ``envelope.json`` that states the same and verifies is kept,
-    and no second log entry is made. Nothing is signed whose metrics do not follow from its
-    traces, and nothing is stored that does not verify under the policy.
+        Raises:
+            SigningUnavailableError: a service is down, slow or gives nonsense.
+            SigningRefusedError: refused, not a statement, or what came back does not verify.
+            IdentityTokenError: there is no usable identity.
+        """
+        services = self._services()
+        session = self._certified(services, suite_id)
+        prepared = session.sign_statement(statement, services)
+        bundle = prepared.bundle(log_once(prepared, services, self._trust))
+        try:
+            payload, verified = verify_statement(bundle, self._trust)
+        except BundleRejectedError as error:
+            raise self._unproven(error) from error
+        self._require(verified, session.signer)
+        if payload != statement:
+            raise SigningRefusedError("the bundle carries another statement than was signed")
+        return bundle.to_json().encode()
 
-    Args:
-        run: holds ``envelope.unsigned.json`` and ``traces.parquet``.
-        signer: signs, when signing is needed.
-        verify: verifies the signed bytes with the traces, under the deployment's policy.
+    def _signed(self, message: bytes, suite_id: str, intent: Intent | None) -> Bundle:
+        """Sign, have it timestamped, keep it, log it; in this order, so that nothing is lost."""
+        services = self._services()
+        session = self._certified(services, suite_id)
+        prepared = session.sign_message(message, services)
+        if intent is not None:
+            intent.write(prepared.kept(log=services.log_url))
+        bundle = prepared.bundle(log_once(prepared, services, self._trust))
+        self._require(self._proven(message, bundle), session.signer)
+        return bundle
 
-    Raises:
-        MissingRunFileError: an earlier stage has not run.
-        EnvelopeError: the unsigned envelope cannot be read.
-        SigningRefusedError: the metrics do not re-derive, or the signed bytes do not verify.
-        SigningUnavailableError: a service is down; the unsigned envelope stays as it is.
-        IdentityTokenError: there is no usable identity.
-    """
-    unsigned = parse_envelope(run.read(RunFile.UNSIGNED_ENVELOPE))
-    traces = run.read(RunFile.TRACES)
-    kept = _kept(run, unsigned, traces, verify)
-    if kept is not None:
-        return kept
-    differing = metric_disagreements(unsigned, traces)
-    if differing:
-        raise SigningRefusedError(
-            f"run {run.run_id} is not signed, its metrics do not follow from its traces: "
-            f"{'; '.join(differing)}; materialise the traces and the envelope again"
-        )
-    data = serialise(signer.sign(unsigned))
-    verdict = verify(data, traces)
-    if not verdict.ok:
-        raise SigningRefusedError(
-            f"run {run.run_id} was signed, but the result is not kept: {verdict.reason}"
-        )
-    run.write(RunFile.ENVELOPE, data)
-    return verdict
-
-
-def _kept(run: RunDirectory, unsigned: Envelope, traces: bytes, verify: Verify) -> Verdict | None:
-    """Return the verdict on an ``envelope.json`` that is there and still good."""
-    if not run.has(RunFile.ENVELOPE):
-        return None
-    data = run.read(RunFile.ENVELOPE)
-    try:
-        if content_hash(parse_envelope(data)) != content_hash(unsigned):
+    def _resumed(self, message: bytes, suite_id: str, intent: Intent | None) -> Bundle | None:
+        """Return the bundle of an attempt that was cut off; None when it is of no use any more."""
+        kept = None if intent is None else intent.read()
+        if kept is None:
             return None
-    except EnvelopeError:
-        return None
-    verdict = verify(data, traces)
-    return verdict if verdict.ok else None
+        services = self._services()
+        try:
+            prepared = PreparedSignature.from_kept(kept, message=message, log=services.log_url)
+            self._require_allowed(certificate_identity(prepared.certificate), suite_id)
+            entry = (
+                log_once(prepared, services, self._trust)
+                if is_still_loggable(prepared, services)
+                else find_in_log(prepared, services)
+            )
+            if entry is None:
+                return None
+            bundle = prepared.bundle(entry)
+            self._require(self._proven(message, bundle))
+        except (UnusableIntentError, SigningRefusedError, ValueError):
+            return None
+        return bundle
 
+    def _services(self) -> SigningServices:
+        """Return this thread's connections to the services; HTTP sessions are not shared."""
+        services: SigningServices | None = getattr(self._own, "services", None)
+        if services is None:
+            services = open_services(
+                self._trust.require_signing(),
+                rekor_version=self._rekor_version,
+                deadlines=self._deadlines,
+            )
+            self._own.services = services
+        return services
 
-def _certified(services: SigningServices, token: IdentityToken) -> SigstoreSession:
-    """Return a session with a certificate. One key and certificate, one signature."""
-    where = f"the certificate authority {services.certificate_authority}"
-    try:
-        return SigstoreSession(token, services.context)
-    except ExpiredIdentity as error:
-        raise IdentityTokenError("the identity token expired; fetch a fresh one") from error
-    except VerificationError as error:
-        raise SigningRefusedError(
-            f"{where} returned a certificate that the trust root does not cover: {error}"
-        ) from error
-    except Exception as error:
-        raise service_failure(where, error) from error
+    def _certified(self, services: SigningServices, suite_id: str) -> SigningSession:
+        """Return a session that lasts, of an identity that may sign for this suite."""
+        with self._beginning:
+            if self._session is None or not self._session.lasts(self._renew_below):
+                self._session = SigningSession.begin(services, self._identity(), self._trust)
+            session = self._session
+        self._require_allowed(session.signer, suite_id)
+        return session
 
+    def _require_allowed(self, signer: SignerIdentity, suite_id: str) -> None:
+        if self._policy is None:
+            return
+        refusal = self._policy.signer_refusal(
+            organisation=self._organisation,
+            suite_id=suite_id,
+            signer=signer,
+            signed_at=[datetime.now(UTC)],
+        )
+        if refusal is not None:
+            raise SigningRefusedError(
+                f"{refusal}; nothing was logged. Sign as somebody the policy allows, or have the "
+                "policy reviewed"
+            )
 
-def _log_signature(services: SigningServices, session: SigstoreSession, message: bytes) -> Bundle:
-    """Sign, have it timestamped, and log it; in this order, so that no entry lacks its time."""
-    try:
-        return session.sign_artifact(message)
-    except TimestampUnavailableError as error:
-        raise service_failure(f"the timestamp authority {error}", error) from error
-    except Exception as error:
-        raise service_failure(f"the transparency log {services.log}", error) from error
+    def _proven(self, message: bytes, bundle: Bundle) -> VerifiedBundle:
+        try:
+            return verify_bundle(message, bundle, self._trust)
+        except BundleRejectedError as error:
+            raise self._unproven(error) from error
 
-
-def _require_proof(
-    message: bytes, bundle: Bundle, trust: TrustRoot, token: IdentityToken, *, timestamps: bool
-) -> None:
-    try:
-        verified = verify_bundle(message, bundle, trust)
-    except BundleRejectedError as error:
-        raise SigningRefusedError(
+    def _unproven(self, error: BundleRejectedError) -> SigningRefusedError:
+        return SigningRefusedError(
             f"what the signing services returned does not verify ({error.check}: {error}); check "
-            f"that {trust.source} belongs to these services"
-        ) from error
-    if timestamps and not verified.timestamped:
-        raise SigningRefusedError(
-            f"the timestamp authority's timestamp does not verify against {trust.source}; check "
-            "that they belong together"
+            f"that {self._trust.source} belongs to these services"
         )
-    asked = (token.identity, token.federated_issuer)
-    if (verified.signer.identity, verified.signer.issuer) != asked:
-        raise SigningRefusedError(
-            f"the certificate is for {verified.signer.identity} ({verified.signer.issuer}), the "
-            f"token for {asked[0]} ({asked[1]})"
-        )
+
+    def _require(self, verified: VerifiedBundle, signer: SignerIdentity | None = None) -> None:
+        if not verified.timestamped:
+            raise SigningRefusedError(
+                "the signature carries no timestamp that verifies against "
+                f"{self._trust.source}; check that the timestamp authority belongs to it"
+            )
+        if signer is not None and verified.signer != signer:
+            raise SigningRefusedError(f"the bundle is signed by {verified.signer}, not {signer}")

@@ -42,7 +42,8 @@ class World:
 
     def signer(self, **settings: Any) -> SigstoreSigner:
         identity = settings.pop("identity", file_identity(self.token_file))
-        return SigstoreSigner(trust=self.trust, identity=identity, **settings)
+        rules = {"policy": self.policy, "organisation": self.organisation}
+        return SigstoreSigner(trust=self.trust, identity=identity, **rules | settings)
 
     def verify(self, data: bytes, traces: bytes | Path | None, **changes: Any) -> Verdict:
         settings: dict[str, Any] = {
@@ -66,6 +67,16 @@ class World:
     def log_writes(self) -> int:
         """How many entries were asked of the transparency logs since the last clearing."""
         return len(self.faults.requests(method="POST", path="/log/entries"))
+
+    def log_sizes(self) -> dict[int, int]:
+        """How many entries the logs hold, by Rekor's version."""
+        services = json.loads(self.trust_config.read_bytes())["signingConfig"]["rekorTlogUrls"]
+        urls = {service["majorApiVersion"]: service["url"] for service in services}
+        with urllib.request.urlopen(f"{urls[1]}/api/v1/log", timeout=30) as answer:
+            first = json.load(answer)["treeSize"]
+        with urllib.request.urlopen(f"{urls[2]}/api/v2/checkpoint", timeout=30) as answer:
+            second = int(answer.read().split(b"\n")[1])
+        return {1: first, 2: second}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import socket
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from inferencebench_pipeline.envelope.canonical import content_hash, parse_envel
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.measure.measurement import Measurement
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.trust.bundle import parse_bundle, verify_statement
 from inferencebench_pipeline.trust.errors import (
     IdentityTokenError,
     SigningRefusedError,
@@ -26,8 +28,9 @@ from inferencebench_pipeline.trust.errors import (
 )
 from inferencebench_pipeline.trust.identity import ambient_identity, file_identity
 from inferencebench_pipeline.trust.roots import parse_trust
+from inferencebench_pipeline.trust.run_signing import sign_run, sign_runs
 from inferencebench_pipeline.trust.services import SigningDeadlines
-from inferencebench_pipeline.trust.signing import SigstoreSigner, sign_run
+from inferencebench_pipeline.trust.signing import SigstoreSigner
 from tests.envelope.measured import write_measured
 from tests.trust.conftest import World
 
@@ -119,12 +122,26 @@ def test_metrics_that_do_not_follow_from_the_traces_are_not_signed(
     assert not run.has(RunFile.ENVELOPE)
 
 
-def test_an_identity_the_policy_does_not_allow_leaves_nothing_behind(
+def test_an_identity_the_policy_does_not_allow_is_refused_before_anything_is_logged(
     world: World, run: RunDirectory
 ) -> None:
+    before = world.log_sizes()
     with pytest.raises(SigningRefusedError, match=r"mallory@example\.org .* may not sign"):
         sign(world, run, identity=world.identity("mallory@example.org"))
+    assert world.log_sizes() == before
+    assert not run.has(RunFile.SIGNATURE)
     assert not run.has(RunFile.ENVELOPE)
+
+
+def test_without_a_timestamp_authority_nothing_is_signed(world: World, run: RunDirectory) -> None:
+    document = json.loads(world.trust_config.read_text())
+    document["signingConfig"]["tsaUrls"] = []
+    trust = parse_trust(json.dumps(document).encode(), where="no clock")
+    bare = dataclasses.replace(world, trust=trust)
+    for version in (1, 2):
+        with pytest.raises(SigningRefusedError, match="names no timestamp authority"):
+            sign_run(run, bare.signer(rekor_version=version), verify=world.verify)
+    assert world.log_writes() == 0
 
 
 def test_an_envelope_is_signed_once(world: World, run: RunDirectory) -> None:
@@ -218,13 +235,14 @@ def test_one_lost_answer_of_a_repeatable_service_is_asked_for_again(
     assert world.log_writes() == 1
 
 
-def test_a_lost_answer_of_the_log_is_not_asked_for_again_by_itself(
-    world: World, run: RunDirectory
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_lost_answer_of_the_log_is_asked_for_again_and_the_entry_recognised(
+    world: World, run: RunDirectory, version: int
 ) -> None:
+    before = world.log_sizes()[version]
     world.faults.add("lost_response", path=REKOR)
-    with pytest.raises(SigningUnavailableError, match="transparency log"):
-        sign(world, run)
-    assert world.log_writes() == 1
+    assert sign(world, run, rekor_version=version).ok
+    assert world.log_sizes()[version] == before + 1
 
 
 def test_without_a_timestamp_nothing_is_logged(world: World, run: RunDirectory) -> None:
@@ -408,3 +426,83 @@ def expired(world: World) -> str:
 def test_a_signer_contacts_nobody_until_it_signs(world: World) -> None:
     SigstoreSigner(trust=world.trust, identity=file_identity(Path("/nonexistent")))
     assert world.faults.requests() == []
+
+
+class TestBatches:
+    """One certificate for many runs, renewed in time; one refusal does not stop the others."""
+
+    @pytest.fixture
+    def runs(self, tmp_path: Path) -> list[RunDirectory]:
+        runs = [RunStore(tmp_path).run(new_run_id()) for _ in range(3)]
+        for run in runs:
+            run.path.mkdir(parents=True)
+            write_measured(run)
+        return runs
+
+    def test_a_batch_has_one_certificate(self, world: World, runs: list[RunDirectory]) -> None:
+        before = world.log_sizes()
+        signed = list(sign_runs(runs, world.signer(), verify=world.verify))
+        assert [item.verdict is not None and item.verdict.ok for item in signed] == [True] * 3
+        assert len(world.faults.requests(method="POST", path=FULCIO)) == 1
+        assert len(world.faults.requests(method="POST", path=TSA)) == 3
+        assert sum(world.log_sizes().values()) == sum(before.values()) + 3
+
+    def test_a_certificate_near_its_end_is_renewed_with_a_fresh_token(
+        self, world: World, runs: list[RunDirectory]
+    ) -> None:
+        asked = []
+        source = file_identity(world.token_file)
+
+        def identity() -> Any:
+            asked.append(1)
+            return source()
+
+        signer = world.signer(identity=identity, renew_below=timedelta(minutes=11))
+        assert all(item.verdict for item in sign_runs(runs, signer, verify=world.verify))
+        assert len(asked) == 3
+        assert len(world.faults.requests(method="POST", path=FULCIO)) == 3
+
+    def test_a_run_that_is_refused_does_not_stop_the_others(
+        self, world: World, runs: list[RunDirectory]
+    ) -> None:
+        runs[1].remove(RunFile.TRACES)
+        signed = list(sign_runs(runs, world.signer(), verify=world.verify))
+        assert [item.error is None for item in signed] == [True, False, True]
+        assert "traces.parquet" in str(signed[1].error)
+
+    def test_an_outage_ends_the_batch_and_what_is_signed_stays(
+        self, world: World, runs: list[RunDirectory]
+    ) -> None:
+        world.faults.add("status", path=TSA, skip=1, times=None, status=500)
+        done = []
+        with pytest.raises(SigningUnavailableError):
+            done.extend(sign_runs(runs, world.signer(), verify=world.verify))
+        assert [run.has(RunFile.ENVELOPE) for run in runs] == [True, False, False]
+        world.faults.clear()
+        before = world.log_sizes()
+        assert all(item.verdict for item in sign_runs(runs, world.signer(), verify=world.verify))
+        assert sum(world.log_sizes().values()) == sum(before.values()) + 2
+
+
+def statement(name: str) -> bytes:
+    document = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": name, "digest": {"sha256": "ab" * 32}}],
+        "predicateType": "https://example.org/p/v1",
+        "predicate": {},
+    }
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_statement_is_signed_and_comes_back_as_it_was(world: World, version: int) -> None:
+    signer = world.signer(rekor_version=version)
+    data = signer.sign_statement(statement("envelope"), suite_id="llm.inference.chat")
+    payload, verified = verify_statement(parse_bundle(data), world.trust)
+    assert payload == statement("envelope")
+    assert verified.timestamped
+    with pytest.raises(SigningRefusedError, match="not an in-toto statement"):
+        signer.sign_statement(b"{}", suite_id="llm.inference.chat")
+    stranger = world.signer(identity=world.identity("mallory@example.org"))
+    with pytest.raises(SigningRefusedError, match="may not sign"):
+        stranger.sign_statement(statement("x"), suite_id="llm.inference.chat")

@@ -23,7 +23,7 @@ from inferencebench_pipeline.envelope.canonical import content_hash, parse_envel
 from inferencebench_pipeline.measure.traces import TRACES_SCHEMA_VERSION
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.policy import IdentityPolicy, parse_policy
-from inferencebench_pipeline.trust.signing import sign_run
+from inferencebench_pipeline.trust.run_signing import sign_run
 from inferencebench_pipeline.trust.verdict import FailureClass, Verdict
 from tests.envelope.measured import traces_bytes, write_measured
 from tests.trust.conftest import World
