@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.trust.bundle import parse_bundle
+from inferencebench_pipeline.trust.certificates import SignerIdentity, certificate_identity
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.policy import load_policy, parse_policy
 
@@ -26,6 +29,17 @@ signers:
     identity: https://github.com/acme/bench/.github/workflows/run.yml@refs/heads/main
     valid_from: 2026-10-01T00:00:00+02:00
 """
+WORKFLOW = """\
+version: 1
+signers:
+  - organisation: acme
+    suites: ["*"]
+    issuer: https://token.actions.githubusercontent.com
+    valid_from: 2020-01-01T00:00:00Z
+    workflow:
+      source_repository_uri: https://github.com/kubewarden/kubewarden-controller
+      runner_environment: github-hosted
+"""
 RULE = GOOD.split("signers:\n")[1].split("  - ")[1]
 
 
@@ -39,8 +53,7 @@ def refusal(moment: str, *, suite_id: str = "llm.inference.chat") -> str | None:
     return policy.signer_refusal(
         organisation="acme",
         suite_id=suite_id,
-        issuer=rule.issuer,
-        identity=rule.identity,
+        signer=SignerIdentity(rule.identity or "", rule.issuer),
         signed_at=[at(moment)],
     )
 
@@ -67,8 +80,7 @@ def test_every_trusted_time_must_be_inside_one_span() -> None:
     said = policy.signer_refusal(
         organisation="acme",
         suite_id="llm.inference.chat",
-        issuer=rule.issuer,
-        identity=rule.identity,
+        signer=SignerIdentity(rule.identity or "", rule.issuer),
         signed_at=[at("2026-06-30T00:00:00"), at("2026-10-02T00:00:00")],
     )
     assert said is not None
@@ -104,6 +116,9 @@ def test_the_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
         (GOOD.replace("2026-01-01", "2027-01-01", 1), "is not after valid_from"),
         (f"version: 1\nsigners:\n  - {RULE}    issuer: x\n", "'issuer' appears twice"),
         ("version: 1\nsigners: [", "not valid YAML"),
+        (WORKFLOW.replace("source_repository_uri", "repository"), "no certificate says repository"),
+        (WORKFLOW.replace("source_repository_uri", "build_trigger"), "issuer alone would let"),
+        (WORKFLOW.split("    workflow:")[0], "name the identity, or in workflow"),
         ("!!python/object/apply:os.system [true]", "not valid YAML"),
         ("a: &a [1]\n" * 1 + "x" * (1 << 20), "larger than"),
     ],
@@ -123,3 +138,40 @@ def test_a_development_key_must_be_one(key: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"nowhere\.yaml.*INFERENCEBENCH_POLICY"):
         load_policy(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"),
+    [
+        (("", ""), True),
+        (("github-hosted", "self-hosted"), False),
+        (("kubewarden-controller", "kubewarden-controllers"), False),
+        (("actions.githubusercontent.com", "actions.githubusercontent.com/other"), False),
+        (("workflow:", "identity: https://github.com/kubewarden/x@y\n    workflow:"), False),
+        (("      runner_environment: github-hosted\n", "      build_trigger: push\n"), True),
+        (("      runner_environment: github-hosted\n", "      build_trigger: manual\n"), False),
+    ],
+)
+def test_a_workflow_is_named_by_what_its_certificate_says(
+    shared_data: Path, change: tuple[str, str], allowed: bool
+) -> None:
+    folder = shared_data / "sigstore-bundles"
+    cases = json.loads((folder / "manifest.json").read_text())["cases"]
+    case = next(item for item in cases if item["id"] == "good-pg-dsse-v1-cosign-sign")
+    bundle = parse_bundle((folder / case["bundle"]).read_bytes())
+    signer = certificate_identity(bundle.signing_certificate)
+    assert signer == SignerIdentity(case["identity"], case["issuer"])
+    refusal = parse_policy(WORKFLOW.replace(*change).encode(), where="the test").signer_refusal(
+        organisation="acme", suite_id="s", signer=signer, signed_at=[at("2026-06-01T00:00:00")]
+    )
+    assert (refusal is None) == allowed, refusal
+
+
+def test_a_certificate_without_claims_satisfies_no_workflow() -> None:
+    policy = parse_policy(WORKFLOW.encode(), where="the test")
+    signer = SignerIdentity("someone@example.org", policy.signers[0].issuer)
+    refusal = policy.signer_refusal(
+        organisation="acme", suite_id="s", signer=signer, signed_at=[at("2026-06-01T00:00:00")]
+    )
+    assert refusal is not None
+    assert "source_repository_uri=https://github.com/kubewarden" in refusal
