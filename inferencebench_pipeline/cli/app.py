@@ -12,7 +12,14 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from inferencebench_pipeline.cli import delivering, measuring, publishing, takedown, verifying
+from inferencebench_pipeline.cli import (
+    delivering,
+    evaluations,
+    measuring,
+    publishing,
+    takedown,
+    verifying,
+)
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
 EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
@@ -33,6 +40,7 @@ app.command("publish")(publishing.publish)
 app.command("card")(publishing.card)
 app.command("takedown")(takedown.takedown)
 app.command("verify")(verifying.verify)
+app.add_typer(evaluations.app, name="evals")
 
 
 def main() -> NoReturn:

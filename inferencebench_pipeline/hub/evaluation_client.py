@@ -82,6 +82,19 @@ class EvaluationHub(Hub):
 
         return self._call(f"read the leaderboard of {dataset_id}", ask)
 
+    def tags(self, dataset_id: str) -> frozenset[str]:
+        """Return the tags of a dataset, those that the Hub gives included.
+
+        Raises:
+            HubNotFoundError: no such dataset, as far as the token may see.
+        """
+
+        def ask(wire: Wire) -> frozenset[str]:
+            url = wire.url(f"api/datasets/{dataset_id}?expand=tags")
+            return frozenset(str(tag) for tag in json_object(wire.get(url)).get("tags", []))
+
+        return self._call(f"read the tags of {dataset_id}", ask)
+
     def fate(self, repo: Repo, number: int) -> PullRequestFate:
         """Return what became of a pull request.
 

@@ -25,6 +25,8 @@ from inferencebench_pipeline.hub.errors import (
     HubPermissionError,
     HubUnavailableError,
 )
+from inferencebench_pipeline.hub.evaluation_audit import TITLE_PREFIX
+from inferencebench_pipeline.hub.evaluation_register import load_evaluations
 from inferencebench_pipeline.hub.frontmatter import (
     FrontMatterError,
     get_key,
@@ -77,7 +79,7 @@ def take_down(
     on_stage(f"Recording the request... {takedown.target} is not linked from any more")
     author = hub.account().name
     outcome = []
-    for model_id in _models(hub, takedown.target, organisation):
+    for model_id in _models(hub, root, takedown.target, organisation):
         for line in _clear(hub, Repo("model", model_id), author, organisation):
             outcome.append(f"{model_id}: {line}")
             on_stage(outcome[-1])
@@ -109,11 +111,11 @@ def _requested(root: Path, target: str, reason: str, requested_by: str) -> Taked
     return load_takedowns(root).of(target) or asked
 
 
-def _models(hub: Hub, target: str, organisation: str) -> list[str]:
+def _models(hub: Hub, root: Path, target: str, organisation: str) -> list[str]:
     """Return the models that may carry something of ours: named, listed with our key, or measured.
 
-    The models that we published results of are looked at too, since a pull request that is still
-    open leaves no trace in the model's own list entry.
+    The models that we published or proposed results of are looked at too, since a pull request
+    that is still open leaves no trace in the model's own list entry.
     """
     if "/" in target:
         return [target]
@@ -125,7 +127,12 @@ def _models(hub: Hub, target: str, organisation: str) -> list[str]:
         for published in list_published(hub, organisation)
         if (model := _model_of(published.card)).lower().startswith(f"{target.lower()}/")
     }
-    return sorted(linked | measured)
+    proposed = {
+        result.model_id
+        for result in load_evaluations(root).results
+        if result.ours and result.model_id.lower().startswith(f"{target.lower()}/")
+    }
+    return sorted(linked | measured | proposed)
 
 
 def _model_of(card: Any) -> str:  # noqa: ANN401 - a card's front matter, as its writer left it
@@ -141,7 +148,8 @@ def _clear(hub: Hub, model: Repo, author: str, organisation: str) -> Iterable[st
         yield "not on the Hub, or hidden from us; nothing to remove"
         return
     for pull in pulls:
-        if pull.is_live and pull.author == author and pull.title == PULL_REQUEST_TITLE:
+        ours = pull.title == PULL_REQUEST_TITLE or pull.title.startswith(TITLE_PREFIX)
+        if pull.is_live and pull.author == author and ours:
             hub.close_pull_request(model, pull.number, comment=_CLOSING_COMMENT)
             yield f"pull request {pull.number} closed"
     yield _unlink(hub, model, organisation)

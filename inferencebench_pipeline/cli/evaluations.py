@@ -1,0 +1,260 @@
+"""``inferencebench evals``: community evaluation results on the Hub, read, proposed, remembered."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.hub.evaluation_audit import (
+    Finding,
+    Proposal,
+    State,
+    examine,
+    record_url,
+)
+from inferencebench_pipeline.hub.evaluation_benchmark import register_benchmark
+from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
+from inferencebench_pipeline.hub.evaluation_logs import Reading, read_log
+from inferencebench_pipeline.hub.evaluation_notes import NONE, RunConfiguration
+from inferencebench_pipeline.hub.evaluation_propose import propose as propose_result
+from inferencebench_pipeline.hub.evaluation_publish import publish_register
+from inferencebench_pipeline.hub.evaluation_read import (
+    UnreadableResult,
+    read_leaderboard,
+    read_results,
+)
+from inferencebench_pipeline.hub.evaluation_record import entry_of, parse_quality_result, read_file
+from inferencebench_pipeline.hub.evaluation_register import CommunityResult, load_evaluations
+from inferencebench_pipeline.hub.evaluation_results import BenchmarkTask, parse_entries
+from inferencebench_pipeline.hub.evaluation_spec import SPEC_FILE, parse_spec
+from inferencebench_pipeline.hub.evaluation_watch import watch as watch_hub
+from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.settings import Settings, hub_token
+
+app = typer.Typer(
+    no_args_is_help=True, help="Community evaluation results: check, read and propose them."
+)
+ModelArgument = Annotated[str, typer.Argument(help="The model, as ORG/NAME.")]
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help=f"A .eval_results/*.yaml file, or {SPEC_FILE}.")],
+) -> None:
+    """Check a results file or an eval.yaml against the Hub's specification."""
+    data = read_file(file)
+    if file.name == SPEC_FILE:
+        spec = parse_spec(data, filename=str(file))
+        _print(f"{file}: {spec.name}: {len(spec.tasks)} tasks, valid")
+    else:
+        _print(f"{file}: {len(parse_entries(data, filename=str(file)))} results, valid")
+
+
+@app.command("from-log")
+def from_log(
+    file: Annotated[Path, typer.Argument(help="A log of Inspect AI, or results of lighteval.")],
+    benchmark: Annotated[str, typer.Option(help="The benchmark dataset, as ORG/NAME.")],
+    task: Annotated[str, typer.Option(help="The task's id in its eval.yaml.")],
+    metric: Annotated[str, typer.Option(help="SCORER/METRIC of Inspect AI, TASK/METRIC else.")],
+    revision: Annotated[
+        str | None, typer.Option(help="The benchmark's commit that was evaluated on.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model, where the log names it otherwise.")
+    ] = None,
+    provider: Annotated[str | None, typer.Option(help="Who served it, as resolved.")] = None,
+    engine: Annotated[str | None, typer.Option(help="NAME/VERSION of the engine.")] = None,
+    quantization: Annotated[str | None, typer.Option(help="FORMAT/METHOD.")] = None,
+    template: Annotated[str | None, typer.Option(help="'model', or another's name.")] = None,
+    tools: Annotated[str | None, typer.Option(help=f"Names with commas, or {NONE!r}.")] = None,
+    judge: Annotated[str | None, typer.Option(help=f"The judging model, or {NONE!r}.")] = None,
+) -> None:
+    """Print the quality result that a framework's log holds, to be kept and proposed."""
+    given = {
+        "provider": provider,
+        "engine": engine,
+        "quantization": quantization,
+        "template": template,
+        "tools": tools,
+        "judge": judge,
+    }
+    configuration = RunConfiguration.of_facets({k: v for k, v in given.items() if v is not None})
+    reading = Reading(
+        BenchmarkTask(id=benchmark, task_id=task, revision=revision), metric, model, configuration
+    )
+    result = read_log(read_file(file), reading, filename=str(file))
+    print(result.model_dump_json(indent=2, by_alias=True))
+
+
+@app.command()
+def status(model: ModelArgument) -> None:
+    """Show a model's results with their trust tier, and what was withheld."""
+    settings = Settings.from_environment()
+    table = Table("tier", "benchmark", "task", "value", "request", "notes")
+    for item in read_results(_hub(settings), model):
+        request = "" if item.pull_request is None else f"#{item.pull_request}"
+        if isinstance(item, UnreadableResult):
+            table.add_row("unreadable", item.filename, "", "", request, item.error)
+        else:
+            entry = item.entry
+            place = (item.tier.value, entry.dataset.id, entry.dataset.task_id)
+            table.add_row(*place, f"{entry.value}", request, entry.notes or "")
+    for gone in load_evaluations(settings.store).withheld(model):
+        dataset = gone.entry.dataset
+        table.add_row(
+            "withheld",
+            dataset.id,
+            dataset.task_id,
+            f"{gone.entry.value}",
+            f"#{gone.pull_request}",
+            _withheld(gone),
+        )
+    Console(markup=False).print(table)
+
+
+@app.command()
+def leaderboard(
+    dataset: Annotated[str, typer.Argument(help="The benchmark dataset, as ORG/NAME.")],
+    derived: Annotated[
+        bool, typer.Option("--derived", help="Also models that declare a base model.")
+    ] = False,
+) -> None:
+    """Show a benchmark's leaderboard with the trust tier of each row."""
+    table = Table("rank", "model", "value", "tier", "request", "notes")
+    hub = _hub(Settings.from_environment())
+    for row in read_leaderboard(hub, dataset, derived_models=derived):
+        request = "" if row.pull_request is None else f"#{row.pull_request}"
+        cells = (f"{row.rank}", row.model_id, f"{row.value}", row.tier.value, request)
+        table.add_row(*cells, row.notes or "")
+    Console(markup=False).print(table)
+
+
+@app.command()
+def propose(
+    result: Annotated[Path, typer.Argument(help="A quality result, as `from-log` prints it.")],
+    record: Annotated[str, typer.Option(help="The dataset that holds the record, as ORG/NAME.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the file and what would happen; send nothing.")
+    ] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option(help="The model's id, to open a pull request on a model of others."),
+    ] = None,
+) -> None:
+    """Enter a quality result into the model's repository: a commit on ours, else a pull request."""
+    settings = Settings.from_environment()
+    hub, takedowns = _hub(settings), load_takedowns(settings.store)
+    quality = parse_quality_result(read_file(result), filename=str(result))
+    entry = entry_of(quality, record_id=record, record_url=record_url(hub, record))
+    proposal = Proposal(quality.model_id, entry)
+    finding = examine(hub, settings.store, proposal, takedowns=takedowns)
+    _report(proposal, finding)
+    if dry_run or finding.state is not State.READY:
+        _print("Nothing was sent.")
+        return
+    if finding.mode == "pull_request" and confirm is None and sys.stdin.isatty():
+        confirm = typer.prompt(f"{proposal.model_id} is somebody else's. Type its name to go on")
+    done = propose_result(hub, settings.store, proposal, takedowns=takedowns, confirmation=confirm)
+    if isinstance(done, Finding):
+        _print(f"{done.state.value}: {done.reason}; nothing was sent")
+    else:
+        _print(f"{proposal.path} is at {done.url}, commit {done.commit}")
+
+
+@app.command()
+def watch(
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="A benchmark dataset to look at; may be repeated.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model to look at besides; may be repeated.")
+    ] = None,
+) -> None:
+    """Note what open pull requests show, and remember what was withheld since the last look."""
+    settings = Settings.from_environment()
+    found = watch_hub(
+        _hub(settings), settings.store, benchmarks=benchmark or (), models=model or ()
+    )
+    for result in found.new:
+        _print(f"new: {_named(result)}: {result.url}")
+    for result in found.withheld:
+        _print(f"withheld: {_named(result)}: {_withheld(result)}")
+    _print(
+        f"{len(found.register.results)} results are known, "
+        f"{len(found.register.withheld())} of them withheld"
+    )
+
+
+@app.command()
+def withheld() -> None:
+    """List every result that is withheld now, with date and link."""
+    table = Table("model", "benchmark", "task", "value", "withheld")
+    for result in load_evaluations(Settings.from_environment().store).withheld():
+        dataset = result.entry.dataset
+        place = (result.model_id, dataset.id, dataset.task_id, f"{result.entry.value}")
+        table.add_row(*place, _withheld(result))
+    Console(markup=False).print(table)
+
+
+@app.command()
+def register(
+    dataset: Annotated[str, typer.Argument(help="A dataset of ours, as ORG/NAME.")],
+    file: Annotated[Path, typer.Argument(help="Its eval.yaml.")],
+) -> None:
+    """Register a dataset as a benchmark: check its eval.yaml and commit it."""
+    hub = _hub(Settings.from_environment())
+    done = register_benchmark(hub, dataset, read_file(file), filename=str(file))
+    _print(f"{done.spec.name}: {len(done.spec.tasks)} tasks registered: {done.url}")
+    if not done.listed:
+        _print(
+            "The Hub does not rank results on it yet: ask its staff to put it on their allow-list "
+            "(the OpenEvals organisation's discussions)."
+        )
+
+
+@app.command()
+def publish(
+    org: Annotated[
+        str | None,
+        typer.Option("--org", help="Hub namespace; INFERENCEBENCH_ORGANISATION otherwise."),
+    ] = None,
+) -> None:
+    """Publish the register of results, withheld ones included, as a dataset."""
+    settings = Settings.from_environment()
+    organisation = org or Deployment.from_settings(settings).require_organisation()
+    commit = publish_register(_hub(settings), settings.store, organisation)
+    _print(f"{organisation}/community-results is at commit {commit}")
+
+
+def _hub(settings: Settings) -> EvaluationHub:
+    return EvaluationHub(settings.hub_endpoint, hub_token)
+
+
+def _report(proposal: Proposal, finding: Finding) -> None:
+    how = f" (by {finding.mode.replace('_', ' ')})" if finding.mode else ""
+    _print(f"{proposal.model_id}: {finding.state.value}{how}: {finding.reason}")
+    if finding.url is not None:
+        _print(f"  {finding.url}")
+    _print(f"{proposal.path}:")
+    print(proposal.data.decode(), end="")
+
+
+def _named(result: CommunityResult) -> str:
+    dataset = result.entry.dataset
+    return f"{result.model_id} {dataset.id} ({dataset.task_id}) {result.entry.value}"
+
+
+def _withheld(result: CommunityResult) -> str:
+    last = result.withheld[-1]
+    who = "the model's author" if last.by is None else f"the model's author ({last.by})"
+    return f"by {who}, {last.at:%Y-%m-%d}: {last.url}"
+
+
+def _print(line: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(line, markup=False)
