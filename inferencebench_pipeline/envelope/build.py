@@ -239,6 +239,9 @@ def _extension(measurement: Measurement) -> PipelineExtension:
         workload_hash=measurement.workload_sha256,
         schedule_hash=measurement.schedule_sha256,
         client=measurement.client,
+        model=provenance.model,
+        audit=measurement.audit,
+        telemetry=measurement.telemetry,
     )
 
 

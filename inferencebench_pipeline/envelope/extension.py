@@ -12,8 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.measure.audit import EngineAudit
 from inferencebench_pipeline.measure.measurement import ClientReport
+from inferencebench_pipeline.measure.provenance import ModelProvenance
 from inferencebench_pipeline.measure.spec import Slo
+from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.measure.traces import TracesInfo, ValidityFlag
 
 EXTENSION_FIELD: Final = "inferencebench_pipeline"
@@ -54,6 +57,12 @@ class PipelineExtension(_Part):
     schedule_hash: str
     """SHA-256 of the arrival offsets, or of the closed loop's settings: when it was sent."""
     client: ClientReport
+    model: ModelProvenance | None = None
+    """Digests of weights, tokenizer and chat template; why those that are null are."""
+    audit: EngineAudit | None = None
+    """The engine's own account of the same requests."""
+    telemetry: TelemetryReport | None = None
+    """What the machine did meanwhile; its energy is null, with reasons, when not measured."""
 
 
 class TracesBinding(_Part):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from inferencebench_pipeline.measure.audit import EngineAudit
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, Metric
+from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.measure.validity import ValidityFlag
 from inferencebench_pipeline.trust.verdict import Verdict
 
@@ -46,6 +48,31 @@ def validity_table(flags: Iterable[ValidityFlag]) -> dg.MetadataValue:
         }
         for flag in flags
     )
+
+
+def audit_table(audit: EngineAudit) -> dg.MetadataValue:
+    """Return the engine's own numbers beside ours, or the reason there are none."""
+    if not audit.lines:
+        return table([{"engine": audit.family or "unknown", "reason": audit.null_reason or ""}])
+    return table(
+        {
+            "quantity": line.name,
+            "engine says": f"{line.engine:,.3f}",
+            "ours": "–" if line.ours is None else f"{line.ours:,.3f}",
+            "difference": "–" if line.difference is None else f"{line.difference:+,.3f}",
+            "unit": line.unit,
+            "note": line.note,
+        }
+        for line in audit.lines
+    )
+
+
+def energy_text(telemetry: TelemetryReport) -> dg.MetadataValue:
+    """Return the joules of the measured windows, or why there are none."""
+    joules = telemetry.energy_joules
+    if joules is None:
+        return dg.MetadataValue.text(f"not measured: {telemetry.energy_null_reason}")
+    return dg.MetadataValue.text(f"{joules:,.1f} J ({telemetry.energy[0].source})")
 
 
 def verdict_table(verdict: Verdict) -> dg.MetadataValue:

@@ -4,13 +4,15 @@ import dagster as dg
 
 from inferencebench_pipeline.lifecycle.benchmark_run import benchmark_run
 from inferencebench_pipeline.lifecycle.metadata import (
+    audit_table,
+    energy_text,
     file_metadata,
     headline_table,
     png,
     validity_table,
 )
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.measure.measurement import write_measurement
+from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.plot import latency_plot_png
 from inferencebench_pipeline.measure.traces import read_traces, write_traces
 from inferencebench_pipeline.measure.validity import check_traces
@@ -40,12 +42,23 @@ def traces(
             "headline": headline_table(measurement.metrics),
             "latency": png(latency_plot_png(table), alt="latency distribution"),
             "validity": validity_table(measurement.validity),
+            **_observations(measurement),
             "rows": dg.MetadataValue.int(info.rows),
             "schema_version": dg.MetadataValue.text(info.schema_version),
             "metric_definitions": dg.MetadataValue.text(measurement.metric_definitions),
             **file_metadata(run.file(RunFile.TRACES)),
         }
     )
+
+
+def _observations(measurement: Measurement) -> dict[str, dg.MetadataValue]:
+    """Return what the engine and the machine say about the run, where they were asked."""
+    found: dict[str, dg.MetadataValue] = {}
+    if measurement.audit is not None:
+        found["engine_audit"] = audit_table(measurement.audit)
+    if measurement.telemetry is not None:
+        found["energy"] = energy_text(measurement.telemetry)
+    return found
 
 
 @per_run_check(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from inferencebench_pipeline.measure.audit import EngineAudit, audit, audit_flags
 from inferencebench_pipeline.measure.capture import Capture, Completion, read_spool
 from inferencebench_pipeline.measure.metrics import (
     METRIC_DEFINITIONS_VERSION,
@@ -17,6 +18,7 @@ from inferencebench_pipeline.measure.metrics import (
 )
 from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.telemetry.report import TelemetryReport, write_telemetry
 from inferencebench_pipeline.measure.traces import (
     TracesInfo,
     ValidityFlag,
@@ -74,6 +76,10 @@ class Measurement(BaseModel):
     schedule_sha256: Sha256Hex
     """SHA-256 of when it was to be sent: the arrival offsets, or the closed loop's settings."""
     client: ClientReport
+    audit: EngineAudit | None = None
+    """The engine's own account of the same requests."""
+    telemetry: TelemetryReport | None = None
+    """What the machine did meanwhile, and the joules it took; null in older measurements."""
 
 
 def build_measurement(run: RunDirectory) -> Measurement:
@@ -90,6 +96,7 @@ def build_measurement(run: RunDirectory) -> Measurement:
     data = run.read(RunFile.TRACES)
     table = read_traces(data)
     client = _client_report(capture, completion, table)
+    engine_audit = audit(capture, table)
     return Measurement(
         run_id=run.run_id,
         started_at=completion.started_at,
@@ -98,11 +105,13 @@ def build_measurement(run: RunDirectory) -> Measurement:
         traces=traces_info(data, table),
         metric_definitions=METRIC_DEFINITIONS_VERSION,
         metrics=compute_metrics(table, spec.slo),
-        validity=(*check_traces(table), *_client_flags(client)),
+        validity=(*check_traces(table), *_client_flags(client), *audit_flags(engine_audit)),
         provenance=capture.provenance(),
         workload_sha256=completion.workload_sha256,
         schedule_sha256=completion.schedule_sha256,
         client=client,
+        audit=engine_audit,
+        telemetry=write_telemetry(capture, table),
     )
 
 

@@ -29,6 +29,7 @@ from inferencebench_pipeline.measure.child import log_tail, running_child
 from inferencebench_pipeline.measure.decode import decode
 from inferencebench_pipeline.measure.engines import RunningEngine, engine_for
 from inferencebench_pipeline.measure.host import collect_host
+from inferencebench_pipeline.measure.observation import observed
 from inferencebench_pipeline.measure.provenance import DatasetProvenance, Provenance
 from inferencebench_pipeline.measure.software import collect_software
 from inferencebench_pipeline.measure.spec import (
@@ -128,7 +129,8 @@ def run_benchmark(
     clock.report("starting engine", 0, 0, 0)
     with engine_for(resolved, capture.path / ENGINE_LOG) as engine:
         capture.write(PROVENANCE, collect_provenance(resolved, engine))
-        _measure(resolved, capture, engine, clock)
+        with observed(engine, resolved, capture):
+            _measure(resolved, capture, engine, clock)
     completion = _complete(capture, started_at)
     summary = _summary(capture, completion)
     clock.report("finishing", completion.requests, completion.requests, completion.failed)

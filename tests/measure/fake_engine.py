@@ -82,6 +82,8 @@ class FakeEngine:
         self.behaviour = behaviour
         self.models: list[str] | None = [model]
         self.models_status = 200
+        self.questions: dict[str, Callable[[], str]] = {}
+        """More paths that answer a GET, with the body of each."""
         self.truths: list[Truth] = []
         self.in_flight = 0
         self.port = 0
@@ -160,11 +162,16 @@ class FakeEngine:
             content = {"data": [{"id": model} for model in self.models]}
         elif path == "/health":
             status, content = 200, {"status": "ok"}
+        elif path in self.questions:
+            await self._respond(writer, 200, self.questions[path]().encode())
+            return True
         await self._plain(writer, status, content)
         return True
 
     async def _plain(self, writer: asyncio.StreamWriter, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
+        await self._respond(writer, status, json.dumps(content).encode())
+
+    async def _respond(self, writer: asyncio.StreamWriter, status: int, data: bytes) -> None:
         head = (
             f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(data)}\r\n\r\n"
@@ -223,6 +230,8 @@ def _choice(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion.chunk",
+        "model": "fake-2026-11",
+        "system_fingerprint": "fp_fake",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
     }
 

@@ -50,10 +50,12 @@ class RunningEngine:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """Status and JSON body (None when it is not JSON) of a question to an engine."""
+    """What an engine answered to a question."""
 
     status: int
     content: Any
+    """The body as JSON; None when it is not."""
+    body: bytes
 
 
 def ask(url: str, api_key_env: str | None, timeout_s: float) -> HttpAnswer:
@@ -76,9 +78,9 @@ def ask(url: str, api_key_env: str | None, timeout_s: float) -> HttpAnswer:
     except http.client.HTTPException as error:
         raise ConnectionError(f"it does not speak HTTP ({error!r:.100})") from error
     try:
-        return HttpAnswer(status, json.loads(body))
+        return HttpAnswer(status, json.loads(body), body)
     except ValueError:
-        return HttpAnswer(status, None)
+        return HttpAnswer(status, None, body)
 
 
 def wait_until_healthy(

@@ -1,0 +1,1 @@
+"""Telemetry: what the machine drew and did while it was measured, sampled beside the client."""

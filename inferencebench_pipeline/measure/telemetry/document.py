@@ -1,0 +1,91 @@
+"""The files of telemetry: the sampler's spool and facts, and ``telemetry.parquet``."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inferencebench_pipeline.measure.errors import CaptureError
+from inferencebench_pipeline.measure.telemetry.readings import Reading, SourceFacts
+from inferencebench_pipeline.measure.telemetry.usage import EngineUse
+
+TELEMETRY_SCHEMA_VERSION: Final = "1"
+
+_FIELDS: Final[list[pa.Field[Any]]] = [
+    pa.field("time_ns", pa.int64(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("device", pa.string(), nullable=False),
+    pa.field("quantity", pa.string(), nullable=False),
+    pa.field("value", pa.float64()),
+]
+SCHEMA: Final = pa.schema(_FIELDS)
+"""One row per reading: nanoseconds after the run's origin (that of ``traces.parquet``), and the
+quantity with its unit in its name. A null value is a reading that failed."""
+
+
+class Sampling(BaseModel):
+    """What was sampled, of which devices, and what that cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    sources: tuple[SourceFacts, ...]
+    engine: EngineUse
+    realtime_minus_monotonic_ns: int
+    sampler_cpu_s: float = Field(ge=0)
+    sampler_wall_s: float = Field(ge=0)
+    readings: int = Field(ge=0)
+
+
+def read_sampling(spool: Path, facts: Path) -> tuple[list[Reading], Sampling] | None:
+    """Return the readings and the facts of a run, or None when it sampled nothing.
+
+    Raises:
+        CaptureError: one of the two is damaged.
+    """
+    try:
+        described = Sampling.model_validate_json(facts.read_bytes())
+        with spool.open() as lines:
+            readings = [Reading(*json.loads(line)) for line in lines]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, ValidationError) as error:
+        raise CaptureError(
+            f"the telemetry beside {spool} is damaged ({error}); run the benchmark again"
+        ) from error
+    return readings, described
+
+
+def telemetry_parquet(
+    readings: Sequence[Reading], described: Sampling, origin_unix_ns: int
+) -> bytes:
+    """Return the bytes of ``telemetry.parquet``.
+
+    Args:
+        readings: in the order they were taken.
+        described: goes into the file's metadata.
+        origin_unix_ns: the run's origin, in Unix time.
+    """
+    shift = described.realtime_minus_monotonic_ns - origin_unix_ns
+    columns: dict[str, list[Any]] = {
+        "time_ns": [reading.time_ns + shift for reading in readings],
+        "source": [reading.source for reading in readings],
+        "device": [reading.device for reading in readings],
+        "quantity": [reading.quantity for reading in readings],
+        "value": [reading.value for reading in readings],
+    }
+    metadata = {
+        "telemetry_schema_version": TELEMETRY_SCHEMA_VERSION,
+        "origin_unix_ns": str(origin_unix_ns),
+        "sampling": described.model_dump_json(),
+    }
+    table = pa.Table.from_pydict(columns, schema=SCHEMA.with_metadata(metadata))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

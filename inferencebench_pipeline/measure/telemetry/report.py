@@ -1,0 +1,146 @@
+"""What telemetry says about a run: its devices before and after, and the energy of its windows."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencebench_pipeline.measure.capture import Capture
+from inferencebench_pipeline.measure.provenance import Sha256Hex
+from inferencebench_pipeline.measure.telemetry.document import (
+    Sampling,
+    read_sampling,
+    telemetry_parquet,
+)
+from inferencebench_pipeline.measure.telemetry.energy import Energy, Window, unmeasured
+from inferencebench_pipeline.measure.telemetry.readings import Reading, SourceFacts
+from inferencebench_pipeline.measure.telemetry.usage import EngineUse, run_energy
+from inferencebench_pipeline.runs import RunFile
+
+SPOOL: Final = "telemetry.jsonl"
+FACTS: Final = "telemetry.json"
+
+_PRIVATE_STATE: Final = {"compute_pids"}
+_ELSEWHERE: Final = "the engine runs on another machine, whose energy cannot be read from here"
+
+
+class TelemetryReport(BaseModel):
+    """The telemetry of a run in ``measurement.json``; the readings are in ``telemetry.parquet``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    engine: EngineUse
+    """The GPUs that the engine's processes really used."""
+    sources: tuple[SourceFacts, ...]
+    energy: tuple[Energy, ...]
+    """Of the measured window of each repeat, in their order."""
+    sampler_cpu_share: float = Field(ge=0)
+    """CPU seconds of sampling per second; 1.0 is one core."""
+    readings: int = Field(ge=0)
+    file_sha256: Sha256Hex | None
+    """Of ``telemetry.parquet``; null when nothing was sampled."""
+
+    @property
+    def energy_joules(self) -> float | None:
+        """Return the joules of all measured windows; null unless every one was measured well."""
+        joules = [energy.reportable_joules for energy in self.energy]
+        if not joules or any(value is None for value in joules):
+            return None
+        return sum(value for value in joules if value is not None)
+
+    @property
+    def energy_null_reason(self) -> str | None:
+        """Return why :attr:`energy_joules` is null, or None when it is not."""
+        if self.energy_joules is not None:
+            return None
+        reasons = dict.fromkeys(reason for energy in self.energy for reason in energy.reasons)
+        return "; ".join(reasons) or "nothing was measured"
+
+
+def write_telemetry(capture: Capture, table: pa.Table) -> TelemetryReport:
+    """Write ``telemetry.parquet`` beside the traces and return what it says.
+
+    Args:
+        capture: of a complete run.
+        table: its traces, which tell the measured windows.
+
+    Raises:
+        CaptureError: the telemetry is damaged.
+        StoreError: the run directory is not writable.
+    """
+    loop = capture.require_completion().loop
+    windows = _windows(table, loop.origin_monotonic_ns)
+    sampled = read_sampling(capture.path / SPOOL, capture.path / FACTS)
+    if sampled is None:
+        reason = "nothing was sampled while this run was measured"
+        return TelemetryReport(
+            engine=EngineUse(gpus=None, how=reason),
+            sources=(),
+            energy=tuple(unmeasured(window, reason) for window in windows),
+            sampler_cpu_share=0.0,
+            readings=0,
+            file_sha256=None,
+        )
+    readings, described = sampled
+    if capture.provenance().hardware_class == "remote":
+        described = described.model_copy(update={"engine": EngineUse(gpus=None, how=_ELSEWHERE)})
+    data = telemetry_parquet(readings, _published(described), loop.origin_unix_ns)
+    capture.run.write(RunFile.TELEMETRY, data)
+    return _report(readings, described, windows, hashlib.sha256(data).hexdigest())
+
+
+def _report(
+    readings: list[Reading], described: Sampling, windows: list[Window], sha256: str
+) -> TelemetryReport:
+    wall_s = described.sampler_wall_s
+    return TelemetryReport(
+        engine=described.engine,
+        sources=_published(described).sources,
+        energy=tuple(
+            run_energy(readings, described.sources, described.engine, window) for window in windows
+        ),
+        sampler_cpu_share=described.sampler_cpu_s / wall_s if wall_s else 0.0,
+        readings=described.readings,
+        file_sha256=sha256,
+    )
+
+
+def _published(described: Sampling) -> Sampling:
+    """Return what may leave the machine: no process ids."""
+    sources = tuple(
+        facts.model_copy(
+            update={
+                "devices": tuple(
+                    device.model_copy(
+                        update={
+                            side: {
+                                name: value
+                                for name, value in getattr(device, side).items()
+                                if name not in _PRIVATE_STATE
+                            }
+                            for side in ("before", "after")
+                        }
+                    )
+                    for device in facts.devices
+                )
+            }
+        )
+        for facts in described.sources
+    )
+    return described.model_copy(update={"sources": sources})
+
+
+def _windows(table: pa.Table, origin_monotonic_ns: int) -> list[Window]:
+    """Return when each repeat was measured: from its first request to the end of its last."""
+    measured = table.filter(pc.equal(table["phase"], pa.scalar("measured")))
+    windows: list[Window] = []
+    for repeat in np.unique(measured["repeat"].to_numpy()).tolist():
+        rows = measured.filter(pc.equal(measured["repeat"], pa.scalar(repeat, pa.int16())))
+        begin, end = pc.min(rows["scheduled_ns"]).as_py(), pc.max(rows["end_ns"]).as_py()
+        windows.append((origin_monotonic_ns + begin, origin_monotonic_ns + end))
+    return windows
