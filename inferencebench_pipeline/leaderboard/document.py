@@ -103,6 +103,40 @@ class Group(_Part):
     """``row_id`` of each ranked run."""
 
 
+class Change(_Part):
+    """A metric of a repeated benchmark that moved to another level and stayed there."""
+
+    group_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    key: str
+    label: str
+    unit: str | None
+    verdict: Literal["better", "worse"]
+    model_id: str | None
+    engine_name: str | None
+    hardware: str | None
+    load_point: str | None
+    since_row_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    """The first run of the new level."""
+    since: str | None
+    engine_version_before: str | None
+    engine_version_after: str | None
+    model_revision_before: str | None
+    model_revision_after: str | None
+    before: float
+    """Median of the old level's runs."""
+    after: float
+    relative: float | None
+    """``(after - before) / |before|``; null where the old level is zero."""
+    relative_low: float | None
+    relative_high: float | None
+    """95 % bootstrap interval of ``relative``."""
+    n_before: int
+    """Runs of the old level within the window."""
+    n_after: int
+    q_value: float
+    """p-value of the change, adjusted for all histories and metrics that were tested."""
+
+
 class Leaderboard(_Part):
     """The whole index. It holds no clock reading: the same corpus gives the same bytes."""
 
@@ -110,5 +144,7 @@ class Leaderboard(_Part):
     states: dict[str, int]
     """How many runs are in each state."""
     groups: tuple[Group, ...]
+    changes: tuple[Change, ...] = ()
+    """Where a repeated benchmark became better or worse, most certain first."""
     runs: tuple[RunRow, ...]
     """Every published repository, ranked or not, ordered by ``repo_id``."""

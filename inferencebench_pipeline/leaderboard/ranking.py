@@ -25,6 +25,7 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
 )
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
+from inferencebench_pipeline.leaderboard.history import find_changes
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 Row = Mapping[str, Any]
@@ -83,20 +84,19 @@ def build_document(
     for line, row in zip(lines, rows, strict=True):
         if row.state == "verified" and row.group_id is not None:
             ranked.setdefault(row.group_id, []).append((line, row))
-    groups = [_group(group_id, members) for group_id, members in ranked.items()]
+    groups = sorted(
+        (_group(group_id, members) for group_id, members in ranked.items()),
+        key=lambda group: (
+            group.metric_definitions == FOREIGN_DEFINITIONS,
+            group.suite_id,
+            group.dataset_id,
+            group.group_id,
+        ),
+    )
     return Leaderboard(
         states=dict(sorted(Counter(row.state for row in rows).items())),
-        groups=tuple(
-            sorted(
-                groups,
-                key=lambda group: (
-                    group.metric_definitions == FOREIGN_DEFINITIONS,
-                    group.suite_id,
-                    group.dataset_id,
-                    group.group_id,
-                ),
-            )
-        ),
+        groups=tuple(groups),
+        changes=find_changes(groups, rows),
         runs=rows,
     )
 

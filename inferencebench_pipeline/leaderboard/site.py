@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from inferencebench_pipeline.leaderboard.document import Group, Leaderboard, MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
+from inferencebench_pipeline.leaderboard.history import FALSE_DISCOVERY_RATE, LONGEST_HISTORY
 from inferencebench_pipeline.leaderboard.index import leaderboard_folder, load_leaderboard
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.runs import write_atomically
@@ -86,6 +87,11 @@ def format_value(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
+def format_percent(ratio: float) -> str:
+    """Return a relative change for reading, signed, with one decimal."""
+    return f"{ratio * 100:+.1f} %"
+
+
 def format_instant(text: str) -> str:
     """Return an RFC 3339 instant in UTC to the minute; the text itself when it is not one."""
     try:
@@ -114,7 +120,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(value=format_value, instant=format_instant, http_url=http_url)
+    environment.filters.update(
+        value=format_value, percent=format_percent, instant=format_instant, http_url=http_url
+    )
     environment.globals.update(
         states=STATES, tiers=TIERS, definition=_definition, foreign=FOREIGN_DEFINITIONS
     )
@@ -133,6 +141,7 @@ def _index(board: Leaderboard) -> dict[str, object]:
     return {
         "root": "",
         "board": board,
+        "history": {"longest": LONGEST_HISTORY, "rate": FALSE_DISCOVERY_RATE},
         "groups": [
             (group, [_line(group, rows[row_id]) for row_id in group.rows]) for group in board.groups
         ],

@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.leaderboard.index import build_index, check_rows
+from inferencebench_pipeline.leaderboard.document import Change
+from inferencebench_pipeline.leaderboard.index import build_index, check_rows, load_leaderboard
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
 from inferencebench_pipeline.resources import OutageResource, StoreResource
@@ -57,4 +58,50 @@ def rows_agree_with_envelopes(
         problems = check_rows(runs_store.store().root)
     return dg.AssetCheckResult(
         passed=not problems, metadata={"problems": "; ".join(problems) or "none"}
+    )
+
+
+@dg.asset_check(
+    asset=leaderboard_index,
+    name="no_regression",
+    description=(
+        "No metric of a repeated benchmark has moved to a worse level and stayed there: which one, "
+        "since which version, by how much, how sure."
+    ),
+)
+def no_regression(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
+    """Read the changes that the index found; those for the better are no regression."""
+    with outages.guard():
+        changes = load_leaderboard(runs_store.store().root).changes
+    worse = [change for change in changes if change.verdict == "worse"]
+    return dg.AssetCheckResult(
+        passed=not worse,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(_told(change) for change in worse) or None,
+        metadata={
+            "worse": len(worse),
+            "better": len(changes) - len(worse),
+            "regressions": dg.MetadataValue.md("\n".join(f"- {_told(change)}" for change in worse)),
+        },
+    )
+
+
+def _told(change: Change) -> str:
+    """Return one regression in words."""
+    since = f"since {change.since}"
+    if change.engine_version_before != change.engine_version_after:
+        since += f", with {change.engine_name} {change.engine_version_before} → "
+        since += f"{change.engine_version_after}"
+    if change.model_revision_before != change.model_revision_after:
+        since += f", with model revision {change.model_revision_after}"
+    by = "from zero" if change.relative is None else f"{change.relative:+.1%}"
+    if change.relative_low is not None and change.relative_high is not None:
+        by += f" ({change.relative_low:+.1%} to {change.relative_high:+.1%})"
+    levels = f"{change.before:.4g} → {change.after:.4g}" + (
+        f" {change.unit}" if change.unit else ""
+    )
+    return (
+        f"{change.label} of {change.model_id} on {change.engine_name}, {change.hardware}, "
+        f"{change.load_point or 'load not stated'}: {levels}, {by}, {since}; "
+        f"{change.n_before} and {change.n_after} runs, q = {change.q_value:.3g}"
     )
