@@ -20,8 +20,8 @@ class Severity(StrEnum):
 class FindingKind(StrEnum):
     """The things that can be wrong with a published record.
 
-    The first group is noticed while crawling, the second while verifying. A verdict's failure
-    class is the name of a kind.
+    The first group is noticed while crawling, the second while verifying, the third while the
+    transparency logs are examined. A verdict's failure class is the name of a kind.
     """
 
     NO_ENVELOPE = "no_envelope"
@@ -44,6 +44,8 @@ class FindingKind(StrEnum):
     CARD_DISAGREES = "card_disagrees"
     DUPLICATE_RUN = "duplicate_run"
     BLOB_DAMAGED = "blob_damaged"
+
+    LOG_INCONSISTENT = "log_inconsistent"
 
 
 SEVERITY: dict[FindingKind, Severity] = {

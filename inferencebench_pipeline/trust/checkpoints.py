@@ -6,6 +6,16 @@ import base64
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
+from sigstore._internal.rekor.checkpoint import SignedCheckpoint
+from sigstore._internal.trust import Keyring, RekorKeyring
+from sigstore._utils import KeyID
+from sigstore_models.trustroot.v1 import TransparencyLogInstance
+
+from inferencebench_pipeline.errors import PermanentError
+
+
+class CheckpointRefusedError(PermanentError):
+    """A note is not a checkpoint, or not one that the log's trusted key signed."""
 
 
 class Checkpoint(BaseModel):
@@ -20,22 +30,57 @@ class Checkpoint(BaseModel):
     size: int = Field(ge=0)
     root_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
 
+    @property
+    def root(self) -> bytes:
+        """The root hash."""
+        return bytes.fromhex(self.root_hash)
+
 
 def checkpoint_of_envelope(envelope: bytes) -> Checkpoint | None:
     """Return the checkpoint that a keyless envelope's inclusion proof leads to.
 
-    Only for bytes whose verdict is good: the note's signature (C2SP tlog-checkpoint) is not looked
-    at again. A development signature is in no log and has none.
+    Only for bytes whose verdict is good: the note's signature is not looked at again. A
+    development signature is in no log and has none.
     """
     signature = orjson.loads(envelope)["signature"]
     if signature["method"] == "dev-key":
         return None
     bundle = orjson.loads(base64.b64decode(signature["bundle"]))
     (entry,) = bundle["verificationMaterial"]["tlogEntries"]
-    origin, size, root = entry["inclusionProof"]["checkpoint"]["envelope"].split("\n", 3)[:3]
-    return Checkpoint(
-        log_id=base64.b64decode(entry["logId"]["keyId"]).hex(),
-        origin=origin,
-        size=int(size),
-        root_hash=base64.b64decode(root, validate=True).hex(),
-    )
+    note = entry["inclusionProof"]["checkpoint"]["envelope"]
+    return unverified_checkpoint(note, base64.b64decode(entry["logId"]["keyId"]).hex())
+
+
+def unverified_checkpoint(note: str, log_id: str) -> Checkpoint:
+    """Return what a note states, whoever signed it (C2SP tlog-checkpoint).
+
+    Raises:
+        CheckpointRefusedError: it is no checkpoint.
+    """
+    try:
+        origin, size, root = note.split("\n", 3)[:3]
+        return Checkpoint(
+            log_id=log_id,
+            origin=origin,
+            size=int(size),
+            root_hash=base64.b64decode(root, validate=True).hex(),
+        )
+    except ValueError as error:
+        raise CheckpointRefusedError(f"the note is not a checkpoint: {error}") from error
+
+
+def verified_checkpoint(note: str, log: TransparencyLogInstance) -> Checkpoint:
+    """Return the checkpoint in ``note`` once the log's own key is found to have signed it.
+
+    Raises:
+        CheckpointRefusedError: it is no checkpoint, or another key signed it.
+    """
+    try:
+        signed = SignedCheckpoint.from_text(note).signed_note
+        key_id = (log.checkpoint_key_id or log.log_id).key_id
+        signed.verify(RekorKeyring(Keyring([log.public_key])), KeyID(key_id))
+    except Exception as error:
+        raise CheckpointRefusedError(
+            f"log {log.base_url} shows a checkpoint that its trusted key did not sign: {error}"
+        ) from error
+    return unverified_checkpoint(note, log.log_id.key_id.hex())
