@@ -20,7 +20,6 @@ from sigstore_models.trustroot.v1 import TransparencyLogInstance
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.runs import write_atomically
-from inferencebench_pipeline.trust.certificates import SignerIdentity
 from inferencebench_pipeline.trust.checkpoints import Checkpoint, CheckpointRefusedError
 from inferencebench_pipeline.trust.log_identities import signed_entry
 from inferencebench_pipeline.trust.log_reader import LogReader, newest_states, reader_of
@@ -339,7 +338,7 @@ class _Examination:
         if entry is None or (entry.sha256 is not None and entry.sha256 in known):
             return
         for signer in entry.signers:
-            if _is_ours(self._policy, signer):
+            if any(rule.names(signer) for rule in self._policy.signers):
                 yield UnknownEntry(
                     log_id=self._state.log_id,
                     index=index,
@@ -372,12 +371,6 @@ class _Examination:
 
 def _identity(checkpoint: Checkpoint) -> bytes:
     return hashlib.sha256(checkpoint.model_dump_json().encode()).digest()
-
-
-def _is_ours(policy: IdentityPolicy, signer: SignerIdentity) -> bool:
-    return any(
-        (rule.issuer, rule.identity) == (signer.issuer, signer.identity) for rule in policy.signers
-    )
 
 
 def _findings_path(store_root: Path) -> Path:
