@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from inferencebench_pipeline.automation import jobs, schedules, sensors, takedown
+from inferencebench_pipeline.automation import jobs, parked, schedules, sensors, takedown
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
     corpus,
@@ -48,7 +48,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             schedules.hourly_crawl,
             schedules.daily_reverification,
         ],
-        sensors=[sensors.requested_runs, sensors.new_runs, sensors.keep_leaderboard_current],
+        sensors=[
+            sensors.requested_runs,
+            sensors.new_runs,
+            parked.parked_runs,
+            sensors.keep_leaderboard_current,
+        ],
         resources=build_resources(settings),
     )
 

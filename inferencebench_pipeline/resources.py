@@ -15,6 +15,7 @@ import dagster as dg
 
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.parking import parked_by_an_outage
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 
@@ -90,6 +91,22 @@ class OutageResource(dg.ConfigurableResource[Any]):
             raise dg.Failure(
                 description=f"{type(error).__name__}: {error}", allow_retries=False
             ) from error
+
+    @contextlib.contextmanager
+    def guarded_run(
+        self,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+        runs_store: StoreResource,
+        stage: str,
+    ) -> Iterator[RunDirectory]:
+        """Guard a stage that may be finished later; yield the run that is this step's partition.
+
+        An outage leaves the run parked at ``stage``; the ``parked_runs`` sensor goes on there.
+        """
+        with self.guard():
+            run = runs_store.run(context)
+            with parked_by_an_outage(run, stage):
+                yield run
 
 
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any]]:

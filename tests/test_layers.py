@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "inferencebench_pipeline"
 ORDER = [
     "errors",
     "runs",
+    "parking",
     "settings",
     "measure",
     "inbox",

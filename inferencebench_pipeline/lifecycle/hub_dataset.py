@@ -29,8 +29,7 @@ def hub_dataset(
 
     Publishing again changes nothing; a repository with other content is never overwritten.
     """
-    with outages.guard():
-        run = runs_store.run(context)
+    with outages.guarded_run(context, runs_store, "hub_dataset") as run:
         deployment = world.deployment()
         receipt = publish(
             deployment.hub(),
@@ -65,8 +64,7 @@ def hub_serves_what_was_signed(
     outages: OutageResource,
 ) -> dg.AssetCheckResult:
     """Download by commit, hash, compare with the run directory, and verify what came back."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with outages.guarded_run(context, runs_store, "hub_dataset") as run:
         deployment = world.deployment()
         receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
         served = read_back(deployment.hub(), receipt)

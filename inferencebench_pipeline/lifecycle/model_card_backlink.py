@@ -32,8 +32,7 @@ def model_card_backlink(
     outages: OutageResource,
 ) -> dg.MaterializeResult[None]:
     """One key in the model card's front matter; opt-in, and no other byte moves."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with outages.guarded_run(context, runs_store, "model_card_backlink") as run:
         if world.update_model_card:
             policy = LinkPolicy(
                 pull_requests=world.open_pull_requests,

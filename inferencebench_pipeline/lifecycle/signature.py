@@ -32,8 +32,7 @@ def signature(
     What the certificate authority, the log and the timestamp authority return is verified before
     it is kept. An envelope that is already signed and verifies is not signed again.
     """
-    with outages.guard():
-        run = runs_store.run(context)
+    with outages.guarded_run(context, runs_store, "signature") as run:
         deployment = world.deployment()
         deployment.require_organisation()
         verdict = sign_run(run, deployment.signer(), verify=deployment.verifier())
@@ -57,8 +56,7 @@ def signature_verifies(
     outages: OutageResource,
 ) -> dg.AssetCheckResult:
     """Verify from the files alone, as a stranger would, and keep the verdict with the run."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with outages.guarded_run(context, runs_store, "signature") as run:
         verify = world.deployment().verifier()
         verdict = verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))
         run.write(RunFile.VERDICT, verdict.model_dump_json(indent=2).encode())

@@ -1,0 +1,86 @@
+"""Runs that an outage keeps waiting: where they stopped, and when to try again.
+
+A parked run is a file in its directory, so it outlives every process; whoever finishes the stage
+removes it. Only outages park: what is refused waits for a person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
+
+FIRST_WAIT: Final = timedelta(minutes=1)
+LONGEST_WAIT: Final = timedelta(hours=6)
+_REASON_CHARACTERS = 600
+
+
+class Parked(BaseModel):
+    """The content of ``parked.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    stage: str
+    """The stage to go on with; those after it follow."""
+    reason: str
+    since: AwareDatetime
+    attempts: int = Field(ge=1)
+    not_before: AwareDatetime
+    """When to try again: later after each attempt, or when the other side asked for."""
+
+
+def parked_state(run: RunDirectory) -> Parked | None:
+    """Return why and where ``run`` is parked; None when it is not.
+
+    A file that cannot be read counts as none: the run's other files say how far it has come.
+    """
+    if not run.has(RunFile.PARKED):
+        return None
+    try:
+        return Parked.model_validate_json(run.read(RunFile.PARKED))
+    except ValidationError:
+        return None
+
+
+@contextlib.contextmanager
+def parked_by_an_outage(run: RunDirectory, stage: str) -> Iterator[None]:
+    """Park ``run`` when an outage ends the body; take it off when the body succeeds.
+
+    Every error goes on to the caller. A refusal takes the run off too, since trying again by
+    itself would not help.
+    """
+    try:
+        yield
+    except RetryableError as error:
+        # A disk that is full must not hide the outage; the stage's own failure is seen anyway.
+        with contextlib.suppress(StoreError):
+            run.write(RunFile.PARKED, _parked(run, stage, error).model_dump_json(indent=2).encode())
+        raise
+    except PermanentError:
+        with contextlib.suppress(StoreError):
+            run.remove(RunFile.PARKED)
+        raise
+    run.remove(RunFile.PARKED)
+
+
+def _parked(run: RunDirectory, stage: str, error: RetryableError) -> Parked:
+    now = datetime.now(UTC)
+    before = parked_state(run)
+    again = before is not None and before.stage == stage
+    attempts = before.attempts + 1 if before is not None and again else 1
+    wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
+    asked = timedelta(seconds=min(error.retry_after_s or 0.0, LONGEST_WAIT.total_seconds()))
+    return Parked(
+        stage=stage,
+        reason=str(error)[:_REASON_CHARACTERS],
+        since=before.since if before is not None and again else now,
+        attempts=attempts,
+        not_before=now + max(wait, asked),
+    )
