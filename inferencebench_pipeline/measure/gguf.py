@@ -49,6 +49,7 @@ _FILE_TYPES: Final = {
 class GgufFile:
     """What a GGUF file says about itself, and the SHA-256 of its bytes."""
 
+    name: str
     sha256: str
     architecture: str | None
     quantization: str | None
@@ -79,6 +80,7 @@ def read_gguf(path: Path) -> GgufFile:
     tokenizer = {key: value for key, value in values.items() if key.startswith("tokenizer.ggml.")}
     canonical = json.dumps(tokenizer, sort_keys=True, separators=(",", ":")).encode()
     return GgufFile(
+        name=path.name,
         sha256=sha256,
         architecture=architecture if isinstance(architecture, str) else None,
         quantization=_FILE_TYPES.get(file_type) if isinstance(file_type, int) else None,

@@ -20,6 +20,7 @@ from inferencebench_pipeline.measure.engines.running import (
     sha256_text,
     wait_until_healthy,
 )
+from inferencebench_pipeline.measure.engines.says import engine_says
 from inferencebench_pipeline.measure.errors import EngineMissingError, SpecError
 from inferencebench_pipeline.measure.gguf import GgufFile, read_gguf
 from inferencebench_pipeline.measure.provenance import EngineProvenance, ModelProvenance
@@ -85,6 +86,8 @@ def _described(
     warnings: tuple[str, ...],
     process: subprocess.Popen[bytes],
 ) -> RunningEngine:
+    says = engine_says(root_url, None)
+    config = config | {"engine_says": says.config}
     revision = spec.model.revision
     if revision is None:
         revision = model_file.sha256[:_REVISION_CHARS]
@@ -105,12 +108,18 @@ def _described(
             # The port differs in every run and says nothing; the place is "embedded".
             endpoint_hash=sha256_text("embedded://127.0.0.1/v1"),
             file_sha256=model_file.sha256,
+            resolved_id=spec.model.served_name or spec.model.id,
+            weights={model_file.name: model_file.sha256},
+            tokenizer_sha256=model_file.tokenizer_sha256,
+            chat_template_sha256=says.chat_template_sha256 or model_file.chat_template_sha256,
+            unsaid=says.unsaid,
         ),
         engine=EngineProvenance(
             name="llama.cpp (xllamacpp)",
             version=metadata.version(_ENGINE),
             config_hash=sha256_json(config),
             config=config,
+            dtype=says.dtype,
         ),
         quantization=quantization,
         on_this_host=True,

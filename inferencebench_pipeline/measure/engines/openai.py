@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from inferencebench_pipeline.measure.engines.running import (
     RunningEngine,
-    ask,
     require_model,
     sha256_json,
     sha256_text,
 )
+from inferencebench_pipeline.measure.engines.says import EngineSays, engine_says
 from inferencebench_pipeline.measure.errors import EngineAccessError
 from inferencebench_pipeline.measure.provenance import (
     UNKNOWN,
     EngineProvenance,
     ModelProvenance,
+    Unsaid,
 )
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, OpenAIEngine
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, OpenAIEngine, Quantization
 
-_QUESTION_TIMEOUT_S: Final = 5.0
+_NOT_OURS: Final = "the engine was not started by us: its files are not ours to read"
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
 
 
 @contextmanager
@@ -37,15 +40,18 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
         ModelNotServedError: it serves other models.
     """
     _require_key(settings)
-    warnings = require_model(settings.base_url, spec, settings.api_key_env)
-    root_url = settings.base_url.removesuffix("/v1")
-    name, version, said, more = _identity(root_url, settings)
-    config = {"kind": settings.kind, "engine_says": said}
-    revision = spec.model.revision
-    if revision is None:
-        revision = UNKNOWN
-        more += ("model.revision is unknown: the engine does not say it; set it in the spec",)
+    key = settings.api_key_env
+    warnings = require_model(settings.base_url, spec, key)
+    says = engine_says(settings.base_url.removesuffix("/v1"), key)
+    name, version, more = _identity(says, settings)
     local = _on_loopback(settings.base_url)
+    provider = settings.provider or ("local" if local else _host(settings.base_url))
+    config = {"kind": settings.kind, "engine_says": says.config}
+    revision = spec.model.revision or _commit(says.revision)
+    if revision is None:
+        more += ("model.revision is unknown: the engine does not say it; set it in the spec",)
+    elif says.revision not in (None, revision):
+        more += (f"model.revision is the spec's; the engine says {says.revision!r}",)
     if not local:
         more += (
             "hardware is the client's: the engine runs on another machine, which it says "
@@ -53,21 +59,47 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
         )
     yield RunningEngine(
         base_url=settings.base_url,
-        api_key_env=settings.api_key_env,
+        api_key_env=key,
         model=ModelProvenance(
             id=spec.model.id,
-            revision=revision,
-            provider="local" if local else "remote",
+            revision=revision or UNKNOWN,
+            provider=provider,
             endpoint_hash=sha256_text(settings.base_url),
             file_sha256=None,
+            resolved_id=spec.model.served_name or spec.model.id,
+            chat_template_sha256=says.chat_template_sha256,
+            unsaid=(
+                Unsaid(field="file_sha256", reason=_NOT_OURS),
+                Unsaid(field="tokenizer_sha256", reason=_NOT_OURS),
+                *says.unsaid,
+            ),
         ),
         engine=EngineProvenance(
-            name=name, version=version, config_hash=sha256_json(config), config=config
+            name=name,
+            version=version,
+            config_hash=sha256_json(config),
+            config=config,
+            dtype=says.dtype,
         ),
-        quantization=spec.model.quantization,
+        quantization=spec.model.quantization or _quantization(says),
         on_this_host=local,
         warnings=warnings + more,
     )
+
+
+def _quantization(says: EngineSays) -> Quantization | None:
+    if says.quantization is not None:
+        return Quantization(format=says.quantization, method=says.quantization)
+    return None if says.dtype is None else Quantization(format=says.dtype, method="none")
+
+
+def _commit(revision: str | None) -> str | None:
+    """Return a revision that is a commit; a branch such as ``main`` moves and says nothing."""
+    return revision if revision is not None and _COMMIT.fullmatch(revision) else None
+
+
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).hostname or "remote"
 
 
 def _require_key(settings: OpenAIEngine) -> None:
@@ -85,45 +117,23 @@ def _require_key(settings: OpenAIEngine) -> None:
         )
 
 
-def _identity(
-    root_url: str, settings: OpenAIEngine
-) -> tuple[str, str, dict[str, Any], tuple[str, ...]]:
-    """Return name, version and configuration as the engine tells them, the spec's word first."""
-    key = settings.api_key_env
-    said: dict[str, Any] = {}
-    version = _ask_for(root_url + "/version", key)  # vLLM
-    if isinstance(version.get("version"), str):
-        said = {"name": "vllm", "version": version["version"]}
-    else:
-        props = _ask_for(root_url + "/props", key)  # llama.cpp
-        if isinstance(props.get("build_info"), str):
-            said = {"name": "llama.cpp", "version": props["build_info"]}
-            said |= {
-                name: props[name]
-                for name in ("total_slots", "model_alias")
-                if isinstance(props.get(name), str | int)
-            }
+def _identity(says: EngineSays, settings: OpenAIEngine) -> tuple[str, str, tuple[str, ...]]:
+    """Return name and version as the engine tells them, the spec's word first, and warnings."""
     warnings: list[str] = []
     values: list[str] = []
-    for field, given in (("name", settings.name), ("version", settings.version)):
-        value = given or said.get(field) or UNKNOWN
-        if value == UNKNOWN:
+    for field, given, said in (
+        ("name", settings.name, says.name),
+        ("version", settings.version, says.version),
+    ):
+        if given is None and said is None:
             warnings.append(
-                f"engine.{field} is unknown: the engine answers neither /version nor /props; set "
-                "it in the spec"
+                f"engine.{field} is unknown: the engine answers none of /version, "
+                "/get_server_info, /info and /props; set it in the spec"
             )
-        elif given and said.get(field) not in (None, given):
-            warnings.append(f"engine.{field} is the spec's; the engine says {said[field]!r}")
-        values.append(str(value).strip() or UNKNOWN)
-    return values[0], values[1], said, tuple(warnings)
-
-
-def _ask_for(url: str, api_key_env: str | None) -> dict[str, Any]:
-    try:
-        content = ask(url, api_key_env, _QUESTION_TIMEOUT_S).content
-    except OSError:
-        return {}
-    return content if isinstance(content, dict) else {}
+        elif given is not None and said not in (None, given):
+            warnings.append(f"engine.{field} is the spec's; the engine says {said!r}")
+        values.append((given or said or UNKNOWN).strip() or UNKNOWN)
+    return values[0], values[1], tuple(warnings)
 
 
 def _on_loopback(base_url: str) -> bool:

@@ -25,7 +25,7 @@ from inferencebench_pipeline.measure.engines.running import (
     sha256_text,
     wait_until_healthy,
 )
-from inferencebench_pipeline.measure.engines.vllm_says import WhatVllmSays, ask_vllm
+from inferencebench_pipeline.measure.engines.says import EngineSays, engine_says
 from inferencebench_pipeline.measure.engines.weights import (
     Weights,
     cached_snapshot,
@@ -81,7 +81,7 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
             "package": package,
         }
         yield _described(
-            spec, settings, root_url, config, ask_vllm(root_url, None), warnings, process
+            spec, settings, root_url, config, engine_says(root_url, None), warnings, process
         )
 
 
@@ -140,7 +140,7 @@ def _described(
     settings: VllmEngine,
     root_url: str,
     config: dict[str, Any],
-    says: WhatVllmSays,
+    says: EngineSays,
     warnings: tuple[str, ...],
     process: subprocess.Popen[bytes],
 ) -> RunningEngine:
@@ -169,7 +169,7 @@ def _described(
             provider="local",
             endpoint_hash=sha256_text("vllm://127.0.0.1/v1"),
             file_sha256=None if weights is None else weights.sha256,
-            resolved_id=says.served_model,
+            resolved_id=spec.model.served_name or spec.model.id,
             weights=None if weights is None else weights.files,
             tokenizer_sha256=None if weights is None else weights.tokenizer_sha256,
             chat_template_sha256=says.chat_template_sha256,
