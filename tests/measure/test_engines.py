@@ -78,6 +78,12 @@ def test_the_embedded_engine_is_measured_described_and_stopped(run) -> None:
     assert provenance.model.revision == provenance.model.file_sha256[:40]
     assert provenance.engine.config["threads"] >= 1
     assert any("model.revision" in warning for warning in provenance.warnings)
+    assert measurement.audit is not None
+    lines = {line.name: line for line in measurement.audit.lines}
+    assert lines["output tokens"].engine == lines["output tokens"].ours == 8 * len(rows)
+    assert lines["prompt tokens"].engine == lines["prompt tokens"].ours
+    assert provenance.model.chat_template_sha256 == provenance.engine.config["chat_template_sha256"]
+    assert {item.field for item in provenance.model.unsaid} == {"dtype"}
     assert "listening on" in (Capture(run).path / "engine.log").read_text()
 
 

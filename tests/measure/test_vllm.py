@@ -253,3 +253,11 @@ def test_a_real_vllm_is_measured_described_and_stopped(run) -> None:
     assert provenance.model.chat_template_sha256 == digest
     assert provenance.engine.config["engine_says"]["scheduler_config"]["max_num_seqs"] > 0
     assert str(folder) not in provenance.model_dump_json()
+    assert measurement.audit is not None
+    lines = {line.name: line for line in measurement.audit.lines}
+    for name in ("answered requests", "prompt tokens", "output tokens"):
+        assert lines[name].ours == lines[name].engine, name
+    assert lines["output tokens"].engine == 16 * len(rows)
+    assert {"TTFT", "ITL", "E2E latency", "queue time"} <= set(lines)
+    (said,) = measurement.audit.answered_as
+    assert said.model == "HuggingFaceTB/SmolLM2-135M-Instruct"
