@@ -65,6 +65,11 @@ class LoopFacts(_Document):
     window_cpu_ns: int = Field(ge=0)
     window_wall_ns: int = Field(ge=0)
     clock_step_ns: int = Field(ge=0)
+    """How far the wall clock was ever stepped against the monotonic one."""
+    clock_offset_ns: int
+    """Wall clock minus monotonic clock at the origin; the kernel stamps by the wall clock."""
+    clock_drift_ns: int
+    """How far that offset had moved when the last answer had ended."""
 
 
 class Completion(_Document):

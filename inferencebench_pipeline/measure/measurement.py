@@ -51,6 +51,8 @@ class ClientReport(BaseModel):
     """Requests sent again because a reused connection closed before its first byte."""
     clock_step_us: float
     """How far the wall clock was stepped against the monotonic one during the run."""
+    clock_drift_us: float | None = None
+    """How much further apart the two clocks were at the end than at the start, signed."""
     shared_arrival_share: float | None = None
     """Share of text chunks with exactly the arrival of the text chunk before them: the engine
     sent them together, or the client was late and the kernel merged them."""
@@ -149,6 +151,7 @@ def _client_report(capture: Capture, completion: Completion, table: pa.Table) ->
         kernel_stamp_share=len(gaps) / reads if reads else None,
         retried_requests=retried,
         clock_step_us=loop.clock_step_ns / 1e3,
+        clock_drift_us=loop.clock_drift_ns / 1e3,
         shared_arrival_share=_shared_arrivals(table),
     )
 

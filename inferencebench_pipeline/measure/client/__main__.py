@@ -183,10 +183,12 @@ def measure(
         client_report(repeat.number),
         LoopFacts(
             origin_monotonic_ns=report.origin_monotonic_ns,
-            origin_unix_ns=report.origin_monotonic_ns + time.time_ns() - time.monotonic_ns(),
+            origin_unix_ns=report.origin_monotonic_ns + report.clock_offset_ns,
             window_cpu_ns=report.window_cpu_ns,
             window_wall_ns=report.window_wall_ns,
             clock_step_ns=report.clock_step_ns,
+            clock_offset_ns=report.clock_offset_ns,
+            clock_drift_ns=report.clock_drift_ns,
         ),
     )
 

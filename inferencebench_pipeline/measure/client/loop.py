@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import select
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +12,12 @@ from typing import Final
 
 import httptools
 
-from inferencebench_pipeline.measure.client.clock import ClockBridge, Timer, minimise_timer_slack
+from inferencebench_pipeline.measure.client.clock import ClockBridge
 from inferencebench_pipeline.measure.client.connection import Connection, Endpoint, TlsConnection
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 from inferencebench_pipeline.measure.client.lane import Answer, Lane, wire_error
 from inferencebench_pipeline.measure.client.pacing import Due, Pacer
+from inferencebench_pipeline.measure.client.polling import Poller, platform_poller
 from inferencebench_pipeline.measure.errors import EngineDiedError, RunDeadlineError
 
 MAX_RESPONSE_BYTES: Final = 64 * 2**20
@@ -46,6 +46,10 @@ class LoopReport:
     window_cpu_ns: int
     window_wall_ns: int
     clock_step_ns: int
+    clock_offset_ns: int
+    """Wall clock minus monotonic clock at the origin."""
+    clock_drift_ns: int
+    """How far that had moved at the end."""
 
 
 class MeasuringLoop:
@@ -58,6 +62,7 @@ class MeasuringLoop:
         on_ended: takes every ended exchange; must be quick, it runs inside the window.
         housekeeping: called every 20 ms inside the window, to spool and to report; must be quick.
         limits: deadlines.
+        poller: what waits for the sockets; the platform's best when None.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class MeasuringLoop:
         on_ended: Callable[[Exchange], None],
         housekeeping: Callable[[], None],
         limits: Limits,
+        poller: Poller | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._pacer = pacer
@@ -79,7 +85,7 @@ class MeasuringLoop:
         self._tls = ssl.create_default_context() if endpoint.tls else None
         self._bridge = ClockBridge()
         self._origin_ns = 0
-        self._epoll = select.epoll()
+        self._poller = poller or platform_poller()
         self._lanes: dict[int, Lane] = {}
         self._idle: dict[int, Lane] = {}
         """Connections without a request by descriptor; the one used last is used next."""
@@ -101,27 +107,26 @@ class MeasuringLoop:
             EngineDiedError: the engine stopped accepting connections.
             RunDeadlineError: the run deadline passed.
         """
-        minimise_timer_slack()
-        timer = Timer()
-        self._epoll.register(timer.fileno(), select.EPOLLIN)
         try:
             self._origin_ns = time.monotonic_ns()
             self._connect_ahead(connect_ahead)
             with _no_garbage_collection():
                 self._rebase_origin()
                 cpu_ns = time.process_time_ns()
-                self._until_done(timer)
+                self._until_done()
+                self._bridge.refresh()
                 return LoopReport(
                     origin_monotonic_ns=self._origin_ns,
                     window_cpu_ns=time.process_time_ns() - cpu_ns,
                     window_wall_ns=self._now(),
                     clock_step_ns=self._bridge.largest_step_ns,
+                    clock_offset_ns=self._bridge.first_offset_ns,
+                    clock_drift_ns=self._bridge.drift_ns,
                 )
         finally:
             for lane in list(self._lanes.values()):
                 self._drop(lane)
-            timer.close()
-            self._epoll.close()
+            self._poller.close()
 
     # -- time
 
@@ -144,9 +149,7 @@ class MeasuringLoop:
 
     # -- the loop
 
-    def _until_done(self, timer: Timer) -> None:
-        timer_descriptor = timer.fileno()
-        set_for = 0
+    def _until_done(self) -> None:
         next_housekeeping = _HOUSEKEEPING_NS
         while True:
             now = self._start_due()
@@ -155,17 +158,12 @@ class MeasuringLoop:
             if self._next_due_ns <= now:
                 continue
             wake = min(self._next_due_ns, next_housekeeping, self._first_deadline())
-            if wake != set_for:
-                timer.set(self._origin_ns + wake)
-                set_for = wake
-            for descriptor, _ in self._epoll.poll():
-                if descriptor == timer_descriptor:
-                    timer.clear()
-                    set_for = 0
-                elif (lane := self._lanes.get(descriptor)) is not None:
+            for descriptor in self._poller.wait(self._origin_ns + wake):
+                lane = self._lanes.get(descriptor)
+                if lane is not None:
                     self._advance(lane)
-                    if self._next_due_ns <= self._seen_ns:
-                        self._start_due()  # what is due does not wait for the rest of this wake
+                if self._next_due_ns <= self._seen_ns:
+                    self._start_due()  # what is due does not wait for the rest of this wake
             now = self._now()
             self._expire(now)
             if now >= next_housekeeping:
@@ -201,7 +199,7 @@ class MeasuringLoop:
         while self._now() < deadline and any(
             lane.connected_ns is None for lane in self._lanes.values()
         ):
-            for descriptor, _ in self._epoll.poll(0.05):
+            for descriptor in self._poller.wait(self._origin_ns + deadline):
                 lane = self._lanes.get(descriptor)
                 if lane is not None:
                     self._advance(lane)
@@ -216,7 +214,7 @@ class MeasuringLoop:
         )
         lane = Lane(connection, started)
         self._lanes[connection.fileno()] = lane
-        self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._poller.add(connection.fileno())
         return lane
 
     def _start_due(self) -> int:
@@ -269,8 +267,7 @@ class MeasuringLoop:
         wants_write = bool(lane.unsent) or lane.connection.wants_write
         if wants_write != lane.watches_write:
             lane.watches_write = wants_write
-            mask = select.EPOLLIN | (select.EPOLLOUT if wants_write else 0)
-            self._epoll.modify(lane.connection.fileno(), mask)
+            self._poller.watch(lane.connection.fileno(), write=wants_write)
 
     # -- what happens on a connection
 
@@ -417,7 +414,7 @@ class MeasuringLoop:
     def _drop(self, lane: Lane) -> None:
         self._lanes.pop(lane.connection.fileno(), None)
         self._idle.pop(lane.connection.fileno(), None)
-        self._epoll.unregister(lane.connection.fileno())
+        self._poller.remove(lane.connection.fileno())
         lane.connection.close()
 
     def _end(self, exchange: Exchange, error_class: str | None, detail: str | None) -> None:
