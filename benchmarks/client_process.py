@@ -20,7 +20,8 @@ from ground_truth import Truth
 from inferencebench_pipeline.measure.capture import Capture, LoopFacts, read_spool
 from inferencebench_pipeline.measure.client.exchange import Exchange
 from inferencebench_pipeline.measure.decode import decode
-from inferencebench_pipeline.measure.spec import parse_spec, resolve, spec_json
+from inferencebench_pipeline.measure.spec import resolve, spec_json
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 
 _LIMIT_S = 300.0

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.benchmark_run import benchmark_run
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
@@ -13,7 +14,9 @@ from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_bac
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.lifecycle.traces import traces
-from inferencebench_pipeline.measure.spec import load_spec, named_spec, spec_json
+from inferencebench_pipeline.measure.plan import load_label
+from inferencebench_pipeline.measure.spec import spec_json
+from inferencebench_pipeline.measure.spec_file import load_plan, named_spec
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile, new_run_id
 
@@ -53,6 +56,7 @@ class LaunchConfig(dg.Config):
 
     spec: str = "smollm2-chat-quick"
     """Name of a spec in the specs folder, without ``.yaml``."""
+    overrides: list[str] = Field(default=[], description="Fields to replace: load.concurrency=8.")
 
 
 @dg.op
@@ -61,19 +65,27 @@ def request_run(
     config: LaunchConfig,
     runs_store: StoreResource,
     outages: OutageResource,
-) -> str:
-    """Write the spec into a new run directory and register the run.
+) -> list[str]:
+    """Write each run of the spec into a new run directory and register it.
 
     A run directory that holds a spec and nothing else is a request; the ``requested_runs`` sensor
     answers it with a ``publish_run``.
     """
     with outages.guard():
-        spec = load_spec(named_spec(Path(runs_store.specs), config.spec))
-        run = runs_store.store().run(new_run_id())
-        run.write(RunFile.SPEC, spec_json(spec))
-    context.instance.add_dynamic_partitions(str(runs.name), [run.run_id])
-    context.log.info("run %s asked for; requested_runs starts it within seconds", run.run_id)
-    return run.run_id
+        plan = load_plan(named_spec(Path(runs_store.specs), config.spec), config.overrides)
+        requested = [(runs_store.store().run(new_run_id()), spec) for spec in plan.runs]
+        for run, spec in requested:
+            run.write(RunFile.SPEC, spec_json(spec))
+    run_ids = [run.run_id for run, _ in requested]
+    context.instance.add_dynamic_partitions(str(runs.name), run_ids)
+    for run, spec in requested:
+        context.log.info(
+            "run %s asked for (%s, %s); requested_runs starts it within seconds",
+            run.run_id,
+            spec.name,
+            load_label(spec.load),
+        )
+    return run_ids
 
 
 @dg.job(

@@ -17,6 +17,7 @@ from inferencebench_pipeline.cli import (
     evaluations,
     measuring,
     publishing,
+    specs,
     takedown,
     verifying,
 )
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(specs.app, name="spec")
 app.command("run")(measuring.run)
 app.command("deliver")(delivering.deliver)
 app.command("sign")(publishing.sign)

@@ -13,7 +13,7 @@ from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import load_spec, named_spec
+from inferencebench_pipeline.measure.spec_file import load_spec, named_spec
 from inferencebench_pipeline.measure.traces import write_traces
 from inferencebench_pipeline.runs import RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings

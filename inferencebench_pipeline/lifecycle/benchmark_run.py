@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.measure.capture import Capture
 from inferencebench_pipeline.measure.run import Progress, run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, load_spec, named_spec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec_file import load_spec, named_spec, read_spec
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
@@ -16,7 +18,8 @@ class BenchmarkConfig(dg.Config):
     """Which benchmark to run; ignored where the run directory already holds its ``spec.json``."""
 
     spec: str = "smollm2-chat-quick"
-    """Name of a spec in the specs folder, without ``.yaml``."""
+    """Name of a spec in the specs folder, without ``.yaml``; it must come to a single run."""
+    overrides: list[str] = Field(default=[], description="Fields to replace: load.concurrency=8.")
 
 
 @dg.asset(
@@ -39,7 +42,7 @@ def benchmark_run(
     """
     with outages.guard():
         run = runs_store.run(context)
-        spec = spec_of(run, runs_store, config.spec)
+        spec = spec_of(run, runs_store, config)
         summary = run_benchmark(spec, run, on_progress=lambda step: _log(context, step))
     return dg.MaterializeResult(
         metadata={
@@ -88,11 +91,11 @@ def run_complete(
     )
 
 
-def spec_of(run: RunDirectory, store: StoreResource, name: str) -> BenchmarkSpec:
-    """Return the run's own spec when it has one, else the shipped spec called ``name``."""
+def spec_of(run: RunDirectory, store: StoreResource, config: BenchmarkConfig) -> BenchmarkSpec:
+    """Return the run's own spec when it has one, else the one that ``config`` names."""
     if run.has(RunFile.SPEC):
-        return load_spec(run.file(RunFile.SPEC))
-    return load_spec(named_spec(Path(store.specs), name))
+        return read_spec(run.file(RunFile.SPEC))
+    return load_spec(named_spec(Path(store.specs), config.spec), config.overrides)
 
 
 def _log(context: dg.AssetExecutionContext, step: Progress) -> None:

@@ -22,7 +22,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError, write_atomically
 
 _D = TypeVar("_D", bound=BaseModel)

@@ -32,13 +32,10 @@ from inferencebench_pipeline.measure.host import collect_host
 from inferencebench_pipeline.measure.observation import observed
 from inferencebench_pipeline.measure.provenance import DatasetProvenance, Provenance
 from inferencebench_pipeline.measure.software import collect_software
-from inferencebench_pipeline.measure.spec import (
-    BenchmarkSpec,
-    EmbeddedEngine,
-    resolve,
-    spec_json,
-)
-from inferencebench_pipeline.measure.workload import RequestPlan, load_prompt_set
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, resolve, spec_json
+from inferencebench_pipeline.measure.workload import keep_workload
+from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
+from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer, engine_tokenizer
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 
 _POLL_S: Final = 0.25
@@ -69,7 +66,7 @@ class Progress:
     """How far a run is. Counts are of ended requests."""
 
     stage: str
-    """``starting engine``, ``warming up``, ``measuring`` or ``finishing``."""
+    """``starting engine``, ``preparing prompts``, ``warming up``, ``measuring``, ``finishing``."""
     done: int
     total: int
     failed: int
@@ -121,14 +118,16 @@ def run_benchmark(
         _require_same_spec(spec, capture)
         return _summary(capture, completion)
     resolved = resolve(spec)
-    RequestPlan.of(resolved, run.run_id)  # a spec that cannot be planned fails before anything runs
+    recipe = recipe_of(resolved.workload, resolved.seed)  # what is missing fails before all else
     started_at = datetime.now(UTC)
     capture.begin()
     run.write(RunFile.SPEC, spec_json(resolved))
     clock = _Clock(on_progress)
     clock.report("starting engine", 0, 0, 0)
     with engine_for(resolved, capture.path / ENGINE_LOG) as engine:
-        capture.write(PROVENANCE, collect_provenance(resolved, engine))
+        capture.write(PROVENANCE, collect_provenance(engine, recipe))
+        clock.report("preparing prompts", 0, 0, 0)
+        keep_workload(capture.path, resolved, recipe, lambda: _tokenizer(resolved, engine))
         with observed(engine, resolved, capture):
             _measure(resolved, capture, engine, clock)
     completion = _complete(capture, started_at)
@@ -166,16 +165,20 @@ def _require_same_spec(spec: BenchmarkSpec, capture: Capture) -> None:
         )
 
 
-def collect_provenance(spec: BenchmarkSpec, engine: RunningEngine) -> Provenance:
+def _tokenizer(spec: BenchmarkSpec, engine: RunningEngine) -> Tokenizer:
+    name = spec.model.served_name or spec.model.id
+    return engine_tokenizer(engine.base_url, name, engine.api_key_env)
+
+
+def collect_provenance(engine: RunningEngine, recipe: Recipe) -> Provenance:
     """Return on what, with what and from what a measurement is made, as far as it can be known."""
     host = collect_host()
     software = collect_software(host.value.nvidia_smi_q_hash)
-    prompts = load_prompt_set(spec.workload.dataset)
     return Provenance(
         model=engine.model,
         engine=engine.engine,
         quantization=engine.quantization,
-        dataset=DatasetProvenance(id=prompts.id, hash=prompts.sha256),
+        dataset=DatasetProvenance(id=recipe.dataset_id, hash=recipe.dataset_sha256),
         hardware=host.value.hardware,
         software=software.value,
         hardware_class=host.value.hardware_class if engine.on_this_host else "remote",

@@ -4,55 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import os
-from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from inferencebench_pipeline.measure.environment import is_secret, reaches_engines
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec_part import Part
+from inferencebench_pipeline.measure.workload_spec import (
+    JsonlDataset,
+    ShareGptDataset,
+    Workload,
+    has_turns,
+)
+from inferencebench_pipeline.measure.workloads.datasets import file_sha256
 
-_MAX_SPEC_BYTES = 1_000_000
 _MAX_SCHEDULE_BYTES = 64_000_000
-_KINDS = {"closed", "open", "replay", "embedded", "openai", "vllm"}
-_NOT_REPEATED = {"base_url", "api_key_env", "args", "env"}
 _ARGUMENTS_WE_DECIDE = {
     *("--model", "--served-model-name", "--revision"),
     *("--host", "--port", "--uds", "--api-key", "--hf-token"),
 }
 
-
-class _Part(BaseModel):
-    """Base of every part of a spec: immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=80)]
 
 
-class Suite(_Part):
+class Suite(Part):
     """The suite that results are grouped under; ids follow upstream's ``llm.inference.*``."""
 
     id: str = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$", max_length=80)
     version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
 
 
-class Quantization(_Part):
+class Quantization(Part):
     """How the weights are stored, for example ``{format: q4_1, method: gguf}``."""
 
     format: str = Field(min_length=1)
     method: str = Field(min_length=1)
 
 
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """The model under measurement, by its Hub id."""
 
     id: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
@@ -64,7 +55,7 @@ class ModelSpec(_Part):
     """The name the engine knows the model by, when it is not ``id``."""
 
 
-class EmbeddedEngine(_Part):
+class EmbeddedEngine(Part):
     """llama.cpp's server from the ``demo`` extra, with the model file of its wheel."""
 
     kind: Literal["embedded"]
@@ -74,7 +65,7 @@ class EmbeddedEngine(_Part):
     """Context shared by the parallel slots, in tokens."""
 
 
-class OpenAIEngine(_Part):
+class OpenAIEngine(Part):
     """Any server that speaks the OpenAI HTTP API; we neither start nor stop it."""
 
     kind: Literal["openai"]
@@ -98,7 +89,7 @@ class OpenAIEngine(_Part):
         return value.rstrip("/")
 
 
-class VllmEngine(_Part):
+class VllmEngine(Part):
     """``vllm serve`` started by the pipeline itself; needs the ``vllm`` extra."""
 
     kind: Literal["vllm"]
@@ -136,20 +127,7 @@ class VllmEngine(_Part):
 EngineSpec = Annotated[EmbeddedEngine | OpenAIEngine | VllmEngine, Field(discriminator="kind")]
 
 
-class Workload(_Part):
-    """What is asked of the model."""
-
-    dataset: str = Field(default="builtin:chat-short", pattern=r"^builtin:[a-z0-9-]+$")
-    prompts: int = Field(default=24, ge=1, le=10_000)
-    """How many distinct prompts are drawn; requests take them in turn."""
-    max_tokens: int = Field(default=32, ge=1, le=1_000_000)
-    ignore_eos: bool = True
-    """Ask the engine to generate exactly ``max_tokens``, so that runs compare."""
-    api: Literal["chat", "completions"] = "chat"
-    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-
-
-class ClosedLoad(_Part):
+class ClosedLoad(Part):
     """A fixed number of requests in flight: a new one starts when one ends."""
 
     kind: Literal["closed"]
@@ -158,7 +136,7 @@ class ClosedLoad(_Part):
     warmup_requests: int = Field(default=2, ge=0, le=100_000)
 
 
-class OpenLoad(_Part):
+class OpenLoad(Part):
     """Requests that arrive by a schedule, whether or not earlier ones have ended."""
 
     kind: Literal["open"]
@@ -177,13 +155,13 @@ class OpenLoad(_Part):
         return self
 
 
-class ReplayLoad(_Part):
+class ReplayLoad(Part):
     """Requests that arrive when those of a recorded schedule did."""
 
     kind: Literal["replay"]
     schedule: str = Field(min_length=1, max_length=1000)
-    """A text file with one arrival a line: seconds after the first, not falling. A relative path
-    starts where the command runs."""
+    """A text file with one arrival a line: seconds after the first, not falling. The path is
+    relative to the spec file."""
     schedule_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of that file; recorded with every run, and checked when it is given."""
     speed: float = Field(default=1.0, ge=0.001, le=1000.0)
@@ -195,33 +173,98 @@ class ReplayLoad(_Part):
 LoadSpec = Annotated[ClosedLoad | OpenLoad | ReplayLoad, Field(discriminator="kind")]
 
 
-class Slo(_Part):
+class Slo(Part):
     """Service level objective of one request: it is good when every bound that is set holds."""
 
     ttft_ms: float | None = Field(default=None, gt=0.0)
     tpot_ms: float | None = Field(default=None, gt=0.0)
 
 
-class Deadlines(_Part):
+class Deadlines(Part):
     """How long we wait before a wait becomes a failure, in seconds."""
 
     request_s: float = Field(default=60.0, gt=0.0, le=86_400.0)
     run_s: float = Field(default=600.0, gt=0.0, le=604_800.0)
+    """Of each repeat."""
     engine_start_s: float = Field(default=60.0, gt=0.0, le=86_400.0)
 
 
-class BenchmarkSpec(_Part):
-    """Everything that decides what a run measures."""
+class Repeats(Part):
+    """How often a run measures its load, independently; a plain number is ``least``."""
 
-    name: str = Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=80)
+    least: int = Field(default=1, ge=1, le=100)
+    """Five or more for numbers that are published: an interval over repeats needs them."""
+    most: int | None = Field(default=None, ge=1, le=100)
+    """Repeat up to this often, until the intervals are narrow enough; no more when null."""
+    relative_half_width: float = Field(default=0.05, gt=0.0, le=1.0)
+    """Half the width of an interval over repeats, relative to its middle, that is enough."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1.0)
+    """Of all looks at the intervals together: each look spends a part of the rest."""
+    metrics: tuple[str, ...] = Field(
+        default=("ttft_p50_ms", "output_tok_per_s"), min_length=1, max_length=10
+    )
+    """The metrics whose intervals must all be narrow enough."""
+    pause_s: float = Field(default=0.0, ge=0.0, le=3600.0)
+    """How long the engine is left alone between two repeats, in seconds."""
+
+    @model_validator(mode="after")
+    def _enough_for_an_interval(self) -> Repeats:
+        if self.most is not None and not 3 <= self.least <= self.most:
+            raise ValueError("with repeats.most, repeats.least must be 3 or more, and not larger")
+        return self
+
+    @property
+    def at_most(self) -> int:
+        """How many repeats there can be."""
+        return self.least if self.most is None else self.most
+
+
+def _counted(value: Any) -> Any:  # noqa: ANN401 - anything that YAML can hold
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return {"least": value} if is_number else value
+
+
+RepeatsOrCount = Annotated[
+    Repeats,
+    BeforeValidator(_counted, json_schema_input_type=Repeats | Annotated[int, Field(ge=1)]),
+]
+
+
+class Place(Part):
+    """Where a run stands in the sweep or the search it belongs to."""
+
+    sweep: Name
+    """The name of the spec file."""
+    point: int = Field(ge=1)
+    """Counted from 1, in the order the points are measured."""
+    points: int | None = Field(default=None, ge=1)
+    """How many there are; null where a search finds out as it goes."""
+
+
+class BenchmarkSpec(Part):
+    """Everything that decides what one run measures."""
+
+    name: Name
     suite: Suite
     model: ModelSpec
     engine: EngineSpec
     workload: Workload = Workload()
     load: LoadSpec
+    repeats: RepeatsOrCount = Repeats()
     seed: int = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
+    place: Place | None = None
+    """Null for a run that stands by itself."""
+
+    @model_validator(mode="after")
+    def _turns_wait_for_answers(self) -> BenchmarkSpec:
+        if has_turns(self.workload.dataset) and not isinstance(self.load, ClosedLoad):
+            raise ValueError(
+                f"load.kind = {self.load.kind} does not wait for answers, which the turns of "
+                f"workload.dataset.kind = {self.workload.dataset.kind} have to; use closed"
+            )
+        return self
 
     def seed_of(self, repeat: int) -> int:
         """Return the seed of a repeat's arrivals: its own, so that repeats are independent."""
@@ -231,86 +274,13 @@ class BenchmarkSpec(_Part):
         return int.from_bytes(drawn[:8]) >> 1
 
 
-def load_spec(path: Path) -> BenchmarkSpec:
-    """Return the spec in the YAML file at ``path``.
-
-    Raises:
-        SpecError: the file cannot be read, is not YAML, or a field of it is wrong; the message
-            names the field, the value and what is allowed.
-    """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(_MAX_SPEC_BYTES + 1)
-    except OSError as error:
-        raise SpecError(
-            f"cannot read the spec {path}: {error.strerror or error}; check the path"
-        ) from error
-    if len(data) > _MAX_SPEC_BYTES:
-        raise SpecError(f"the spec {path} is larger than {_MAX_SPEC_BYTES} bytes; is it a spec?")
-    try:
-        content = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SpecError(f"the spec {path} is not valid YAML: {error}") from error
-    return parse_spec(content, where=str(path))
-
-
-def named_spec(folder: Path, name: str) -> Path:
-    """Return the path of the spec called ``name`` among those in ``folder``.
-
-    Raises:
-        SpecError: there is none of that name; the message lists those there are.
-    """
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    if name not in known:
-        raise SpecError(
-            f"there is no spec {name!r} in {folder}; there are: {', '.join(known) or 'none'}"
-        )
-    return known[name]
-
-
-def parse_spec(content: object, *, where: str) -> BenchmarkSpec:
-    """Return the spec that ``content``, plain data from YAML or JSON, describes.
-
-    Args:
-        content: what the YAML or JSON parser returned.
-        where: named in the error, so that the reader knows which file to edit.
-
-    Raises:
-        SpecError: a field is unknown, missing or out of range.
-    """
-    if not isinstance(content, dict):
-        raise SpecError(f"the spec {where} must be a mapping of fields, not {content!r:.80}")
-    try:
-        return BenchmarkSpec.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False))
-        raise SpecError(f"the spec {where} is not usable: {problems}") from error
-
-
-def _problem(detail: ErrorDetails) -> str:
-    """Return what is wrong with which field; values that may be secrets are not repeated."""
-    # A union's location names the member that was tried: engine.openai.base_url.
-    steps = [str(step) for step in detail["loc"] if step not in _KINDS]
-    location = ".".join(steps) or "the spec"
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        return f"{location} is not a known field; remove it or correct its spelling"
-    if kind == "missing":
-        return f"{location} is missing; add it"
-    if kind.startswith("union_tag"):
-        return f"{location}.kind: {detail['msg']}"
-    if steps and steps[-1] in _NOT_REPEATED:
-        return f"{location}: {detail['msg']} (its value is not shown, it may hold a secret)"
-    return f"{location} = {detail['input']!r:.120}: {detail['msg']}"
-
-
 def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     """Return ``spec`` with every default that depends on this host or on another field filled in.
 
     The result is what ``spec.json`` records: reading it never needs the defaults of a version.
 
     Raises:
-        SpecError: a schedule to replay cannot be read.
+        SpecError: a file that it names cannot be read.
     """
     engine = spec.engine
     if isinstance(engine, EmbeddedEngine) and engine.threads is None:
@@ -318,10 +288,17 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     model = spec.model
     if model.served_name is None:
         model = model.model_copy(update={"served_name": model.id})
+    workload = spec.workload.model_copy(update={"salt": spec.workload.salted_by})
+    if isinstance(workload.dataset, JsonlDataset | ShareGptDataset):
+        pinned = {"sha256": workload.dataset.sha256 or file_sha256(workload.dataset)}
+        dataset = workload.dataset.model_copy(update=pinned)
+        workload = workload.model_copy(update={"dataset": dataset})
     load = spec.load
     if isinstance(load, ReplayLoad):
-        load = load.model_copy(update={"schedule_sha256": sha256(read_schedule(load)).hexdigest()})
-    return spec.model_copy(update={"engine": engine, "model": model, "load": load})
+        found = hashlib.sha256(read_schedule(load)).hexdigest()
+        load = load.model_copy(update={"schedule_sha256": found})
+    resolved = {"engine": engine, "model": model, "workload": workload, "load": load}
+    return spec.model_copy(update=resolved)
 
 
 def read_schedule(load: ReplayLoad) -> bytes:
@@ -344,7 +321,7 @@ def read_schedule(load: ReplayLoad) -> bytes:
             f"load.schedule = {load.schedule!r} is larger than {_MAX_SCHEDULE_BYTES} bytes; "
             "cut it down to the arrivals that are replayed"
         )
-    found = sha256(data).hexdigest()
+    found = hashlib.sha256(data).hexdigest()
     if load.schedule_sha256 not in (None, found):
         raise SpecError(
             f"load.schedule = {load.schedule!r} has SHA-256 {found}, not load.schedule_sha256 = "

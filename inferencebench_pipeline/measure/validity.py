@@ -9,13 +9,13 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inferencebench_pipeline.measure.spec import Workload
 from inferencebench_pipeline.measure.trace_schema import (
     PHASES,
     SCHEMA,
     planned_requests,
     traces_metadata,
 )
+from inferencebench_pipeline.measure.workload_spec import Workload
 
 _LATENESS_FLOOR_NS: Final = 1_000_000
 _LATENESS_SHARE_OF_TTFT: Final = 0.01

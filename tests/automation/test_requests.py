@@ -13,6 +13,7 @@ from definitions import build_definitions
 from inferencebench_pipeline.automation.schedules import NIGHTLY_SPEC, run_id_of_tick
 from inferencebench_pipeline.automation.sensors import requested_runs, unanswered
 from inferencebench_pipeline.lifecycle.partitions import runs
+from inferencebench_pipeline.measure.spec_file import read_spec
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id, run_started_at
 from inferencebench_pipeline.settings import Settings
 
@@ -49,13 +50,19 @@ def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.Senso
 def test_a_launch_writes_the_spec_and_the_sensor_starts_its_whole_life(
     definitions, instance, settings
 ):
-    launched = definitions.resolve_job_def("launch_benchmark").execute_in_process(instance=instance)
-    run_id = launched.output_for_node("request_run")
-    assert RunStore(settings.store).run(run_id).has(RunFile.SPEC)
+    config = {"spec": "smollm2-chat-quick", "overrides": ["load.concurrency=[1, 2]"]}
+    launched = definitions.resolve_job_def("launch_benchmark").execute_in_process(
+        instance=instance, run_config={"ops": {"request_run": {"config": config}}}
+    )
+    run_ids = launched.output_for_node("request_run")
+    specs = [
+        read_spec(RunStore(settings.store).run(run_id).file(RunFile.SPEC)) for run_id in run_ids
+    ]
+    assert [spec.load.concurrency for spec in specs] == [1, 2]
 
     tick = _tick(definitions, instance)
-    assert [request.partition_key for request in tick.run_requests] == [run_id]
-    assert [request.job_name for request in tick.run_requests] in ([None], ["publish_run"])
+    assert sorted(request.partition_key for request in tick.run_requests) == sorted(run_ids)
+    assert {request.job_name for request in tick.run_requests} <= {None, "publish_run"}
 
 
 def test_a_second_tick_asks_with_the_same_key_so_that_dagster_launches_once(definitions, instance):

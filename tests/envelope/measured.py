@@ -15,7 +15,8 @@ from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.measure.measurement import ClientReport, Measurement
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.provenance import Provenance
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.measure.traces import (
     SCHEMA,
     TRACES_SCHEMA_VERSION,

@@ -14,7 +14,8 @@ import pytest
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec, spec_json
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, spec_json
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox

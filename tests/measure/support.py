@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from inferencebench_pipeline.measure.run import Progress, run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, parse_spec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.measure.traces import read_traces, write_traces
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 

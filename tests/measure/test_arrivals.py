@@ -15,9 +15,9 @@ from inferencebench_pipeline.measure.spec import (
     ClosedLoad,
     OpenLoad,
     ReplayLoad,
-    parse_spec,
     resolve,
 )
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from tests.measure.support import content_of_spec
 
 

@@ -26,7 +26,8 @@ from inferencebench_pipeline.measure.errors import (
 )
 from inferencebench_pipeline.measure.measurement import write_measurement
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import load_spec, resolve
+from inferencebench_pipeline.measure.spec import resolve
+from inferencebench_pipeline.measure.spec_file import load_spec
 from inferencebench_pipeline.measure.traces import write_traces
 from tests.measure.support import ignore_progress, measured_rows, spec_for
 

@@ -16,7 +16,7 @@ from inferencebench_pipeline.measure.software import (
     collect_software,
     installed_distributions_sha256,
 )
-from inferencebench_pipeline.measure.workload import load_prompt_set
+from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from tests.measure.support import ignore_progress, spec_for
 
 NVIDIA_SMI_Q = """
@@ -46,9 +46,10 @@ GPU 00000000:1B:00.0
 
 def test_a_runs_provenance_holds_real_hashes_and_warns_of_all_that_is_unknown(fake, run) -> None:
     engine = fake()
-    run_benchmark(spec_for(engine.base_url), run, on_progress=ignore_progress)
+    spec = spec_for(engine.base_url)
+    run_benchmark(spec, run, on_progress=ignore_progress)
     found = Capture(run).provenance()
-    assert found.dataset.hash == load_prompt_set("builtin:chat-short").sha256
+    assert found.dataset.hash == recipe_of(spec.workload, spec.seed).dataset_sha256
     assert found.engine.config_hash == sha256_json(found.engine.config)
     assert found.software.pip_freeze_hash == installed_distributions_sha256()
     hashes = re.findall(r"\b[0-9a-f]{64}\b", found.model_dump_json())

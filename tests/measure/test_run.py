@@ -67,7 +67,8 @@ def test_the_recorded_spec_leaves_no_default_open(fake, run) -> None:
     run_benchmark(spec_for(fake().base_url), run, on_progress=ignore_progress)
     recorded = json.loads(run.read(RunFile.SPEC))
     assert recorded["model"]["served_name"] == "fake"
-    assert recorded["workload"]["dataset"] == "builtin:chat-short"
+    assert recorded["workload"]["dataset"] == {"kind": "builtin", "name": "chat-short"}
+    assert recorded["workload"]["salt"] == "request"
     assert recorded["load"]["warmup_requests"] == 0
 
 
@@ -110,7 +111,7 @@ def test_a_killed_run_leaves_a_readable_spool_and_can_be_run_again(fake, run) ->
     program = (
         "import json, sys; from pathlib import Path;"
         "from inferencebench_pipeline.measure.run import run_benchmark;"
-        "from inferencebench_pipeline.measure.spec import parse_spec;"
+        "from inferencebench_pipeline.measure.spec_file import parse_spec;"
         "from inferencebench_pipeline.runs import RunDirectory;"
         "spec = parse_spec(json.loads(sys.argv[1]), where='test');"
         "run = RunDirectory(sys.argv[2], Path(sys.argv[3]));"

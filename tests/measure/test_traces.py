@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.measure.errors import TracesError
-from inferencebench_pipeline.measure.spec import ClosedLoad, Workload
+from inferencebench_pipeline.measure.spec import ClosedLoad
 from inferencebench_pipeline.measure.trace_schema import METADATA_PREFIX
 from inferencebench_pipeline.measure.traces import (
     SCHEMA,
@@ -25,6 +25,7 @@ from inferencebench_pipeline.measure.traces import (
     read_traces,
     traces_metadata,
 )
+from inferencebench_pipeline.measure.workload_spec import Workload
 from inferencebench_pipeline.runs import StoreError
 from tests.measure.test_metrics import answered, row
 

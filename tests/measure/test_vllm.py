@@ -182,7 +182,7 @@ def test_a_killed_pipeline_leaves_no_process_of_the_engine(run, stand_in, tmp_pa
     program = (
         "import sys; from pathlib import Path\n"
         "from inferencebench_pipeline.measure.run import run_benchmark\n"
-        "from inferencebench_pipeline.measure.spec import load_spec\n"
+        "from inferencebench_pipeline.measure.spec_file import load_spec\n"
         "from inferencebench_pipeline.runs import RunDirectory\n"
         "spec, run_id, path = sys.argv[1:]\n"
         "run_benchmark(load_spec(Path(spec)), RunDirectory(run_id, Path(path)),"

@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +30,13 @@ from inferencebench_pipeline.measure.capture import (
 )
 from inferencebench_pipeline.measure.child import die_with_parent
 from inferencebench_pipeline.measure.client.connection import Endpoint
+from inferencebench_pipeline.measure.client.conversations import ConversationPacer
 from inferencebench_pipeline.measure.client.exchange import Exchange
 from inferencebench_pipeline.measure.client.loop import Limits, MeasuringLoop
 from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer, Pacer
 from inferencebench_pipeline.measure.errors import EngineUnreachableError
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, ClosedLoad
-from inferencebench_pipeline.measure.workload import RequestPlan
+from inferencebench_pipeline.measure.workload import RequestPlan, workload_of
 from inferencebench_pipeline.runs import RunDirectory
 
 _MOST_CONNECTIONS_AHEAD = 1024
@@ -42,13 +44,15 @@ _OPEN_LOOP_CONNECTIONS_AHEAD = 4
 _REPORT_INTERVAL_S = 0.25
 
 
-def pacer_of(spec: BenchmarkSpec, repeat: int) -> Pacer:
+def pacer_of(spec: BenchmarkSpec, repeat: int, conversation_lengths: Sequence[int]) -> Pacer:
     """Return the pacer that follows the spec's load; each repeat draws its own arrivals."""
     load = spec.load
     if isinstance(load, ClosedLoad):
-        return ClosedPacer(
+        closed = ClosedPacer(
             concurrency=load.concurrency, warmup=load.warmup_requests, measured=load.requests
         )
+        in_turns = any(length > 1 for length in conversation_lengths)
+        return ConversationPacer(closed, conversation_lengths) if in_turns else closed
     return OpenPacer(arrival_offsets_ns(load, spec.seed_of(repeat)), warmup=load.warmup_requests)
 
 
@@ -126,7 +130,8 @@ def measure(
     """
     capture = Capture(run)
     spec = capture.spec()
-    plan = RequestPlan.of(spec, run.run_id, repeat.number)
+    workload = workload_of(capture.path, spec)
+    plan = RequestPlan.of(spec, run.run_id, workload, repeat.number)
     try:
         endpoint = Endpoint.resolve(base_url, spec.deadlines.request_s)
     except OSError as error:
@@ -139,18 +144,18 @@ def measure(
         SpoolHeader(
             run_id=run.run_id,
             begun_at=datetime.now(UTC),
-            workload_sha256=plan.sha256(),
+            workload_sha256=workload.identity_sha256,
             schedule_sha256=schedule_sha256(spec.load, spec.seed),
         ),
         secret=api_key,
     )
-    pacer = pacer_of(spec, repeat.number)
+    pacer = pacer_of(spec, repeat.number, plan.conversation_lengths)
     progress = _Progress(pacer.total)
 
     def request(index: int) -> tuple[str, bytes]:
-        item = pacer.item(index)
-        body = plan.body(item)
-        return plan.prompt(item).id, http_request(endpoint, spec.workload.api, body, api_key)
+        number = pacer.item(index)
+        body = plan.body(number)
+        return plan.item(number).id, http_request(endpoint, spec.workload.api, body, api_key)
 
     def ended(exchange: Exchange) -> None:
         progress.count(exchange)

@@ -1,0 +1,146 @@
+"""The engine's own tokenizer, asked over HTTP: it alone knows what the engine will count."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from inferencebench_pipeline.measure.errors import EngineUnreachableError, SpecError
+
+_TIMEOUT_S: Final = 60.0
+_NOT_OFFERED: Final = {400, 404, 405, 501}
+
+ChatMessages = Sequence[dict[str, str]]
+
+
+class Tokenizer(Protocol):
+    """Counts tokens as the engine does."""
+
+    def length(self, text: str) -> int:
+        """Return how many tokens a text is, with nothing added."""
+        ...
+
+    def prompt_length(self, messages: ChatMessages) -> int:
+        """Return how many tokens a chat is, chat template and special tokens included."""
+        ...
+
+    def completion_length(self, text: str) -> int:
+        """Return how many tokens a prompt of the completions API is, special tokens included."""
+        ...
+
+
+class _Asked:
+    """POST to the engine's root."""
+
+    def __init__(self, base_url: str, model: str, api_key_env: str | None) -> None:
+        self._root = base_url.removesuffix("/").removesuffix("/v1")
+        self._key = os.environ.get(api_key_env) if api_key_env else None
+        self.model = model
+
+    def __call__(self, path: str, content: dict[str, object]) -> dict[str, Any] | None:
+        """Return the answer; None when the engine does not offer ``path``.
+
+        Raises:
+            EngineUnreachableError: it cannot be reached, or fails.
+        """
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(  # noqa: S310 - the spec allows http and https only
+            self._root + path, json.dumps(content).encode(), headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+                parsed = json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code in _NOT_OFFERED:
+                return None
+            raise EngineUnreachableError(
+                f"the engine answered {path} with HTTP {error.code}; its log may say why"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise EngineUnreachableError(
+                f"the engine did not answer {path}: {error}; is it still running?"
+            ) from error
+        return parsed if isinstance(parsed, dict) else None
+
+
+class LlamaCppTokenizer:
+    """llama.cpp's ``/tokenize`` and ``/apply-template``."""
+
+    def __init__(self, ask: _Asked) -> None:
+        self._ask = ask
+
+    def length(self, text: str) -> int:
+        """Return how many tokens a text is, with nothing added."""
+        return self._count(text, special=False)
+
+    def prompt_length(self, messages: ChatMessages) -> int:
+        """Return how many tokens a chat is, chat template and special tokens included."""
+        answer = self._ask("/apply-template", {"messages": list(messages)}) or {}
+        return self._count(str(_required(answer, "prompt", "/apply-template")), special=True)
+
+    def completion_length(self, text: str) -> int:
+        """Return how many tokens a prompt of the completions API is, special tokens included."""
+        return self._count(text, special=True)
+
+    def _count(self, text: str, *, special: bool) -> int:
+        content = {"content": text, "add_special": special, "parse_special": special}
+        return len(_required(self._ask("/tokenize", content) or {}, "tokens", "/tokenize"))
+
+
+class VllmTokenizer:
+    """vLLM's ``/tokenize``, which applies the chat template itself."""
+
+    def __init__(self, ask: _Asked) -> None:
+        self._ask = ask
+
+    def length(self, text: str) -> int:
+        """Return how many tokens a text is, with nothing added."""
+        return self._count({"prompt": text, "add_special_tokens": False})
+
+    def prompt_length(self, messages: ChatMessages) -> int:
+        """Return how many tokens a chat is, chat template and special tokens included."""
+        return self._count({"messages": list(messages), "add_generation_prompt": True})
+
+    def completion_length(self, text: str) -> int:
+        """Return how many tokens a prompt of the completions API is, special tokens included."""
+        return self._count({"prompt": text, "add_special_tokens": True})
+
+    def _count(self, content: dict[str, object]) -> int:
+        answer = self._ask("/tokenize", {"model": self._ask.model, **content}) or {}
+        return int(_required(answer, "count", "/tokenize"))
+
+
+def engine_tokenizer(base_url: str, model: str, api_key_env: str | None) -> Tokenizer:
+    """Return the tokenizer of the engine at ``base_url``.
+
+    Args:
+        base_url: its address, ``/v1`` included.
+        model: the name it serves the model under.
+        api_key_env: the variable that holds the API key.
+
+    Raises:
+        SpecError: the engine has none to ask.
+        EngineUnreachableError: the engine does not answer.
+    """
+    ask = _Asked(base_url, model, api_key_env)
+    if ask("/apply-template", {"messages": [{"role": "user", "content": "a"}]}) is not None:
+        return LlamaCppTokenizer(ask)
+    answer = ask("/tokenize", {"model": model, "prompt": "a"})
+    if answer is not None and isinstance(answer.get("count"), int):
+        return VllmTokenizer(ask)
+    raise SpecError(
+        f"the engine at {base_url} answers neither llama.cpp's nor vLLM's /tokenize, so text of an "
+        "exact length cannot be made for it; use workload.dataset.kind: jsonl or sharegpt"
+    )
+
+
+def _required(answer: dict[str, Any], field: str, path: str) -> Any:  # noqa: ANN401
+    if field not in answer:
+        raise EngineUnreachableError(f"the engine's answer to {path} has no {field}; try again")
+    return answer[field]
