@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
-from inferencebench_pipeline.automation import jobs, parked, schedules, sensors, takedown
+from inferencebench_pipeline.automation import (
+    jobs,
+    nudges,
+    parked,
+    schedules,
+    sensors,
+    takedown,
+)
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
     corpus,
@@ -45,7 +52,6 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         schedules=[
             schedules.nightly_benchmark,
-            schedules.hourly_crawl,
             schedules.daily_reverification,
         ],
         sensors=[
@@ -53,6 +59,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             sensors.new_runs,
             parked.parked_runs,
             sensors.keep_leaderboard_current,
+            nudges.nudged_crawl,
         ],
         resources=build_resources(settings),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.crawl import crawling_hub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
 from inferencebench_pipeline.trust.devkey import DevKeySigner
 from inferencebench_pipeline.trust.identity import (
@@ -76,6 +77,10 @@ class Deployment:
     def hub(self) -> Hub:
         """Return a Hub client; the token is read from its place at each request."""
         return Hub(endpoint=self.hub_endpoint, token=hub_token)
+
+    def crawling_hub(self) -> Hub:
+        """Return a Hub client that reads at length: see :func:`.hub.crawl.crawling_hub`."""
+        return crawling_hub(self.hub_endpoint, hub_token)
 
     def trust(self) -> TrustRoot:
         """Return the trust root: the configured deployment's, or the pinned public-good one."""

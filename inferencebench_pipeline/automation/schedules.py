@@ -1,11 +1,11 @@
-"""Schedules: repeat a benchmark, take stock of the corpus, re-verify the newest day."""
+"""Schedules: repeat a benchmark, and verify again what was published the day before."""
 
 import hashlib
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.jobs import crawl_corpus, publish_run, reverify
+from inferencebench_pipeline.automation.jobs import publish_run, reverify
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.runs import new_run_id
 
@@ -34,15 +34,6 @@ def nightly_benchmark(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         partition_key=run_id,
         run_config={"ops": {"benchmark_run": {"config": {"spec": NIGHTLY_SPEC}}}},
     )
-
-
-hourly_crawl = dg.ScheduleDefinition(
-    name="hourly_crawl",
-    job=crawl_corpus,
-    cron_schedule="15 * * * *",
-    execution_timezone="UTC",
-    description="Takes stock of what the Hub holds under our namespace.",
-)
 
 
 @dg.schedule(

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from inferencebench_pipeline.cli import (
+    crawling,
     delivering,
     evaluations,
     measuring,
@@ -42,6 +43,8 @@ app.command("publish")(publishing.publish)
 app.command("card")(publishing.card)
 app.command("takedown")(takedown.takedown)
 app.command("verify")(verifying.verify)
+app.command("crawl")(crawling.crawl)
+app.add_typer(crawling.webhooks, name="webhooks")
 app.add_typer(evaluations.app, name="evals")
 
 

@@ -20,6 +20,7 @@ from huggingface_hub import HfApi
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.hub import transport
 from inferencebench_pipeline.hub.account import Account, account_of
+from inferencebench_pipeline.hub.budget import RateBudget
 from inferencebench_pipeline.hub.errors import (
     HubConflictError,
     HubHeadMovedError,
@@ -72,6 +73,7 @@ class Hub:
         *,
         timeouts: transport.Timeouts | None = None,
         retry: RetryPolicy | None = None,
+        budget: RateBudget | None = None,
     ) -> None:
         """Make a client; nothing is sent yet.
 
@@ -81,6 +83,7 @@ class Hub:
             timeouts: of a single request. ``huggingface_hub`` has one HTTP client per process;
                 the last Hub made decides for all.
             retry: when to try again.
+            budget: what the requests count against; one of its own otherwise.
 
         Raises:
             HubRejectedError: ``endpoint`` is not an http(s) URL.
@@ -94,6 +97,7 @@ class Hub:
         self.endpoint = endpoint.rstrip("/")
         self._token = token
         self._retry = retry or RetryPolicy()
+        self.budget = budget or RateBudget()
         self._accounts: dict[str, Account] = {}
         self._api = HfApi(
             endpoint=self.endpoint,
@@ -339,7 +343,8 @@ class Hub:
                 "check HF_TOKEN or the file HF_TOKEN_PATH names"
             )
         try:
-            return ask(Wire(self.endpoint, token))
+            with self.budget.active():
+                return ask(Wire(self.endpoint, token))
         except LIBRARY_ERRORS as error:
             raise translate(error, f"{doing} at {self.endpoint}", token) from error
 

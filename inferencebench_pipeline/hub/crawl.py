@@ -7,15 +7,22 @@ end is an error, since an absent record is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from inferencebench_pipeline.hub.budget import RateBudget
 from inferencebench_pipeline.hub.card import CORPUS_TAG
 from inferencebench_pipeline.hub.client import Hub, HubIntegrityError, Repo
+from inferencebench_pipeline.hub.retry import RetryPolicy
+
+RESERVE = 0.1
+"""Share of each request window that a crawl leaves to publications under the same account."""
+PATIENCE = RetryPolicy(attempts=8, longest_wait_s=330.0, deadline_s=900.0)
+"""A crawl outlasts a window of five minutes where any other step gives its slot back."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class _Row(BaseModel):
     createdAt: AwareDatetime  # noqa: N815 - the API's spelling
     lastModified: AwareDatetime  # noqa: N815
     cardData: dict[str, Any] | None = None  # noqa: N815
+
+
+def crawling_hub(endpoint: str, token: Callable[[], str | None]) -> Hub:
+    """Return a client for reading a whole corpus, which sits out windows and keeps to its share."""
+    return Hub(endpoint, token, retry=PATIENCE, budget=RateBudget(reserve=RESERVE))
 
 
 def list_published(hub: Hub, organisation: str) -> Iterator[PublishedRepo]:

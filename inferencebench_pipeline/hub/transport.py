@@ -25,6 +25,8 @@ from huggingface_hub.utils._http import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from inferencebench_pipeline.hub.budget import active_budget
+
 __all__ = [
     "LIBRARY_NAME",
     "Client",
@@ -78,6 +80,7 @@ class Client(httpx2.Client):
             ConnectionFailedError: no response came, and the request is ours.
             RedirectRefusedError: a redirect that is not followed, and the request is ours.
             HfHubHTTPError: a status that may pass by itself, and the request is ours.
+            HubRateLimitError: the active budget has nothing left; nothing was sent.
         """
         if not request.headers.get("user-agent", "").startswith(LIBRARY_NAME):
             return super().send(request, **kwargs)
@@ -93,8 +96,13 @@ class Client(httpx2.Client):
 
     def _follow(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:  # noqa: ANN401
         history: list[httpx2.Response] = []
+        budget = active_budget()
         while True:
+            if budget is not None:
+                budget.spend(request.url.path)
             response = super().send(request, **kwargs)
+            if budget is not None:
+                budget.note(response.headers)
             following = response.next_request
             if following is None:
                 response.history = history

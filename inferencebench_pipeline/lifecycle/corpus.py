@@ -32,7 +32,8 @@ def published_corpus(
         deployment = world.deployment()
         store = runs_store.store()
         known = {item.identity for item in Inventory.load(store.root).findings}
-        inventory = crawl(deployment.hub(), deployment.require_organisation(), store.root)
+        hub = deployment.crawling_hub()
+        inventory = crawl(hub, deployment.require_organisation(), store.root)
         noticed = [item for item in inventory.findings if item.identity not in known]
         report_to_runs(context, store, noticed)
     return dg.MaterializeResult(
@@ -41,6 +42,8 @@ def published_corpus(
             "fetched_now": dg.MetadataValue.int(inventory.fetched),
             "findings": dg.MetadataValue.int(len(inventory.findings)),
             "noticed_now": finding_table(noticed),
+            "hub_requests": dg.MetadataValue.int(hub.budget.report().total),
+            "hub_rate_budget": dg.MetadataValue.text(str(hub.budget.report())),
         }
     )
 

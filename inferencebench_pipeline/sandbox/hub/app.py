@@ -30,6 +30,7 @@ from inferencebench_pipeline.sandbox.hub.quotas import ActionQuotas, Quotas
 from inferencebench_pipeline.sandbox.hub.seed import seed
 from inferencebench_pipeline.sandbox.hub.store import HubStore
 from inferencebench_pipeline.sandbox.hub.webhooks import Webhooks
+from inferencebench_pipeline.sandbox.hub.windows import RateLimiting, RequestWindows
 
 
 class RawPathRouting:
@@ -68,9 +69,10 @@ def create_hub_app(state: Path, *, base_url: str, quotas: Quotas = Quotas()) -> 
         account, repos, listing, commit, lfs, discussions, evaluations, webhooks, read, resolve,
         admin, pages,
     )  # fmt: skip
+    windows = RequestWindows()
     app = Starlette(
         routes=[route for module in modules for route in module.routes],
-        middleware=[Middleware(RawPathRouting)],
+        middleware=[Middleware(RateLimiting, windows=windows), Middleware(RawPathRouting)],
         exception_handlers={HubError: answer_hub_error},
     )
     app.state.hub = Hub(
@@ -80,5 +82,6 @@ def create_hub_app(state: Path, *, base_url: str, quotas: Quotas = Quotas()) -> 
         base_url.rstrip("/"),
         Webhooks(root),
         VerifyTokens(secret_key(root / "verify.key")),
+        windows,
     )
     return app

@@ -20,6 +20,7 @@ from inferencebench_pipeline.sandbox.hub.quotas import ActionQuotas
 from inferencebench_pipeline.sandbox.hub.repository import Repository
 from inferencebench_pipeline.sandbox.hub.store import HubStore
 from inferencebench_pipeline.sandbox.hub.webhooks import Webhooks
+from inferencebench_pipeline.sandbox.hub.windows import RequestWindows
 
 REPO_API = "/api/{kind:plural_kind}/{owner}/{name}"
 """Where the API of a repository begins; ``kind`` arrives as :class:`RepoKind`."""
@@ -61,6 +62,7 @@ class Hub:
     base_url: str
     webhooks: Webhooks
     verify_tokens: VerifyTokens = field(repr=False)
+    windows: RequestWindows
     upload_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Signs upload URLs; they live as long as the process."""
 

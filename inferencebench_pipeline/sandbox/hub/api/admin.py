@@ -1,4 +1,4 @@
-"""What only a sandbox has: users and tokens made on request, for tests and demonstrations."""
+"""What only a sandbox has: users, tokens and limits made on request, for tests and demos."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inferencebench_pipeline.sandbox.hub.context import hub_of, json_body, text_field
+from inferencebench_pipeline.sandbox.hub.context import (
+    hub_of,
+    json_body,
+    number_field,
+    text_field,
+)
 from inferencebench_pipeline.sandbox.hub.errors import HubError
 from inferencebench_pipeline.sandbox.hub.identities import Role, User
 from inferencebench_pipeline.sandbox.hub.names import check_name
+from inferencebench_pipeline.sandbox.hub.windows import KINDS
 
 
 async def put_user(request: Request) -> Response:
@@ -36,7 +42,19 @@ async def issue_token(request: Request) -> Response:
     return JSONResponse({"token": token})
 
 
+async def limit_requests(request: Request) -> Response:
+    """Limit requests: ``{"limits": {"api"|"resolvers"|"pages": n}, "window_s"}``; none to lift."""
+    body = await json_body(request)
+    limits = body.get("limits", {})
+    if not isinstance(limits, dict) or not limits.keys() <= set(KINDS):
+        raise HubError(400, f"'limits' must name kinds of requests: {', '.join(KINDS)}")
+    allowed = {kind: number_field(limits, kind) for kind in limits}
+    hub_of(request).windows.set_limits(allowed, number_field({"window_s": 300} | body, "window_s"))
+    return JSONResponse({"limits": allowed})
+
+
 routes = [
     Route("/_sandbox/users", put_user, methods=["POST"]),
     Route("/_sandbox/tokens", issue_token, methods=["POST"]),
+    Route("/_sandbox/limits", limit_requests, methods=["POST"]),
 ]
