@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from inferencebench_pipeline.envelope.build import write_envelope
+from inferencebench_pipeline.measure.audit import EngineAudit
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
 from inferencebench_pipeline.measure.run import run_benchmark
@@ -39,8 +40,20 @@ def run(
     measurement = write_measurement(directory)
     write_envelope(directory)
     console.print(_headline(measurement))
+    if measurement.audit is not None:
+        console.print(_audit(measurement.audit))
     console.print(f"written to {directory.path}", markup=False, soft_wrap=True)
     console.print(f"next: inferencebench sign {directory.run_id}", markup=False)
+
+
+def _audit(audit: EngineAudit) -> Table:
+    """Return the engine's own numbers beside ours; the caption says why there are none."""
+    title = "the engine's own numbers, warm-up included"
+    table = Table("quantity", "engine", "ours", "unit", "", title=title, caption=audit.null_reason)
+    for line in audit.lines:
+        ours = "" if line.ours is None else f"{line.ours:,.3f}"
+        table.add_row(line.name, f"{line.engine:,.3f}", ours, line.unit, line.note)
+    return table
 
 
 def _headline(measurement: Measurement) -> Table:

@@ -157,6 +157,7 @@ def _page(
         latency_plot=latency_plot,
         definitions=extension.metric_definitions if extension else "unknown",
         flags=list(_flags(extension)),
+        audit=list(_audit(extension)),
         warnings=list(_warnings(envelope)),
         configuration=list(_configuration(envelope, extension)),
         driver_options=json.dumps(envelope.driver_options, indent=2, sort_keys=True, default=str),
@@ -184,6 +185,26 @@ def _flags(extension: PipelineExtension | None) -> Iterator[_Flag]:
     for flag in extension.validity if extension else ():
         word = "Passed:" if flag.ok else words[flag.severity]
         yield _Flag(word=word, name=flag.name.replace("_", " "), detail=flag.detail)
+
+
+@dataclass(frozen=True)
+class _Audited:
+    name: str
+    engine: str
+    ours: str
+    unit: str
+
+
+def _audit(extension: PipelineExtension | None) -> Iterator[_Audited]:
+    """Yield the engine's own numbers beside ours, when it gave any."""
+    audit = extension.audit if extension else None
+    for line in audit.lines if audit else ():
+        yield _Audited(
+            name=f"{line.name} ({line.note})" if line.note else line.name,
+            engine=f"{line.engine:,.2f}",
+            ours="" if line.ours is None else f"{line.ours:,.2f}",
+            unit=line.unit,
+        )
 
 
 def _warnings(envelope: Envelope) -> Iterator[str]:

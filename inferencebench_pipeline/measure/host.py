@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from inferencebench_pipeline.measure.memory import read_memory
 from inferencebench_pipeline.measure.provenance import (
     UNKNOWN,
     Bios,
     Cpu,
     Gpu,
     Hardware,
-    Memory,
 )
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def collect_host() -> Finding[HostFacts]:
         dmi_uuid=_dmi("product_uuid", "hardware.dmi_uuid", warnings),
         gpus=nvidia.gpus,
         cpu=_cpu(warnings),
-        memory=_memory(warnings),
+        memory=read_memory(warnings),
         bios=Bios(
             version=_dmi("bios_version", "hardware.bios.version", warnings),
             resizable_bar=nvidia.resizable_bar,
@@ -100,21 +100,6 @@ def _cpu(warnings: list[str]) -> Cpu:
         if value == UNKNOWN:
             warnings.append(f"hardware.cpu.{name} is unknown: /proc/cpuinfo does not give it")
     return Cpu(model=model, microcode=microcode)
-
-
-def _memory(warnings: list[str]) -> Memory:
-    """Return the memory layout: only DMI tables know channels and speed, and only root reads them.
-
-    Error correction is known from the EDAC driver, when one is loaded.
-    """
-    warnings.append(
-        "hardware.memory.channels and .speed_mts are unknown: the DMI tables need root; "
-        "1 is the smallest value the envelope allows"
-    )
-    controllers = list(Path("/sys/devices/system/edac/mc").glob("mc[0-9]*"))
-    if not controllers:
-        warnings.append("hardware.memory.ecc is unknown: no EDAC driver; recorded as false")
-    return Memory(channels=1, speed_mts=1, ecc=bool(controllers))
 
 
 def _numa() -> dict[str, str]:

@@ -222,3 +222,29 @@ def test_every_real_envelope_gets_a_card(shared_data: Path) -> None:
         card = rendered(envelope, verified=False)
         assert metadata(card)["inferencebench"]["model"] == envelope.model.id
         assert not card_errors(card), file
+
+
+def test_the_engines_own_numbers_stand_beside_ours() -> None:
+    assert "own numbers" not in rendered()
+    line = {
+        "name": "TTFT",
+        "unit": "ms",
+        "engine": 179.402,
+        "engine_n": 11,
+        "ours": 185.9467,
+        "same_meaning": True,
+        "note": "",
+    }
+    hits = line | {"name": "prefix cache hits", "unit": "tokens", "engine": 0.0, "ours": None}
+    audit = {
+        "family": "vllm",
+        "lines": [line, hits],
+        "null_reason": None,
+        "before_sha256": "ab" * 32,
+        "after_sha256": "cd" * 32,
+        "answered_as": [],
+    }
+    extension = (ENVELOPE.model_extra or {})["inferencebench_pipeline"] | {"audit": audit}
+    card = rendered(changed(inferencebench_pipeline=extension))
+    assert "| TTFT | 179.40 | 185.95 | ms |" in card
+    assert "| prefix cache hits | 0.00 |  | tokens |" in card
