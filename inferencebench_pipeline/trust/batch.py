@@ -34,6 +34,7 @@ from inferencebench_pipeline.trust.devkey import (
     pinned_key,
     verify_dev_key,
 )
+from inferencebench_pipeline.trust.evidence import bundle_evidence
 from inferencebench_pipeline.trust.policy import IdentityPolicy
 from inferencebench_pipeline.trust.record import Record, RejectedError
 from inferencebench_pipeline.trust.rederive import metric_disagreements
@@ -52,6 +53,7 @@ _KEYLESS_CHECKS: Final = (
     "bundle_format",
     "bundle_covers_content_hash",
     *BUNDLE_CHECKS[1:],
+    "timestamps_verify",
     "envelope_names_certificate",
     "envelope_names_log_index",
     "identity_policy",
@@ -158,7 +160,7 @@ class EnvelopeVerifier:
         invalid = FailureClass.SIGNATURE_INVALID
         with record.check("bundle_format", invalid) as finding:
             bundle = parse_bundle(base64.b64decode(signature.bundle, validate=True))
-            finding.note("a Sigstore bundle")
+            finding.note("a Sigstore bundle", media_type=bundle._inner.media_type)
         with record.check("bundle_covers_content_hash", FailureClass.TAMPERED) as finding:
             digest = signature_digest(bundle)
             if digest is not None and digest != hashlib.sha256(message).digest():
@@ -166,19 +168,38 @@ class EnvelopeVerifier:
                     f"the signature is over another content hash than {found.content_hash}: the "
                     "document was changed after it was signed"
                 )
-            finding.note("the signature is over this document's content hash")
-        with record.checks_in_one(BUNDLE_CHECKS[1:], _BUNDLE_DETAILS, invalid):
+            finding.note(
+                "the signature is over this document's content hash",
+                message_sha256=hashlib.sha256(message).hexdigest(),
+            )
+        with record.checks_in_one(BUNDLE_CHECKS[1:], _BUNDLE_DETAILS, invalid) as evidence:
             verified = self._bundles.verify(message, bundle)
+            evidence |= bundle_evidence(verified)
         found.signer = VerifiedSigner(
             method=signature.method,
             identity=verified.signer.identity,
             issuer=verified.signer.issuer,
         )
         found.log, found.signed_at = _position(verified), verified.times[0]
+        with record.check("timestamps_verify", invalid) as finding:
+            carried, good = verified.timestamps_carried, verified.timestamps
+            if carried != good:
+                raise ValueError(
+                    f"the bundle carries {carried} timestamps, {good} of them verify against the "
+                    "trust root within the certificate's time"
+                )
+            finding.note(
+                "no timestamp was passed over",
+                timestamps=good,
+                signed_at=", ".join(moment.isoformat() for moment in verified.times),
+            )
         with record.check("envelope_names_certificate", invalid) as finding:
             if self._certificates(signature.certificate) != [verified.certificate]:
                 raise ValueError("the envelope's certificate is not the one that signed")
-            finding.note("the envelope's certificate is the bundle's")
+            finding.note(
+                "the envelope's certificate is the bundle's",
+                serial=f"{verified.certificate.serial_number:x}",
+            )
         with record.check("envelope_names_log_index", invalid) as finding:
             if signature.rekor_log_index != log_index(bundle):
                 raise ValueError(

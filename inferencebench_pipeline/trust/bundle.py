@@ -65,14 +65,24 @@ class VerifiedBundle:
     certificate: x509.Certificate
     times: tuple[datetime, ...]
     """Every time a trusted clock (timestamp authority, Rekor v1) gave the signature, sorted."""
-    timestamped: bool
-    """Whether a timestamp authority is among those clocks; a timestamp that does not verify is
-    passed over when Rekor v1 gave the time."""
+    timestamps: int
+    """How many of those times are the word of a timestamp authority."""
+    timestamps_carried: int
+    """How many timestamps the bundle holds. Stock passes over one that does not verify, also one
+    of an authority it does not know, when another clock gave the time."""
     log_index: int
     log_id: str
     log_url: str
     integrated_time: datetime | None
+    tree_size: int
+    root_hash: str
+    entry_kind: str
     entry_version: str
+
+    @property
+    def timestamped(self) -> bool:
+        """Whether a timestamp authority vouches for the time."""
+        return self.timestamps > 0
 
     @property
     def is_rekor_v2(self) -> bool:
@@ -159,6 +169,7 @@ class BundleVerifier:
         signing = bundle.signing_certificate
         clocks = self._stock._establish_time(bundle)
         times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
+        timestamps = sum(clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks)
         log = _guard("log_known", lambda: self._log_of(bundle))
         _guard("checkpoint_size", lambda: _checkpoint_size(entry))
         _guard("log_index_proven", lambda: _log_index_proven(entry))
@@ -170,13 +181,15 @@ class BundleVerifier:
             signer=_guard("certificate_identity", lambda: self._signer(signing)),
             certificate=signing,
             times=times,
-            timestamped=any(
-                clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks
-            ),
+            timestamps=timestamps,
+            timestamps_carried=_timestamps_carried(bundle),
             log_index=entry.log_index,
             log_id=entry.log_id.key_id.hex(),
             log_url=log.base_url,
             integrated_time=datetime.fromtimestamp(signed_time, tz=UTC) if signed_time else None,
+            tree_size=entry.inclusion_proof.tree_size,
+            root_hash=entry.inclusion_proof.root_hash.hex(),
+            entry_kind=entry.kind_version.kind,
             entry_version=entry.kind_version.version,
         )
 
@@ -274,6 +287,11 @@ def _checkpoint(entry: TransparencyLogEntry) -> str:
     if proof is None or proof.checkpoint is None:
         raise ValueError("the entry has no inclusion proof with a checkpoint")
     return proof.checkpoint.envelope
+
+
+def _timestamps_carried(bundle: Bundle) -> int:
+    data = bundle.verification_material.timestamp_verification_data
+    return 0 if data is None else len(data.rfc3161_timestamps)
 
 
 def _checkpoint_size(entry: TransparencyLogEntry) -> None:

@@ -54,6 +54,7 @@ class Record:
             self._failed(name, str(error), finding)
             raise
         except Exception as error:
+            finding.evidence |= _cause(error)
             self._failed(name, _describe(error), finding)
             raise RejectedError(name, failure, _describe(error)) from error
         self._add(name, CheckStatus.PASSED, finding.detail, finding.evidence)
@@ -61,21 +62,24 @@ class Record:
     @contextlib.contextmanager
     def checks_in_one(
         self, names: Sequence[str], details: dict[str, str], failure: FailureClass
-    ) -> Iterator[None]:
+    ) -> Iterator[dict[str, dict[str, str]]]:
         """Record several checks that one call makes in the order of ``names``.
+
+        Yields what the body may fill with each check's evidence.
 
         Raises:
             RejectedError: naming the check that the body's ``BundleRejectedError`` names.
         """
+        evidence: dict[str, dict[str, str]] = {}
         try:
-            yield
+            yield evidence
         except BundleRejectedError as error:
             for name in names[: names.index(error.check)]:
                 self._add(name, CheckStatus.PASSED, details[name], {})
-            self._add(error.check, CheckStatus.FAILED, _describe(error), {})
+            self._add(error.check, CheckStatus.FAILED, _describe(error), _cause(error))
             raise RejectedError(error.check, failure, _describe(error)) from error
         for name in names:
-            self._add(name, CheckStatus.PASSED, details[name], {})
+            self._add(name, CheckStatus.PASSED, details[name], evidence.get(name, {}))
 
     def skip(self, names: Sequence[str], reason: str) -> None:
         """Record checks that were not made, and why."""
@@ -103,6 +107,11 @@ class Record:
 def _plain_check(name: str, status: CheckStatus, detail: str) -> Check:
     """Return a check without evidence; most are the same in every verdict."""
     return Check(name=name, status=status, detail=detail)
+
+
+def _cause(error: Exception) -> dict[str, str]:
+    """Return the class of what was raised, for the evidence: the text alone may not say."""
+    return {"error": type(error.__cause__ or error).__name__}
 
 
 def _describe(error: Exception) -> str:

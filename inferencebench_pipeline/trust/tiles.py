@@ -6,10 +6,11 @@ does not verify against the signed checkpoint.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable
 from typing import Final
+
+from inferencebench_pipeline.trust.merkle import node_hash
 
 WIDTH: Final = 256
 _HASH_BYTES = 32
@@ -71,11 +72,6 @@ def subtree_hash(read: Read, start: int, end: int, size: int) -> bytes:
     middle = start + _split(width)
     left, right = subtree_hash(read, start, middle, size), subtree_hash(read, middle, end, size)
     return node_hash(left, right)
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return the hash of an inner node (RFC 9162 section 2.1.1)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def _complete(read: Read, height: int, start: int, size: int) -> bytes:

@@ -112,6 +112,7 @@ def carries_no_claim(path: tuple[Any, ...]) -> bool:
         # The rest of an old bundle's chain; the trust root's own certificates are used.
         ("x509CertificateChain" in names and path[-2] != 0)
         # A timestamp that does not verify does not count; the others, or the log's time, must.
+        # Of a record every one must: see the mutations of envelopes.
         or "rfc3161Timestamps" in names
         # The DSSE key hint: the certificate decides.
         or names[-1] == "keyid"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +12,6 @@ from inferencebench_pipeline.trust.tiles import (
     TileError,
     entry_leaf,
     inclusion_hashes,
-    node_hash,
 )
 
 ENTRIES = 600
@@ -59,9 +57,3 @@ def test_the_last_tile_is_asked_for_at_the_width_it_has(index: int, path: str) -
 def test_a_short_tile_is_an_error() -> None:
     with pytest.raises(TileError):
         inclusion_hashes(lambda _path: b"short", 0, 9)
-
-
-def test_nodes_are_hashed_as_the_specification_says() -> None:
-    assert (
-        node_hash(b"a" * 32, b"b" * 32) == hashlib.sha256(b"\x01" + b"a" * 32 + b"b" * 32).digest()
-    )

@@ -1,0 +1,30 @@
+"""What each check on a bundle rests on, as values that a reader of the verdict can compare."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from inferencebench_pipeline.trust.bundle import VerifiedBundle
+
+
+def bundle_evidence(verified: VerifiedBundle) -> dict[str, dict[str, str]]:
+    """Return the values behind the checks of a bundle that passed them, by check."""
+    certificate = verified.certificate
+    times = ", ".join(moment.isoformat() for moment in verified.times)
+    return {
+        "bundle_verifies": {
+            "certificate_sha256": certificate.fingerprint(SHA256()).hex(),
+            "certificate_valid": f"{certificate.not_valid_before_utc.isoformat()} to "
+            f"{certificate.not_valid_after_utc.isoformat()}",
+            "entry": f"{verified.entry_kind} {verified.entry_version}",
+        },
+        "log_known": {"log": verified.log_url, "log_id": verified.log_id},
+        "checkpoint_size": {"tree_size": str(verified.tree_size), "root_hash": verified.root_hash},
+        "log_index_proven": {"log_index": str(verified.log_index)},
+        "key_windows": {"times": times},
+        "certificate_identity": {
+            "identity": verified.signer.identity,
+            "issuer": verified.signer.issuer,
+            **verified.signer.workflow,
+        },
+    }
