@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ MAX_ENVELOPE_BYTES = 2 * 1024 * 1024
 MAX_NESTING = 64
 """Deepest nesting read; real envelopes need 6. Bounds the recursion of every later step."""
 
+_Hook = Callable[[list[tuple[str, object]]], object]
 _CONTAINERS = (dict, list)
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
@@ -38,7 +39,35 @@ def parse_envelope(data: bytes) -> Envelope:
         EnvelopeError: too large, too deep, not UTF-8, not JSON, or a field does not fit; the
             message names the field, the value and what is allowed.
     """
-    document = _decode(data)
+    return _validated(_decode(data))
+
+
+def parse_unambiguous(data: bytes) -> Envelope:
+    """Return the envelope in ``data``, refusing a document that says something twice.
+
+    For verification: where readers disagree on which of two values counts, one signature would
+    cover two documents.
+
+    Raises:
+        EnvelopeError: a key is repeated, or what :func:`parse_envelope` refuses.
+    """
+    return _validated(_decode(data, object_pairs_hook=_unique))
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise EnvelopeError(
+                    f"the key {_shorten(key)} appears twice, so readers may see two documents"
+                )
+            seen.add(key)
+    return found
+
+
+def _validated(document: object) -> Envelope:
     try:
         return Envelope.model_validate(document)
     except ValidationError as error:
@@ -86,11 +115,11 @@ def serialise(envelope: Envelope) -> bytes:
     return data
 
 
-def _decode(data: bytes) -> object:
+def _decode(data: bytes, *, object_pairs_hook: _Hook | None = None) -> object:
     if len(data) > MAX_ENVELOPE_BYTES:
         raise EnvelopeError(f"envelope is {len(data)} bytes; at most {MAX_ENVELOPE_BYTES} are read")
     try:
-        document = json.loads(data.decode("utf-8"))
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=object_pairs_hook)
     except UnicodeDecodeError as error:
         raise EnvelopeError(f"envelope is not UTF-8: {error}") from error
     except RecursionError as error:

@@ -16,7 +16,7 @@ from typing import Final
 
 from cryptography import x509
 
-from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
+from inferencebench_pipeline.envelope.canonical import content_hash, parse_unambiguous
 from inferencebench_pipeline.envelope.extension import traces_binding
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
 from inferencebench_pipeline.measure.traces import TRACES_SCHEMA_VERSION, read_traces
@@ -47,6 +47,9 @@ from inferencebench_pipeline.trust.verdict import (
     Verdict,
     VerifiedSigner,
 )
+
+MAX_TRACES_BYTES: Final = 1 << 30
+"""Largest traces file read; a run of a million requests leaves a tenth of it."""
 
 _DOCUMENT_CHECKS: Final = ("schema", "content_hash", "signature_present")
 _KEYLESS_CHECKS: Final = (
@@ -227,7 +230,7 @@ class EnvelopeVerifier:
 
 def _document(record: Record, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:
     with record.check("schema", FailureClass.MALFORMED) as finding:
-        envelope = parse_envelope(data)
+        envelope = parse_unambiguous(data)
         finding.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
     with record.check("content_hash", FailureClass.MALFORMED) as finding:
         found.content_hash = content_hash(envelope)
@@ -274,7 +277,7 @@ def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | by
         return
     mismatch = FailureClass.TRACES_MISMATCH
     with record.check("traces_hash", mismatch) as finding:
-        content = traces.read_bytes() if isinstance(traces, Path) else traces
+        content = _bounded(traces) if isinstance(traces, Path) else traces
         binding = traces_binding(envelope)
         if binding is None:
             raise ValueError("the envelope binds no traces file, so these traces prove nothing")
@@ -300,6 +303,14 @@ def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | by
             raise ValueError("; ".join(differing))
         found.metrics = len(envelope.metrics)
         finding.note("every metric follows from the traces", metrics=found.metrics)
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        content = handle.read(MAX_TRACES_BYTES + 1)
+    if len(content) > MAX_TRACES_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_TRACES_BYTES} bytes, more than is read")
+    return content
 
 
 def _position(verified: VerifiedBundle) -> LogPosition:

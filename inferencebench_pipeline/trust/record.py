@@ -68,7 +68,8 @@ class Record:
         Yields what the body may fill with each check's evidence.
 
         Raises:
-            RejectedError: naming the check that the body's ``BundleRejectedError`` names.
+            RejectedError: naming the check that the body's ``BundleRejectedError`` names; the
+                first for anything else that the body raised.
         """
         evidence: dict[str, dict[str, str]] = {}
         try:
@@ -78,6 +79,9 @@ class Record:
                 self._add(name, CheckStatus.PASSED, details[name], {})
             self._add(error.check, CheckStatus.FAILED, _describe(error), _cause(error))
             raise RejectedError(error.check, failure, _describe(error)) from error
+        except Exception as error:
+            self._add(names[0], CheckStatus.FAILED, _describe(error), _cause(error))
+            raise RejectedError(names[0], failure, _describe(error)) from error
         for name in names:
             self._add(name, CheckStatus.PASSED, details[name], evidence.get(name, {}))
 

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from inferencebench_pipeline.runs import RunDirectory, RunStore, new_run_id
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import running_sandbox
 from inferencebench_pipeline.trust.identity import TokenSource, file_identity, parse_token
 from inferencebench_pipeline.trust.policy import IdentityPolicy, load_policy
 from inferencebench_pipeline.trust.roots import TrustRoot, load_trust
+from inferencebench_pipeline.trust.run_signing import sign_run
 from inferencebench_pipeline.trust.signing import SigstoreSigner
 from inferencebench_pipeline.trust.verdict import Verdict
 from inferencebench_pipeline.trust.verify import verify_envelope
 from tests.envelope.measured import write_measured
+from tests.trust.records import Signed
 
 
 @dataclass(frozen=True)
@@ -117,3 +119,16 @@ def run(tmp_path: Path) -> RunDirectory:
     directory.path.mkdir(parents=True)
     write_measured(directory)
     return directory
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["rekor-v1", "rekor-v2"])
+def signed(
+    request: pytest.FixtureRequest, running_world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Signed:
+    run = RunStore(tmp_path_factory.mktemp("signed")).run(new_run_id())
+    run.path.mkdir(parents=True)
+    write_measured(run)
+    running_world.faults.clear()
+    signer = running_world.signer(rekor_version=request.param)
+    sign_run(run, signer, verify=running_world.verify)
+    return Signed(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))

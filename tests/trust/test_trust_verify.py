@@ -8,7 +8,6 @@ import hashlib
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,46 +26,7 @@ from inferencebench_pipeline.trust.run_signing import sign_run
 from inferencebench_pipeline.trust.verdict import FailureClass, Verdict
 from tests.envelope.measured import traces_bytes, write_measured
 from tests.trust.conftest import World
-
-
-@dataclass(frozen=True)
-class Signed:
-    """A genuine record, to be tampered with."""
-
-    data: bytes
-    traces: bytes
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return json.loads(self.data)
-
-
-@pytest.fixture(scope="module", params=[1, 2], ids=["rekor-v1", "rekor-v2"])
-def signed(
-    request: pytest.FixtureRequest, running_world: World, tmp_path_factory: pytest.TempPathFactory
-) -> Signed:
-    run = RunStore(tmp_path_factory.mktemp("signed")).run(new_run_id())
-    run.path.mkdir(parents=True)
-    write_measured(run)
-    running_world.faults.clear()
-    signer = running_world.signer(rekor_version=request.param)
-    sign_run(run, signer, verify=running_world.verify)
-    return Signed(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))
-
-
-def encode(document: object) -> bytes:
-    return json.dumps(document).encode()
-
-
-def assert_rejected(verdict: Verdict, check: str, failure: FailureClass) -> None:
-    assert not verdict.ok
-    assert verdict.outcome == "rejected"
-    assert verdict.failure_class == failure, verdict.reason
-    failed = [item for item in verdict.checks if item.status == "failed"]
-    assert [item.name for item in failed] == [check]
-    assert verdict.reason == f"{check}: {failed[0].detail}"
-    after = verdict.checks[verdict.checks.index(failed[0]) + 1 :]
-    assert all(item.status == "skipped" for item in after)
+from tests.trust.records import Signed, assert_rejected, encode, with_bundle
 
 
 def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -142,14 +102,6 @@ def test_an_unsigned_envelope_is_unsigned(world: World, signed: Signed) -> None:
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[" * 100_000, b"null"])
 def test_what_is_no_envelope_is_malformed(world: World, data: bytes) -> None:
     assert_rejected(world.verify(data, None), "schema", FailureClass.MALFORMED)
-
-
-def with_bundle(signed: Signed, change: Callable[[dict[str, Any]], None]) -> bytes:
-    document = signed.document
-    bundle = json.loads(base64.b64decode(document["signature"]["bundle"]))
-    change(bundle)
-    document["signature"]["bundle"] = base64.b64encode(encode(bundle)).decode()
-    return encode(document)
 
 
 @pytest.mark.parametrize(
