@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from inferencebench_pipeline.automation import (
+    alerts,
     jobs,
     nudges,
     parked,
@@ -60,6 +61,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             parked.parked_runs,
             sensors.keep_leaderboard_current,
             nudges.nudged_crawl,
+            alerts.alerts,
         ],
         resources=build_resources(settings),
     )

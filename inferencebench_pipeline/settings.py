@@ -115,6 +115,28 @@ def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
         ) from error
 
 
+def alert_addresses(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return where alerts go: Apprise URLs from ``INFERENCEBENCH_ALERTS``, or the file it names.
+
+    They are secrets, hence read at the moment of use, and separated by white space. A value that
+    begins with ``@`` names the file that holds them.
+
+    Raises:
+        SettingsError: the file is named but cannot be read.
+    """
+    value = environ.get("INFERENCEBENCH_ALERTS", "").strip()
+    if value.startswith("@"):
+        path = Path(value[1:]).expanduser()
+        try:
+            value = path.read_text()
+        except OSError as error:
+            raise SettingsError(
+                f"INFERENCEBENCH_ALERTS names {path}, which cannot be read ({error.strerror}); "
+                "fix the path, or give the addresses themselves"
+            ) from error
+    return tuple(value.split())
+
+
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
     value = environ.get(name)
     return Path(value).expanduser().absolute() if value else None

@@ -13,6 +13,7 @@ ORDER = [
     "runs",
     "parking",
     "settings",
+    "alerts",
     "measure",
     "inbox",
     "envelope",

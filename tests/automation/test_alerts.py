@@ -1,0 +1,218 @@
+"""Alerts: what fails reaches the people named, once, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from definitions import build_definitions
+from inferencebench_pipeline.alerts import AlertAddressError, AlertNotSentError, send_alert
+from inferencebench_pipeline.automation.alerts import MOST_LINES, alerts
+from inferencebench_pipeline.lifecycle.partitions import report_partition
+from inferencebench_pipeline.settings import Settings, SettingsError, alert_addresses
+
+DAY_CHECK = dg.AssetCheckKey(
+    dg.AssetKey("corpus_verification"), "no_finding_of_severity_error"
+)  # fmt: skip
+
+
+@dataclass
+class Receiver:
+    """A webhook on loopback; ``status`` is what it answers."""
+
+    status: int = 200
+    got: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"json://127.0.0.1:{self.port}/"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    state = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if state.status == 200:
+                state.got.append((self.path, json.loads(body)))
+            self.send_response(state.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> dg.Definitions:
+    return build_definitions(Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)}))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@dataclass
+class Watch:
+    """The sensor with its cursor, as the daemon keeps it."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    cursor: str | None = None
+
+    def tick(self) -> dg.SensorResult | dg.SkipReason:
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            instance_ref=self.instance.get_ref(),
+            definitions=self.definitions,
+            sensor_name="alerts",
+            cursor=self.cursor,
+        )
+        found = alerts.evaluate_tick(context)
+        self.cursor = found.cursor or self.cursor
+        return found
+
+
+@pytest.fixture
+def watch(definitions, instance, receiver, monkeypatch) -> Watch:
+    """A deployment that tells ``receiver``, after its first tick."""
+    monkeypatch.setenv("INFERENCEBENCH_ALERTS", receiver.address)
+    watch = Watch(definitions, instance)
+    watch.tick()
+    return watch
+
+
+def fail_day(definitions: dg.Definitions, instance: dg.DagsterInstance, day: str) -> None:
+    """Record a failed check of one day of the corpus, as a re-verification does."""
+    run = instance.create_run_for_job(definitions.resolve_job_def("reverify"))
+    result = dg.AssetCheckResult(passed=False, description="org/bad: signature_invalid")
+    report_partition(instance, run.run_id, DAY_CHECK, day, result)
+
+
+def fail_rebuild(definitions: dg.Definitions, instance: dg.DagsterInstance, home: Path) -> str:
+    """Run a job that must fail: the corpus's inventory is damaged."""
+    inventory = home / "store" / "corpus" / "inventory.parquet"
+    inventory.parent.mkdir(parents=True, exist_ok=True)
+    inventory.write_bytes(b"rubbish")
+    result = definitions.resolve_job_def("rebuild_leaderboard").execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+    assert not result.success
+    return result.run_id
+
+
+def test_a_failed_check_is_told_once_with_its_partition_and_reason(
+    watch, definitions, instance, receiver
+):
+    fail_day(definitions, instance, "2026-11-20")
+    watch.tick()
+    watch.tick()
+    ((_, message),) = receiver.got
+    assert message["title"].startswith(
+        "inferencebench: check no_finding_of_severity_error on corpus_verification of 2026-11-20"
+    )
+    assert "org/bad: signature_invalid" in message["message"]
+
+
+def test_a_failed_run_is_told(watch, definitions, instance, receiver, tmp_path):
+    run_id = fail_rebuild(definitions, instance, tmp_path)
+    watch.tick()
+    ((_, message),) = receiver.got
+    assert f"run {run_id} of rebuild_leaderboard failed" in message["message"]
+
+
+def test_several_failures_are_one_message_and_a_flood_is_cut(
+    watch, definitions, instance, receiver
+):
+    for day in range(1, MOST_LINES + 4):
+        fail_day(definitions, instance, f"2026-10-{day:02}")
+    watch.tick()
+    ((_, message),) = receiver.got
+    assert message["title"] == f"inferencebench: {MOST_LINES + 3} failures"
+    assert message["message"].rstrip().endswith("and 3 more, see the UI")
+
+
+def test_what_failed_before_anybody_asked_is_not_told(definitions, instance, receiver, monkeypatch):
+    fail_day(definitions, instance, "2026-11-20")
+    monkeypatch.setenv("INFERENCEBENCH_ALERTS", receiver.address)
+    watch = Watch(definitions, instance)
+    watch.tick()
+    watch.tick()
+    assert receiver.got == []
+
+
+def test_an_alert_that_nobody_took_is_sent_again_at_the_next_tick(
+    watch, definitions, instance, receiver
+):
+    fail_day(definitions, instance, "2026-11-20")
+    receiver.status = 503
+    with pytest.raises(AlertNotSentError):
+        watch.tick()
+    receiver.status = 200
+    watch.tick()
+    assert len(receiver.got) == 1
+
+
+def test_nothing_is_told_while_all_is_well(watch, receiver):
+    watch.tick()
+    assert receiver.got == []
+
+
+def test_a_slack_compatible_service_gets_its_own_format(receiver):
+    send_alert([f"mmost://127.0.0.1:{receiver.port}/abcdefghijkl"], title="t", body="the body")
+    ((path, message),) = receiver.got
+    assert path == "/hooks/abcdefghijkl"
+    assert "the body" in message["text"]
+
+
+def test_an_address_that_is_not_understood_is_not_repeated_in_the_error():
+    with pytest.raises(AlertAddressError, match="number 2") as caught:
+        send_alert(["json://127.0.0.1/", "nosuch://s3cret@host"], title="t", body="b")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_alert_that_fails_does_not_leak_the_address(receiver, caplog):
+    receiver.status = 500
+    with pytest.raises(AlertNotSentError) as caught:
+        send_alert([f"json://user:s3cret@127.0.0.1:{receiver.port}/"], title="t", body="b")
+    assert "s3cret" not in str(caught.value) + caplog.text
+
+
+def test_addresses_come_from_the_environment_or_from_a_secret_file(tmp_path):
+    secret = tmp_path / "alerts"
+    secret.write_text("json://a/\nmailto://b\n")
+    assert alert_addresses({"INFERENCEBENCH_ALERTS": f"@{secret}"}) == ("json://a/", "mailto://b")
+    assert alert_addresses({"INFERENCEBENCH_ALERTS": "json://a/ json://b/"}) == (
+        "json://a/",
+        "json://b/",
+    )
+    assert alert_addresses({}) == ()
+    with pytest.raises(SettingsError, match="INFERENCEBENCH_ALERTS names"):
+        alert_addresses({"INFERENCEBENCH_ALERTS": "@/nowhere/alerts"})
+
+
+def test_without_addresses_the_sensor_says_so(definitions, instance, monkeypatch):
+    monkeypatch.delenv("INFERENCEBENCH_ALERTS", raising=False)
+    tick = Watch(definitions, instance).tick()
+    assert "INFERENCEBENCH_ALERTS is not set" in str(tick.skip_message)
