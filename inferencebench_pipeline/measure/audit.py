@@ -179,7 +179,7 @@ def _read_metrics(engine: RunningEngine) -> bytes:
     """Return the text of ``/metrics``; nothing when the engine has none."""
     root_url = engine.base_url.removesuffix("/v1")
     try:
-        answer = ask(root_url + "/metrics", engine.api_key_env, _TIMEOUT_S)
+        answer = ask(root_url + "/metrics", engine.access, _TIMEOUT_S)
     except OSError:
         return b""
     return answer.body if answer.status == 200 else b""

@@ -77,10 +77,15 @@ class OpenAIEngine(Part):
     version: str | None = Field(default=None, min_length=1)
     provider: str | None = Field(default=None, min_length=1, max_length=80)
     """Who hosts it, for example ``together``; the host of the address when null and remote."""
+    proxy: str | None = Field(default=None, pattern=r"^http://[^\s/?#]+$")
+    """An HTTP proxy on the way, as ``http://host:port``. The environment's proxy variables are
+    not followed: whether a proxy is on the measured path must be in the record."""
 
-    @field_validator("base_url")
+    @field_validator("base_url", "proxy")
     @classmethod
-    def _no_credentials(cls, value: str) -> str:
+    def _no_credentials(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if "@" in value.split("//", 1)[1].split("/", 1)[0]:
             raise ValueError(
                 "holds credentials; put the key in an environment variable and name it in "

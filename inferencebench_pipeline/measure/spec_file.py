@@ -19,7 +19,7 @@ from inferencebench_pipeline.measure.spec import BenchmarkSpec
 
 _MAX_SPEC_BYTES: Final = 1_000_000
 _MOST_DEPTH: Final = 50
-_NOT_REPEATED: Final = {"base_url", "api_key_env", "args", "env"}
+_NOT_REPEATED: Final = {"base_url", "proxy", "api_key_env", "args", "env"}
 _M = TypeVar("_M", bound=BaseModel)
 
 Steps = tuple[str | int, ...]

@@ -35,6 +35,12 @@ Fault = Literal[
     "json_answer",
     "error_event",
     "no_content",
+    "half_headers",
+    "half_headers_then_close",
+    "drip",
+    "endless",
+    "bad_chunk",
+    "binary",
 ]
 
 
@@ -188,17 +194,33 @@ class FakeEngine:
             writer.write(b"SMTP ready\r\n\r\n")
             await writer.drain()
             return False
+        if how.fault in ("half_headers", "half_headers_then_close"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Ty")
+            await writer.drain()
+            if how.fault == "half_headers":
+                await asyncio.sleep(3600)
+            return False
         if how.status != 200 or how.fault == "json_answer":
             await self._plain(writer, how.status, {"error": {"message": "scripted"}})
             return True
         send = _Sender(how, writer)
         await send.head()
+        if how.fault == "drip":
+            await send.drip()
+        if how.fault == "bad_chunk":
+            writer.write(b"not a size\r\n")
+        if how.fault == "binary":
+            await send.raw(bytes(range(256)))
+            await send.end()
+            return True
         if how.role_chunk:
             await send.event(_choice({"role": "assistant", "content": None}))
         await asyncio.sleep(how.ttft_s)
         tokens = truth.body["max_tokens"] if how.tokens is None else how.tokens
         if how.fault == "no_content":
             tokens = 0
+        if how.fault == "endless":
+            tokens = sys.maxsize
         for index in range(tokens):
             if index:
                 await asyncio.sleep(how.itl_s)
@@ -266,6 +288,12 @@ class _Sender:
         if self.how.framing == "chunked":
             data = f"{len(data):x}\r\n".encode() + data + b"\r\n"
         await self._write(data)
+
+    async def drip(self) -> None:
+        """Write a byte now and then, for ever: alive, and of no use."""
+        while True:
+            await self.raw(b":")
+            await asyncio.sleep(0.05)
 
     async def end(self) -> None:
         if self.how.framing == "chunked":

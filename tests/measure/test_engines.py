@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import ipaddress
 import os
 import signal
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from inferencebench_pipeline.measure.capture import Capture
 from inferencebench_pipeline.measure.engines import engine_for
@@ -29,7 +23,7 @@ from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import resolve
 from inferencebench_pipeline.measure.spec_file import load_spec
 from inferencebench_pipeline.measure.traces import write_traces
-from tests.measure.support import ignore_progress, measured_rows, spec_for
+from tests.measure.support import ignore_progress, measured_rows, self_signed, spec_for
 
 QUICK = Path(__file__).parents[2] / "specs/smollm2-chat-quick.yaml"
 needs_engine = pytest.mark.skipif(
@@ -113,7 +107,7 @@ def _children(word: str) -> list[int]:
 
 
 def test_an_engine_behind_tls_is_measured_like_any_other(fake, run, tmp_path, monkeypatch) -> None:
-    certificate, key = _self_signed(tmp_path)
+    certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -125,37 +119,7 @@ def test_an_engine_behind_tls_is_measured_like_any_other(fake, run, tmp_path, mo
 
 def test_a_certificate_that_is_not_trusted_is_an_unreachable_engine(fake, run, tmp_path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*_self_signed(tmp_path))
+    context.load_cert_chain(*self_signed(tmp_path))
     engine = fake(ssl_context=context)
     with pytest.raises(EngineUnreachableError, match=r"(?i)certificate"):
         measured_rows(spec_for(engine.base_url.replace("http:", "https:")), run)
-
-
-def _self_signed(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    certificate_path, key_path = folder / "certificate.pem", folder / "key.pem"
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return certificate_path, key_path

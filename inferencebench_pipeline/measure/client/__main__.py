@@ -35,7 +35,7 @@ from inferencebench_pipeline.measure.client.exchange import Exchange
 from inferencebench_pipeline.measure.client.loop import Limits, MeasuringLoop
 from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer, Pacer
 from inferencebench_pipeline.measure.errors import EngineUnreachableError
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, ClosedLoad
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, ClosedLoad, OpenAIEngine
 from inferencebench_pipeline.measure.workload import RequestPlan, workload_of
 from inferencebench_pipeline.runs import RunDirectory
 
@@ -60,7 +60,7 @@ def http_request(endpoint: Endpoint, api: str, body: bytes, api_key: str | None)
     """Return the complete bytes of a streaming request."""
     route = "chat/completions" if api == "chat" else "completions"
     lines = [
-        f"POST {endpoint.path}/{route} HTTP/1.1",
+        f"POST {endpoint.target}/{route} HTTP/1.1",
         f"Host: {endpoint.authority}",
         f"User-Agent: inferencebench-pipeline/{__version__}",
         "Content-Type: application/json",
@@ -132,12 +132,13 @@ def measure(
     spec = capture.spec()
     workload = workload_of(capture.path, spec)
     plan = RequestPlan.of(spec, run.run_id, workload, repeat.number)
+    proxy = spec.engine.proxy if isinstance(spec.engine, OpenAIEngine) else None
     try:
-        endpoint = Endpoint.resolve(base_url, spec.deadlines.request_s)
+        endpoint = Endpoint.resolve(base_url, spec.deadlines.request_s, proxy)
     except OSError as error:
         raise EngineUnreachableError(
-            f"nothing accepts connections at {base_url}: {error.strerror or error}; "
-            "start the engine or correct engine.base_url"
+            f"nothing accepts connections at {proxy or base_url}: {error.strerror or error}; "
+            "start the engine or correct engine." + ("proxy" if proxy else "base_url")
         ) from error
     spool = SpoolWriter(
         capture.spool,

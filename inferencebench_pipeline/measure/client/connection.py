@@ -43,11 +43,17 @@ class Endpoint:
     tls: bool
     family: socket.AddressFamily
     address: Any
-    """What ``socket.connect`` takes for this family."""
+    """What ``socket.connect`` takes for this family: the engine's address, or the proxy's."""
+    proxied: bool = False
 
     @classmethod
-    def resolve(cls, base_url: str, timeout_s: float) -> Endpoint:
-        """Return the endpoint of ``base_url`` at the first of its addresses that accepts.
+    def resolve(cls, base_url: str, timeout_s: float, proxy: str | None = None) -> Endpoint:
+        """Return the endpoint of ``base_url`` at the first address that accepts.
+
+        Args:
+            base_url: the engine's API.
+            timeout_s: how long an address has to accept a connection.
+            proxy: an HTTP proxy to go through; its addresses are then the ones to connect to.
 
         Raises:
             OSError: the name does not resolve, or no address accepts a connection in time.
@@ -56,8 +62,11 @@ class Endpoint:
         tls = parts.scheme == "https"
         host = parts.hostname or ""
         port = parts.port or (443 if tls else 80)
-        last: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
-        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        way = urlsplit(proxy or base_url)
+        way_host, way_port = way.hostname or "", way.port or (port if proxy is None else 80)
+        last: OSError = OSError(errno.EHOSTUNREACH, f"{way_host} has no address")
+        found = socket.getaddrinfo(way_host, way_port, type=socket.SOCK_STREAM)
+        for family, _, _, _, address in found:
             try:
                 with socket.socket(family, socket.SOCK_STREAM) as probe:
                     probe.settimeout(timeout_s)
@@ -65,7 +74,8 @@ class Endpoint:
             except OSError as error:
                 last = error
                 continue
-            return cls(host, port, parts.path.rstrip("/"), tls, family, address)
+            path = parts.path.rstrip("/")
+            return cls(host, port, path, tls, family, address, proxied=proxy is not None)
         raise last
 
     @property
@@ -73,6 +83,20 @@ class Endpoint:
         """The ``Host`` header: the port is left out when it is the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """What a request line names before the route: a proxy is told the whole address."""
+        plain_proxy = self.proxied and not self.tls
+        return f"http://{self.authority}{self.path}" if plain_proxy else self.path
+
+    @property
+    def tunnel_request(self) -> bytes:
+        """What asks a proxy for a tunnel (CONNECT, RFC 9110 section 9.3.6); empty without one."""
+        if not (self.proxied and self.tls):
+            return b""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"CONNECT {host}:{self.port} HTTP/1.1\r\nHost: {host}:{self.port}\r\n\r\n".encode()
 
 
 class Connection:
@@ -170,11 +194,15 @@ class TlsConnection(Connection):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.host)
-        self._unsent = b""
+        self._unsent = endpoint.tunnel_request
+        self._tunnel_answer: bytes | None = b"" if self._unsent else None
+        """What the proxy has answered so far; None once the way to the engine is open."""
 
     def establish(self) -> bool:
-        """Connect, then take the handshake as far as the bytes at hand allow."""
+        """Connect, then take tunnel and handshake as far as the bytes at hand allow."""
         if self._connecting and not super().establish():
+            return False
+        if not self._tunnel_open():
             return False
         while True:
             try:
@@ -191,6 +219,24 @@ class TlsConnection(Connection):
             else:
                 self._flush()
                 return True
+
+    def _tunnel_open(self) -> bool:
+        """Return whether the proxy has opened the tunnel, or there is none to open."""
+        while self._tunnel_answer is not None:
+            self._flush()
+            try:
+                data, _ = self._receive_stamped(_TLS_READ_BYTES)
+            except BlockingIOError:
+                return False
+            self._tunnel_answer += data
+            head, end, _ = self._tunnel_answer.partition(b"\r\n\r\n")
+            if not end and data and len(head) <= _TLS_READ_BYTES:
+                continue
+            line = head.partition(b"\r\n")[0]
+            if not end or line.split(b" ")[1:2] != [b"200"]:
+                raise OSError(f"the proxy opens no tunnel: {line[:100].decode(errors='replace')}")
+            self._tunnel_answer = None
+        return True
 
     @property
     def wants_write(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from inferencebench_pipeline.measure.child import running_child
 from inferencebench_pipeline.measure.engines.running import (
+    NO_KEY,
     RunningEngine,
     free_port,
     require_model,
@@ -74,7 +75,7 @@ def embedded_engine(
     root_url = f"http://127.0.0.1:{port}"
     with running_child(command, log=log) as process:
         wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
-        warnings = require_model(f"{root_url}/v1", spec, None)
+        warnings = require_model(f"{root_url}/v1", spec, NO_KEY)
         yield _described(spec, root_url, config, model_file, warnings, process)
 
 
@@ -86,7 +87,7 @@ def _described(
     warnings: tuple[str, ...],
     process: subprocess.Popen[bytes],
 ) -> RunningEngine:
-    says = engine_says(root_url, None)
+    says = engine_says(root_url, NO_KEY)
     config = config | {"engine_says": says.config}
     revision = spec.model.revision
     if revision is None:

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from inferencebench_pipeline.measure.engines.running import (
+    Access,
     RunningEngine,
     require_model,
     sha256_json,
@@ -40,9 +41,9 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
         ModelNotServedError: it serves other models.
     """
     _require_key(settings)
-    key = settings.api_key_env
-    warnings = require_model(settings.base_url, spec, key)
-    says = engine_says(settings.base_url.removesuffix("/v1"), key)
+    access = Access(settings.api_key_env, settings.proxy)
+    warnings = require_model(settings.base_url, spec, access)
+    says = engine_says(settings.base_url.removesuffix("/v1"), access)
     name, version, more = _identity(says, settings)
     local = _on_loopback(settings.base_url)
     provider = settings.provider or ("local" if local else _host(settings.base_url))
@@ -59,7 +60,8 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
         )
     yield RunningEngine(
         base_url=settings.base_url,
-        api_key_env=key,
+        api_key_env=settings.api_key_env,
+        proxy=settings.proxy,
         model=ModelProvenance(
             id=spec.model.id,
             revision=revision or UNKNOWN,

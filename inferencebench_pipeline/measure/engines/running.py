@@ -28,7 +28,19 @@ from inferencebench_pipeline.measure.spec import BenchmarkSpec, Quantization
 _MOST_ANSWER_BYTES: Final = 4 * 2**20
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 10.0
-_NO_PROXY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What it takes to ask an engine, besides its address."""
+
+    api_key_env: str | None = None
+    """The environment variable that holds the API key."""
+    proxy: str | None = None
+    """The HTTP proxy to go through; the environment's proxies are not followed."""
+
+
+NO_KEY: Final = Access()
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,13 @@ class RunningEngine:
     warnings: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
     """The engine's process, when we started it."""
+    proxy: str | None = None
+    """The HTTP proxy on the way to it."""
+
+    @property
+    def access(self) -> Access:
+        """What it takes to ask it."""
+        return Access(self.api_key_env, self.proxy)
 
 
 @dataclass(frozen=True)
@@ -58,19 +77,21 @@ class HttpAnswer:
     body: bytes
 
 
-def ask(url: str, api_key_env: str | None, timeout_s: float) -> HttpAnswer:
+def ask(url: str, access: Access, timeout_s: float) -> HttpAnswer:
     """Return the engine's answer to ``GET url``, whatever its status.
 
     Raises:
         OSError: nothing answered in time.
     """
     headers = {"User-Agent": f"inferencebench-pipeline/{__version__}"}
-    key = os.environ.get(api_key_env) if api_key_env else None
+    key = os.environ.get(access.api_key_env) if access.api_key_env else None
     if key:
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - spec allows http(s) only
+    proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     try:
-        with _NO_PROXY.open(request, timeout=timeout_s) as response:
+        with opener.open(request, timeout=timeout_s) as response:
             status, body = response.status, response.read(_MOST_ANSWER_BYTES)
     except urllib.error.HTTPError as error:
         with error:
@@ -99,7 +120,7 @@ def wait_until_healthy(
                 f"of {log}: {log_tail(log)}"
             )
         try:
-            if ask(f"{root_url}/health", None, _PROBE_TIMEOUT_S).status == http.HTTPStatus.OK:
+            if ask(f"{root_url}/health", NO_KEY, _PROBE_TIMEOUT_S).status == http.HTTPStatus.OK:
                 return
         except OSError:
             pass  # not listening yet
@@ -110,7 +131,7 @@ def wait_until_healthy(
     )
 
 
-def require_model(base_url: str, spec: BenchmarkSpec, api_key_env: str | None) -> tuple[str, ...]:
+def require_model(base_url: str, spec: BenchmarkSpec, access: Access) -> tuple[str, ...]:
     """Make sure that the engine serves the spec's model; return warnings.
 
     Raises:
@@ -120,7 +141,7 @@ def require_model(base_url: str, spec: BenchmarkSpec, api_key_env: str | None) -
     """
     timeout_s = min(_PROBE_TIMEOUT_S, spec.deadlines.engine_start_s)
     try:
-        answer = ask(f"{base_url}/models", api_key_env, timeout_s)
+        answer = ask(f"{base_url}/models", access, timeout_s)
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         raise EngineUnreachableError(
@@ -130,7 +151,7 @@ def require_model(base_url: str, spec: BenchmarkSpec, api_key_env: str | None) -
         raise EngineAccessError(
             f"the engine at {base_url} refuses access (HTTP {answer.status}); put a valid key in "
             f"the environment variable that engine.api_key_env names "
-            f"({api_key_env or 'it names none'})"
+            f"({access.api_key_env or 'it names none'})"
         )
     if answer.status >= 500:
         raise EngineUnreachableError(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.engines.running import ask, sha256_text
+from inferencebench_pipeline.measure.engines.running import Access, ask, sha256_text
 from inferencebench_pipeline.measure.provenance import Unsaid
 
 _QUICK_S: Final = 5.0
@@ -68,10 +68,10 @@ class EngineSays:
     unsaid: tuple[Unsaid, ...] = ()
 
 
-def engine_says(root_url: str, api_key_env: str | None) -> EngineSays:
+def engine_says(root_url: str, access: Access) -> EngineSays:
     """Return what the engine at ``root_url`` says about itself, whichever family it is of."""
     for family in (_ask_vllm, _ask_sglang, _ask_tgi, _ask_llama):
-        said = family(root_url, api_key_env)
+        said = family(root_url, access)
         if said is not None:
             return said
     reason = "the engine answers none of /version, /get_server_info, /info and /props"
@@ -82,11 +82,11 @@ def engine_says(root_url: str, api_key_env: str | None) -> EngineSays:
     )
 
 
-def _ask_vllm(root_url: str, key: str | None) -> EngineSays | None:
-    version = _object(root_url + "/version", key).get("version")
+def _ask_vllm(root_url: str, access: Access) -> EngineSays | None:
+    version = _object(root_url + "/version", access).get("version")
     if not isinstance(version, str):
         return None
-    info = _object(root_url + "/server_info?config_format=json", key, _SLOW_S)
+    info = _object(root_url + "/server_info?config_format=json", access, _SLOW_S)
     resolved = info.get("vllm_config")
     sections = resolved if isinstance(resolved, dict) else {}
     config: dict[str, Any] = {
@@ -97,7 +97,7 @@ def _ask_vllm(root_url: str, key: str | None) -> EngineSays | None:
     if environment := _told(info, "system_env", _VLLM_ENVIRONMENT):
         config["environment"] = environment
     model = config.get("model_config", {})
-    template = _object(root_url + "/tokenizer_info", key).get("chat_template")
+    template = _object(root_url + "/tokenizer_info", access).get("chat_template")
     unsaid = []
     if not sections:
         unsaid.append(
@@ -127,9 +127,9 @@ def _ask_vllm(root_url: str, key: str | None) -> EngineSays | None:
     )
 
 
-def _ask_sglang(root_url: str, key: str | None) -> EngineSays | None:
+def _ask_sglang(root_url: str, access: Access) -> EngineSays | None:
     for path in ("/get_server_info", "/server_info"):
-        info = _object(root_url + path, key)
+        info = _object(root_url + path, access)
         if "mem_fraction_static" in info:
             break
     else:
@@ -155,8 +155,8 @@ def _ask_sglang(root_url: str, key: str | None) -> EngineSays | None:
     )
 
 
-def _ask_tgi(root_url: str, key: str | None) -> EngineSays | None:
-    info = _object(root_url + "/info", key)
+def _ask_tgi(root_url: str, access: Access) -> EngineSays | None:
+    info = _object(root_url + "/info", access)
     if not isinstance(info.get("model_id"), str) or not isinstance(info.get("version"), str):
         return None
     config = _chosen(info, _TGI)
@@ -172,8 +172,8 @@ def _ask_tgi(root_url: str, key: str | None) -> EngineSays | None:
     )
 
 
-def _ask_llama(root_url: str, key: str | None) -> EngineSays | None:
-    props = _object(root_url + "/props", key)
+def _ask_llama(root_url: str, access: Access) -> EngineSays | None:
+    props = _object(root_url + "/props", access)
     if not isinstance(props.get("build_info"), str):
         return None
     config = _chosen(props, _LLAMA)
@@ -210,9 +210,9 @@ def _template_sha256(template: object) -> str | None:
     return sha256_text(template) if isinstance(template, str) and template else None
 
 
-def _object(url: str, api_key_env: str | None, timeout_s: float = _QUICK_S) -> dict[str, Any]:
+def _object(url: str, access: Access, timeout_s: float = _QUICK_S) -> dict[str, Any]:
     try:
-        answer = ask(url, api_key_env, timeout_s)
+        answer = ask(url, access, timeout_s)
     except OSError:
         return {}
     return answer.content if answer.status == 200 and isinstance(answer.content, dict) else {}

@@ -18,6 +18,7 @@ from typing import Any, Final
 from inferencebench_pipeline.measure.child import running_child
 from inferencebench_pipeline.measure.engines import installed_vllm
 from inferencebench_pipeline.measure.engines.running import (
+    NO_KEY,
     RunningEngine,
     free_port,
     require_model,
@@ -73,7 +74,7 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
     root_url = f"http://127.0.0.1:{port}"
     with running_child(command, log=log, environment=environment) as process:
         wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
-        warnings = require_model(f"{root_url}/v1", spec, None)
+        warnings = require_model(f"{root_url}/v1", spec, NO_KEY)
         config = {
             "kind": settings.kind,
             "args": [_PATH_WORD if word == settings.model_path else word for word in arguments],
@@ -81,7 +82,7 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
             "package": package,
         }
         yield _described(
-            spec, settings, root_url, config, engine_says(root_url, None), warnings, process
+            spec, settings, root_url, config, engine_says(root_url, NO_KEY), warnings, process
         )
 
 
