@@ -20,7 +20,7 @@ from typing import Any
 
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import parse_spec
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.measure.traces import write_traces
 from inferencebench_pipeline.runs import RunStore, new_run_id
 

@@ -180,9 +180,12 @@ def _above_4g(nvidia: _Nvidia, warnings: list[str]) -> bool:
 
 def hardware_class(gpus: tuple[Gpu, ...]) -> str:
     """Return the kind of machine: ``cpu``, or the GPU's short name such as ``h100``."""
-    if not gpus:
-        return "cpu"
-    words = [word.lower() for word in re.split(r"[\s_-]+", gpus[0].model)]
+    return gpu_class(gpus[0].model) if gpus else "cpu"
+
+
+def gpu_class(model: str) -> str:
+    """Return the short name of a GPU's model, such as ``h100``."""
+    words = [word.lower() for word in re.split(r"[\s_-]+", model)]
     for word in words:
         if re.fullmatch(r"(?:[abhlvpt]|gh|gb|rtx)?\d{1,4}[a-z]{0,2}", word) and word != "gpu":
             return word

@@ -18,7 +18,11 @@ from inferencebench_pipeline.measure.metrics import (
 )
 from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.telemetry.report import TelemetryReport, write_telemetry
+from inferencebench_pipeline.measure.telemetry.report import (
+    TelemetryReport,
+    telemetry_flags,
+    write_telemetry,
+)
 from inferencebench_pipeline.measure.traces import (
     TracesInfo,
     ValidityFlag,
@@ -99,6 +103,7 @@ def build_measurement(run: RunDirectory) -> Measurement:
     table = read_traces(data)
     client = _client_report(capture, completion, table)
     engine_audit = audit(capture, table)
+    telemetry = write_telemetry(capture, table)
     return Measurement(
         run_id=run.run_id,
         started_at=completion.started_at,
@@ -107,13 +112,18 @@ def build_measurement(run: RunDirectory) -> Measurement:
         traces=traces_info(data, table),
         metric_definitions=METRIC_DEFINITIONS_VERSION,
         metrics=compute_metrics(table, spec.slo),
-        validity=(*check_traces(table), *_client_flags(client), *audit_flags(engine_audit)),
+        validity=(
+            *check_traces(table),
+            *_client_flags(client),
+            *audit_flags(engine_audit),
+            *telemetry_flags(telemetry),
+        ),
         provenance=capture.provenance(),
         workload_sha256=completion.workload_sha256,
         schedule_sha256=completion.schedule_sha256,
         client=client,
         audit=engine_audit,
-        telemetry=write_telemetry(capture, table),
+        telemetry=telemetry,
     )
 
 

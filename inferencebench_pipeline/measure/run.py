@@ -29,7 +29,7 @@ from inferencebench_pipeline.measure.child import log_tail, running_child
 from inferencebench_pipeline.measure.decode import decode
 from inferencebench_pipeline.measure.engines import RunningEngine, engine_for
 from inferencebench_pipeline.measure.host import collect_host
-from inferencebench_pipeline.measure.observation import observed
+from inferencebench_pipeline.measure.observation import observed, used_hardware_class
 from inferencebench_pipeline.measure.provenance import DatasetProvenance, Provenance
 from inferencebench_pipeline.measure.software import collect_software
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, resolve, spec_json
@@ -181,7 +181,7 @@ def collect_provenance(engine: RunningEngine, recipe: Recipe) -> Provenance:
         dataset=DatasetProvenance(id=recipe.dataset_id, hash=recipe.dataset_sha256),
         hardware=host.value.hardware,
         software=software.value,
-        hardware_class=host.value.hardware_class if engine.on_this_host else "remote",
+        hardware_class=used_hardware_class(engine, host.value.hardware_class),
         warnings=(*engine.warnings, *host.warnings, *software.warnings),
     )
 

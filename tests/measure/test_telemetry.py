@@ -15,6 +15,7 @@ from inferencebench_pipeline.measure.telemetry.hostload import HostLoad
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource, throttle_names
 from inferencebench_pipeline.measure.telemetry.rapl import RaplSource
 from inferencebench_pipeline.measure.telemetry.readings import Reading, Source
+from inferencebench_pipeline.measure.telemetry.report import TelemetryReport, telemetry_flags
 from inferencebench_pipeline.measure.telemetry.sampler import default_sources, sampling
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, engine_use, run_energy
 from tests.measure.played_back import ConstructedNvml, ConstructedRapl
@@ -232,3 +233,39 @@ def test_no_powercap_and_no_driver_are_reasons_not_zeros(tmp_path) -> None:
     energy = run_energy([], facts, EngineUse(gpus=(), how="cpu"), (0, S))
     assert energy.joules is None
     assert "does not exist" in energy.reasons[0]
+
+
+def report_of(tmp_path: Path, **changes: object) -> TelemetryReport:
+    source = NvmlSource(ConstructedNvml("constructed_nvml_two_h100.json"))
+    spool, facts = tmp_path / "telemetry.jsonl", tmp_path / "telemetry.json"
+    with sampling([source], spool, facts, engine_pid=None):
+        pass
+    found = read_sampling(spool, facts)
+    assert found is not None
+    report = TelemetryReport(
+        engine=EngineUse(gpus=(BUSY,), how="test"),
+        sources=found[1].sources,
+        energy=(),
+        sampler_cpu_share=0.0,
+        readings=0,
+        file_sha256=None,
+    )
+    return report.model_copy(update=changes)
+
+
+def test_heat_and_memory_errors_of_the_engines_gpus_are_flags(tmp_path) -> None:
+    fine = {flag.name: flag.ok for flag in telemetry_flags(report_of(tmp_path))}
+    assert fine == {"gpus_not_throttled": True, "gpu_memory_clean": True}
+    capped = report_of(tmp_path, throttled={BUSY: ("sw_power_cap",)})
+    assert all(flag.ok for flag in telemetry_flags(capped))
+    hot = report_of(tmp_path, throttled={BUSY: ("sw_power_cap", "hw_thermal_slowdown")})
+    (flag,) = (flag for flag in telemetry_flags(hot) if not flag.ok)
+    assert flag.detail == f"{BUSY}: hw_thermal_slowdown"
+    (facts,) = hot.sources
+    worse = facts.devices[0].model_copy(update={"after": {"ecc_uncorrected": 2}})
+    failing = report_of(tmp_path, sources=(facts.model_copy(update={"devices": (worse,)}),))
+    assert [flag.name for flag in telemetry_flags(failing) if not flag.ok] == ["gpu_memory_clean"]
+
+
+def test_a_run_on_the_cpu_has_no_gpu_flags(tmp_path) -> None:
+    assert telemetry_flags(report_of(tmp_path, engine=EngineUse(gpus=(), how="cpu"))) == ()

@@ -22,6 +22,7 @@ from inferencebench_pipeline.measure.telemetry.readings import (
 
 ENERGY: Final = "energy_mj"
 POWER: Final = "power_mw"
+THROTTLE: Final = "throttle_mask"
 
 _SLOW_EVERY: Final = 10
 """Readings of energy and power to one of everything else."""
@@ -111,7 +112,7 @@ class NvmlSource:
                 handle, pynvml.NVML_TEMPERATURE_GPU
             ),
             "sm_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-            "throttle_mask": lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
+            THROTTLE: lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
         }
 
     def facts(self) -> SourceFacts:

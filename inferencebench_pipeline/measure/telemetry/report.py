@@ -18,13 +18,21 @@ from inferencebench_pipeline.measure.telemetry.document import (
     telemetry_parquet,
 )
 from inferencebench_pipeline.measure.telemetry.energy import Energy, Window, unmeasured
-from inferencebench_pipeline.measure.telemetry.readings import Reading, SourceFacts
+from inferencebench_pipeline.measure.telemetry.nvml import THROTTLE, throttle_names
+from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Reading, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, run_energy
+from inferencebench_pipeline.measure.validity import ValidityFlag
 from inferencebench_pipeline.runs import RunFile
 
 SPOOL: Final = "telemetry.jsonl"
 FACTS: Final = "telemetry.json"
 
+_HARMFUL_THROTTLING: Final = {
+    "hw_slowdown",
+    "sw_thermal_slowdown",
+    "hw_thermal_slowdown",
+    "hw_power_brake_slowdown",
+}
 _PRIVATE_STATE: Final = {"compute_pids"}
 _ELSEWHERE: Final = "the engine runs on another machine, whose energy cannot be read from here"
 
@@ -39,6 +47,8 @@ class TelemetryReport(BaseModel):
     sources: tuple[SourceFacts, ...]
     energy: tuple[Energy, ...]
     """Of the measured window of each repeat, in their order."""
+    throttled: dict[str, tuple[str, ...]] = {}
+    """Why each GPU's clocks were held down while it was measured; idling is no reason."""
     sampler_cpu_share: float = Field(ge=0)
     """CPU seconds of sampling per second; 1.0 is one core."""
     readings: int = Field(ge=0)
@@ -104,10 +114,69 @@ def _report(
         energy=tuple(
             run_energy(readings, described.sources, described.engine, window) for window in windows
         ),
+        throttled=_throttled(readings, described.engine, windows),
         sampler_cpu_share=described.sampler_cpu_s / wall_s if wall_s else 0.0,
         readings=described.readings,
         file_sha256=sha256,
     )
+
+
+def _throttled(
+    readings: list[Reading], use: EngineUse, windows: list[Window]
+) -> dict[str, tuple[str, ...]]:
+    """Return the throttle reasons that were read of the engine's GPUs inside the windows."""
+    masks = dict.fromkeys(use.gpus or (), 0)
+    for reading in readings:
+        inside = any(begin <= reading.time_ns <= end for begin, end in windows)
+        if reading.quantity == THROTTLE and reading.device in masks and reading.value and inside:
+            masks[reading.device] |= int(reading.value)
+    return {
+        gpu: tuple(name for name in throttle_names(mask) if name != "gpu_idle")
+        for gpu, mask in masks.items()
+    }
+
+
+def telemetry_flags(report: TelemetryReport) -> tuple[ValidityFlag, ...]:
+    """Return what the state of the engine's GPUs says about the measurement; nothing without any.
+
+    A software power cap is how a GPU under load works; heat and failing power are not.
+    """
+    gpus = set(report.engine.gpus or ())
+    if not gpus:
+        return ()
+    hot = {
+        gpu: bad
+        for gpu, names in report.throttled.items()
+        if (bad := [name for name in names if name in _HARMFUL_THROTTLING])
+    }
+    failing = [
+        device.device
+        for facts in report.sources
+        for device in facts.devices
+        if device.device in gpus and _uncorrected(device) > 0
+    ]
+    return (
+        ValidityFlag(
+            name="gpus_not_throttled",
+            ok=not hot,
+            severity="warn",
+            detail="; ".join(f"{gpu}: {', '.join(bad)}" for gpu, bad in hot.items())
+            or "no GPU was slowed down by heat or failing power",
+        ),
+        ValidityFlag(
+            name="gpu_memory_clean",
+            ok=not failing,
+            severity="warn",
+            detail=f"uncorrected memory errors during the run: {', '.join(failing)}"
+            if failing
+            else "no uncorrected memory error was counted",
+        ),
+    )
+
+
+def _uncorrected(device: DeviceFacts) -> int:
+    before, after = (side.get("ecc_uncorrected") for side in (device.before, device.after))
+    return 0 if before is None or after is None else int(after - before)
 
 
 def _published(described: Sampling) -> Sampling:
