@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from inferencebench_pipeline.hub.client import Hub
@@ -30,18 +30,25 @@ class HubSource:
     """The Hub: datasets tagged ``inferencebench``, read at pinned commits past every cache."""
 
     hub: Hub
+    _files: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict, repr=False)
+    """What the list said is at a commit: what is not there need not be asked for."""
 
     @property
     def endpoint(self) -> str:
         """Base URL of the Hub."""
         return self.hub.endpoint
 
-    def listed(self, organisation: str) -> Iterable[PublishedRepo]:
-        """Return the organisation's tagged datasets, read as they are iterated over."""
-        return list_published(self.hub, organisation)
+    def listed(self, organisation: str) -> Iterator[PublishedRepo]:
+        """Yield the organisation's tagged datasets, read as they are iterated over."""
+        for repo in list_published(self.hub, organisation):
+            if repo.files is not None:
+                self._files[repo.repo_id, repo.revision] = repo.files
+            yield repo
 
     def fetch(self, repo_id: str, revision: str, path: str) -> bytes | None:
         """Return a file's bytes at ``revision``; a file the commit lacks is None, not an error."""
+        if path not in self._files.get((repo_id, revision), (path,)):
+            return None
         try:
             return fetch_file(self.hub, repo_id, revision, path)
         except HubNotFoundError:

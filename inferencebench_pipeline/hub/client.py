@@ -61,6 +61,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
+_LISTED_PROPERTIES = ("sha", "cardData", "createdAt", "lastModified", "siblings")
 
 
 class Hub:
@@ -174,8 +175,8 @@ class Hub:
     ) -> Iterator[dict[str, Any]]:
         """Yield the datasets of ``author`` that carry ``tag``, as the API describes them.
 
-        With ``sha``, ``cardData``, ``createdAt`` and ``lastModified``: one request per page, each
-        retried on its own.
+        With ``sha``, ``cardData``, ``createdAt``, ``lastModified`` and ``siblings`` (the files'
+        names): one request per page, each retried on its own.
         """
         return self._list("datasets", author, [tag], page_size)
 
@@ -190,7 +191,7 @@ class Hub:
             f"{self.endpoint}/api/{kind}",
             params=[("author", author), *(("filter", tag) for tag in tags)]
             + [("limit", str(page_size))]
-            + [("expand", key) for key in ("sha", "cardData", "createdAt", "lastModified")],
+            + [("expand", key) for key in _LISTED_PROPERTIES],
         )
         url: str | None = str(first)
         for _ in range(_MAX_PAGES):

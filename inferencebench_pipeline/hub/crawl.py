@@ -35,6 +35,14 @@ class PublishedRepo:
     last_modified: datetime
     card: Mapping[str, Any]
     """The card's front matter; empty when it has none the Hub can read."""
+    files: frozenset[str] | None = None
+    """Names of the files of ``revision``; ``None`` where the Hub does not say."""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rfilename: str
 
 
 class _Row(BaseModel):
@@ -47,6 +55,7 @@ class _Row(BaseModel):
     createdAt: AwareDatetime  # noqa: N815 - the API's spelling
     lastModified: AwareDatetime  # noqa: N815
     cardData: dict[str, Any] | None = None  # noqa: N815
+    siblings: list[_File] | None = None
 
 
 def crawling_hub(endpoint: str, token: Callable[[], str | None]) -> Hub:
@@ -76,6 +85,9 @@ def list_published(hub: Hub, organisation: str) -> Iterator[PublishedRepo]:
             created_at=listed.createdAt,
             last_modified=listed.lastModified,
             card=listed.cardData or {},
+            files=None
+            if listed.siblings is None
+            else frozenset(file.rfilename for file in listed.siblings),
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.corpus.source import HubSource
 from inferencebench_pipeline.hub.client import (
     HubIntegrityError,
     HubNotFoundError,
@@ -85,3 +86,18 @@ def test_a_list_that_continues_at_another_host_does_not_get_the_token(world: Wor
     world.faults.add("status", path="/api/datasets$", status=200, body="[]", headers=link)
     with pytest.raises(HubIntegrityError, match="another host"):
         list(list_published(world.hub(), "crawled"))
+
+
+def test_a_file_that_the_list_does_not_name_costs_no_request(world: World, store: Path) -> None:
+    hub = world.user("crawled-owner", crawled="write")
+    run = recorded_run(store)
+    receipt = publish(hub, run, organisation="crawled", verify=accept, on_stage=lambda _: None)
+    source = HubSource(world.hub(None))
+    listed = {repo.repo_id: repo for repo in source.listed("crawled")}
+    assert listed[receipt.repo_id].files is not None
+    world.faults.clear_requests()
+    assert source.fetch(receipt.repo_id, receipt.commit, "telemetry.parquet") is None
+    assert world.faults.requests() == []
+    assert source.fetch(receipt.repo_id, receipt.commit, "traces.parquet") == run.read(
+        RunFile.TRACES
+    )

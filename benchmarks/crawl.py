@@ -1,0 +1,165 @@
+"""Crawling a namespace of many records in the sandbox Hub: requests and time, beside the library's.
+
+``python benchmarks/crawl.py [--repositories 10000]``. The repositories are written straight into
+the sandbox's store, each with an envelope, a card and its own name; what is measured goes over HTTP
+to the sandbox, another process of this machine, so the times hold both sides. "Client library" is
+what its documentation suggests (``list_datasets``, ``dataset_info``, ``hf_hub_download``, empty
+cache), measured on a sample and scaled to the same number of repositories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from huggingface_hub import HfApi, hf_hub_download
+
+from inferencebench_pipeline.corpus.inventory import crawl
+from inferencebench_pipeline.envelope.canonical import serialise
+from inferencebench_pipeline.hub.card import CARD_FILE, CORPUS_TAG, ENVELOPE_FILE, render_card
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.crawl import crawling_hub, fetch_file, list_published
+from inferencebench_pipeline.runs import new_run_id
+from inferencebench_pipeline.sandbox.faults_client import Faults
+from inferencebench_pipeline.sandbox.hub.names import RepoId, RepoKind
+from inferencebench_pipeline.sandbox.hub.store import HubStore
+from inferencebench_pipeline.sandbox.process import running_sandbox
+from tests.hub.records import signed_looking, unsigned_envelope
+
+OWNER = "inferencebench-sandbox"
+_SAMPLE = 300
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of reading the namespace."""
+
+    name: str
+    repositories: int
+    requests: int
+    time_s: float
+
+
+def main() -> None:
+    """Make the repositories, measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repositories", type=int, default=10_000)
+    count = parser.parse_args().repositories
+    with tempfile.TemporaryDirectory(prefix="crawl-") as folder:
+        state = Path(folder)
+        started_s = time.perf_counter()
+        fill(state / "hub", count)
+        print(f"{count} repositories written in {time.perf_counter() - started_s:.0f} s")
+        with running_sandbox(state) as sandbox:
+            faults = Faults(sandbox.hub_url)
+            store = state / "store"
+            # A first request opens the connections and warms the sandbox's own caches.
+            next(iter(list_published(_hub(sandbox.hub_url), OWNER)))
+            rows = [
+                measured("list only", _hub(sandbox.hub_url), lambda hub: list_all(hub, count)),
+                measured("read envelopes", _hub(sandbox.hub_url), lambda hub: read_all(hub, count)),
+                measured("first crawl", _hub(sandbox.hub_url), lambda hub: ours(hub, store, count)),
+                measured("crawl again", _hub(sandbox.hub_url), lambda hub: ours(hub, store, count)),
+                library(sandbox.hub_url, faults, state / "cache", min(_SAMPLE, count)),
+            ]
+    print_table(rows, count)
+
+
+def fill(root: Path, count: int) -> None:
+    """Write ``count`` published records into a sandbox's store."""
+    run_id = new_run_id()
+    envelope = signed_looking(unsigned_envelope(run_id))
+    name = f"{OWNER}/smollm2__chat__{run_id}"
+    data = serialise(envelope)
+    card = render_card(envelope, name, verified=True, endpoint="http://127.0.0.1")
+    # Durability is of no use here and costs a minute: six files a repository, each flushed.
+    with mock.patch("os.fsync"):
+        store = HubStore(root)
+        for _ in range(count):
+            other = new_run_id()
+            repo_id = RepoId(RepoKind.DATASET, OWNER, f"smollm2__chat__{other}")
+            files = {
+                ENVELOPE_FILE: data.replace(run_id.encode(), other.encode()),
+                CARD_FILE: card.replace(run_id.encode(), other.encode()),
+            }
+            store.create(repo_id, author=OWNER, files=files)
+
+
+def list_all(hub: Hub, count: int) -> None:
+    """Read the list with each head's commit and card."""
+    found = sum(1 for _ in list_published(hub, OWNER))
+    assert found == count, f"{found} of {count} repositories listed"
+
+
+def read_all(hub: Hub, count: int) -> None:
+    """Read the list and every envelope by commit, and keep nothing."""
+    read = [
+        fetch_file(hub, listed.repo_id, listed.revision, ENVELOPE_FILE)
+        for listed in list_published(hub, OWNER)
+    ]
+    assert len(read) == count
+
+
+def ours(hub: Hub, store: Path, count: int) -> None:
+    """Crawl: the list, and what is new by commit: hashed, parsed, kept and flushed to disk."""
+    inventory = crawl(hub, OWNER, store)
+    assert len(inventory.entries) == count
+
+
+def measured(name: str, hub: Hub, action: Callable[[Hub], None]) -> Row:
+    """Return how long ``action`` took and how many requests it sent."""
+    started_s = time.perf_counter()
+    action(hub)
+    elapsed_s = time.perf_counter() - started_s
+    requests = hub.budget.report()
+    print(f"{name}: {elapsed_s:.1f} s, {requests}")
+    return Row(name, 0, requests.total, elapsed_s)
+
+
+def library(endpoint: str, faults: Faults, cache: Path, sample: int) -> Row:
+    """Read ``sample`` repositories as the client library's documentation does."""
+    api = HfApi(endpoint=endpoint, token=False)
+    faults.clear_requests()
+    started_s = time.perf_counter()
+    listed = api.list_datasets(author=OWNER, filter=CORPUS_TAG, limit=sample)
+    for row in listed:
+        api.dataset_info(row.id)
+        hf_hub_download(
+            row.id,
+            ENVELOPE_FILE,
+            repo_type="dataset",
+            cache_dir=cache,
+            endpoint=endpoint,
+            token=False,
+        )
+    elapsed_s = time.perf_counter() - started_s
+    return Row("client library", sample, len(faults.requests()), elapsed_s)
+
+
+def print_table(rows: list[Row], count: int) -> None:
+    """Print requests and time, each beside the first crawl's."""
+    base = next(row for row in rows if row.name == "first crawl")
+    print(f"\n{count} repositories, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{'':22}{'requests':>10}{'time s':>9}{'x first crawl: requests':>25}{'time':>8}")
+    for row in rows:
+        scale = count / row.repositories if row.repositories else 1.0
+        requests, time_s = row.requests * scale, row.time_s * scale
+        name = f"{row.name}{' (scaled)' if scale != 1.0 else ''}"
+        print(
+            f"{name:22}{requests:10.0f}{time_s:9.1f}"
+            f"{requests / base.requests:25.3f}{time_s / base.time_s:8.3f}"
+        )
+
+
+def _hub(endpoint: str) -> Hub:
+    return crawling_hub(endpoint, lambda: None)
+
+
+if __name__ == "__main__":
+    main()
