@@ -151,6 +151,19 @@ class RunDirectory:
         """Return whether ``name`` has been written."""
         return self.file(name).exists()
 
+    def require(self, name: RunFile) -> Path:
+        """Return where ``name`` lives.
+
+        Raises:
+            MissingRunFileError: the stage that writes it has not run.
+        """
+        if not self.has(name):
+            raise MissingRunFileError(
+                f"run {self.run_id} has no {name.value} in {self.path}; "
+                "materialise the stage that writes it first"
+            )
+        return self.file(name)
+
     def read(self, name: RunFile) -> bytes:
         """Return the bytes of ``name``.
 
@@ -159,12 +172,7 @@ class RunDirectory:
             StoreError: it exists but cannot be read.
         """
         try:
-            return self.file(name).read_bytes()
-        except FileNotFoundError as error:
-            raise MissingRunFileError(
-                f"run {self.run_id} has no {name.value} in {self.path}; "
-                "materialise the stage that writes it first"
-            ) from error
+            return self.require(name).read_bytes()
         except OSError as error:
             raise StoreError(f"cannot read {self.file(name)}: {error.strerror or error}") from error
 

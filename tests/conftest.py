@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no counterexample.
+settings.register_profile("inferencebench", deadline=None)
+settings.load_profile("inferencebench")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -246,7 +246,13 @@ def _extension(measurement: Measurement) -> PipelineExtension:
 
 
 def _note(metric: Metric) -> MetricNote:
-    return MetricNote(n=metric.n, unit=metric.unit, null_reason=metric.null_reason)
+    return MetricNote(
+        n=metric.n,
+        unit=metric.unit,
+        null_reason=metric.null_reason,
+        interval=metric.interval,
+        interval_null_reason=metric.interval_null_reason,
+    )
 
 
 def _slo_text(slo: Slo) -> str:

@@ -16,6 +16,7 @@ from inferencebench_pipeline.measure.audit import EngineAudit
 from inferencebench_pipeline.measure.measurement import ClientReport
 from inferencebench_pipeline.measure.provenance import ModelProvenance
 from inferencebench_pipeline.measure.spec import Slo
+from inferencebench_pipeline.measure.statistics import Interval
 from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.measure.traces import TracesInfo, ValidityFlag
 
@@ -33,11 +34,14 @@ class _Part(BaseModel):
 
 
 class MetricNote(_Part):
-    """How many samples a metric rests on, its unit, and why it is null when it is."""
+    """How many samples a metric rests on, its unit, how sure it is, and why it is null if it is."""
 
     n: int = Field(ge=0)
     unit: str
     null_reason: str | None = None
+    interval: Interval | None = None
+    interval_null_reason: str | None = None
+    """Why a metric that has a value has no interval."""
 
 
 class PipelineExtension(_Part):

@@ -16,7 +16,7 @@ from inferencebench_pipeline.hub.card import CARD_FILE, ENVELOPE_FILE, PLOT_FILE
 from inferencebench_pipeline.hub.naming import dataset_repo_id
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.measure.plot import latency_plot_png
-from inferencebench_pipeline.measure.traces import read_traces
+from inferencebench_pipeline.measure.traces import open_traces
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.trust.verdict import Verdict
 
@@ -80,7 +80,7 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
             "vouches for it. Unset INFERENCEBENCH_DEV_KEY and sign it as an identity"
         )
     repo_id = dataset_repo_id(organisation, envelope)
-    plot = None if traces is None else latency_plot_png(read_traces(traces))
+    plot = None if traces is None else latency_plot_png(open_traces(traces))
     card = render_card(
         envelope, repo_id, verified=verdict.ok, endpoint=endpoint, latency_plot=plot is not None
     )

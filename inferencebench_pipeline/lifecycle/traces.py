@@ -14,7 +14,7 @@ from inferencebench_pipeline.lifecycle.metadata import (
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.plot import latency_plot_png
-from inferencebench_pipeline.measure.traces import read_traces, write_traces
+from inferencebench_pipeline.measure.traces import open_traces, write_traces
 from inferencebench_pipeline.measure.validity import check_traces
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile
@@ -36,7 +36,7 @@ def traces(
         run = runs_store.run(context)
         info = write_traces(run)
         measurement = write_measurement(run)
-        table = read_traces(run.file(RunFile.TRACES))
+        table = open_traces(run.file(RunFile.TRACES))
     return dg.MaterializeResult(
         metadata={
             "headline": headline_table(measurement.metrics),
@@ -71,6 +71,6 @@ def traces_valid(
 ) -> dg.AssetCheckResult:
     """Read the file again from disk and judge it; only errors block."""
     with outages.guard():
-        flags = check_traces(read_traces(runs_store.run(context).file(RunFile.TRACES)))
+        flags = check_traces(open_traces(runs_store.run(context).file(RunFile.TRACES)))
     errors = [flag for flag in flags if not flag.ok and flag.severity == "error"]
     return dg.AssetCheckResult(passed=not errors, metadata={"flags": validity_table(flags)})

@@ -11,11 +11,13 @@ import base64
 import hashlib
 import os
 import time
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import IO, Any, Final, Literal, TypeVar
 
+import numpy as np
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -200,25 +202,53 @@ def read_spool(path: Path) -> Iterator[Exchange]:
     Raises:
         CaptureError: the spool is missing, or a line before the last one is damaged.
     """
+    with _opened(path) as handle:
+        offset = len(handle.readline())  # the header
+        for line in handle:
+            if not line.endswith(b"\n"):
+                return  # torn by a kill: the request was never completely written
+            yield _parsed(line, path, offset)
+            offset += len(line)
+
+
+def read_spool_in_order(path: Path) -> Iterator[Exchange]:
+    """Yield the requests of a spool by repeat and index, holding one of them at a time.
+
+    Raises:
+        CaptureError: the spool is missing, or a line before the last one is damaged.
+    """
+    repeats, indices, offsets = array("q"), array("q"), array("q")
+    with _opened(path) as handle:
+        offset = len(handle.readline())
+        for line in handle:
+            if line.endswith(b"\n"):
+                exchange = _parsed(line, path, offset)
+                repeats.append(exchange.repeat)
+                indices.append(exchange.index)
+                offsets.append(offset)
+            offset += len(line)
+        for position in np.lexsort((indices, repeats)):
+            handle.seek(offsets[position])
+            yield _parsed(handle.readline(), path, offsets[position])
+
+
+def _opened(path: Path) -> IO[bytes]:
     try:
-        handle = path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise CaptureError(
             f"cannot read {path}: {error.strerror or error}; run the benchmark first"
         ) from error
-    with handle:
-        handle.readline()  # the header
-        for number, line in enumerate(handle, start=2):
-            if not line.endswith(b"\n"):
-                return  # torn by a kill: the request was never completely written
-            try:
-                exchange = _exchange(orjson.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise CaptureError(
-                    f"line {number} of {path} is damaged ({error}); the capture cannot be used, "
-                    "run again"
-                ) from error
-            yield exchange
+
+
+def _parsed(line: bytes, path: Path, offset: int) -> Exchange:
+    try:
+        return _exchange(orjson.loads(line))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CaptureError(
+            f"the line at byte {offset} of {path} is damaged ({error}); the capture cannot be "
+            "used, run again"
+        ) from error
 
 
 class Capture:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from array import array
 from typing import Final, Literal
 
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
+import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.measure.audit import EngineAudit, audit, audit_flags
@@ -23,11 +24,13 @@ from inferencebench_pipeline.measure.telemetry.report import (
     telemetry_flags,
     write_telemetry,
 )
+from inferencebench_pipeline.measure.trace_order import ChunkFacts
 from inferencebench_pipeline.measure.traces import (
+    Traces,
     TracesInfo,
     ValidityFlag,
     check_traces,
-    read_traces,
+    open_traces,
     traces_info,
 )
 from inferencebench_pipeline.runs import RunDirectory, RunFile
@@ -99,21 +102,21 @@ def build_measurement(run: RunDirectory) -> Measurement:
     capture = Capture(run)
     completion = capture.require_completion()
     spec = capture.spec()
-    data = run.read(RunFile.TRACES)
-    table = read_traces(data)
-    client = _client_report(capture, completion, table)
-    engine_audit = audit(capture, table)
-    telemetry = write_telemetry(capture, table)
+    path = run.require(RunFile.TRACES)
+    traces = open_traces(path)
+    client = _client_report(capture, completion, traces)
+    engine_audit = audit(capture, traces.rows)
+    telemetry = write_telemetry(capture, traces.rows)
     return Measurement(
         run_id=run.run_id,
         started_at=completion.started_at,
         finished_at=completion.finished_at,
         spec=spec,
-        traces=traces_info(data, table),
+        traces=traces_info(path, traces),
         metric_definitions=METRIC_DEFINITIONS_VERSION,
-        metrics=compute_metrics(table, spec.slo),
+        metrics=compute_metrics(traces, spec.slo),
         validity=(
-            *check_traces(table),
+            *check_traces(traces),
             *_client_flags(client),
             *audit_flags(engine_audit),
             *telemetry_flags(telemetry),
@@ -134,50 +137,40 @@ def write_measurement(run: RunDirectory) -> Measurement:
     return measurement
 
 
-def _client_report(capture: Capture, completion: Completion, table: pa.Table) -> ClientReport:
-    gaps: list[int] = []
+def _client_report(capture: Capture, completion: Completion, traces: Traces) -> ClientReport:
+    gaps = array("q")
     reads = retried = 0
     for exchange in read_spool(capture.spool):
         retried += exchange.attempt > 1
         reads += len(exchange.reads)
-        gaps += [
+        gaps.extend(
             read.seen_ns - read.kernel_ns for read in exchange.reads if read.kernel_ns is not None
-        ]
-    late = [
-        sent - scheduled
-        for sent, scheduled in zip(
-            table.column("sent_ns").to_pylist(),
-            table.column("scheduled_ns").to_pylist(),
-            strict=True,
         )
-        if sent is not None
-    ]
+    sent = traces.rows.filter(pc.is_valid(traces.rows.column("sent_ns")))
+    late = sent.column("sent_ns").to_numpy() - sent.column("scheduled_ns").to_numpy()
+    stamped = np.frombuffer(gaps, dtype=np.int64)
     loop = completion.loop
     return ClientReport(
         cpu_share=loop.window_cpu_ns / loop.window_wall_ns if loop.window_wall_ns else 0.0,
         lateness_p99_ms=_percentile(late, 99, 1e6),
-        stamp_gap_p50_us=_percentile(gaps, 50, 1e3),
-        stamp_gap_p99_us=_percentile(gaps, 99, 1e3),
+        stamp_gap_p50_us=_percentile(stamped, 50, 1e3),
+        stamp_gap_p99_us=_percentile(stamped, 99, 1e3),
         kernel_stamp_share=len(gaps) / reads if reads else None,
         retried_requests=retried,
         clock_step_us=loop.clock_step_ns / 1e3,
         clock_drift_us=loop.clock_drift_ns / 1e3,
-        shared_arrival_share=_shared_arrivals(table),
+        shared_arrival_share=_shared_arrivals(traces),
     )
 
 
-def _shared_arrivals(table: pa.Table) -> float | None:
-    shared = gaps = 0
-    for chunks in table.column("chunks").to_pylist():
-        assert chunks is not None, "the schema forbids it"
-        text = [chunk["received_ns"] for chunk in chunks if chunk["content_chars"] > 0]
-        gaps += max(len(text) - 1, 0)
-        shared += sum(before == after for before, after in pairwise(text))
-    return shared / gaps if gaps else None
+def _shared_arrivals(traces: Traces) -> float | None:
+    facts = ChunkFacts.of(traces)
+    gaps = int(np.maximum(facts.text - 1, 0).sum())
+    return int(facts.shared.sum()) / gaps if gaps else None
 
 
-def _percentile(values: list[int], percent: float, unit: float) -> float | None:
-    return float(np.percentile(values, percent)) / unit if values else None
+def _percentile(values: npt.NDArray[np.int64], percent: float, unit: float) -> float | None:
+    return float(np.percentile(values, percent)) / unit if len(values) else None
 
 
 def _client_flags(client: ClientReport) -> tuple[ValidityFlag, ...]:

@@ -10,15 +10,39 @@ from typing import Final, Literal
 
 METRIC_DEFINITIONS_VERSION: Final = "2"
 
-SAMPLE_FLOORS: Final = {50: 1, 90: 10, 95: 20, 99: 662}
-"""Fewest samples a percentile is reported from; below, it is null with the reason.
+SAMPLE_FLOORS: Final = {500: 1, 900: 10, 950: 20, 990: 662, 999: 6636}
+"""Fewest samples a percentile, in thousandths, is reported from; below, it is null.
 
-p90 and p95: at least one sample is expected above it. p99: MLPerf LoadGen's early-stopping bound
-(99 % confidence, no violation allowed; ``early_stopping.cc``); below about 100 samples a "p99" is
-merely the slowest request.
+p90 and p95: at least one sample is expected above it. p99 and p99.9: MLPerf LoadGen's
+early-stopping bound (99 % confidence with one violation; ``early_stopping.cc``); below about 100
+samples a "p99" is merely the slowest request.
 """
 
 PERCENTILES: Final = tuple(SAMPLE_FLOORS)
+
+ERROR_CLASSES: Final = (
+    "connect_refused",
+    "connection_failed",
+    "connection_reset",
+    "timeout",
+    "http_4xx",
+    "http_5xx",
+    "engine_error",
+    "malformed_stream",
+    "closed_mid_stream",
+    "no_content",
+)
+"""The ways a request fails that have a rate of their own; every other is in ``other``."""
+
+
+def percentile_name(permille: int) -> str:
+    """Return the name of a percentile: p50, p99.9."""
+    return f"p{permille / 10:g}"
+
+
+def percentile_key(distribution: str, permille: int) -> str:
+    """Return the key of a percentile's metric: ``ttft_p50_ms``, ``ttft_p99_9_ms``."""
+    return f"{distribution}_{percentile_name(permille).replace('.', '_')}_ms"
 
 
 @dataclass(frozen=True)
@@ -80,7 +104,7 @@ DISTRIBUTIONS: Final = (
 
 _WINDOW = (
     "the measured window, which runs from the instant the first measured request was due to the "
-    "end of the last one"
+    "end of the last one (of several repeats: during the windows of all)"
 )
 
 _HEADLINES: Final = {"ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "e2e_p50_ms"}
@@ -89,15 +113,15 @@ _HEADLINES: Final = {"ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "e2e_p50_ms"}
 def _of_distributions() -> list[MetricDefinition]:
     rows = []
     for of in DISTRIBUTIONS:
-        for percent in PERCENTILES:
-            key = f"{of.name}_p{percent}_ms"
+        for permille in PERCENTILES:
+            key = percentile_key(of.name, permille)
             rows.append(
                 MetricDefinition(
                     key,
-                    f"{of.label} p{percent}",
+                    f"{of.label} {percentile_name(permille)}",
                     "ms",
-                    f"{of.definition}; {percent}th percentile by linear interpolation between "
-                    f"the closest ranks, null below {SAMPLE_FLOORS[percent]} samples.",
+                    f"{of.definition}; {permille / 10:g}th percentile by linear interpolation "
+                    f"between the closest ranks, null below {SAMPLE_FLOORS[permille]} samples.",
                     headline=key in _HEADLINES,
                     better="lower",
                 )
@@ -121,8 +145,9 @@ _RATES_AND_COUNTS: Final = (
         "Output throughput",
         "token/s",
         f"Output tokens that arrived during {_WINDOW}, from successful requests of every phase, "
-        "per second. Each text chunk of a request carries an equal share of the engine's token "
-        "count (cumulatively rounded down). Null when a successful request has no token count.",
+        "per second. A text chunk carries the tokens that the engine said it does, or where it did "
+        "not, an equal share of the request's token count (cumulatively rounded down). Null when a "
+        "successful request has no token count.",
         headline=True,
         better="higher",
     ),
@@ -163,12 +188,48 @@ _RATES_AND_COUNTS: Final = (
         better="higher",
     ),
     MetricDefinition(
+        "fluidity",
+        "Fluidity",
+        "ratio",
+        "Share of token deadlines met, over all tokens of successful measured requests: the first "
+        "token is due the SLO's TTFT after the request was, each next one its TPOT after the one "
+        "before it; time gained on a token is kept for the next ones, a token that is late by more "
+        "than was kept misses one deadline and one more for each whole TPOT it is late, and what "
+        "was kept is then spent (Etalon's fluidity index, pooled). Null without both bounds.",
+        headline=False,
+        better="higher",
+    ),
+    MetricDefinition(
+        "joules_per_output_token",
+        "Energy per token",
+        "J/token",
+        "Energy drawn during the measured window, as the traces file's metadata states it, divided "
+        "by the output tokens that arrived during it (as in output_tok_per_s). Null when any "
+        "repeat's energy was not measured; never 0.",
+        headline=False,
+        better="lower",
+    ),
+    MetricDefinition(
         "error_rate",
         "Error rate",
         "ratio",
         "Measured requests that failed, divided by all measured requests.",
         headline=True,
         better="lower",
+    ),
+    *(
+        MetricDefinition(
+            f"error_rate_{name}",
+            f"Error rate: {name.replace('_', ' ')}",
+            "ratio",
+            f"Measured requests that failed with error class {name}, divided by all of them."
+            if name != "other"
+            else "Measured requests that failed with an error class that has no rate of its own, "
+            "divided by all of them.",
+            headline=False,
+            better="lower",
+        )
+        for name in (*ERROR_CLASSES, "other")
     ),
     MetricDefinition(
         "requests_measured",

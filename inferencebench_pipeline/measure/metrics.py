@@ -1,28 +1,32 @@
 """How the metrics are computed from the traces alone, the same to the last digit everywhere.
 
 Durations stay integers (nanoseconds; picoseconds for TPOT) until one final division, whose
-result IEEE 754 rounds in one way only. What each metric means is in ``metric_definitions``.
+result IEEE 754 rounds in one way only. What each metric means is in ``metric_definitions``, how
+sure it is in ``metric_intervals``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.measure.metric_definitions import (
     DEFINITIONS,
+    ERROR_CLASSES,
     METRIC_DEFINITIONS_VERSION,
     PERCENTILES,
     SAMPLE_FLOORS,
     MetricDefinition,
+    percentile_key,
 )
+from inferencebench_pipeline.measure.metric_intervals import Metric, Sorted, with_intervals
 from inferencebench_pipeline.measure.spec import Slo
+from inferencebench_pipeline.measure.statistics import exact_sum
+from inferencebench_pipeline.measure.trace_arrays import Int64s, TraceArrays
+from inferencebench_pipeline.measure.trace_file import Traces
 
 __all__ = [
     "DEFINITIONS",
@@ -35,256 +39,202 @@ __all__ = [
 
 _NS_PER_MS: Final = 10**6
 _NS_PER_S: Final = 10**9
-_PS_PER_NS: Final = 10**3
-
-Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+_PS_PER_MS: Final = 10**9
 
 
-class Metric(BaseModel):
-    """One number, how many samples it rests on, and why it is missing when it is."""
+def percentile(ordered: npt.NDArray[Any], permille: int, unit_divisor: int) -> float:
+    """Return the ``permille / 10``-th percentile of ``ordered`` by linear interpolation.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    value: float | None
-    unit: str
-    n: int = Field(ge=0)
-    null_reason: str | None = None
-
-
-def percentile(ordered: Int64s, percent: int, unit_divisor: int) -> float:
-    """Return the ``percent``-th percentile of ``ordered`` by linear interpolation.
-
-    The rank is ``percent * (n - 1) / 100`` (numpy's default, Hyndman and Fan's type 7), computed
+    The rank is ``permille * (n - 1) / 1000`` (numpy's default, Hyndman and Fan's type 7), computed
     in integers.
 
     Args:
         ordered: at least one sample, ascending.
-        percent: 0 to 100.
+        permille: 0 to 1000.
         unit_divisor: what one unit of the result is in units of the samples.
     """
-    whole, hundredths = divmod(percent * (len(ordered) - 1), 100)
+    whole, rest = divmod(permille * (len(ordered) - 1), 1000)
     low = int(ordered[whole])
     high = int(ordered[min(whole + 1, len(ordered) - 1)])
-    return (low * (100 - hundredths) + high * hundredths) / (100 * unit_divisor)
+    return (low * (1000 - rest) + high * rest) / (1000 * unit_divisor)
 
 
-def compute_metrics(table: pa.Table, slo: Slo) -> dict[str, Metric]:
-    """Return every metric of :data:`DEFINITIONS`, in its order.
+def compute_metrics(traces: Traces | pa.Table, slo: Slo) -> dict[str, Metric]:
+    """Return every metric of :data:`DEFINITIONS`, in its order, with its interval.
 
     Args:
-        table: traces as ``read_traces`` returns them.
-        slo: the bounds behind goodput and attainment.
+        traces: as ``open_traces`` or ``read_traces`` returns them.
+        slo: the bounds behind goodput, attainment and fluidity.
+
+    Raises:
+        TracesError: the file they come from is damaged.
     """
-    rows = _Rows.of(table)
-    metrics: dict[str, Metric] = {}
-    for name, (samples, divisor) in _distributions(rows).items():
-        metrics.update(_summaries(name, samples, divisor))
-    metrics.update(_rates(rows, slo))
-    metrics.update(_counts(rows, slo))
-    return {key: metrics[key] for key in DEFINITIONS}
+    arrays = TraceArrays.of(Traces.of(traces), slo)
+    ordered = distributions(arrays)
+    metrics = values(arrays, slo, ordered)
+    if len(arrays.bounds) > 1:
+        repeats = [values(each, slo, distributions(each)) for each in arrays.repeats()]
+    else:
+        repeats = [metrics]
+    return with_intervals(metrics, repeats, arrays, slo, ordered)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The columns the metrics need, as arrays; a null instant or count is -1 beside a mask."""
-
-    measured: Bools
-    succeeded: Bools
-    scheduled: Int64s
-    sent: Int64s
-    first_token: Int64s
-    last_token: Int64s
-    end: Int64s
-    has_tokens: Bools
-    prompt_tokens: Int64s
-    output_tokens: Int64s
-    text_row: Int64s
-    """For every chunk with generated text, in order: the row it belongs to ..."""
-    text_received: Int64s
-    """... and when it arrived."""
-
-    @classmethod
-    def of(cls, table: pa.Table) -> _Rows:
-        chunks = cast("pa.ListArray[Any]", table.column("chunks").combine_chunks())
-        flat = cast("pa.StructArray", chunks.flatten())
-        has_text = _numpy(flat.field("content_chars")) > 0
-        lengths = _numpy(chunks.value_lengths())
-        chunk_row = np.repeat(np.arange(table.num_rows, dtype=np.int64), lengths)
-        received = _numpy(flat.field("received_ns")).astype(np.int64)
-        succeeded = _is_null(table, "error_class") & ~_is_null(table, "first_token_ns")
-        return cls(
-            measured=_equals(table, "phase", "measured"),
-            succeeded=succeeded & ~_is_null(table, "sent_ns"),
-            scheduled=_int64s(table, "scheduled_ns"),
-            sent=_int64s(table, "sent_ns"),
-            first_token=_int64s(table, "first_token_ns"),
-            last_token=_int64s(table, "last_token_ns"),
-            end=_int64s(table, "end_ns"),
-            has_tokens=~_is_null(table, "completion_tokens") & ~_is_null(table, "prompt_tokens"),
-            prompt_tokens=_int64s(table, "prompt_tokens"),
-            output_tokens=_int64s(table, "completion_tokens"),
-            text_row=chunk_row[has_text],
-            text_received=received[has_text],
-        )
-
-    @property
-    def window(self) -> tuple[int, int]:
-        """Start and end of the measured window; both 0 without a measured request."""
-        if not self.measured.any():
-            return 0, 0
-        return int(self.scheduled[self.measured].min()), int(self.end[self.measured].max())
-
-    @property
-    def tpot_ps(self) -> Int64s:
-        """TPOT of every row, in picoseconds; meaningful where ``has_tpot``."""
-        span = (self.last_token - self.first_token) * _PS_PER_NS
-        return span // np.maximum(self.output_tokens - 1, 1)
-
-    @property
-    def has_tpot(self) -> Bools:
-        return self.succeeded & self.has_tokens & (self.output_tokens >= 2)
-
-
-def _numpy(array: pa.Array[Any] | pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
-    if isinstance(array, pa.ChunkedArray):
-        return array.to_numpy()
-    return array.to_numpy(zero_copy_only=False)
-
-
-def _int64s(table: pa.Table, column: str) -> Int64s:
-    return _numpy(table.column(column).fill_null(cast("Any", -1))).astype(np.int64)
-
-
-def _is_null(table: pa.Table, column: str) -> Bools:
-    return _numpy(table.column(column).is_null()).astype(np.bool_)
-
-
-def _equals(table: pa.Table, column: str, value: str) -> Bools:
-    return _numpy(pc.equal(table.column(column), pa.scalar(value))).astype(np.bool_)
-
-
-def _distributions(rows: _Rows) -> dict[str, tuple[Int64s, int]]:
-    """Return the samples of each distribution with how many of their units make a millisecond."""
-    good = rows.measured & rows.succeeded
+def distributions(arrays: TraceArrays) -> dict[str, Sorted]:
+    """Return the samples of each distribution in ascending order."""
+    rows = arrays.rows
+    good = rows.good
     with_tpot = rows.measured & rows.has_tpot
-    same_request = rows.text_row[1:] == rows.text_row[:-1]
-    gaps = np.diff(rows.text_received)[same_request & good[rows.text_row[1:]]]
     return {
-        "ttft": ((rows.first_token - rows.sent)[good], _NS_PER_MS),
-        "ttft_sched": ((rows.first_token - rows.scheduled)[good], _NS_PER_MS),
-        "tpot": (rows.tpot_ps[with_tpot], _NS_PER_MS * _PS_PER_NS),
-        "itl": (gaps, _NS_PER_MS),
-        "e2e": ((rows.last_token - rows.sent)[good], _NS_PER_MS),
+        "ttft": Sorted.of((rows.first_token - rows.sent)[good], _NS_PER_MS),
+        "ttft_sched": Sorted.of((rows.first_token - rows.scheduled)[good], _NS_PER_MS),
+        "tpot": Sorted.of(rows.tpot_ps[with_tpot], _PS_PER_MS),
+        "itl": Sorted.of(arrays.gaps, _NS_PER_MS),
+        "e2e": Sorted.of((rows.last_token - rows.sent)[good], _NS_PER_MS),
     }
 
 
-def _summaries(name: str, samples: Int64s, divisor: int) -> dict[str, Metric]:
-    ordered = np.sort(samples)
-    count = len(ordered)
+def values(arrays: TraceArrays, slo: Slo, ordered: dict[str, Sorted]) -> dict[str, Metric]:
+    """Return every metric without its interval."""
+    metrics: dict[str, Metric] = {}
+    for name, samples in ordered.items():
+        metrics.update(_summaries(name, samples))
+    metrics.update(_rates(arrays, slo))
+    metrics.update(_counts(arrays))
+    metrics.update(_ratios(arrays, slo))
+    metrics["joules_per_output_token"] = _energy(arrays)
+    return {key: metrics[key] for key in DEFINITIONS}
+
+
+def _summaries(name: str, samples: Sorted) -> dict[str, Metric]:
+    count = len(samples.values)
     result: dict[str, Metric] = {}
-    for percent in PERCENTILES:
-        key = f"{name}_p{percent}_ms"
-        floor = SAMPLE_FLOORS[percent]
+    for permille in PERCENTILES:
+        key = percentile_key(name, permille)
+        floor = SAMPLE_FLOORS[permille]
         if count < floor:
             result[key] = _missing(key, count, f"{count} samples, at least {floor} needed")
         else:
-            result[key] = _metric(key, percentile(ordered, percent, divisor), count)
+            value = percentile(samples.values, permille, samples.per_unit)
+            result[key] = _metric(key, value, count)
     key = f"{name}_mean_ms"
     if count == 0:
         result[key] = _missing(key, 0, "no sample")
     else:
-        result[key] = _metric(key, int(ordered.sum()) / (count * divisor), count)
+        mean = exact_sum(samples.values) / (count * samples.per_unit)
+        result[key] = _metric(key, mean, count)
     return result
 
 
-def _rates(rows: _Rows, slo: Slo) -> dict[str, Metric]:
+def _rates(arrays: TraceArrays, slo: Slo) -> dict[str, Metric]:
     keys = ("output_tok_per_s", "total_tok_per_s", "request_per_s", "goodput_request_per_s")
-    start, end = rows.window
-    if end <= start:
+    window_ns = int(arrays.windows.length.sum())
+    if window_ns == 0:
         return {key: _missing(key, 0, "no measured request, so no window") for key in keys}
+    rows = arrays.rows
 
     def per_second(count: int) -> float:
-        return count * _NS_PER_S / (end - start)
+        return count * _NS_PER_S / window_ns
 
-    ended_inside = rows.succeeded & (rows.end > start) & (rows.end <= end)
-    ended = int(ended_inside.sum())
-    result = {"request_per_s": _metric("request_per_s", per_second(ended), ended)}
+    ended = _inside(arrays, rows.end) & rows.succeeded
+    requests = int(ended.sum())
+    result = {"request_per_s": _metric("request_per_s", per_second(requests), requests)}
     if slo == Slo():
-        result["goodput_request_per_s"] = _missing("goodput_request_per_s", ended, "no SLO given")
+        goodput = _missing("goodput_request_per_s", requests, "no SLO given")
     else:
-        good = int((ended_inside & _meets(rows, slo)).sum())
-        result["goodput_request_per_s"] = _metric("goodput_request_per_s", per_second(good), ended)
-
+        good = int((ended & rows.meets(slo)).sum())
+        goodput = _metric("goodput_request_per_s", per_second(good), requests)
+    result["goodput_request_per_s"] = goodput
     uncounted = int((rows.succeeded & ~rows.has_tokens).sum())
     if uncounted:
-        reason = f"{uncounted} successful requests came without the engine's token count"
-        result["output_tok_per_s"] = _missing("output_tok_per_s", ended, reason)
-        result["total_tok_per_s"] = _missing("total_tok_per_s", ended, reason)
-    else:
-        output = _output_tokens_between(rows, start, end)
-        prefilled = rows.succeeded & (rows.first_token > start) & (rows.first_token <= end)
-        total = output + int(rows.prompt_tokens[prefilled].sum())
-        result["output_tok_per_s"] = _metric("output_tok_per_s", per_second(output), output)
-        result["total_tok_per_s"] = _metric("total_tok_per_s", per_second(total), total)
+        reason = _without_count(uncounted)
+        result["output_tok_per_s"] = _missing("output_tok_per_s", requests, reason)
+        result["total_tok_per_s"] = _missing("total_tok_per_s", requests, reason)
+        return result
+    output = int(arrays.tokens.sum())
+    prefilled = _inside(arrays, rows.first_token) & rows.succeeded
+    total = output + exact_sum(rows.prompt_tokens[prefilled])
+    result["output_tok_per_s"] = _metric("output_tok_per_s", per_second(output), output)
+    result["total_tok_per_s"] = _metric("total_tok_per_s", per_second(total), total)
     return result
 
 
-def _output_tokens_between(rows: _Rows, start: int, end: int) -> int:
-    """Return the tokens that arrived in (start, end], by each chunk's share of its request's."""
-    count = len(rows.succeeded)
-    chunks = np.bincount(rows.text_row, minlength=count)
-    by_start = np.bincount(rows.text_row[rows.text_received <= start], minlength=count)
-    by_end = np.bincount(rows.text_row[rows.text_received <= end], minlength=count)
-    tokens = np.where(rows.succeeded, rows.output_tokens, 0)
-    divisor = np.maximum(chunks, 1)
-    return int((tokens * by_end // divisor - tokens * by_start // divisor).sum())
+def _inside(arrays: TraceArrays, instants: Int64s) -> npt.NDArray[np.bool_]:
+    """Return which instants lie in the measured window of their row's repeat."""
+    position = arrays.repeat_position
+    after = instants - arrays.windows.start[position]
+    return (after > 0) & (after <= arrays.windows.length[position])
 
 
-def _meets(rows: _Rows, slo: Slo) -> Bools:
-    """Return which rows succeeded within every bound of the SLO."""
-    meets = rows.succeeded.copy()
-    if slo.ttft_ms is not None:
-        meets &= (rows.first_token - rows.scheduled) <= slo.ttft_ms * _NS_PER_MS
-    if slo.tpot_ms is not None:
-        single = rows.has_tokens & (rows.output_tokens == 1)
-        bound = slo.tpot_ms * _NS_PER_MS * _PS_PER_NS
-        meets &= single | (rows.has_tpot & (rows.tpot_ps <= bound))
-    return meets
+def _without_count(uncounted: int) -> str:
+    return f"{uncounted} successful requests came without the engine's token count"
 
 
-def _counts(rows: _Rows, slo: Slo) -> dict[str, Metric]:
-    measured = int(rows.measured.sum())
-    good = rows.measured & rows.succeeded
-    failed = measured - int(good.sum())
-    uncounted = int((good & ~rows.has_tokens).sum())
+def _counts(arrays: TraceArrays) -> dict[str, Metric]:
+    rows = arrays.rows
+    measured, good = int(rows.measured.sum()), int(rows.good.sum())
+    uncounted = int((rows.good & ~rows.has_tokens).sum())
     result = {
         "requests_measured": _metric("requests_measured", measured, measured),
-        "requests_failed": _metric("requests_failed", failed, measured),
+        "requests_failed": _metric("requests_failed", measured - good, measured),
     }
     if uncounted:
-        reason = f"{uncounted} successful requests came without the engine's token count"
-        result["output_tokens"] = _missing("output_tokens", int(good.sum()), reason)
+        result["output_tokens"] = _missing("output_tokens", good, _without_count(uncounted))
     else:
-        tokens = int(rows.output_tokens[good].sum())
-        result["output_tokens"] = _metric("output_tokens", tokens, int(good.sum()))
-    return result | _ratios(rows, slo, measured, failed)
+        tokens = exact_sum(rows.output_tokens[rows.good])
+        result["output_tokens"] = _metric("output_tokens", tokens, good)
+    return result
 
 
-def _ratios(rows: _Rows, slo: Slo, measured: int, failed: int) -> dict[str, Metric]:
-    if measured == 0:
-        return {
-            key: _missing(key, 0, "no measured request") for key in ("error_rate", "slo_attainment")
-        }
-    if slo == Slo():
-        attainment = _missing("slo_attainment", measured, "no SLO given")
-    else:
-        met = int((rows.measured & _meets(rows, slo)).sum())
-        attainment = _metric("slo_attainment", met / measured, measured)
-    return {
-        "error_rate": _metric("error_rate", failed / measured, measured),
-        "slo_attainment": attainment,
+def _ratios(arrays: TraceArrays, slo: Slo) -> dict[str, Metric]:
+    rows = arrays.rows
+    measured = int(rows.measured.sum())
+    classes = rows.failure_class[rows.measured & ~rows.succeeded]
+    rates = {"error_rate": int((rows.measured & ~rows.succeeded).sum())}
+    rates |= {f"error_rate_{name}": int((classes == name).sum()) for name in ERROR_CLASSES}
+    rates["error_rate_other"] = int((classes == "other").sum())
+    result = {
+        key: _metric(key, count / measured, measured)
+        if measured
+        else _missing(key, 0, "no measured request")
+        for key, count in rates.items()
     }
+    if not measured:
+        result["slo_attainment"] = _missing("slo_attainment", 0, "no measured request")
+    elif slo == Slo():
+        result["slo_attainment"] = _missing("slo_attainment", measured, "no SLO given")
+    else:
+        met = int((rows.measured & rows.meets(slo)).sum())
+        result["slo_attainment"] = _metric("slo_attainment", met / measured, measured)
+    return result | {"fluidity": _fluidity(arrays, slo)}
+
+
+def _fluidity(arrays: TraceArrays, slo: Slo) -> Metric:
+    rows = arrays.rows
+    if slo.ttft_ms is None or slo.tpot_ms is None:
+        return _missing("fluidity", 0, "no SLO with both a TTFT and a TPOT bound")
+    uncounted = int((rows.good & ~rows.has_tokens).sum())
+    if uncounted:
+        return _missing("fluidity", 0, _without_count(uncounted))
+    deadlines = exact_sum(arrays.deadlines[rows.good])
+    if deadlines == 0:
+        return _missing("fluidity", 0, "no token")
+    met = deadlines - exact_sum(arrays.missed_deadlines[rows.good])
+    return _metric("fluidity", met / deadlines, deadlines)
+
+
+def _energy(arrays: TraceArrays) -> Metric:
+    key = "joules_per_output_token"
+    uncounted = int((arrays.rows.succeeded & ~arrays.rows.has_tokens).sum())
+    tokens = int(arrays.tokens.sum())
+    unknown = [energy for energy in arrays.energy if energy.joules is None]
+    if unknown:
+        return _missing(key, tokens, unknown[0].null_reason or "")
+    if uncounted:
+        return _missing(key, tokens, _without_count(uncounted))
+    if tokens == 0:
+        return _missing(key, 0, "no token arrived during the measured window")
+    joules = sum(energy.joules for energy in arrays.energy if energy.joules is not None)
+    return _metric(key, joules / tokens, tokens)
 
 
 def _metric(key: str, value: float, n: int) -> Metric:

@@ -7,7 +7,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.figure import Figure
+
+from inferencebench_pipeline.measure.trace_file import Traces
 
 _WIDTH_IN: Final = 6.4
 _HEIGHT_IN: Final = 3.4
@@ -19,20 +22,22 @@ _CURVES: Final = (
 """Colours of the Okabe-Ito palette, told apart by readers with any colour vision."""
 
 
-def latency_plot_png(table: pa.Table) -> bytes:
+def latency_plot_png(traces: Traces | pa.Table) -> bytes:
     """Return a PNG with the empirical distribution of TTFT and E2E of the measured requests.
 
     The figure never touches pyplot's global state, so it can be drawn in any thread.
     """
     figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    rows = [
-        row
-        for row in table.drop_columns(["chunks"]).to_pylist()
-        if row["phase"] == "measured" and row["error_class"] is None
-    ]
+    table = Traces.of(traces).rows
+    wanted = pc.and_(
+        pc.equal(table.column("phase"), pa.scalar("measured")),
+        pc.is_null(table.column("error_class")),
+    )
+    rows = table.filter(wanted)
     for label, column, colour in _CURVES:
-        latencies_ms = np.sort([(row[column] - row["sent_ns"]) / 1e6 for row in rows])
+        latencies = rows.column(column).to_numpy() - rows.column("sent_ns").to_numpy()
+        latencies_ms = np.sort(latencies / 1e6)
         if len(latencies_ms):
             share = np.arange(1, len(latencies_ms) + 1) / len(latencies_ms)
             axes.step(latencies_ms, share, where="post", color=colour, label=label)
@@ -40,11 +45,11 @@ def latency_plot_png(table: pa.Table) -> bytes:
         xlabel="ms",
         ylabel="share of requests",
         ylim=(0, 1.02),
-        title=f"Latency of {len(rows)} successful requests",
+        title=f"Latency of {rows.num_rows} successful requests",
     )
     axes.set_xlim(left=0)
     axes.grid(visible=True, alpha=0.3)
-    if rows:
+    if rows.num_rows:
         axes.legend(loc="lower right", frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})

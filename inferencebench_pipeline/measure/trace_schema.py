@@ -65,6 +65,16 @@ _FIELDS: Final[list[pa.Field[Any]]] = [
 ]
 SCHEMA: Final = pa.schema(_FIELDS)
 
+UNITS: Final = {
+    "*_ns": "nanoseconds after origin_unix_ns, int64",
+    "origin_unix_ns": "nanoseconds of Unix time at the run's origin",
+    "*_tokens": "tokens",
+    "chunks.size_bytes": "bytes of the event as the stream carried it",
+    "chunks.content_chars": "characters of generated text",
+    "chunks.tokens": "tokens",
+}
+"""What the numbers are counted in; part of every file's metadata."""
+
 METADATA_PREFIX: Final = b"inferencebench."
 
 

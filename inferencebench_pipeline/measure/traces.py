@@ -1,41 +1,54 @@
-"""The traces file: written once from a capture, read by everyone, trusted by no one."""
+"""The traces file: written once from a capture, request by request, and what it is made of."""
 
 from __future__ import annotations
 
-import hashlib
-import io
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, cast
 
+import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from inferencebench_pipeline.measure.capture import Capture, read_spool
+from inferencebench_pipeline.measure.capture import Capture, read_spool, read_spool_in_order
 from inferencebench_pipeline.measure.client.exchange import Exchange
-from inferencebench_pipeline.measure.decode import Answer, decode
-from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.decode import Answer, Chunk, decode
+from inferencebench_pipeline.measure.energy import WindowEnergy
+from inferencebench_pipeline.measure.telemetry.energy import Energy
+from inferencebench_pipeline.measure.telemetry.report import write_telemetry
+from inferencebench_pipeline.measure.trace_file import (
+    Traces,
+    open_traces,
+    read_traces,
+    traces_info,
+)
 from inferencebench_pipeline.measure.trace_schema import (
     CHUNK,
     METADATA_PREFIX,
     PHASES,
     SCHEMA,
     TRACES_SCHEMA_VERSION,
+    UNITS,
     TracesInfo,
     planned_requests,
     traces_metadata,
 )
 from inferencebench_pipeline.measure.validity import ValidityFlag, check_traces
-from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
+from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError, replaced_atomically
 
 __all__ = [
     "CHUNK",
     "PHASES",
     "SCHEMA",
     "TRACES_SCHEMA_VERSION",
+    "Traces",
     "TracesInfo",
+    "TracesWriter",
     "ValidityFlag",
     "check_traces",
+    "open_traces",
     "planned_requests",
     "read_traces",
     "traces_info",
@@ -43,17 +56,30 @@ __all__ = [
     "write_traces",
 ]
 
-_MOST_BYTES: Final = 2 * 2**30
-_MOST_ROWS: Final = 5_000_000
-_MOST_NS: Final = 2**50
-"""Thirteen days: longer than the longest run a spec allows, and safe to multiply in int64."""
-_MOST_COUNT: Final = 2**40
+_WINDOW_COLUMNS: Final = ("repeat", "phase", "scheduled_ns", "end_ns")
+
+_GROUP_CHUNKS: Final = 2**18
+_GROUP_ROWS: Final = 2**16
+"""A row group is written when it has so many chunks or rows: some 10 MB in memory."""
+
+_CHUNK: Final = "chunks.list.element."
+_INSTANTS: Final = [
+    *(field.name for field in SCHEMA if pa.types.is_int64(field.type)),
+    *(f"{_CHUNK}received_ns", f"{_CHUNK}size_bytes"),
+]
+"""Columns whose values are near the ones before them, kept as differences."""
+_REPEATING: Final = [
+    *(field.name for field in SCHEMA if pa.types.is_string(field.type)),
+    *(f"{_CHUNK}content_chars", f"{_CHUNK}tokens"),
+]
 
 
 def write_traces(run: RunDirectory) -> TracesInfo:
     """Write ``traces.parquet`` from a run's capture and return what identifies it.
 
-    The same capture gives the same bytes.
+    The same capture gives the same bytes. One request is held in memory at a time, and one row
+    group. The energy that the telemetry found goes into the file's metadata, so that every metric
+    follows from this file alone.
 
     Raises:
         CaptureError: the capture is incomplete or damaged.
@@ -62,24 +88,114 @@ def write_traces(run: RunDirectory) -> TracesInfo:
     capture = Capture(run)
     completion = capture.require_completion()
     spec = capture.spec()
-    rows = [_row(exchange, decode(exchange)) for exchange in read_spool(capture.spool)]
-    rows.sort(key=lambda row: (row["repeat"], row["request_index"]))
     metadata = {
-        "traces_schema_version": TRACES_SCHEMA_VERSION,
         "run_id": run.run_id,
         "origin_unix_ns": str(completion.loop.origin_unix_ns),
-        "units": "instants: ns after origin_unix_ns; sizes: bytes",
         "load": spec.load.model_dump_json(),
         "workload": spec.workload.model_dump_json(),
+        "energy": _energy(capture),
     }
-    schema = SCHEMA.with_metadata(
-        {METADATA_PREFIX + k.encode(): v.encode() for k, v in metadata.items()}
-    )
-    table = pa.Table.from_pylist(rows, schema=schema)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", compression_level=9)
-    run.write(RunFile.TRACES, buffer.getvalue())
-    return traces_info(buffer.getvalue(), table)
+    path = run.file(RunFile.TRACES)
+    try:
+        with replaced_atomically(path) as temporary, TracesWriter(temporary, metadata) as writer:
+            for exchange in read_spool_in_order(capture.spool):
+                answer = decode(exchange)
+                writer.append(_row(exchange, answer), answer.chunks)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or fix the permissions "
+            "of the store, then re-materialise the traces"
+        ) from error
+    return traces_info(path, open_traces(path))
+
+
+class TracesWriter(AbstractContextManager["TracesWriter"]):
+    """Appends requests to a traces file, in the order of repeat and request index."""
+
+    def __init__(self, path: Path, metadata: dict[str, str]) -> None:
+        stated = {
+            "traces_schema_version": TRACES_SCHEMA_VERSION,
+            "units": orjson.dumps(UNITS).decode(),
+            **metadata,
+        }
+        self._schema = SCHEMA.with_metadata(
+            {METADATA_PREFIX + k.encode(): v.encode() for k, v in stated.items()}
+        )
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            use_dictionary=cast("Any", _REPEATING),  # a list of names, which the stubs do not know
+            column_encoding=dict.fromkeys(_INSTANTS, "DELTA_BINARY_PACKED"),
+        )
+        self._begin_group()
+
+    def _begin_group(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._ends = [0]
+        self._chunks: dict[str, list[Any]] = {name: [] for name in CHUNK.names}
+
+    def append(self, row: dict[str, Any], chunks: Iterable[Chunk]) -> None:
+        """Add one request: its columns but ``chunks``, and its chunks."""
+        self._rows.append(row)
+        columns = self._chunks
+        for chunk in chunks:
+            columns["received_ns"].append(chunk.received_ns)
+            columns["size_bytes"].append(chunk.size_bytes)
+            columns["content_chars"].append(chunk.content_chars)
+            columns["tokens"].append(chunk.tokens)
+            columns["kernel_stamp"].append(chunk.kernel_stamp)
+        self._ends.append(len(columns["received_ns"]))
+        if self._ends[-1] >= _GROUP_CHUNKS or len(self._rows) >= _GROUP_ROWS:
+            self._end_group()
+
+    def _end_group(self) -> None:
+        fields = [pa.array(self._chunks[field.name], field.type) for field in CHUNK]
+        lists = pa.ListArray.from_arrays(
+            pa.array(self._ends, pa.int32()),
+            pa.StructArray.from_arrays(fields, fields=list(CHUNK)),
+            type=SCHEMA.field("chunks").type,
+        )
+        columns = [
+            lists
+            if field.name == "chunks"
+            else pa.array([row[field.name] for row in self._rows], field.type)
+            for field in SCHEMA
+        ]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        self._begin_group()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write what is left and end the file; after an error it is left unfinished."""
+        if kind is None and self._rows:
+            self._end_group()
+        self._writer.close()
+
+
+def _energy(capture: Capture) -> str:
+    """Return, as JSON, the energy of each repeat's measured window."""
+    columns: dict[str, list[Any]] = {name: [] for name in _WINDOW_COLUMNS}
+    for exchange in read_spool(capture.spool):
+        columns["repeat"].append(exchange.repeat)
+        columns["phase"].append(exchange.phase)
+        columns["scheduled_ns"].append(exchange.scheduled_ns)
+        columns["end_ns"].append(exchange.end_ns)
+    schema = pa.schema([SCHEMA.field(name) for name in _WINDOW_COLUMNS])
+    telemetry = write_telemetry(capture, pa.table(columns, schema=schema))
+    return orjson.dumps([_drawn(energy).model_dump() for energy in telemetry.energy]).decode()
+
+
+def _drawn(energy: Energy) -> WindowEnergy:
+    joules = energy.reportable_joules
+    if joules is not None and joules > 0:
+        return WindowEnergy(joules=joules, source=energy.source)
+    reason = "; ".join(energy.reasons) or "the meter did not move"
+    return WindowEnergy(joules=None, source=energy.source, null_reason=reason)
 
 
 def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
@@ -107,102 +223,4 @@ def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
         "tokenizer_tokens": None,
         "error_class": answer.error_class,
         "error_detail": answer.error_detail,
-        "chunks": [vars(chunk) for chunk in answer.chunks],
     }
-
-
-def traces_info(data: bytes, table: pa.Table) -> TracesInfo:
-    """Return what identifies the traces file ``data``, which ``table`` was read from."""
-    return TracesInfo(
-        sha256=hashlib.sha256(data).hexdigest(),
-        rows=table.num_rows,
-        size_bytes=len(data),
-        schema_version=TRACES_SCHEMA_VERSION,
-    )
-
-
-def read_traces(source: Path | bytes) -> pa.Table:
-    """Return the table of a traces file, which may come from anyone.
-
-    Raises:
-        TracesError: it is truncated, not Parquet, larger than 2 GiB decompressed, of another
-            schema version, or does not follow the schema.
-        StoreError: the file cannot be read.
-    """
-    where = "the traces" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise StoreError(f"cannot read {where}: {error.strerror or error}") from error
-    try:
-        file = _open_quietly(data)
-        _check_size(file.metadata, where)
-        table = file.read(use_threads=False)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise TracesError(
-            f"{where}: not a complete Parquet file ({error}); write or download it again"
-        ) from error
-    _check_schema(table.schema, where)
-    _check_values(table, where)
-    return table
-
-
-def _open_quietly(data: bytes) -> pq.ParquetFile:
-    """Open a Parquet file so that no thread of Arrow's is left with something of Python's.
-
-    Arrow's I/O threads let go of what they read from some time after the read has returned. Where
-    that is a Python object (``io.BytesIO``) they need the interpreter's lock for it, and one that
-    asks for the lock while the interpreter exits is ended in a C++ frame that allows no unwinding:
-    ``terminate called without an active exception``, after the work was done and printed.
-    """
-    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-
-
-def _check_size(metadata: pq.FileMetaData, where: str) -> None:
-    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    if size > _MOST_BYTES or metadata.num_rows > _MOST_ROWS:
-        raise TracesError(
-            f"{where}: {metadata.num_rows} rows and {size} bytes decompressed are more than any "
-            f"run leaves ({_MOST_ROWS} rows, {_MOST_BYTES} bytes)"
-        )
-
-
-def _check_schema(schema: pa.Schema, where: str) -> None:
-    version = (
-        (schema.metadata or {})
-        .get(METADATA_PREFIX + b"traces_schema_version", b"")
-        .decode("latin1")
-    )
-    if version != TRACES_SCHEMA_VERSION:
-        raise TracesError(
-            f"{where}: traces schema version is {version or 'not given'!r}, this reader knows "
-            f"{TRACES_SCHEMA_VERSION!r}"
-        )
-    for expected in SCHEMA:
-        position = schema.get_field_index(expected.name)
-        if position < 0:
-            raise TracesError(f"{where}: column {expected.name!r} is missing")
-        found = schema.field(position)
-        if not found.equals(expected):
-            raise TracesError(f"{where}: column {expected.name!r} is {found}, not {expected}")
-    if len(schema) != len(SCHEMA):
-        extra = sorted(set(schema.names) - set(SCHEMA.names))
-        raise TracesError(f"{where}: unknown columns {extra}")
-
-
-def _check_values(table: pa.Table, where: str) -> None:
-    """Refuse numbers that no run can leave, before any arithmetic meets them."""
-    chunks = pc.list_flatten(table.column("chunks"))
-    columns = {name: table.column(name) for name in table.schema.names if name != "chunks"}
-    columns |= {f"chunks.{name}": pc.struct_field(chunks, name) for name in CHUNK.names}
-    for name, values in columns.items():
-        if not pa.types.is_integer(values.type):
-            continue
-        low = -_MOST_NS if name.endswith("_ns") else 0
-        high = _MOST_NS if name.endswith("_ns") else _MOST_COUNT
-        least, most = pc.min(values).as_py(), pc.max(values).as_py()
-        if least is not None and most is not None and not low <= least <= most <= high:
-            raise TracesError(
-                f"{where}: column {name!r} runs from {least} to {most}, outside {low} to {high}"
-            )

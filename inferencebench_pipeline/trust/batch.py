@@ -19,7 +19,7 @@ from cryptography import x509
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_unambiguous
 from inferencebench_pipeline.envelope.extension import traces_binding
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
-from inferencebench_pipeline.measure.traces import TRACES_SCHEMA_VERSION, read_traces
+from inferencebench_pipeline.measure.traces import TRACES_SCHEMA_VERSION, open_traces
 from inferencebench_pipeline.trust.bundle import (
     BUNDLE_CHECKS,
     BundleVerifier,
@@ -293,7 +293,7 @@ def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | by
                 f"the traces are in schema {binding.schema_version}; this version reads "
                 f"{TRACES_SCHEMA_VERSION}"
             )
-        rows = read_traces(content).num_rows
+        rows = open_traces(content).num_rows
         if rows != binding.rows:
             raise ValueError(f"the traces have {rows} rows, the envelope binds {binding.rows}")
         finding.note("the traces are whole and in the stated schema", rows=rows)

@@ -17,7 +17,8 @@ from inferencebench_pipeline.measure.metrics import (
     Metric,
     compute_metrics,
 )
-from inferencebench_pipeline.measure.traces import read_traces
+from inferencebench_pipeline.measure.statistics import Interval
+from inferencebench_pipeline.measure.traces import open_traces
 
 
 def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
@@ -32,7 +33,7 @@ def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
         TracesError: the traces cannot be read.
     """
     extension = _definitions(envelope)
-    derived = compute_metrics(read_traces(traces), extension.slo)
+    derived = compute_metrics(open_traces(traces), extension.slo)
     sentences = []
     for key in [*envelope.metrics, *(key for key in derived if key not in envelope.metrics)]:
         if key not in derived:
@@ -73,4 +74,15 @@ def _differences(
             f"{key} is noted as n={note.n} {note.unit} ({note.null_reason or 'has a value'}), the "
             f"traces give n={derived.n} {derived.unit} ({derived.null_reason or 'has a value'})"
         ]
+    if note.interval != derived.interval:
+        return [
+            f"{key} is noted with {_words(note.interval)}, the traces give "
+            f"{_words(derived.interval)}"
+        ]
     return []
+
+
+def _words(interval: Interval | None) -> str:
+    if interval is None:
+        return "no interval"
+    return f"the interval {interval.low!r} to {interval.high!r} ({interval.method})"

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, compute_metrics, percentile
 from inferencebench_pipeline.measure.spec import Slo
 from inferencebench_pipeline.measure.traces import PHASES, SCHEMA
 
 SLO = Slo(ttft_ms=1.5, tpot_ms=0.7)
-FLOORS = {50: 1, 90: 10, 95: 20, 99: 662}
+FLOORS = {"50": 1, "90": 10, "95": 20, "99": 662, "99.9": 6636}
+CLASSES = set(ERROR_CLASSES)
 
 
 def row(index: int, **fields: Any) -> dict[str, Any]:
@@ -35,12 +37,25 @@ def row(index: int, **fields: Any) -> dict[str, Any]:
 
 
 def answered(
-    index: int, text_ns: list[int], *, sent: int = 0, tokens: int | None = None, **fields: Any
+    index: int,
+    text_ns: list[int],
+    *,
+    sent: int = 0,
+    tokens: int | None = None,
+    told_tokens: list[int] | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """A successful row whose text chunks arrived at ``text_ns``, after a role chunk."""
     instants = [(text_ns[0], 0), *((instant, 3) for instant in text_ns), (text_ns[-1], 0)]
+    told = iter(told_tokens or [None] * len(text_ns))
     chunks = [
-        {"received_ns": at, "size_bytes": 99, "content_chars": chars, "kernel_stamp": True}
+        {
+            "received_ns": at,
+            "size_bytes": 99,
+            "content_chars": chars,
+            "tokens": next(told) if chars else 0,
+            "kernel_stamp": True,
+        }
         for at, chars in instants
     ]
     usage = {} if tokens is None else {"prompt_tokens": 7, "completion_tokens": tokens}
@@ -81,47 +96,83 @@ def reference(rows: list[dict[str, Any]], slo: Slo) -> dict[str, float | None]:
         values.sort()
         for percent, floor in FLOORS.items():
             enough = len(values) >= floor
-            result[f"{name}_p{percent}_ms"] = (
-                float(interpolated(values, percent) / 10**6) if enough else None
+            result[f"{name}_p{percent.replace('.', '_')}_ms"] = (
+                float(interpolated(values, Fraction(percent)) / 10**6) if enough else None
             )
         mean = sum(values) / len(values) / 10**6 if values else None
         result[f"{name}_mean_ms"] = None if mean is None else float(mean)
-    result |= rates(rows, measured, slo)
+    result |= rates(rows, slo)
+    result["fluidity"] = fluidity(good, slo)
+    result["joules_per_output_token"] = None
     counted = all(r.get("completion_tokens") is not None for r in good)
     result["output_tokens"] = float(sum(r["completion_tokens"] for r in good)) if counted else None
     result["requests_measured"] = float(len(measured))
     result["requests_failed"] = float(len(measured) - len(good))
     share = Fraction(1, len(measured)) if measured else None
-    result["error_rate"] = float((len(measured) - len(good)) * share) if share else None
+    failed = [r for r in measured if not ok(r)]
+    result["error_rate"] = float(len(failed) * share) if share else None
+    for name in [*CLASSES, "other"]:
+        of_class = [r for r in failed if (r["error_class"] in CLASSES and r["error_class"]) == name]
+        if name == "other":
+            of_class = [r for r in failed if r["error_class"] not in CLASSES]
+        result[f"error_rate_{name}"] = float(len(of_class) * share) if share else None
     result["slo_attainment"] = float(sum(meets(r, slo) for r in good) * share) if share else None
     return result
 
 
-def rates(rows, measured, slo) -> dict[str, float | None]:
+def rates(rows, slo) -> dict[str, float | None]:
     keys = ("output_tok_per_s", "total_tok_per_s", "request_per_s", "goodput_request_per_s")
-    start = min((r["scheduled_ns"] for r in measured), default=0)
-    end = max((r["end_ns"] for r in measured), default=0)
-    if end <= start:
+    nanoseconds = ended = met = output = prompts = 0
+    for repeat in sorted({r["repeat"] for r in rows}):
+        here = [r for r in rows if r["repeat"] == repeat]
+        measured = [r for r in here if r["phase"] == "measured"]
+        start = min((r["scheduled_ns"] for r in measured), default=0)
+        end = max((r["end_ns"] for r in measured), default=0)
+        nanoseconds += max(end - start, 0)
+        for r in (r for r in here if ok(r)):
+            inside = start < r["end_ns"] <= end
+            ended += inside
+            met += inside and meets(r, slo)
+            carried = zip(text_times(r), carried_tokens(r), strict=True)
+            output += sum(tokens for t, tokens in carried if start < t <= end)
+            prompts += r.get("prompt_tokens", 0) if start < text_times(r)[0] <= end else 0
+    if nanoseconds == 0:
         return dict.fromkeys(keys)
-    seconds = Fraction(end - start, 10**9)
-    successes = [r for r in rows if ok(r)]
-    ended = [r for r in successes if start < r["end_ns"] <= end]
-    result: dict[str, float | None] = {
-        "request_per_s": float(len(ended) / seconds),
-        "goodput_request_per_s": float(sum(meets(r, slo) for r in ended) / seconds),
+    seconds = Fraction(nanoseconds, 10**9)
+    counted = all(r.get("completion_tokens") is not None for r in rows if ok(r))
+    return {
+        "request_per_s": float(ended / seconds),
+        "goodput_request_per_s": float(met / seconds),
+        "output_tok_per_s": float(output / seconds) if counted else None,
+        "total_tok_per_s": float((output + prompts) / seconds) if counted else None,
     }
-    if any(r.get("completion_tokens") is None for r in successes):
-        return result | {"output_tok_per_s": None, "total_tok_per_s": None}
-    output = prompts = 0
-    for r in successes:
-        times = text_times(r)
-        tokens = r["completion_tokens"]
-        output += tokens * sum(t <= end for t in times) // len(times)
-        output -= tokens * sum(t <= start for t in times) // len(times)
-        prompts += r["prompt_tokens"] if start < times[0] <= end else 0
-    result["output_tok_per_s"] = float(output / seconds)
-    result["total_tok_per_s"] = float((output + prompts) / seconds)
-    return result
+
+
+def carried_tokens(r) -> list[int]:
+    """How many tokens each text chunk carried."""
+    tokens = r.get("completion_tokens") or 0
+    told = [chunk["tokens"] for chunk in r["chunks"] if chunk["content_chars"] > 0]
+    if None not in told and sum(told) == tokens:
+        return told
+    ends = [tokens * (k + 1) // len(told) for k in range(len(told))]
+    return [end - before for before, end in zip([0, *ends], ends, strict=False)]
+
+
+def fluidity(good, slo) -> float | None:
+    missed = total = 0
+    for r in good:
+        if r.get("completion_tokens") is None:
+            return None
+        slack, before, step = 0, r["scheduled_ns"], slo.ttft_ms * 10**6
+        for arrived, tokens in zip(text_times(r), carried_tokens(r), strict=True):
+            for _ in range(tokens):
+                left = slack + step - (arrived - before)
+                misses = 0 if left >= 0 else int(-left // (slo.tpot_ms * 10**6)) + 1
+                missed += misses
+                total += max(misses, 1)
+                slack = max(left, 0)
+                before, step = arrived, slo.tpot_ms * 10**6
+    return (total - missed) / total if total else None
 
 
 def ok(r) -> bool:
@@ -153,33 +204,46 @@ def meets(r, slo) -> bool:
     return tpot(r) is not None and float(tpot(r) / 10**6) <= slo.tpot_ms
 
 
-def interpolated(ordered: list[Fraction], percent: int) -> Fraction:
-    rank = Fraction(percent * (len(ordered) - 1), 100)
+def interpolated(ordered: list[Fraction], percent: Fraction) -> Fraction:
+    rank = percent * (len(ordered) - 1) / 100
     low = ordered[int(rank)]
     high = ordered[min(int(rank) + 1, len(ordered) - 1)]
     return low + (high - low) * (rank - int(rank))
 
 
 @st.composite
-def any_rows(draw) -> list[dict[str, Any]]:
+def any_rows(draw, repeats: int = 3) -> list[dict[str, Any]]:
     rows = []
-    for index in range(draw(st.integers(0, 40))):
-        phase = draw(st.sampled_from(PHASES))
-        scheduled = draw(st.integers(0, 5_000_000))
-        sent = scheduled + draw(st.integers(0, 100_000))
-        if draw(st.integers(0, 5)) == 0:
-            end = sent + draw(st.integers(0, 10**6))
-            rows.append(
-                row(index, phase=phase, scheduled_ns=scheduled, end_ns=end, error_class="timeout")
-            )
-            continue
-        steps = draw(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=20))
-        times = [sent + sum(steps[: position + 1]) for position in range(len(steps))]
-        tokens = draw(st.sampled_from([len(times), len(times), 1, 3 * len(times), None]))
-        rows.append(
-            answered(index, times, sent=sent, tokens=tokens, phase=phase, scheduled_ns=scheduled)
-        )
+    for repeat in range(1, draw(st.integers(1, repeats)) + 1):
+        for index in range(draw(st.integers(0, 20))):
+            rows.append(draw(any_row(index)) | {"repeat": repeat})
     return rows
+
+
+@st.composite
+def any_row(draw, index: int) -> dict[str, Any]:
+    phase = draw(st.sampled_from(PHASES))
+    scheduled = draw(st.integers(0, 5_000_000))
+    sent = scheduled + draw(st.integers(0, 100_000))
+    if draw(st.integers(0, 5)) == 0:
+        end = sent + draw(st.integers(0, 10**6))
+        error = draw(st.sampled_from(["timeout", "http_5xx", "surprise"]))
+        return row(index, phase=phase, scheduled_ns=scheduled, end_ns=end, error_class=error)
+    steps = draw(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=20))
+    times = [sent + sum(steps[: position + 1]) for position in range(len(steps))]
+    told = draw(st.none() | st.lists(st.integers(0, 4), min_size=len(times), max_size=len(times)))
+    tokens = draw(
+        st.sampled_from([len(times), len(times), 1, 3 * len(times), sum(told or []), None])
+    )
+    return answered(
+        index,
+        times,
+        sent=sent,
+        tokens=tokens,
+        told_tokens=told,
+        phase=phase,
+        scheduled_ns=scheduled,
+    )
 
 
 @given(any_rows())
@@ -197,11 +261,11 @@ def test_a_missing_value_always_has_a_reason_and_a_present_one_never(rows) -> No
         assert metric.unit == DEFINITIONS[key].unit
 
 
-@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=50), st.integers(0, 100))
-def test_percentiles_are_numpys_linear_ones(values, percent) -> None:
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=50), st.integers(0, 1000))
+def test_percentiles_are_numpys_linear_ones(values, permille) -> None:
     ordered = np.sort(np.array(values, dtype=np.int64))
-    expected = float(np.percentile(ordered, percent))
-    assert percentile(ordered, percent, 1) == pytest.approx(expected, rel=1e-12, abs=1e-6)
+    expected = float(np.percentile(ordered, permille / 10))
+    assert percentile(ordered, permille, 1) == pytest.approx(expected, rel=1e-12, abs=1e-6)
 
 
 @given(any_rows(), st.integers(1, 10))

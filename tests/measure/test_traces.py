@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from inferencebench_pipeline.measure.trace_schema import METADATA_PREFIX
 from inferencebench_pipeline.measure.traces import (
     SCHEMA,
     TRACES_SCHEMA_VERSION,
+    ValidityFlag,
     check_traces,
+    open_traces,
     planned_requests,
     read_traces,
     traces_metadata,
@@ -70,9 +73,11 @@ def flag(content: list[dict[str, Any]], name: str, **metadata: str):
 def test_a_good_file_reads_back_with_its_metadata_and_every_flag_holds() -> None:
     found = read_traces(GOOD)
     assert found.to_pylist() == table().to_pylist()
+    assert check_traces(found) == check_traces(open_traces(GOOD))
     assert traces_metadata(found)["run_id"] == METADATA["run_id"]
     assert planned_requests(found) == (1, 2)
-    assert [flag.name for flag in check_traces(found) if not flag.ok] == []
+    judged = {flag.name for flag in check_traces(found) if not flag.ok}
+    assert judged == {"enough_samples", "steady"}
 
 
 @given(st.integers(0, len(GOOD) - 1))
@@ -215,3 +220,67 @@ def test_late_requests_are_seen() -> None:
         for index in range(3)
     ]
     assert "5.000 ms" in flag(late, "dispatch_lateness").detail
+
+
+def steady_run(
+    requests: int = 200, *, ttft: Callable[[int], int] = lambda _: 10_000_000, **fields: Any
+) -> list[dict[str, Any]]:
+    """One request after another, each of three tokens 0.1 s apart: 0.3 s, and over a minute."""
+    rows = []
+    for index in range(requests):
+        sent = index * 300_000_000
+        first = sent + ttft(index)
+        times = [first, first + 100_000_000, first + 200_000_000]
+        rows.append(answered(index, times, sent=sent, tokens=3, http_status=200) | fields)
+    return rows
+
+
+def flags(content: list[dict[str, Any]]) -> dict[str, ValidityFlag]:
+    load = ClosedLoad(kind="closed", concurrency=1, requests=len(content), warmup_requests=0)
+    judged = check_traces(table(content, load=load.model_dump_json()))
+    return {flag.name: flag for flag in judged}
+
+
+def test_a_long_even_run_has_every_flag() -> None:
+    assert [name for name, flag in flags(steady_run()).items() if not flag.ok] == []
+
+
+def test_a_run_that_never_settles_is_not_steady() -> None:
+    found = flags(steady_run(ttft=lambda index: 50_000_000 + index * 800_000))["steady"]
+    assert not found.ok
+    assert "TTFT of repeat 1: still settling" in found.detail
+
+
+def test_few_requests_are_said_to_be_few() -> None:
+    assert "63 measured requests" in flags(steady_run(63))["enough_samples"].detail
+    assert flags(steady_run(64))["enough_samples"].ok
+
+
+def test_prompt_tokens_from_the_engines_cache_are_seen() -> None:
+    assert flags(steady_run(cached_tokens=1))["not_cached"].ok
+    assert "1000 of 1400 prompt tokens" in flags(steady_run(cached_tokens=5))["not_cached"].detail
+
+
+def test_prompts_answered_faster_the_second_time_are_suspected_of_a_cache() -> None:
+    rows = steady_run(ttft=lambda index: 50_000_000 if index < 100 else 9_000_000)
+    for index, changed in enumerate(rows):
+        changed["prompt_id"] = str(index % 100)
+    assert "a cache may have known them" in flags(rows)["not_cached"].detail
+
+
+def test_token_counts_that_the_tokenizer_does_not_share_are_seen() -> None:
+    assert flags(steady_run(tokenizer_tokens=2))["token_counts_agree"].ok
+    found = flags(steady_run(tokenizer_tokens=30))["token_counts_agree"]
+    assert "200 of 200 token counts" in found.detail
+
+
+def test_each_repeat_must_be_whole() -> None:
+    content = [row | {"repeat": repeat} for repeat in (1, 2) for row in rows()]
+    assert flag(content, "requests_complete").ok
+    assert "planned (1, 2)" in flag(content[:-1], "requests_complete").detail
+    assert "repeat does not count" in flag(content[3:], "requests_complete").detail
+
+
+def test_a_file_out_of_order_is_refused() -> None:
+    with pytest.raises(TracesError, match="not in the order"):
+        read_traces(parquet(table(rows()[::-1])))
