@@ -14,13 +14,17 @@ import yaml
 from rich.console import Console
 
 from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
 from inferencebench_pipeline.hub.backlink import LinkPolicy, backlink, preview_backlink
-from inferencebench_pipeline.hub.card import CARD_FILE
+from inferencebench_pipeline.hub.card import CARD_FILE, render_card
 from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.naming import dataset_repo_id
+from inferencebench_pipeline.hub.public_takedowns import known_takedowns
 from inferencebench_pipeline.hub.publish import preview
 from inferencebench_pipeline.hub.publish import publish as publish_run
 from inferencebench_pipeline.hub.record import prepare
-from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.devkey import create_dev_key
@@ -98,12 +102,18 @@ def publish(
     deployment, run = _open(run_id, org)
     settings = Settings.from_environment()
     hub = deployment.hub()
-    policy = LinkPolicy(
-        pull_requests=open_pull_requests or settings.open_pull_requests,
-        takedowns=load_takedowns(settings.store),
-    )
+
+    def link_policy() -> LinkPolicy:
+        return LinkPolicy(
+            pull_requests=open_pull_requests or settings.open_pull_requests,
+            takedowns=known_takedowns(hub, settings.store, deployment.require_organisation()),
+        )
+
     if dry_run:
-        _preview(hub, deployment, run, policy if update_model_card else None)
+        dataset = _preview_record(hub, deployment, run)
+        if update_model_card:
+            _preview_link(hub, run, dataset, link_policy())
+        _print("Dry run: nothing was changed.")
         return
     publish_run(
         hub,
@@ -113,23 +123,47 @@ def publish(
         on_stage=_print,
     )
     if update_model_card:
-        receipt = backlink(hub, run, policy)
+        receipt = backlink(hub, run, link_policy())
         _print(f"Model card: {receipt.mode} {receipt.url or receipt.reason or ''}".rstrip())
 
 
-def card(run_id: RunArgument, org: OrgOption = None) -> None:
-    """Print the dataset card of a signed run, as publishing would render it."""
-    deployment, run = _open(run_id, org)
+def card(
+    source: Annotated[
+        str, typer.Argument(help="A run id, or an envelope file (its traces beside it).")
+    ],
+    org: OrgOption = None,
+) -> None:
+    """Print the dataset card of a run or an envelope, as publishing would render it."""
+    if Path(source).is_file():
+        print(
+            _card_of_file(Path(source), Deployment.from_settings(_settings(org))).decode(), end=""
+        )
+        return
+    deployment, run = _open(source, org)
     record = prepare(
         run, deployment.require_organisation(), deployment.verifier(), deployment.hub_endpoint
     )
     print(record.files[CARD_FILE].decode(), end="")
 
 
-def _preview(
-    hub: Hub, deployment: Deployment, run: RunDirectory, policy: LinkPolicy | None
-) -> None:
-    """Print what publishing would do, to the byte; only reads are sent."""
+def _card_of_file(path: Path, deployment: Deployment) -> bytes:
+    """Return the card of an envelope file; it calls the signature verified only if it verifies."""
+    data = path.read_bytes()
+    envelope = parse_envelope(data)
+    beside = path.with_name(TRACES_FILE)
+    traces = beside.read_bytes() if traces_binding(envelope) and beside.is_file() else None
+    can_verify = deployment.policy_path is not None
+    return render_card(
+        envelope,
+        dataset_repo_id(deployment.require_organisation(), envelope),
+        verified=can_verify and deployment.verifier()(data, traces).ok,
+        endpoint=deployment.hub_endpoint,
+        latency_plot=traces is not None,
+    )
+
+
+def _preview_record(hub: Hub, deployment: Deployment, run: RunDirectory) -> Repo:
+    """Print what publishing would send, to the byte; only reads are sent."""
     planned = preview(
         hub,
         run,
@@ -144,11 +178,14 @@ def _preview(
         _print(f"  {name}: {len(data)} bytes, SHA-256 {digest}, {verb}")
     if CARD_FILE in planned.missing:
         _print_diff(b"", planned.files[CARD_FILE], CARD_FILE)
-    if policy is not None:
-        link = preview_backlink(hub, run, planned.repo, policy)
-        _print(f"Model card of {link.model_id}: would be {link.mode} {link.reason or ''}".rstrip())
-        _print_diff(link.before, link.after, f"{link.model_id}/{CARD_FILE}")
-    _print("Dry run: nothing was sent.")
+    return planned.repo
+
+
+def _preview_link(hub: Hub, run: RunDirectory, dataset: Repo, policy: LinkPolicy) -> None:
+    """Print what linking would change in the model's card; only reads are sent."""
+    link = preview_backlink(hub, run, dataset, policy)
+    _print(f"Model card of {link.model_id}: would be {link.mode} {link.reason or ''}".rstrip())
+    _print_diff(link.before, link.after, f"{link.model_id}/{CARD_FILE}")
 
 
 def _print_diff(before: bytes, after: bytes, name: str) -> None:

@@ -18,12 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.hub.card import CARD_FILE
 from inferencebench_pipeline.hub.client import Hub
-from inferencebench_pipeline.hub.errors import (
-    HubHeadMovedError,
-    HubIntegrityError,
-    HubNotFoundError,
-    HubUnavailableError,
-)
+from inferencebench_pipeline.hub.editing import edit_file
 from inferencebench_pipeline.hub.frontmatter import (
     FrontMatterError,
     append_item,
@@ -31,24 +26,24 @@ from inferencebench_pipeline.hub.frontmatter import (
     remove_key,
     set_key,
 )
+from inferencebench_pipeline.hub.proposal import Proposal, one_pull_request
 from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.hub.repo import PullRequest, Repo
+from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import Takedowns
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 KEY = "inferencebench-verified"
-PULL_REQUEST_TITLE = "Link verified InferenceBench results in the metadata"
-"""How a pull request of ours is known again: with the account's name, it is the identity."""
-
-_PULL_REQUEST_TEXT = f"""\
+PROPOSAL = Proposal(
+    title="Link verified InferenceBench results in the metadata",
+    description=f"""\
 This adds one metadata key, `{KEY}`, which lists signed benchmark results of this model that anyone
 can verify. Nothing that the card shows changes, and no other byte of it either.
 
 If you would rather not have it, close this pull request: it will not be proposed again. Further
 results are added to this pull request while it is open, instead of opening another.
-"""
+""",
+)
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
-_ROUNDS = 5
 _LISTED = "the entry is in the card already"
 
 
@@ -221,8 +216,7 @@ class _Link:
         if isinstance(decided, str):
             return LinkPreview("skipped", self._model.id, decided)
         head = self._hub.head(self._model)
-        assert head.commit is not None
-        before = self._hub.fetch(self._model, head.commit, CARD_FILE)
+        before = self._hub.read(self._model, head, CARD_FILE)
         try:
             if _is_listed(before, self._entry.url):
                 return LinkPreview("skipped", self._model.id, _LISTED, before, before)
@@ -242,9 +236,8 @@ class _Link:
             )
         if not _MODEL_ID.fullmatch(self._model.id):
             return "the model id is not that of a repository on the Hub"
-        try:
-            head = self._hub.head(self._model)
-        except HubNotFoundError:
+        head = self._hub.find(self._model)
+        if head is None:
             return "there is no such model on the Hub, or it is hidden from us"
         if CARD_FILE not in head.files:
             return "the model has no card to link from"
@@ -262,12 +255,12 @@ class _Link:
     def _propose(self, author: str) -> BacklinkReceipt:
         head = self._hub.head(self._model)
         assert head.commit is not None
-        card = self._hub.fetch(self._model, head.commit, CARD_FILE)
+        card = self._hub.read(self._model, head, CARD_FILE)
         if _is_listed(card, self._entry.url):
             page = self._hub.page_url(self._model)
             return self._receipt("pull_request", page, head.commit, head.commit, _LISTED)
         _with_entry(card, self._entry)  # a card that cannot be edited gets no pull request
-        pull = self._live_pull_request(author)
+        pull = one_pull_request(self._hub, self._model, author, PROPOSAL)
         if isinstance(pull, str):
             return self._skipped(pull)
         address = f"{self._hub.page_url(self._model)}/discussions/{pull.number}"
@@ -276,64 +269,26 @@ class _Link:
             self._hub.submit_draft(self._model, pull.number)
         return receipt
 
-    def _live_pull_request(self, author: str) -> PullRequest | str:
-        """Return our pull request, opened if need be, or why there must be none.
-
-        After a lost response the list, not the memory of a request, says whether it was opened.
-        """
-        failure: HubUnavailableError | None = None
-        for _ in range(_ROUNDS):
-            ours = [
-                pull
-                for pull in self._hub.pull_requests(self._model)
-                if pull.author == author and pull.title == PULL_REQUEST_TITLE
-            ]
-            live = [pull for pull in ours if pull.is_live]
-            closed = [pull.number for pull in ours if pull.status == "closed"]
-            if live:
-                return min(live, key=lambda pull: pull.number)
-            if closed:
-                return f"the owner closed our pull request {max(closed)}; it is not proposed again"
-            try:
-                self._hub.open_draft(
-                    self._model, title=PULL_REQUEST_TITLE, description=_PULL_REQUEST_TEXT
-                )
-            except HubUnavailableError as error:
-                failure = error
-        raise failure or HubIntegrityError(
-            f"a pull request opened on {self._model.id} does not show in the list of them"
-        )
-
     def _commit(
         self, revision: str, *, mode: Literal["commit", "pull_request"], url: str
     ) -> BacklinkReceipt:
-        """Add the entry on ``revision``, again on a fresh reading whenever the card moved."""
-        for _ in range(_ROUNDS):
-            head = self._hub.head(self._model, revision)
-            assert head.commit is not None
-            before = self._hub.fetch(self._model, head.commit, CARD_FILE)
-            if _is_listed(before, self._entry.url):
-                return self._receipt(mode, url, head.commit, head.commit, _LISTED)
-            after = _with_entry(before, self._entry)
-            try:
-                commit = self._hub.commit(
-                    self._model,
-                    {CARD_FILE: after},
-                    message=f"Link a verified benchmark result under {KEY}",
-                    parent=head.commit,
-                    revision=revision,
-                )
-            except HubHeadMovedError:
-                continue
-            if self._hub.fetch(self._model, commit, CARD_FILE) != after:
-                raise HubIntegrityError(
-                    f"{self._hub.page_url(self._model)} serves another card at {commit} than was "
-                    "committed; look at its history"
-                )
-            return self._receipt(mode, url, head.commit, commit, None)
-        raise HubUnavailableError(
-            f"the card of {self._model.id} was changed {_ROUNDS} times meanwhile; try again later"
+        """Add the entry on ``revision``, unless it is there."""
+
+        def change(card: bytes | None) -> bytes:
+            if card is None:
+                raise FrontMatterError("the model's card is gone meanwhile")
+            return card if _is_listed(card, self._entry.url) else _with_entry(card, self._entry)
+
+        edit = edit_file(
+            self._hub,
+            self._model,
+            CARD_FILE,
+            change,
+            message=f"Link a verified benchmark result under {KEY}",
+            revision=revision,
         )
+        reason = None if edit.changed else _LISTED
+        return self._receipt(mode, url, edit.parent, edit.commit, reason)
 
     def _receipt(
         self,

@@ -7,9 +7,9 @@ library's cache: its key has no endpoint, and it serves stale files for a reposi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
@@ -34,7 +34,7 @@ from inferencebench_pipeline.hub.errors import (
 from inferencebench_pipeline.hub.failures import LIBRARY_ERRORS, translate
 from inferencebench_pipeline.hub.repo import HubFile, PullRequest, Repo, RepoHead
 from inferencebench_pipeline.hub.retry import RetryPolicy
-from inferencebench_pipeline.hub.transport import get_session, hf_raise_for_status
+from inferencebench_pipeline.hub.transport import hf_raise_for_status
 from inferencebench_pipeline.hub.upload import send_commit
 from inferencebench_pipeline.hub.wire import Wire, json_object
 
@@ -62,6 +62,7 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
 _LISTED_PROPERTIES = ("sha", "cardData", "createdAt", "lastModified", "siblings")
+_READINGS = 3
 
 
 class Hub:
@@ -115,39 +116,38 @@ class Hub:
     # -- reading ---------------------------------------------------------------------------------
 
     def head(self, repo: Repo, revision: str = "main") -> RepoHead:
-        """Return the commit ``revision`` points to, and the files there.
+        """Return the commit ``revision`` points to, and what the Hub says of each file there.
 
         Raises:
             HubNotFoundError: no such repository or revision, as far as the token may see.
         """
 
         def ask(wire: Wire) -> RepoHead:
-            read = self._api.dataset_info if repo.kind == "dataset" else self._api.model_info
-            info = read(repo.id, revision=revision, token=wire.token or False)
-            siblings = info.siblings or []
-            return RepoHead(commit=info.sha, files=frozenset(file.rfilename for file in siblings))
+            place = f"{repo.api_path}/revision/{quote(revision, safe='')}?blobs=true"
+            answer = json_object(wire.get(wire.url(place)))
+            return RepoHead(
+                commit=str(answer["sha"]) if answer.get("sha") else None,
+                listing={
+                    str(file["rfilename"]): HubFile(
+                        size_bytes=int(file["size"]),
+                        oid=str(file["lfs"]["sha256"] if file.get("lfs") else file["blobId"]),
+                    )
+                    for file in answer["siblings"]
+                },
+            )
 
         return self._call(f"read {repo.kind} {repo.id} at {revision}", ask)
 
-    def files(self, repo: Repo, commit: str) -> dict[str, HubFile]:
-        """Return what the Hub says of each file at ``commit``.
+    def find(self, repo: Repo) -> RepoHead | None:
+        """Return the head of ``main``, or ``None`` when the Hub says twice that there is no such.
 
-        Raises:
-            HubNotFoundError: no such repository or commit, as far as the token may see.
+        For callers that do something else then: one wrong "not found", as from a replica that
+        lags, must not decide for them.
         """
-
-        def ask(wire: Wire) -> dict[str, HubFile]:
-            url = wire.url(f"{repo.api_path}/revision/{quote(commit, safe='')}?blobs=true")
-            answer = json_object(wire.get(url))
-            return {
-                str(file["rfilename"]): HubFile(
-                    size_bytes=int(file["size"]),
-                    oid=str(file["lfs"]["sha256"] if file.get("lfs") else file["blobId"]),
-                )
-                for file in answer["siblings"]
-            }
-
-        return self._call(f"list the files of {repo.kind} {repo.id} at {commit[:12]}", ask)
+        for _ in range(2):
+            with contextlib.suppress(HubNotFoundError):
+                return self.head(repo)
+        return None
 
     def fetch(
         self, repo: Repo, revision: str, path: str, *, max_bytes: int = MAX_FILE_BYTES
@@ -167,7 +167,30 @@ class Hub:
         url = f"{self.page_url(repo)}/resolve/{revision}/{quote(path)}"
         return self._call(
             f"download {path} of {repo.id} at {revision[:12]}",
-            lambda wire: self._download(url, wire, revision, max_bytes),
+            lambda wire: wire.download(
+                url, revision, max_bytes=max_bytes, deadline_s=self._retry.deadline_s
+            ),
+        )
+
+    def read(self, repo: Repo, head: RepoHead, path: str) -> bytes:
+        """Return the bytes of ``path`` at ``head``, equal to the hash the Hub lists for them.
+
+        For a file that is edited and written back: a transfer that was damaged, or a proxy's page
+        in its place, must not become its content.
+
+        Raises:
+            HubNotFoundError: ``head`` does not list it.
+            HubIntegrityError: no download has the listed hash.
+        """
+        if head.commit is None or path not in head.listing:
+            raise HubNotFoundError(f"{self.page_url(repo)} has no {path} at {head.commit}")
+        for _ in range(_READINGS):
+            data = self.fetch(repo, head.commit, path)
+            if head.listing[path].is_of(data):
+                return data
+        raise HubIntegrityError(
+            f"{self.page_url(repo)} lists another {path} at {head.commit} than it serves, in each "
+            f"of {_READINGS} downloads; nothing was changed, report it to the Hub"
         )
 
     def list_datasets(
@@ -303,6 +326,14 @@ class Hub:
 
         return self._once(f"open a pull request on {repo.id}", ask)
 
+    def rename_pull_request(self, repo: Repo, number: int, title: str) -> None:
+        """Give a pull request of ours another title."""
+
+        def ask(wire: Wire) -> None:
+            wire.post_for_object(f"{repo.api_path}/discussions/{number}/title", {"title": title})
+
+        self._call(f"rename pull request {number} of {repo.id}", ask)
+
     def submit_draft(self, repo: Repo, number: int) -> None:
         """Turn a draft pull request into an open one; one that is no draft stays as it is."""
         self._set_status(repo, number, "open", live=frozenset({"draft"}), comment=None)
@@ -348,27 +379,6 @@ class Hub:
                 return ask(Wire(self.endpoint, token))
         except LIBRARY_ERRORS as error:
             raise translate(error, f"{doing} at {self.endpoint}", token) from error
-
-    def _download(self, url: str, wire: Wire, revision: str, max_bytes: int) -> bytes:
-        headers = {**wire.headers(), "Accept-Encoding": "identity"}
-        deadline_s = time.monotonic() + self._retry.deadline_s
-        with get_session().stream("GET", url, headers=headers) as response:
-            if response.is_error:
-                response.read()
-            hf_raise_for_status(response)
-            first = response.history[0] if response.history else response
-            if first.headers.get("X-Repo-Commit", revision) != revision:
-                raise HubIntegrityError(
-                    f"{url} was answered with commit {first.headers['X-Repo-Commit']}"
-                )
-            data = bytearray()
-            for chunk in response.iter_bytes():
-                data += chunk
-                if len(data) > max_bytes:
-                    raise HubIntegrityError(f"{url} is larger than {max_bytes} bytes; not read")
-                if time.monotonic() > deadline_s:
-                    raise transport.ConnectionFailedError("the download did not end in time")
-        return bytes(data)
 
     def _page(self, url: str, doing: str) -> tuple[list[dict[str, Any]], str | None]:
         def ask(wire: Wire) -> tuple[list[dict[str, Any]], str | None]:

@@ -26,8 +26,7 @@ from inferencebench_pipeline.hub.errors import (
     HubUnavailableError,
 )
 from inferencebench_pipeline.hub.record import NotPublishableError, Record, Verify, prepare
-from inferencebench_pipeline.hub.repo import HubFile, Repo, RepoHead
-from inferencebench_pipeline.hub.upload import git_blob_oid
+from inferencebench_pipeline.hub.repo import Repo, RepoHead
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 __all__ = [
@@ -165,7 +164,7 @@ def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[s
     if head is None:
         hub.account().require_creating_in(record.repo.namespace)
         # A repository of ours alone has no commit worth naming: the commit below only adds.
-        head, state = RepoHead(None, frozenset()), ""
+        head, state = RepoHead(None, {}), ""
         if not hub.create(record.repo):
             head = hub.head(record.repo)
     on_stage(f"Creating dataset repo... {record.repo.id}{state}")
@@ -251,11 +250,11 @@ def _published_files(
     Raises:
         HubIntegrityError: a file that was sent is not there, or is another.
     """
-    listed = hub.files(record.repo, commit)
+    listed = hub.head(record.repo, commit).listing
     files = {}
     for name, data in record.files.items():
         there = listed.get(name)
-        if there is not None and _is(there, data):
+        if there is not None and there.is_of(data):
             files[name] = PublishedFile(sha256=_sha256(data), size_bytes=len(data))
         elif name in sent or name in record.signed:
             raise HubIntegrityError(
@@ -266,10 +265,6 @@ def _published_files(
             theirs = hub.fetch(record.repo, commit, name)
             files[name] = PublishedFile(sha256=_sha256(theirs), size_bytes=len(theirs))
     return files
-
-
-def _is(there: HubFile, data: bytes) -> bool:
-    return there.size_bytes == len(data) and there.oid in {_sha256(data), git_blob_oid(data)}
 
 
 def _read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> bytes:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+
+def git_blob_oid(data: bytes) -> str:
+    """Return the id that git, and so the Hub, gives a file of this content."""
+    header = f"blob {len(data)}\0".encode()
+    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -30,21 +38,31 @@ class Repo:
 
 
 @dataclass(frozen=True)
-class RepoHead:
-    """Where a branch points, and which files it holds there."""
-
-    commit: str | None
-    """``None`` for a repository without any commit."""
-    files: frozenset[str]
-
-
-@dataclass(frozen=True)
 class HubFile:
     """A file as the Hub describes it at a commit."""
 
     size_bytes: int
     oid: str
     """SHA-256 of the content for a large file, git's blob id (SHA-1) for any other."""
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether this describes a file of exactly these bytes."""
+        digests = {hashlib.sha256(data).hexdigest(), git_blob_oid(data)}
+        return self.size_bytes == len(data) and self.oid in digests
+
+
+@dataclass(frozen=True)
+class RepoHead:
+    """Where a branch points, and which files it holds there."""
+
+    commit: str | None
+    """``None`` for a repository without any commit."""
+    listing: Mapping[str, HubFile]
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Their paths."""
+        return frozenset(self.listing)
 
 
 @dataclass(frozen=True)

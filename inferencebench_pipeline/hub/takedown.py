@@ -1,30 +1,26 @@
 """Taking our links down from a model's card, or from all cards of an organisation, for good.
 
-The request is recorded first: from then on nothing links there again, whatever happens next. Then
-our items are removed (only ours, and no other byte), and our open pull requests closed. Repeating
-it finishes what was cut off. The records stay: they are our datasets, not part of anybody's card.
+The request is recorded first, here and publicly: from then on nothing links there again, whatever
+happens next. Then our open pull requests are closed and our items removed (only ours, and no other
+byte): by commit where we may write, elsewhere by a pull request that the owner merges. Repeating it
+finishes what was cut off. The records stay: they are our datasets, not part of anybody's card.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from inferencebench_pipeline.hub.backlink import KEY, PULL_REQUEST_TITLE
+from inferencebench_pipeline.hub.backlink import KEY, PROPOSAL
 from inferencebench_pipeline.hub.card import CARD_FILE
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.crawl import list_published
-from inferencebench_pipeline.hub.errors import (
-    HubHeadMovedError,
-    HubIntegrityError,
-    HubNotFoundError,
-    HubPermissionError,
-    HubUnavailableError,
-)
+from inferencebench_pipeline.hub.editing import edit_file
 from inferencebench_pipeline.hub.evaluation_audit import TITLE_PREFIX
 from inferencebench_pipeline.hub.evaluation_register import load_evaluations
 from inferencebench_pipeline.hub.frontmatter import (
@@ -33,6 +29,8 @@ from inferencebench_pipeline.hub.frontmatter import (
     remove_items,
     remove_key,
 )
+from inferencebench_pipeline.hub.proposal import Proposal, one_pull_request
+from inferencebench_pipeline.hub.public_takedowns import publish_takedown
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import (
     Takedown,
@@ -41,11 +39,18 @@ from inferencebench_pipeline.hub.takedown_register import (
     record_takedown,
 )
 
+REMOVAL = Proposal(
+    title="Remove the InferenceBench links from the metadata, as requested",
+    description=(
+        f"We were asked to take our benchmark links down. This removes our items under `{KEY}` "
+        "and changes no other byte. We may not write here, so it needs your merge; removing the "
+        "lines yourself is as good.\n"
+    ),
+)
 _CLOSING_COMMENT = (
     "Closed by us: we were asked not to link from this model's card. Sorry for the noise. We have "
     "recorded the request and will not propose it again."
 )
-_ROUNDS = 5
 
 
 def take_down(
@@ -77,20 +82,29 @@ def take_down(
     takedown = _requested(root, target, reason, requested_by)
     record_takedown(root, takedown)
     on_stage(f"Recording the request... {takedown.target} is not linked from any more")
-    author = hub.account().name
-    outcome = []
+    page = publish_takedown(hub, organisation, takedown)
+    outcomes = []
     for model_id in _models(hub, root, takedown.target, organisation):
-        for line in _clear(hub, Repo("model", model_id), author, organisation):
-            outcome.append(f"{model_id}: {line}")
-            on_stage(outcome[-1])
+        for outcome in _clear(hub, Repo("model", model_id), organisation):
+            outcomes.append((model_id, outcome))
+            on_stage(f"{model_id}: {outcome.line}")
+    left = sorted({model_id for model_id, outcome in outcomes if outcome.state == "left"})
+    known = takedown.carried_out_at is not None
+    lines = (
+        f"{model_id}: {outcome.line}"
+        for model_id, outcome in outcomes
+        if not known or outcome.state != "nothing"
+    )
     done = takedown.model_copy(
         update={
-            "carried_out_at": datetime.now(UTC).replace(microsecond=0),
-            "outcome": tuple(dict.fromkeys((*takedown.outcome, *outcome))),
+            "carried_out_at": None if left else takedown.carried_out_at or _now(),
+            "outcome": tuple(dict.fromkeys((*takedown.outcome, *lines))),
         }
     )
     record_takedown(root, done)
-    on_stage("Taken down.")
+    publish_takedown(hub, organisation, done)
+    on_stage(f"Waiting for the owner of {', '.join(left)}." if left else "Taken down.")
+    on_stage(f"Public record: {page}")
     return done
 
 
@@ -101,7 +115,7 @@ def _requested(root: Path, target: str, reason: str, requested_by: str) -> Taked
             target=target,
             reason=reason,
             requested_by=requested_by,
-            requested_at=datetime.now(UTC).replace(microsecond=0),
+            requested_at=_now(),
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
@@ -140,69 +154,87 @@ def _model_of(card: Any) -> str:  # noqa: ANN401 - a card's front matter, as its
     return str(facets.get("model", "")) if isinstance(facets, dict) else ""
 
 
-def _clear(hub: Hub, model: Repo, author: str, organisation: str) -> Iterable[str]:
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one model."""
+
+    line: str
+    state: Literal["nothing", "removed", "left"] = "nothing"
+    """There was nothing of ours; or it is removed; or something is left for its owner to do."""
+
+
+def _clear(hub: Hub, model: Repo, organisation: str) -> Iterable[_Outcome]:
     """Remove what is ours from one model; yield what was done."""
-    try:
-        pulls = hub.pull_requests(model)
-    except HubNotFoundError:
-        yield "not on the Hub, or hidden from us; nothing to remove"
+    if hub.find(model) is None:
+        yield _Outcome("not on the Hub, or hidden from us; nothing to remove")
         return
-    for pull in pulls:
-        ours = pull.title == PULL_REQUEST_TITLE or pull.title.startswith(TITLE_PREFIX)
+    author = hub.account().name
+    for pull in hub.pull_requests(model):
+        ours = pull.title.startswith((PROPOSAL.title, TITLE_PREFIX))
         if pull.is_live and pull.author == author and ours:
             hub.close_pull_request(model, pull.number, comment=_CLOSING_COMMENT)
-            yield f"pull request {pull.number} closed"
-    yield _unlink(hub, model, organisation)
+            yield _Outcome(f"pull request {pull.number} closed", state="removed")
+    try:
+        yield _unlink(hub, model, organisation)
+    except FrontMatterError as error:
+        yield _Outcome(
+            f"the card cannot be edited safely, remove {KEY} by hand ({error})", state="left"
+        )
 
 
-def _unlink(hub: Hub, model: Repo, organisation: str) -> str:
-    """Remove our items from the card, again on a fresh reading whenever it moved."""
+def _unlink(hub: Hub, model: Repo, organisation: str) -> _Outcome:
+    """Remove our items from the card: by commit where we may, else by the owner's merge."""
     ours = f"{hub.endpoint}/datasets/{organisation}/"
-    for _ in range(_ROUNDS):
-        head = hub.head(model)
-        if head.commit is None or CARD_FILE not in head.files:
-            return "no card"
-        before = hub.fetch(model, head.commit, CARD_FILE)
-        try:
-            after = remove_items(before, KEY, lambda item: _points_to(item, ours))
-            _prove(before, after, ours)
-        except FrontMatterError as error:
-            return f"the card cannot be edited safely, remove {KEY} by hand ({error})"
-        if after == before:
-            return "no link of ours in the card"
-        try:
-            commit = hub.commit(
-                model,
-                {CARD_FILE: after},
-                message=f"Remove our benchmark results from {KEY}, as requested",
-                parent=head.commit,
-            )
-        except HubHeadMovedError:
-            continue
-        except HubPermissionError:
-            return f"the card is not ours to change; its owner can delete our items of {KEY}"
-        if hub.fetch(model, commit, CARD_FILE) != after:
-            raise HubIntegrityError(
-                f"{hub.page_url(model)} serves another card at {commit} than was committed; look "
-                "at its history"
-            )
-        return f"link removed from the card in commit {commit}"
-    raise HubUnavailableError(
-        f"the card of {model.id} was changed {_ROUNDS} times meanwhile; run the takedown again"
+    head = hub.head(model)
+    if CARD_FILE not in head.files:
+        return _Outcome("no card")
+    card = hub.read(model, head, CARD_FILE)
+    if _without(card, ours) == card:
+        return _Outcome("no link of ours in the card")
+    account = hub.account()
+    if model.namespace in {organisation, *account.writable}:
+        commit = _edit(hub, model, ours, "main")
+        return _Outcome(f"link removed from the card in commit {commit}", state="removed")
+    pull = one_pull_request(hub, model, account.name, REMOVAL)
+    if isinstance(pull, str):
+        return _Outcome(f"{pull}; our link is still in the card", state="left")
+    _edit(hub, model, ours, pull.ref)
+    if pull.status == "draft":
+        hub.submit_draft(model, pull.number)
+    return _Outcome(
+        f"pull request {pull.number} removes our link; its owner has to merge it", state="left"
     )
+
+
+def _edit(hub: Hub, model: Repo, ours: str, revision: str) -> str:
+    edit = edit_file(
+        hub,
+        model,
+        CARD_FILE,
+        lambda card: _without(card or b"", ours),
+        message=f"Remove our benchmark results from {KEY}, as requested",
+        revision=revision,
+    )
+    return edit.commit
+
+
+def _without(card: bytes, ours: str) -> bytes:
+    """Return ``card`` less our items, proven to be nothing else.
+
+    Raises:
+        FrontMatterError: it cannot be had.
+    """
+    after = remove_items(card, KEY, lambda item: _points_to(item, ours))
+    listed, left = get_key(card, KEY), get_key(after, KEY)
+    kept = [item for item in listed or [] if not _points_to(item, ours)] or None
+    if card != after and (left != kept or remove_key(after, KEY) != remove_key(card, KEY)):
+        raise FrontMatterError("more than our own items would change")
+    return after
 
 
 def _points_to(item: object, prefix: str) -> bool:
     return isinstance(item, dict) and str(item.get("url", "")).startswith(prefix)
-
-
-def _prove(before: bytes, after: bytes, ours: str) -> None:
-    """Return when ``after`` is ``before`` less our items, and nothing else.
-
-    Raises:
-        FrontMatterError: it is not.
-    """
-    listed, left = get_key(before, KEY), get_key(after, KEY)
-    kept = [item for item in listed or [] if not _points_to(item, ours)] or None
-    if before != after and (left != kept or remove_key(after, KEY) != remove_key(before, KEY)):
-        raise FrontMatterError("more than our own items would change")

@@ -21,7 +21,7 @@ from inferencebench_pipeline.hub.errors import (
     HubIntegrityError,
     HubRejectedError,
 )
-from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.hub.repo import Repo, git_blob_oid
 from inferencebench_pipeline.hub.transport import get_session, hf_raise_for_status
 from inferencebench_pipeline.hub.wire import Wire, headers, json_object
 
@@ -38,12 +38,6 @@ class _Sighting:
     large: frozenset[str]
     present: Mapping[str, str]
     """The oid under each of our paths that is taken already."""
-
-
-def git_blob_oid(data: bytes) -> str:
-    """Return the id that git, and so the Hub, gives a file of this content."""
-    header = f"blob {len(data)}\0".encode()
-    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
 
 
 def send_commit(

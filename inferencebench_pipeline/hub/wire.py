@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,34 @@ class Wire:
         response = self.post(path, body)
         hf_raise_for_status(response)
         return json_object(response)
+
+    def download(self, url: str, revision: str, *, max_bytes: int, deadline_s: float) -> bytes:
+        """Return the bytes at ``url``, as they come from the wire.
+
+        Raises:
+            HfHubHTTPError: a refusal.
+            HubIntegrityError: they are of another commit than ``revision``, or too many.
+            ConnectionFailedError: they did not all come within ``deadline_s``.
+        """
+        ends_at_s = time.monotonic() + deadline_s
+        asked = {**self.headers(), "Accept-Encoding": "identity"}
+        with get_session().stream("GET", url, headers=asked) as response:
+            if response.is_error:
+                response.read()
+            hf_raise_for_status(response)
+            first = response.history[0] if response.history else response
+            if first.headers.get("X-Repo-Commit", revision) != revision:
+                raise HubIntegrityError(
+                    f"{url} was answered with commit {first.headers['X-Repo-Commit']}"
+                )
+            data = bytearray()
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > max_bytes:
+                    raise HubIntegrityError(f"{url} is larger than {max_bytes} bytes; not read")
+                if time.monotonic() > ends_at_s:
+                    raise transport.ConnectionFailedError("the download did not end in time")
+        return bytes(data)
 
     def is_ours(self, url: str) -> bool:
         """Whether ``url`` is at this Hub, so that the token may go there."""

@@ -9,7 +9,7 @@ from inferencebench_pipeline.hub.backlink import (
     check_backlink,
     skip_backlink,
 )
-from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.hub.public_takedowns import known_takedowns
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
@@ -34,11 +34,13 @@ def model_card_backlink(
     """One key in the model card's front matter; opt-in, and no other byte moves."""
     with outages.guarded_run(context, runs_store, "model_card_backlink") as run:
         if world.update_model_card:
+            deployment = world.deployment()
+            hub, organisation = deployment.hub(), deployment.require_organisation()
             policy = LinkPolicy(
                 pull_requests=world.open_pull_requests,
-                takedowns=load_takedowns(runs_store.store().root),
+                takedowns=known_takedowns(hub, runs_store.store().root, organisation),
             )
-            receipt = backlink(world.deployment().hub(), run, policy)
+            receipt = backlink(hub, run, policy)
         else:
             receipt = skip_backlink(
                 run, "not asked for: INFERENCEBENCH_UPDATE_MODEL_CARD=1 opts in"

@@ -1,4 +1,4 @@
-"""Faults on demand for any ASGI app: refuse, delay, drop, lose the answer, corrupt it.
+"""Faults on demand for any ASGI app: refuse, delay, drop, lose or cut the answer, corrupt it.
 
 Controlled over HTTP on the same port (``/_sandbox/faults``, ``/_sandbox/requests``); see
 ``faults_client`` for the calling side. The middleware must be the outermost layer, so that a
@@ -29,11 +29,12 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["status", "delay", "drop", "lost_response", "corrupt"]
+    kind: Literal["status", "delay", "hang", "drop", "lost_response", "truncate", "corrupt"]
     """``status``: answer with it, the app sees nothing. ``delay``: wait, then go on as usual.
-    ``drop``: close the connection, the app sees nothing. ``lost_response``: the app does all its
-    work, then the connection is closed without a byte. ``corrupt``: the middle byte of the body
-    has its lowest bit flipped; size and headers stay."""
+    ``hang``: the app does all its work, then wait before answering. ``drop``: close the connection,
+    the app sees nothing. ``lost_response``: the app does all its work, then the connection is
+    closed without a byte. ``truncate``: the same after the headers and half the body. ``corrupt``:
+    the middle byte of the body has its lowest bit flipped; size and headers stay."""
     method: str = ".*"
     """Regular expression the whole method must match."""
     path: str = ".*"
@@ -121,17 +122,25 @@ class FaultInjection:
         elif fault.kind in ("drop", "lost_response"):
             if fault.kind == "lost_response":
                 await self._app(scope, receive, _discard)
-            await _close_without_answer(receive, send)
+            await _close(receive, send)
+        elif fault.kind == "truncate":
+            held = _Held(recorded)
+            await self._app(scope, receive, held)
+            await held.send_half()
+            await _close(receive, send)
         else:
             await self._answer_badly(fault, scope, receive, recorded)
 
     async def _answer_badly(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        if fault.delay_s:
+        if fault.kind in ("hang", "corrupt"):
+            held = _Held(send)
+            await self._app(scope, receive, held)
             await asyncio.sleep(fault.delay_s)
+            await held.send_all(flipped=fault.kind == "corrupt")
+            return
+        await asyncio.sleep(fault.delay_s)
         if fault.kind == "status":
             await Response(fault.body, fault.status, fault.headers)(scope, receive, send)
-        elif fault.kind == "corrupt":
-            await self._app(scope, receive, _Corrupted(send))
         else:
             await self._app(scope, receive, send)
 
@@ -175,8 +184,8 @@ class FaultInjection:
         return JSONResponse([report.model_dump() for report in self._faults.values()])
 
 
-class _Corrupted:
-    """A ``send`` that holds the body back until it is complete, then flips one bit of it."""
+class _Held:
+    """A ``send`` that keeps an answer back, to be sent late, altered, or in part."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -186,23 +195,33 @@ class _Corrupted:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._start = message
-            return
-        self._body += message.get("body", b"")
-        if message.get("more_body", False):
-            return
-        if self._body:
+        else:
+            self._body += message.get("body", b"")
+
+    async def send_all(self, *, flipped: bool) -> None:
+        """Send the answer, with one bit of its body flipped if so wanted."""
+        if flipped and self._body:
             self._body[len(self._body) // 2] ^= 1
+        await self._begin()
+        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+    async def send_half(self) -> None:
+        """Send the headers, which announce the whole body, and half of it."""
+        await self._begin()
+        half = bytes(self._body[: len(self._body) // 2])
+        await self._send({"type": "http.response.body", "body": half, "more_body": True})
+
+    async def _begin(self) -> None:
         assert self._start is not None
         await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": bytes(self._body)})
 
 
 async def _discard(_message: Message) -> None:
     """Take a response and send nothing."""
 
 
-async def _close_without_answer(receive: Receive, send: Send) -> None:
-    """Close the client's connection although nothing was answered.
+async def _close(receive: Receive, send: Send) -> None:
+    """Close the client's connection although the answer is not complete.
 
     ASGI has no word for it. Uvicorn's ``send`` is a method of the request's cycle, which holds
     the connection's transport; once that is closed the cycle hears of it and, being disconnected,
@@ -210,7 +229,7 @@ async def _close_without_answer(receive: Receive, send: Send) -> None:
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if not isinstance(transport, asyncio.Transport):
-        raise TypeError("drop and lost_response need FaultInjection to be uvicorn's outermost app")
+        raise TypeError("closing a connection needs FaultInjection to be uvicorn's outermost app")
     transport.close()
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -9,7 +9,7 @@ import yaml
 
 from inferencebench_pipeline.hub.backlink import (
     KEY,
-    PULL_REQUEST_TITLE,
+    PROPOSAL,
     BacklinkReceipt,
     LinkPolicy,
     backlink,
@@ -65,7 +65,7 @@ def card_of(hub: Hub, model: Repo, revision: str = "main") -> bytes:
 
 def our_pull_requests(world: World, model: Repo) -> list[str]:
     return [
-        pull.status for pull in world.hub().pull_requests(model) if pull.title == PULL_REQUEST_TITLE
+        pull.status for pull in world.hub().pull_requests(model) if pull.title == PROPOSAL.title
     ]
 
 
@@ -181,7 +181,7 @@ def test_a_lost_response_opens_one_pull_request(
 
 def test_a_draft_left_by_a_crash_is_finished(world: World, store: Path, theirs: Repo) -> None:
     run = published(world, store, theirs)
-    world.hub().open_draft(theirs, title=PULL_REQUEST_TITLE, description="left behind")
+    world.hub().open_draft(theirs, title=PROPOSAL.title, description="left behind")
     backlink(world.hub(), run, ALLOWED)
     assert our_pull_requests(world, theirs) == ["open"]
 
@@ -221,7 +221,7 @@ def test_a_merged_entry_is_not_proposed_again(world: World, store: Path, theirs:
 def test_a_strangers_pull_request_of_the_same_title_is_not_ours(
     world: World, store: Path, theirs: Repo
 ) -> None:
-    world.user("impostor").open_draft(theirs, title=PULL_REQUEST_TITLE, description="x")
+    world.user("impostor").open_draft(theirs, title=PROPOSAL.title, description="x")
     backlink(world.hub(), published(world, store, theirs), ALLOWED)
     authors = {pull.author for pull in world.hub().pull_requests(theirs)}
     assert authors == {"impostor", "sandbox-publisher"}

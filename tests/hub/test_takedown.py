@@ -8,18 +8,21 @@ import pytest
 
 from inferencebench_pipeline.hub.backlink import (
     KEY,
-    PULL_REQUEST_TITLE,
+    PROPOSAL,
     LinkPolicy,
     backlink,
 )
 from inferencebench_pipeline.hub.client import Repo
-from inferencebench_pipeline.hub.errors import HubUnavailableError
+from inferencebench_pipeline.hub.crawl import list_published
+from inferencebench_pipeline.hub.errors import HubIntegrityError, HubUnavailableError
 from inferencebench_pipeline.hub.frontmatter import get_key
-from inferencebench_pipeline.hub.takedown import take_down
+from inferencebench_pipeline.hub.public_takedowns import index_repo, known_takedowns
+from inferencebench_pipeline.hub.takedown import REMOVAL, take_down
 from inferencebench_pipeline.hub.takedown_register import (
     REGISTER_FILE,
     Takedown,
     TakedownError,
+    Takedowns,
     load_takedowns,
 )
 from inferencebench_pipeline.runs import new_run_id
@@ -66,7 +69,7 @@ def test_items_of_others_stay_as_they_wrote_them(world: World, store: Path) -> N
 def test_our_open_pull_request_is_closed_with_a_word(world: World, store: Path) -> None:
     model = world.put_model(world.user("somebody"), f"somebody/m-{new_run_id()}", CARD)
     backlink(world.hub(), published(world, store, model), ALLOWED)
-    world.user("stranger").open_draft(model, title=PULL_REQUEST_TITLE, description="not ours")
+    world.user("stranger").open_draft(model, title=PROPOSAL.title, description="not ours")
     asked(world, store, model.id)
     status = {pull.author: pull.status for pull in world.hub().pull_requests(model)}
     assert status == {"sandbox-publisher": "closed", "stranger": "draft"}
@@ -102,7 +105,14 @@ def test_an_organisation_is_taken_down_with_all_its_models(world: World, store: 
     merged = world.hub().pull_requests(models[0])[0]
     owner._api.merge_pull_request(models[0].id, merged.number, token=owner._token())
     done = asked(world, store, name)
-    assert any(f"{models[0].id}: the card is not ours to change" in line for line in done.outcome)
+    assert any(f"{models[0].id}: pull request 2 removes our link" in line for line in done.outcome)
+    assert done.carried_out_at is None
+    removal = world.hub().pull_requests(models[0])[0]
+    assert (removal.title, removal.status) == (REMOVAL.title, "open")
+    assert card_of(world.hub(), models[0], removal.ref) == CARD
+    assert load_takedowns(store).covering(models[0].id) is not None
+    owner._api.merge_pull_request(models[0].id, removal.number, token=owner._token())
+    assert asked(world, store, name).carried_out_at is not None
     for model in models[1:]:
         assert [pull.status for pull in world.hub().pull_requests(model)] == ["closed"]
     assert load_takedowns(store).covering(f"{name}/never-seen") is not None
@@ -118,6 +128,42 @@ def test_asking_twice_changes_nothing_and_keeps_the_first_date(world: World, sto
     assert not world.faults.requests(method="POST|PUT|DELETE")
     assert second.requested_at == first.requested_at
     assert len(load_takedowns(store).takedowns) == 1
+
+
+def test_another_machine_of_ours_reads_the_public_register(
+    world: World, store: Path, tmp_path: Path
+) -> None:
+    model = own_model(world)
+    asked(world, store, model.id)
+    elsewhere = tmp_path / "elsewhere"
+    takedowns = known_takedowns(world.hub(), elsewhere, ORGANISATION)
+    listed = takedowns.covering(model.id)
+    assert listed == load_takedowns(store).of(model.id)
+    receipt = backlink(
+        world.hub(), published(world, elsewhere, model), LinkPolicy(takedowns=takedowns)
+    )
+    assert receipt.mode == "skipped"
+
+
+def test_anyone_may_read_who_asked_and_what_was_done(world: World, store: Path) -> None:
+    done = asked(world, store, "nobody/gone")
+    stranger = world.hub(None)
+    head = stranger.head(index_repo(ORGANISATION))
+    public = Takedowns.model_validate_json(
+        stranger.read(index_repo(ORGANISATION), head, REGISTER_FILE)
+    )
+    assert public.of("nobody/gone") == done
+    assert index_repo(ORGANISATION).id not in {
+        repo.repo_id for repo in list_published(stranger, ORGANISATION)
+    }
+
+
+def test_a_public_register_that_cannot_be_read_links_nothing(world: World, store: Path) -> None:
+    model = own_model(world)
+    asked(world, store, model.id)
+    world.faults.add("corrupt", path=f"/resolve/.*{REGISTER_FILE}", times=None)
+    with pytest.raises(HubIntegrityError, match="lists another"):
+        known_takedowns(world.hub(), store, ORGANISATION)
 
 
 @pytest.mark.parametrize("path", ["/discussions", "whoami", "/resolve/", "/commit/"])

@@ -142,6 +142,29 @@ def test_a_delay_outlasts_the_callers_patience_and_then_answers(api, dataset, fa
     assert api.dataset_info(dataset).id == dataset
 
 
+def test_a_hang_acts_at_once_and_answers_too_late(api, dataset, faults):
+    fault = faults.add("hang", path=f"/api/datasets/{dataset}/commit/main$", delay_s=30.0)
+    slow = httpx.Client(base_url=api.endpoint, timeout=0.5, trust_env=False)
+    line = json.dumps({"key": "header", "value": {"summary": "m", "description": ""}})
+    added = json.dumps({"key": "file", "value": {"path": "a", "content": "", "encoding": "base64"}})
+    with pytest.raises(httpx.TimeoutException):
+        slow.post(
+            f"/api/datasets/{dataset}/commit/main",
+            content=f"{line}\n{added}\n",
+            headers={"authorization": f"Bearer {api.token}"},
+        )
+    assert faults.fired(fault) == 1
+    assert history(api, dataset) == ["m", "initial commit"]
+
+
+def test_a_truncated_answer_announces_more_than_it_brings(api, dataset, faults):
+    commit(api, dataset, {"t.parquet": b"PAR1" * 1000})
+    faults.add("truncate", method="GET", path="/resolve/")
+    with pytest.raises(httpx.RemoteProtocolError):
+        request(api, "GET", f"/datasets/{dataset}/resolve/main/t.parquet")
+    assert fetch(api, dataset, "t.parquet") == b"PAR1" * 1000
+
+
 @pytest.mark.parametrize("status", [401, 503])
 def test_a_warm_cache_hides_an_outage_from_the_clients_download(
     api, dataset, faults, tmp_path, status

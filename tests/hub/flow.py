@@ -1,0 +1,185 @@
+"""What is done on the Hub, as scenes that can be cut anywhere, gone through again, and checked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
+from inferencebench_pipeline.hub.backlink import (
+    KEY,
+    PROPOSAL,
+    BacklinkReceipt,
+    LinkPolicy,
+    backlink,
+    check_backlink,
+    compare_cards,
+)
+from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.frontmatter import get_key
+from inferencebench_pipeline.hub.naming import dataset_repo_id
+from inferencebench_pipeline.hub.publish import Receipt, publish, read_back
+from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.hub.takedown import take_down
+from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
+from tests.hub.conftest import ORGANISATION, World
+from tests.hub.records import accept, recorded_run
+
+CARD = b"---\nlicense: other\nlanguage: [en, no]  # Norwegian\nversion: 1.10\n---\n# A model\n"
+
+
+@dataclass(frozen=True)
+class Scene(ABC):
+    """Something done on the Hub, and what must be true once it was done without an error."""
+
+    world: World
+    run: RunDirectory
+    model: Repo
+
+    @classmethod
+    @abstractmethod
+    def new(cls, world: World, store: Path) -> Self:
+        """Return a fresh scene."""
+
+    @abstractmethod
+    def go(self, hub: Hub) -> None:
+        """Do it, once."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Assert that it was done completely, once, and nothing else was."""
+
+    def card(self, revision: str = "main") -> bytes:
+        """Return the model's card as it is now."""
+        hub = self.world.hub()
+        head = hub.head(self.model, revision)
+        assert head.commit is not None
+        return hub.fetch(self.model, head.commit, "README.md")
+
+
+class Publishing(Scene):
+    """A run is published: one dataset, one commit of exactly its files, a receipt for them."""
+
+    @classmethod
+    def new(cls, world: World, store: Path) -> Self:
+        model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", CARD)
+        return cls(world, recorded_run(store, model=model.id), model)
+
+    def go(self, hub: Hub) -> None:
+        publish(hub, self.run, organisation=ORGANISATION, verify=accept, on_stage=_ignore)
+
+    def check(self) -> None:
+        hub = self.world.hub()
+        receipt = Receipt.model_validate_json(self.run.read(RunFile.PUBLICATION))
+        titles = self.world.commits(_dataset(self.run).id)
+        assert sum(title.startswith("Publish record") for title in titles) == 1, titles
+        assert hub.head(_dataset(self.run)).commit == receipt.commit
+        served = read_back(hub, receipt)
+        assert set(served) == {"envelope.json", "traces.parquet", "README.md", "latency.png"}
+        for name in (RunFile.ENVELOPE, RunFile.TRACES):
+            assert served[name.value] == self.run.read(name)
+
+
+class LinkingOurModel(Scene):
+    """A model of ours is linked by commit: one item, no other byte changed."""
+
+    @classmethod
+    def new(cls, world: World, store: Path) -> Self:
+        model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", CARD)
+        return cls(world, published_run(world, store, model), model)
+
+    def go(self, hub: Hub) -> None:
+        backlink(hub, self.run, LinkPolicy())
+
+    def check(self) -> None:
+        _check_link(self, self.card())
+        assert not self.world.hub().pull_requests(self.model)
+
+
+class LinkingTheirModel(Scene):
+    """Somebody's model gets one pull request, open, with one item; its card is untouched."""
+
+    @classmethod
+    def new(cls, world: World, store: Path) -> Self:
+        model = world.put_model(world.user("somebody"), f"somebody/m-{new_run_id()}", CARD)
+        return cls(world, published_run(world, store, model), model)
+
+    def go(self, hub: Hub) -> None:
+        backlink(hub, self.run, LinkPolicy(pull_requests=True))
+
+    def check(self) -> None:
+        (pull,) = (p for p in self.world.hub().pull_requests(self.model) if p.is_live)
+        assert (pull.title, pull.status) == (PROPOSAL.title, "open")
+        _check_link(self, self.card(pull.ref))
+        assert self.card() == CARD
+
+
+class TakingDown(Scene):
+    """A model of ours is taken down: the card is what it was, and it stays so."""
+
+    @classmethod
+    def new(cls, world: World, store: Path) -> Self:
+        scene = LinkingOurModel.new(world, store)
+        scene.go(world.hub())
+        return cls(world, scene.run, scene.model)
+
+    @property
+    def _root(self) -> Path:
+        return self.run.path.parent.parent
+
+    def go(self, hub: Hub) -> None:
+        take_down(
+            hub,
+            self._root,
+            target=self.model.id,
+            reason="not wanted",
+            requested_by="the author",
+            organisation=ORGANISATION,
+            on_stage=_ignore,
+        )
+
+    def check(self) -> None:
+        assert self.card() == CARD
+        takedown = load_takedowns(self._root).of(self.model.id)
+        assert takedown is not None
+        assert takedown.carried_out_at is not None
+
+
+SCENES = (Publishing, LinkingOurModel, LinkingTheirModel, TakingDown)
+
+
+def _ignore(_stage: str) -> None:
+    """Take a line of progress and do nothing with it."""
+
+
+def _dataset(run: RunDirectory) -> Repo:
+    envelope = parse_envelope(run.read(RunFile.ENVELOPE))
+    return Repo("dataset", dataset_repo_id(ORGANISATION, envelope))
+
+
+def published_run(world: World, store: Path, model: Repo) -> RunDirectory:
+    """Return a run with the receipt of a publication; linking asks for nothing else of it."""
+    run = recorded_run(store, model=model.id)
+    receipt = Receipt(
+        repo_id=_dataset(run).id,
+        url=world.hub().page_url(_dataset(run)),
+        commit="0" * 40,
+        files={},
+        content_hash=content_hash(parse_envelope(run.read(RunFile.ENVELOPE))),
+        published_at=datetime(2026, 5, 15, tzinfo=UTC),
+    )
+    run.write(RunFile.PUBLICATION, receipt.model_dump_json().encode())
+    return run
+
+
+def _check_link(scene: Scene, card: bytes) -> None:
+    url = Receipt.model_validate_json(scene.run.read(RunFile.PUBLICATION)).url
+    linked = BacklinkReceipt.model_validate_json(scene.run.read(RunFile.BACKLINK))
+    assert linked.mode != "skipped", linked.reason
+    assert check_backlink(scene.world.hub(), linked) is None
+    assert compare_cards(CARD, card, url) is None
+    assert [item["url"] for item in get_key(card, KEY)] == [url]

@@ -1,0 +1,231 @@
+"""Whatever happens to whichever request: nothing lost, doubled or half done after another go.
+
+On a fresh scene for each request of it, until a go ends undisturbed, the accident happens to that
+one request of a client that does not try again. What it leaves must be a result or an error of
+ours, and the next go must end in exactly one of everything. By default each accident strikes every
+sixth request, each beginning at another; ``INFERENCEBENCH_EVERY_CUT=1`` strikes all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferencebench_pipeline.errors import PipelineError
+from inferencebench_pipeline.hub.backlink import PROPOSAL, LinkPolicy, backlink
+from inferencebench_pipeline.hub.client import Hub
+from tests.hub.conftest import World
+from tests.hub.flow import (
+    SCENES,
+    LinkingOurModel,
+    LinkingTheirModel,
+    Publishing,
+    Scene,
+    TakingDown,
+    published_run,
+)
+
+STEP = 1 if os.environ.get("INFERENCEBENCH_EVERY_CUT") == "1" else 6
+HURRIED_READ_S = 0.5
+_LATE: dict[str, object] = {"delay_s": 1.0}
+ACCIDENTS: dict[str, dict[str, object]] = {
+    "cut-before": {"kind": "drop"},
+    "cut-after": {"kind": "lost_response"},
+    "cut-inside": {"kind": "truncate"},
+    "hang-before": {"kind": "delay", **_LATE},
+    "hang-after": {"kind": "hang", **_LATE},
+    "corrupt": {"kind": "corrupt"},
+    "401": {"status": 401},
+    "403": {"status": 403},
+    "404": {"status": 404, "headers": {"X-Error-Code": "RepoNotFound"}},
+    "409": {"status": 409, "body": "Another commit operation is in progress for this repository."},
+    "409-taken": {"status": 409, "body": '{"url": "https://elsewhere"}'},
+    "412": {"status": 412, "body": "The branch was updated since you opened this page."},
+    "413": {"status": 413, "body": "Payload too large"},
+    "429": {"status": 429, "headers": {"RateLimit": '"api";r=0;t=0'}},
+    "429-quota": {"status": 429, "body": "You can retry this action in about 1 hour."},
+    "500": {"status": 500},
+    "503": {"status": 503},
+    "html": {"status": 200, "body": "<html>sign in to the hotel's network</html>"},
+    "redirect": {"status": 307, "headers": {"Location": "http://127.0.0.1:9/elsewhere"}},
+}
+"""What can happen to one request; a hang outlasts the hurried client's patience."""
+FEWEST_REQUESTS: dict[type[Scene], int] = {
+    Publishing: 9,
+    LinkingOurModel: 7,
+    LinkingTheirModel: 12,
+    TakingDown: 7,
+}
+"""So many requests each scene sends at least: a loop that ends earlier did not cut them all."""
+
+
+def hurried(world: World) -> Hub:
+    return world.hub(attempts=1, read_s=HURRIED_READ_S)
+
+
+def strike(world: World, at: int, accident: dict[str, object]) -> int:
+    """Arm the accident for request number ``at`` from now on."""
+    world.faults.clear_requests()
+    return world.faults.add(**{"kind": "status", "skip": at, "times": 1, **accident})
+
+
+def cut_and_continue(world: World, scene: Scene, at: int, accident: dict[str, object]) -> bool:
+    """Let ``accident`` happen to request ``at``, go again, check; return whether it came to it."""
+    fault = strike(world, at, accident)
+    failed = False
+    try:
+        scene.go(hurried(world))
+    except PipelineError as error:
+        failed = True
+        assert str(error)
+    struck = world.faults.fired(fault) == 1
+    _let_the_server_finish(world, at, accident)
+    world.faults.clear()
+    if failed:
+        scene.go(world.hub())
+    scene.check()
+    assert len(world.hub().pull_requests(scene.model)) == isinstance(scene, LinkingTheirModel)
+    return struck
+
+
+def _let_the_server_finish(world: World, at: int, accident: dict[str, object]) -> None:
+    """Wait until a request that was held up has been acted upon: its answer has a status."""
+    deadline_s = time.monotonic() + 20
+    held_up = accident.get("kind") == "delay" and len(world.faults.requests()) > at
+    while held_up and world.faults.requests()[at].status is None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("accident", ACCIDENTS)
+def test_every_request_cut_leaves_nothing_lost_doubled_or_half_done(
+    world: World,
+    store: Path,
+    accident: str,
+    kind: type[Scene],
+    record_property: Callable[[str, object], None],
+) -> None:
+    cuts = 0
+    for at in itertools.count(list(ACCIDENTS).index(accident) % STEP, STEP):
+        if not cut_and_continue(world, kind.new(world, store), at, ACCIDENTS[accident]):
+            break
+        cuts += 1
+    assert at >= FEWEST_REQUESTS[kind]
+    record_property("cuts", cuts)
+
+
+@pytest.mark.parametrize("accident", ["cut-after", "hang-after", "500", "429", "corrupt"])
+@pytest.mark.parametrize("at", [0, 3, 6, 8, 9])
+def test_a_patient_client_gets_through_by_itself(
+    world: World, store: Path, at: int, accident: str
+) -> None:
+    scene = Publishing.new(world, store)
+    fault = strike(world, at, ACCIDENTS[accident])
+    scene.go(world.hub(read_s=HURRIED_READ_S))
+    assert world.faults.fired(fault) == 1
+    scene.check()
+
+
+def _go_in_child(scene: Scene) -> None:
+    scene.go(scene.world.hub())
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Any]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.hub.flow"])
+    yield context
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("acted", ["hang", "delay"], ids=["after-acting", "before-acting"])
+@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+def test_a_kill_at_every_request_is_finished_by_the_next_go(
+    world: World,
+    store: Path,
+    forks: Any,
+    kind: type[Scene],
+    acted: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    kills = 0
+    for at in itertools.count(0 if acted == "hang" else STEP // 2, STEP):
+        if not kill_and_continue(world, kind.new(world, store), at, acted, forks):
+            break
+        kills += 1
+    assert at >= FEWEST_REQUESTS[kind]
+    record_property("kills", kills)
+
+
+def kill_and_continue(world: World, scene: Scene, at: int, acted: str, forks: Any) -> bool:
+    """Kill a child while it waits for answer ``at``, go again; return whether it came to it."""
+    accident: dict[str, object] = {"kind": acted, "delay_s": 0.5}
+    fault = strike(world, at, accident)
+    child = forks.Process(target=_go_in_child, args=(scene,))
+    child.start()
+    deadline_s = time.monotonic() + 60
+    while (struck := world.faults.fired(fault) == 1) is False and child.is_alive():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+    child.kill()
+    child.join()
+    assert child.exitcode == (-signal.SIGKILL if struck else 0)
+    _let_the_server_finish(world, at, accident if struck else {})
+    world.faults.clear()
+    scene.go(world.hub())
+    scene.check()
+    assert len(world.hub().pull_requests(scene.model)) == isinstance(scene, LinkingTheirModel)
+    return struck
+
+
+@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+def test_several_at_once_end_in_one_of_each(world: World, store: Path, kind: type[Scene]) -> None:
+    scene = kind.new(world, store)
+    failures: list[BaseException] = []
+
+    def go() -> None:
+        try:
+            scene.go(world.hub())
+        except PipelineError:
+            pass
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    scene.go(world.hub())
+    scene.check()
+
+
+def test_a_pull_request_that_another_publisher_opened_as_well_is_withdrawn(
+    world: World, store: Path
+) -> None:
+    scene = LinkingTheirModel.new(world, store)
+    for _ in range(2):
+        world.hub().open_draft(scene.model, title=PROPOSAL.title, description="left by a race")
+    scene.go(world.hub())
+    scene.check()
+    doubled, kept = world.hub().pull_requests(scene.model)
+    assert (kept.number, kept.status) == (1, "open")
+    assert (doubled.number, doubled.status) == (2, "closed")
+    owner = world.user("somebody")
+    owner._api.merge_pull_request(scene.model.id, 1, token=owner._token())
+    again = backlink(
+        world.hub(), published_run(world, store, scene.model), LinkPolicy(pull_requests=True)
+    )
+    assert again.mode == "pull_request"
