@@ -89,7 +89,7 @@ def show(name: str, results: list[Measurement]) -> None:
         f"{len(results)} runs, median [least, most]; load average {os.getloadavg()[0]:.1f} on "
         f"{os.cpu_count()} cores"
     )
-    print(f"{'quantity':<20}{'engine':>26}{'ours':>26}{'ours - engine':>26}  unit")
+    print(f"{'quantity':<18}{'engine':>32}{'ours':>32}{'ours - engine':>32}  unit")
     lines: dict[str, list[Any]] = defaultdict(list)
     for result in results:
         for line in result.audit.lines if result.audit else ():
@@ -98,14 +98,14 @@ def show(name: str, results: list[Measurement]) -> None:
         ours = [line.ours for line in found if line.ours is not None]
         apart = [line.difference for line in found if line.difference is not None]
         cells = "".join(
-            f"{spread(values):>26}" for values in ([x.engine for x in found], ours, apart)
+            f"{spread(values):>32}" for values in ([x.engine for x in found], ours, apart)
         )
-        print(f"{quantity:<20}{cells}  {found[0].unit} {found[0].note}")
+        print(f"{quantity:<18}{cells}  {found[0].unit} {found[0].note}")
     cpu = [result.client.cpu_share for result in results]
-    print(f"client CPU share of a core: {spread(cpu)}")
+    print(f"client CPU, percent of a core: {spread([100 * share for share in cpu])}")
     if telemetry is not None:
         shares = [result.telemetry.sampler_cpu_share for result in results if result.telemetry]
-        print(f"telemetry CPU share of a core: {spread(shares)}")
+        print(f"telemetry CPU, percent of a core: {spread([100 * share for share in shares])}")
         print(f"energy: {telemetry.energy_joules or telemetry.energy_null_reason}")
 
 
@@ -113,8 +113,8 @@ def spread(values: list[float]) -> str:
     if not values:
         return "-"
     if max(values) == min(values):
-        return f"{values[0]:.3f}"
-    return f"{statistics.median(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
+        return f"{values[0]:.2f}"
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 if __name__ == "__main__":

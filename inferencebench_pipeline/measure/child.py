@@ -15,6 +15,7 @@ from typing import IO, Final
 _PR_SET_PDEATHSIG: Final = 1
 _PARENT_VARIABLE: Final = "INFERENCEBENCH_PARENT_PID"
 _STOP_GRACE_S: Final = 5.0
+_KILLED_S: Final = 5.0
 _LOG_TAIL_BYTES: Final = 1500
 
 
@@ -36,6 +37,7 @@ def running_child(
     log: Path,
     stdout: IO[bytes] | int | None = None,
     environment: Mapping[str, str] | None = None,
+    stop_grace_s: float = _STOP_GRACE_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``command`` and stop it on the way out: SIGTERM, then SIGKILL after a grace.
 
@@ -44,6 +46,7 @@ def running_child(
         log: takes stderr, and stdout too unless that goes elsewhere.
         stdout: ``subprocess.PIPE`` to read it.
         environment: every variable it gets, instead of ours.
+        stop_grace_s: how long it may take to stop once it was told to, before it is killed.
     """
     inherited = os.environ if environment is None else environment
     with log.open("ab") as sink:
@@ -58,21 +61,19 @@ def running_child(
     try:
         yield child
     finally:
-        _stop(child)
+        _stop(child, stop_grace_s)
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Stop the child and whatever it started in its session."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if child.poll() is None:
-            try:
-                os.killpg(child.pid, sign)
-                child.wait(_STOP_GRACE_S)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+def _stop(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Stop the child, which stops what it started; then whatever is left of its session."""
+    child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(grace_s)
     with suppress(ProcessLookupError):
         # One that crashed may have left others behind; their group bears its id until they end.
         os.killpg(child.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_KILLED_S)
     if child.stdout is not None:
         child.stdout.close()
 

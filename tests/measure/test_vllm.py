@@ -35,7 +35,7 @@ from tests.measure.support import content_of_spec, ignore_progress, measured_row
 REPOSITORY = Path(__file__).parents[2]
 
 STAND_IN = """
-import asyncio, os, subprocess, sys
+import asyncio, os, signal, subprocess, sys
 from pathlib import Path
 from tests.measure.fake_engine import Behaviour, FakeEngine
 
@@ -51,8 +51,12 @@ core = subprocess.Popen(
 Path(os.environ["TMPDIR"], "core.pid").write_text(str(core.pid))
 
 async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await engine.start()
-    await asyncio.sleep(3600)
+    await stop.wait()
+    await asyncio.sleep(0.2)
+    Path(os.environ["TMPDIR"], "tidied.up").touch()
 
 asyncio.run(main())
 """
@@ -152,6 +156,7 @@ def test_vllm_is_started_described_and_its_whole_family_stopped(run, stand_in) -
     unsaid = {item.field: item.reason for item in provenance.model.unsaid}
     assert set(unsaid) == {"file_sha256", "tokenizer_sha256", "dtype", "chat_template_sha256"}
     assert gone(int(stand_in.read_text()))
+    assert stand_in.with_name("tidied.up").exists(), "it was not given the time to tidy up"
 
 
 def test_a_vllm_that_cannot_start_gives_the_end_of_its_log(run, stand_in) -> None:

@@ -22,7 +22,8 @@ from inferencebench_pipeline.measure.child import die_with_parent
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_STOP_GRACE_S: Final = 3.0
+STOP_GRACE_S: Final = 20.0
+"""vLLM takes 3 s on an idle machine to release the memory that its workers share."""
 _LAST_LOOK_S: Final = 5.0
 
 
@@ -53,7 +54,7 @@ def main() -> int:
             _ignore_further_requests()
             engine.terminate()
             with suppress(subprocess.TimeoutExpired):
-                engine.wait(_STOP_GRACE_S)
+                engine.wait(STOP_GRACE_S)
             return 0
     except _StopError:
         return 0  # before the engine was started

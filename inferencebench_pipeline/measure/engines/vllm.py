@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from inferencebench_pipeline.measure.child import running_child
 from inferencebench_pipeline.measure.engines import installed_vllm
+from inferencebench_pipeline.measure.engines.guardian import STOP_GRACE_S
 from inferencebench_pipeline.measure.engines.running import (
     NO_KEY,
     RunningEngine,
@@ -44,6 +45,8 @@ from inferencebench_pipeline.measure.spec import BenchmarkSpec, Quantization, Vl
 
 PYTHON_VARIABLE: Final = "INFERENCEBENCH_VLLM_PYTHON"
 _PROBE_TIMEOUT_S: Final = 60.0
+_GUARDIAN_S: Final = 10.0
+"""What the guardian may take beyond the engine's own grace."""
 _PATH_WORD: Final = "<model_path>"
 
 
@@ -72,7 +75,9 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
         *("--host", "127.0.0.1", "--port", str(port)),
     ]
     root_url = f"http://127.0.0.1:{port}"
-    with running_child(command, log=log, environment=environment) as process:
+    with running_child(
+        command, log=log, environment=environment, stop_grace_s=STOP_GRACE_S + _GUARDIAN_S
+    ) as process:
         wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
         warnings = require_model(f"{root_url}/v1", spec, NO_KEY)
         config = {
