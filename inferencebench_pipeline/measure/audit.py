@@ -12,15 +12,15 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
+from inferencebench_pipeline.measure.audit_figures import FAMILIES, Figure, Unit
 from inferencebench_pipeline.measure.capture import Capture, read_spool
 from inferencebench_pipeline.measure.engines.running import RunningEngine, ask
 from inferencebench_pipeline.measure.exposition import read_exposition
@@ -38,8 +38,6 @@ _SETTLE_STEP_S: Final = 0.2
 _ANSWERS_LOOKED_AT: Final = 200
 _AGREES_SHARE: Final = 0.10
 _AGREES_MS: Final = 10.0
-
-Unit = Literal["ms", "tokens", "requests"]
 
 
 class AuditLine(BaseModel):
@@ -89,76 +87,6 @@ class EngineAudit(BaseModel):
     """Distinct names in the first 200 answers: more than one means more than one backend."""
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """Where a quantity is in a family's metrics, and which of ours it is held against."""
-
-    name: str
-    unit: Unit
-    metric: str
-    """A histogram for a mean (``_sum`` and ``_count`` are added), else a counter."""
-    ours: str | None
-    count: str | None = None
-    """The counter to divide by, where the metric is no histogram."""
-    scale: float = 1.0
-    note: str = ""
-
-
-_S_TO_MS: Final = 1e3
-_LLAMA_PREFILL: Final = "computing the prompt only: waiting for a slot and HTTP are in ours"
-_LLAMA_DECODE: Final = "generation time of a slot per token, the first one included"
-_TGI_ITL: Final = "mean over requests of their mean, ours pools all tokens"
-
-_FAMILIES: Final[dict[str, tuple[_Figure, ...]]] = {
-    "vllm": (
-        _Figure("TTFT", "ms", "vllm:time_to_first_token_seconds", "ttft", scale=_S_TO_MS),
-        _Figure("ITL", "ms", "vllm:inter_token_latency_seconds", "itl", scale=_S_TO_MS),
-        _Figure("ITL", "ms", "vllm:time_per_output_token_seconds", "itl", scale=_S_TO_MS),
-        _Figure("E2E latency", "ms", "vllm:e2e_request_latency_seconds", "e2e", scale=_S_TO_MS),
-        _Figure("queue time", "ms", "vllm:request_queue_time_seconds", None, scale=_S_TO_MS),
-        _Figure("answered requests", "requests", "vllm:time_to_first_token_seconds_count", "n"),
-        _Figure("prompt tokens", "tokens", "vllm:prompt_tokens_total", "prompt"),
-        _Figure("output tokens", "tokens", "vllm:generation_tokens_total", "output"),
-        _Figure("prefix cache hits", "tokens", "vllm:prefix_cache_hits_total", None),
-    ),
-    "sglang": (
-        _Figure("TTFT", "ms", "sglang:time_to_first_token_seconds", "ttft", scale=_S_TO_MS),
-        _Figure("ITL", "ms", "sglang:inter_token_latency_seconds", "itl", scale=_S_TO_MS),
-        _Figure("E2E latency", "ms", "sglang:e2e_request_latency_seconds", "e2e", scale=_S_TO_MS),
-        _Figure("answered requests", "requests", "sglang:time_to_first_token_seconds_count", "n"),
-        _Figure("prompt tokens", "tokens", "sglang:prompt_tokens_total", "prompt"),
-        _Figure("output tokens", "tokens", "sglang:generation_tokens_total", "output"),
-        _Figure("prefix cache hits", "tokens", "sglang:cached_tokens_total", None),
-    ),
-    "tgi": (
-        _Figure("E2E latency", "ms", "tgi_request_duration", "e2e", scale=_S_TO_MS),
-        _Figure(
-            *("ITL", "ms", "tgi_request_mean_time_per_token_duration", "itl"),
-            scale=_S_TO_MS,
-            note=_TGI_ITL,
-        ),
-        _Figure("queue time", "ms", "tgi_request_queue_duration", None, scale=_S_TO_MS),
-        _Figure("answered requests", "requests", "tgi_request_duration_count", "n"),
-        _Figure("output tokens", "tokens", "tgi_request_generated_tokens_sum", "output"),
-    ),
-    "llama.cpp": (
-        _Figure(
-            *("TTFT", "ms", "llamacpp:prompt_seconds_total", "ttft", "requests"),
-            scale=_S_TO_MS,
-            note=_LLAMA_PREFILL,
-        ),
-        _Figure(
-            *("ITL", "ms", "llamacpp:tokens_predicted_seconds_total", "itl"),
-            count="llamacpp:tokens_predicted_total",
-            scale=_S_TO_MS,
-            note=_LLAMA_DECODE,
-        ),
-        _Figure("prompt tokens", "tokens", "llamacpp:prompt_tokens_total", "prompt"),
-        _Figure("output tokens", "tokens", "llamacpp:tokens_predicted_total", "output"),
-    ),
-}
-
-
 @contextmanager
 def metrics_before_and_after(
     engine: RunningEngine, served_name: str, capture: Capture
@@ -202,7 +130,7 @@ def _counts(text: bytes, served_name: str) -> dict[str, float]:
     values = read_exposition(text.decode(errors="replace"), served_name)
     names = {
         name
-        for figures in _FAMILIES.values()
+        for figures in FAMILIES.values()
         for figure in figures
         for name in (figure.metric, figure.metric + "_count")
     }
@@ -233,11 +161,11 @@ def audit(capture: Capture, table: pa.Table) -> EngineAudit:
         read_exposition(text.decode(errors="replace"), served_name) for text in (before, after)
     )
     family = next(
-        (name for name, figures in _FAMILIES.items() if _present(figures, last)),
+        (name for name, figures in FAMILIES.items() if _present(figures, last)),
         None,
     )
     ours = _ours(table)
-    lines = () if family is None else tuple(_lines(_FAMILIES[family], first, last, ours))
+    lines = () if family is None else tuple(_lines(FAMILIES[family], first, last, ours))
     reason = None
     if family is None:
         reason = "/metrics holds no metric of an engine that is known here"
@@ -260,12 +188,12 @@ def _kept(path: Path) -> bytes:
         return b""  # a capture made before there were audits
 
 
-def _present(figures: tuple[_Figure, ...], values: dict[str, float]) -> bool:
+def _present(figures: tuple[Figure, ...], values: dict[str, float]) -> bool:
     return any(figure.metric in values or f"{figure.metric}_count" in values for figure in figures)
 
 
 def _lines(
-    figures: tuple[_Figure, ...],
+    figures: tuple[Figure, ...],
     first: dict[str, float],
     last: dict[str, float],
     ours: dict[str, float],
