@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(specs.app, name="spec")
 app.command("run")(measuring.run)
+app.command("replay")(measuring.replay)
 app.command("deliver")(delivering.deliver)
 app.command("sign")(publishing.sign)
 app.command("dev-key")(publishing.dev_key)

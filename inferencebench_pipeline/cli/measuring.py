@@ -1,49 +1,106 @@
-"""``inferencebench run``: measure a spec, and write everything up to the unsigned envelope."""
+"""``inferencebench run`` and ``replay``: measure, and write all up to the unsigned envelope."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from inferencebench_pipeline.cli.live import shown
+from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
 from inferencebench_pipeline.envelope.build import write_envelope
+from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.audit import EngineAudit
+from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
+from inferencebench_pipeline.measure.plan import load_label
+from inferencebench_pipeline.measure.replay import replayed_spec, require_same_load
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec_file import load_spec, named_spec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.traces import write_traces
-from inferencebench_pipeline.runs import RunStore, new_run_id
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")],
+    spec: SpecArgument,
     run_id: Annotated[
         str | None, typer.Option(help="Finish this run instead of starting a new one.")
     ] = None,
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Run a benchmark: capture, traces.parquet, metrics and the unsigned envelope."""
-    settings = Settings.from_environment()
-    path = Path(spec) if spec.endswith((".yaml", ".yml")) else named_spec(settings.specs, spec)
-    loaded = load_spec(path)
-    directory = RunStore(settings.store).run(run_id or new_run_id())
-    console = Console(highlight=False)
-    console.print(f"run {directory.run_id}", markup=False)
-    run_benchmark(
-        loaded, directory, on_progress=lambda step: console.print(str(step), markup=False)
+    """Run a benchmark: for each load point, capture, traces.parquet, metrics and envelope."""
+    store = RunStore(Settings.from_environment().store)
+    plan = plan_of(spec, overrides)
+    if run_id is not None and len(plan.runs) > 1:
+        raise SpecError(
+            f"the spec {plan.name} comes to {len(plan.runs)} runs, and --run-id names one; choose "
+            "a load point with --set"
+        )
+    for point in plan.runs:
+        measure(point, store.run(run_id or new_run_id()), Console(highlight=False))
+
+
+def replay(
+    envelope: Annotated[
+        Path, typer.Argument(help="The envelope.json of the run to replay, or its directory.")
+    ],
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Measure this engine: an address with /v1, embedded, or vllm."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
+    data: Annotated[
+        Path, typer.Option(help="Folder with the data files that the envelope names.")
+    ] = Path(),
+) -> None:
+    """Drive the load of an envelope again: the same questions, at the same times."""
+    path = envelope / RunFile.ENVELOPE.value if envelope.is_dir() else envelope
+    if not path.is_file() and envelope.is_dir():
+        path = envelope / RunFile.UNSIGNED_ENVELOPE.value
+    try:
+        document = parse_envelope(path.read_bytes())
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    extension = pipeline_extension(document)
+    if extension is None:
+        raise SpecError(f"{path} was not made by this pipeline and does not state its spec")
+    spec = replayed_spec(
+        document.driver_options, engine=_engine(engine), model=model, folder=data.absolute()
     )
+    require_same_load(
+        spec, workload_hash=extension.workload_hash, schedule_hash=extension.schedule_hash
+    )
+    store = RunStore(Settings.from_environment().store)
+    measure(spec, store.run(new_run_id()), Console(highlight=False))
+
+
+def _engine(named: str | None) -> dict[str, Any] | None:
+    if named is None:
+        return None
+    return {"kind": named} if "://" not in named else {"kind": "openai", "base_url": named}
+
+
+def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> Measurement:
+    """Measure one run and write everything up to its unsigned envelope."""
+    title = f"{spec.name}: {spec.model.id}, {load_label(spec.load)}"
+    console.print(f"run {directory.run_id}", markup=False)
+    with shown(console, title) as listener:
+        run_benchmark(spec, directory, on_progress=listener)
     write_traces(directory)
     measurement = write_measurement(directory)
     write_envelope(directory)
-    console.print(_headline(measurement))
+    console.print(_headline(measurement, title))
     if measurement.audit is not None:
         console.print(_audit(measurement.audit))
     console.print(f"written to {directory.path}", markup=False, soft_wrap=True)
     console.print(f"next: inferencebench sign {directory.run_id}", markup=False)
+    return measurement
 
 
 def _audit(audit: EngineAudit) -> Table:
@@ -56,8 +113,8 @@ def _audit(audit: EngineAudit) -> Table:
     return table
 
 
-def _headline(measurement: Measurement) -> Table:
-    table = Table("metric", "value", "unit", "n", title=measurement.spec.name)
+def _headline(measurement: Measurement, title: str) -> Table:
+    table = Table("metric", "value", "unit", "n", title=title)
     for key, metric in measurement.metrics.items():
         if DEFINITIONS[key].headline:
             value = metric.null_reason if metric.value is None else f"{metric.value:,.3f}"

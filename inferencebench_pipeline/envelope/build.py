@@ -39,6 +39,7 @@ from inferencebench_pipeline.envelope.models import (
 from inferencebench_pipeline.measure.measurement import Measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, Metric
 from inferencebench_pipeline.measure.provenance import UNKNOWN, Hardware
+from inferencebench_pipeline.measure.replay import published_spec
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, Slo
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
@@ -222,6 +223,7 @@ def _driver_options(spec: BenchmarkSpec) -> dict[str, Any]:
         "load": spec.load.model_dump(mode="json"),
         "workload": spec.workload.model_dump(mode="json"),
         "deadlines": spec.deadlines.model_dump(mode="json"),
+        "spec": published_spec(spec),
     }
 
 
@@ -241,6 +243,7 @@ def _extension(measurement: Measurement) -> PipelineExtension:
         client=measurement.client,
         model=provenance.model,
         audit=measurement.audit,
+        conduct=measurement.conduct,
         telemetry=measurement.telemetry,
     )
 

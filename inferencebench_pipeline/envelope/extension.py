@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from inferencebench_pipeline.envelope.canonical import EnvelopeError
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.measure.audit import EngineAudit
+from inferencebench_pipeline.measure.conducted import ConductReport
 from inferencebench_pipeline.measure.measurement import ClientReport
 from inferencebench_pipeline.measure.provenance import ModelProvenance
 from inferencebench_pipeline.measure.spec import Slo
@@ -65,6 +66,8 @@ class PipelineExtension(_Part):
     """Digests of weights, tokenizer and chat template; why those that are null are."""
     audit: EngineAudit | None = None
     """The engine's own account of the same requests."""
+    conduct: ConductReport | None = None
+    """How the run was conducted: repeats, looks at their intervals, how long each settled."""
     telemetry: TelemetryReport | None = None
     """What the machine did meanwhile; its energy is null, with reasons, when not measured."""
 

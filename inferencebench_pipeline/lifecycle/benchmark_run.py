@@ -7,7 +7,8 @@ from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.measure.capture import Capture
-from inferencebench_pipeline.measure.run import Progress, run_benchmark
+from inferencebench_pipeline.measure.progress import ProgressLog
+from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec_file import load_spec, named_spec, read_spec
 from inferencebench_pipeline.resources import OutageResource, StoreResource
@@ -43,7 +44,8 @@ def benchmark_run(
     with outages.guard():
         run = runs_store.run(context)
         spec = spec_of(run, runs_store, config)
-        summary = run_benchmark(spec, run, on_progress=lambda step: _log(context, step))
+        log = ProgressLog(context.log.info)
+        summary = run_benchmark(spec, run, on_progress=log.hear)
     return dg.MaterializeResult(
         metadata={
             "spec": dg.MetadataValue.text(spec.name),
@@ -96,7 +98,3 @@ def spec_of(run: RunDirectory, store: StoreResource, config: BenchmarkConfig) ->
     if run.has(RunFile.SPEC):
         return read_spec(run.file(RunFile.SPEC))
     return load_spec(named_spec(Path(store.specs), config.spec), config.overrides)
-
-
-def _log(context: dg.AssetExecutionContext, step: Progress) -> None:
-    context.log.info(f"{step.stage}: {step.done}/{step.total} requests, {step.failed} failed")

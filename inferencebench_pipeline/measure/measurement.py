@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.measure.audit import EngineAudit, audit, audit_flags
 from inferencebench_pipeline.measure.capture import Capture, Completion, read_spool
+from inferencebench_pipeline.measure.conducted import ConductReport, conduct_report
 from inferencebench_pipeline.measure.metrics import (
     METRIC_DEFINITIONS_VERSION,
     Metric,
@@ -89,6 +90,8 @@ class Measurement(BaseModel):
     """The engine's own account of the same requests."""
     telemetry: TelemetryReport | None = None
     """What the machine did meanwhile, and the joules it took; null in older measurements."""
+    conduct: ConductReport | None = None
+    """Its repeats, the looks that ended them, and how long each took to settle."""
 
 
 def build_measurement(run: RunDirectory) -> Measurement:
@@ -127,6 +130,7 @@ def build_measurement(run: RunDirectory) -> Measurement:
         client=client,
         audit=engine_audit,
         telemetry=telemetry,
+        conduct=conduct_report(capture, traces),
     )
 
 

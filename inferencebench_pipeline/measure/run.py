@@ -2,75 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import selectors
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
 
-from inferencebench_pipeline.errors import PermanentError, PipelineError
 from inferencebench_pipeline.measure import errors
 from inferencebench_pipeline.measure.capture import (
-    CLIENT_LOG,
     COMPLETE,
     ENGINE_LOG,
     PROVENANCE,
     Capture,
     Completion,
+    LoopFacts,
     read_spool,
 )
-from inferencebench_pipeline.measure.child import log_tail, running_child
 from inferencebench_pipeline.measure.decode import decode
+from inferencebench_pipeline.measure.driving import measure_repeat
 from inferencebench_pipeline.measure.engines import RunningEngine, engine_for
 from inferencebench_pipeline.measure.host import collect_host
+from inferencebench_pipeline.measure.metrics import compute_metrics
 from inferencebench_pipeline.measure.observation import observed, used_hardware_class
+from inferencebench_pipeline.measure.progress import Progress, ProgressReport
 from inferencebench_pipeline.measure.provenance import DatasetProvenance, Provenance
 from inferencebench_pipeline.measure.software import collect_software
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, resolve, spec_json
+from inferencebench_pipeline.measure.spec import (
+    BenchmarkSpec,
+    EmbeddedEngine,
+    Repeats,
+    resolve,
+    spec_json,
+)
+from inferencebench_pipeline.measure.stopping import CONDUCT, Conduct, Look, look
+from inferencebench_pipeline.measure.traces import table_of
 from inferencebench_pipeline.measure.workload import keep_workload
 from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer, engine_tokenizer
-from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
-
-_POLL_S: Final = 0.25
-_DYING_S: Final = 2.0
-"""A client can see an engine's connections close before the engine's process has ended."""
-_DEADLINE_GRACE_S: Final = 30.0
-"""The client keeps ``run_s`` itself; past this it hangs, and is stopped from outside."""
-
-_CLIENT_ERRORS: Final[dict[str, type[PipelineError]]] = {
-    kind.__name__: kind
-    for kind in (
-        errors.EngineUnreachableError,
-        errors.EngineDiedError,
-        errors.RunDeadlineError,
-        errors.SpecError,
-        errors.CaptureError,
-        StoreError,
-    )
-}
-
-
-class ClientFailedError(PermanentError):
-    """The measuring client ended in a way it should not; its log says more."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is. Counts are of ended requests."""
-
-    stage: str
-    """``starting engine``, ``preparing prompts``, ``warming up``, ``measuring``, ``finishing``."""
-    done: int
-    total: int
-    failed: int
-    elapsed_s: float
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 
 @dataclass(frozen=True)
@@ -122,17 +91,18 @@ def run_benchmark(
     started_at = datetime.now(UTC)
     capture.begin()
     run.write(RunFile.SPEC, spec_json(resolved))
-    clock = _Clock(on_progress)
-    clock.report("starting engine", 0, 0, 0)
+    report = ProgressReport(on_progress, resolved.repeats.at_most)
+    report.say("starting engine")
     with engine_for(resolved, capture.path / ENGINE_LOG) as engine:
         capture.write(PROVENANCE, collect_provenance(engine, recipe))
-        clock.report("preparing prompts", 0, 0, 0)
+        report.say("preparing prompts")
         keep_workload(capture.path, resolved, recipe, lambda: _tokenizer(resolved, engine))
         with observed(engine, resolved, capture):
-            _measure(resolved, capture, engine, clock)
-    completion = _complete(capture, started_at)
+            conduct = _measure_repeats(resolved, capture, engine, report)
+    capture.write(CONDUCT, conduct)
+    completion = _complete(capture, started_at, conduct.repeats)
     summary = _summary(capture, completion)
-    clock.report("finishing", completion.requests, completion.requests, completion.failed)
+    report.say("finishing", completion.requests, completion.requests, completion.failed)
     if completion.succeeded == 0:
         raise errors.AllRequestsFailedError(_all_failed(capture))
     return summary
@@ -186,87 +156,49 @@ def collect_provenance(engine: RunningEngine, recipe: Recipe) -> Provenance:
     )
 
 
-class _Clock:
-    """Reports progress with the time since the run began."""
-
-    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
-        self._on_progress = on_progress
-        self._begun = time.monotonic()
-
-    def report(self, stage: str, done: int, total: int, failed: int) -> None:
-        elapsed_s = time.monotonic() - self._begun
-        self._on_progress(Progress(stage, done, total, failed, elapsed_s))
-
-
-def _measure(spec: BenchmarkSpec, capture: Capture, engine: RunningEngine, clock: _Clock) -> None:
-    """Run the client process to its end, watching it and the engine."""
-    command = [
-        *(sys.executable, "-m", "inferencebench_pipeline.measure.client"),
-        *("--run-id", capture.run.run_id),
-        *("--run-directory", str(capture.run.path)),
-        *("--base-url", engine.base_url),
-    ]
-    if engine.api_key_env:
-        command += ["--api-key-env", engine.api_key_env]
-    log = capture.path / CLIENT_LOG
-    deadline = time.monotonic() + spec.deadlines.run_s + _DEADLINE_GRACE_S
-    with running_child(command, log=log, stdout=subprocess.PIPE) as client:
-        assert client.stdout is not None
-        for message in _messages(client.stdout, deadline):
-            if message is None:
-                _watch_engine(engine, capture)
-            elif "error" in message:
-                _watch_engine(engine, capture, patience_s=_DYING_S)
-                kind = _CLIENT_ERRORS.get(message["error"], ClientFailedError)
-                raise kind(message["message"])
-            else:
-                warming = message["measured"] == 0 and spec.load.warmup_requests > 0
-                done = message["warmup"] + message["measured"]
-                stage = "warming up" if warming else "measuring"
-                clock.report(stage, done, message["total"], message["failed"])
-        status = client.wait(_DEADLINE_GRACE_S)
-    if status != 0:
-        raise ClientFailedError(
-            f"the measuring client ended with status {status}; the end of {log}: {log_tail(log)}"
-        )
+def _measure_repeats(
+    spec: BenchmarkSpec, capture: Capture, engine: RunningEngine, report: ProgressReport
+) -> Conduct:
+    """Measure repeat after repeat until the spec's rule is satisfied."""
+    rule = spec.repeats
+    looks: list[Look] = []
+    values: list[dict[str, float | None]] = []
+    while True:
+        if report.repeat > 1:
+            time.sleep(rule.pause_s)
+        measure_repeat(spec, capture, engine, report)
+        if rule.most is not None:
+            values.append(_metrics_of_repeat(capture, report.repeat, spec))
+            if report.repeat >= rule.least:
+                looks.append(look(rule, values))
+        if why := _enough(rule, report.repeat, looks):
+            return Conduct(
+                repeats=report.repeat, rule=rule, looks=tuple(looks), stopped_because=why
+            )
+        report.repeat += 1
 
 
-def _messages(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any] | None]:
-    """Yield the client's messages as they come, and None whenever there was none for a while."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        rest = b""
-        while True:
-            if time.monotonic() > deadline:
-                raise errors.RunDeadlineError(
-                    "the measuring client hangs past deadlines.run_s; it was stopped"
-                )
-            if not selector.select(_POLL_S):
-                yield None
-                continue
-            data = stream.read1(65_536)  # type: ignore[attr-defined]
-            if not data:
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
+def _metrics_of_repeat(
+    capture: Capture, repeat: int, spec: BenchmarkSpec
+) -> dict[str, float | None]:
+    """Return the metrics of one repeat by itself, as the traces will give them."""
+    requests = (each for each in read_spool(capture.spool) if each.repeat == repeat)
+    metrics = compute_metrics(table_of(requests), spec.slo)
+    return {name: metric.value for name, metric in metrics.items()}
 
 
-def _watch_engine(engine: RunningEngine, capture: Capture, patience_s: float = 0.0) -> None:
-    """Raise with the end of its log when an engine of ours has ended, or does within patience."""
-    if engine.process is None:
-        return
-    with suppress(subprocess.TimeoutExpired):
-        engine.process.wait(patience_s)
-    if engine.process.poll() is not None:
-        log = capture.path / ENGINE_LOG
-        raise errors.EngineDiedError(
-            f"the engine exited with status {engine.process.returncode} while it was being "
-            f"measured; the end of {log}: {log_tail(log)}"
-        )
+def _enough(rule: Repeats, repeats: int, looks: list[Look]) -> str | None:
+    """Return why there are enough repeats; None while there are not."""
+    if looks and looks[-1].narrow_enough:
+        return f"the intervals over {repeats} repeats are narrow enough"
+    if repeats < rule.at_most:
+        return None
+    if rule.most is None:
+        return f"{repeats} repeats were asked for"
+    return f"repeats.most = {repeats} was reached before the intervals were narrow enough"
 
 
-def _complete(capture: Capture, started_at: datetime) -> Completion:
+def _complete(capture: Capture, started_at: datetime, repeats: int) -> Completion:
     """Write ``complete.json``: from here on the capture is complete."""
     succeeded = failed = requests = 0
     for exchange in read_spool(capture.spool):
@@ -286,10 +218,21 @@ def _complete(capture: Capture, started_at: datetime) -> Completion:
         requests=requests,
         succeeded=succeeded,
         failed=failed,
-        loop=capture.loop_facts(),
+        loop=_together([capture.loop_facts(repeat) for repeat in range(1, repeats + 1)]),
     )
     capture.write(COMPLETE, completion)
     return completion
+
+
+def _together(repeats: list[LoopFacts]) -> LoopFacts:
+    """Return what the clients of all repeats know about themselves, from the first one's origin."""
+    return repeats[0].model_copy(
+        update={
+            "window_cpu_ns": sum(loop.window_cpu_ns for loop in repeats),
+            "window_wall_ns": sum(loop.window_wall_ns for loop in repeats),
+            "clock_step_ns": max(loop.clock_step_ns for loop in repeats),
+        }
+    )
 
 
 def _summary(capture: Capture, completion: Completion) -> CaptureSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from inferencebench_pipeline.measure.environment import is_secret, reaches_engines
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.metric_definitions import DEFINITIONS
 from inferencebench_pipeline.measure.spec_part import Part
 from inferencebench_pipeline.measure.workload_spec import (
     JsonlDataset,
@@ -211,6 +213,16 @@ class Repeats(Part):
     """The metrics whose intervals must all be narrow enough."""
     pause_s: float = Field(default=0.0, ge=0.0, le=3600.0)
     """How long the engine is left alone between two repeats, in seconds."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in DEFINITIONS:
+                near = difflib.get_close_matches(name, DEFINITIONS, n=1)
+                hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists them"
+                raise ValueError(f"{name} is not a metric; {hint}")
+        return value
 
     @model_validator(mode="after")
     def _enough_for_an_interval(self) -> Repeats:

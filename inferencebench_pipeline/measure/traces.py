@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
@@ -51,6 +52,7 @@ __all__ = [
     "open_traces",
     "planned_requests",
     "read_traces",
+    "table_of",
     "traces_info",
     "traces_metadata",
     "write_traces",
@@ -224,3 +226,12 @@ def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
         "error_class": answer.error_class,
         "error_detail": answer.error_detail,
     }
+
+
+def table_of(exchanges: Iterable[Exchange]) -> pa.Table:
+    """Return requests as a table of the traces schema, in memory: for a look during a run."""
+    rows = []
+    for exchange in exchanges:
+        answer = decode(exchange)
+        rows.append(_row(exchange, answer) | {"chunks": [asdict(chunk) for chunk in answer.chunks]})
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from inferencebench_pipeline.measure.run import Progress, run_benchmark
+from inferencebench_pipeline.measure.progress import Progress
+from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.measure.traces import read_traces, write_traces

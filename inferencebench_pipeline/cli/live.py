@@ -1,0 +1,37 @@
+"""A live table of a run in a terminal; lines for a log where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from inferencebench_pipeline.measure.progress import Progress, ProgressLog
+
+Listener = Callable[[Progress], None]
+
+
+@contextmanager
+def shown(console: Console, title: str) -> Iterator[Listener]:
+    """Yield what takes the progress of a run and shows it on ``console``."""
+    if not console.is_terminal:
+        yield ProgressLog(lambda line: console.print(line, markup=False, soft_wrap=True)).hear
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield lambda step: live.update(progress_table(title, step))
+
+
+def progress_table(title: str, step: Progress) -> Table:
+    """Return how far a run is, as a table."""
+    table = Table("stage", "repeat", "requests", "failed", "elapsed", title=title)
+    table.add_row(
+        step.stage,
+        f"{step.repeat}/{step.repeats}",
+        f"{step.done}/{step.total}" if step.total else "",
+        str(step.failed),
+        f"{step.elapsed_s:.0f} s",
+    )
+    return table

@@ -1,0 +1,101 @@
+"""``inferencebench spec``, ``run`` and ``replay`` as a person uses them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from typer.testing import CliRunner
+
+from inferencebench_pipeline.cli.app import app
+from inferencebench_pipeline.cli.live import progress_table
+from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope.extension import pipeline_extension
+from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.progress import Progress
+from inferencebench_pipeline.runs import RunFile, RunStore
+from tests.measure.fake_engine import Behaviour, FakeEngine, running
+from tests.measure.support import content_of_spec
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    with running(FakeEngine(lambda _: Behaviour())) as engine:
+        yield engine
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    monkeypatch.setenv("INFERENCEBENCH_HOME", str(tmp_path))
+    return RunStore(tmp_path / "store")
+
+
+@pytest.fixture
+def spec(tmp_path: Path, engine: FakeEngine) -> Path:
+    path = tmp_path / "mine.yaml"
+    load = {"kind": "closed", "concurrency": [1, 2], "requests": 3, "warmup_requests": 0}
+    path.write_text(yaml.safe_dump(content_of_spec(engine.base_url, load=load)))
+    return path
+
+
+def call(*arguments: str) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_check_lists_the_runs_and_starts_none(spec, store, engine) -> None:
+    output = call("spec", "check", spec)
+    assert "1 in flight" in output
+    assert "2 in flight" in output
+    assert not store.run_ids()
+    with pytest.raises(SpecError, match=r"load\.requests = 0"):
+        call("spec", "check", spec, "--set", "load.requests=0")
+
+
+def test_schema_is_json(store) -> None:
+    assert json.loads(call("spec", "schema"))["title"] == "BenchmarkFile"
+
+
+def test_a_sweep_is_a_run_for_each_load_point_and_each_envelope_names_it(spec, store) -> None:
+    call("run", spec)
+    envelopes = [
+        parse_envelope(store.run(run_id).read(RunFile.UNSIGNED_ENVELOPE))
+        for run_id in store.run_ids()
+    ]
+    places = [envelope.driver_options["spec"]["place"] for envelope in envelopes]
+    assert [place["point"] for place in places] == [1, 2]
+    assert {place["sweep"] for place in places} == {"fake-chat"}
+    assert len({pipeline_extension(envelope).workload_hash for envelope in envelopes}) == 1
+    with pytest.raises(SpecError, match="comes to 2 runs"):
+        call("run", spec, "--run-id", store.run_ids()[0])
+
+
+def test_a_replay_of_an_envelope_is_a_run_with_the_same_hashes(spec, store, engine) -> None:
+    call("run", spec, "--set", "load.concurrency=2")
+    (first,) = store.run_ids()
+    call("replay", store.run(first).path, "--engine", engine.base_url)
+    second = next(run_id for run_id in store.run_ids() if run_id != first)
+    notes = [
+        pipeline_extension(parse_envelope(store.run(run_id).read(RunFile.UNSIGNED_ENVELOPE)))
+        for run_id in (first, second)
+    ]
+    assert notes[0].workload_hash == notes[1].workload_hash
+    assert notes[0].schedule_hash == notes[1].schedule_hash
+
+
+def test_a_replay_of_nothing_is_refused(store, tmp_path) -> None:
+    with pytest.raises(SpecError, match="cannot read"):
+        call("replay", tmp_path / "none.json")
+
+
+def test_the_live_table_shows_stage_repeat_and_counts() -> None:
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(progress_table("mine", Progress("measuring", 3, 9, 1, 12.0, 2, 5)))
+    text = console.export_text()
+    assert all(cell in text for cell in ("mine", "measuring", "2/5", "3/9", "12 s"))
