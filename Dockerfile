@@ -1,5 +1,5 @@
 # Two images from one file. Nothing here knows a token or a signing identity.
-#   docker build --target host -t inferencebench-host .   webserver and daemon: Dagster only
+#   docker build --target host -t inferencebench-host .   webserver and daemon: Dagster, guarded
 #   docker build --target code -t inferencebench-code .   this package, its clients and its engine
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -15,6 +15,7 @@ FROM base AS host
 COPY --from=host-packages /opt/venv /opt/venv
 COPY dagster.yaml /opt/dagster/home/dagster.yaml
 COPY deploy/workspace.yaml /opt/dagster/workspace.yaml
+COPY inferencebench_pipeline/webserver.py /opt/dagster/webserver.py
 ENV PATH=/opt/venv/bin:$PATH DAGSTER_HOME=/opt/dagster/home
 WORKDIR /opt/dagster
 RUN chown -R dagster:dagster /opt/dagster
@@ -24,7 +25,8 @@ EXPOSE 3000
 # health check ["CMD", "dagster-daemon", "liveness-check"].
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3000/server_info', timeout=5)"]
-CMD ["dagster-webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
+# INFERENCEBENCH_UI_HOSTS names it as people reach it; with --read-only it is fit for the public.
+CMD ["python", "webserver.py", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
 
 FROM base AS code-packages
 COPY requirements.lock /tmp/requirements.lock

@@ -7,30 +7,55 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from inferencebench_pipeline.demo.local import CLONE, local_deployment
 
+_LONGEST_STOP_S = 30
+
 
 def main() -> int:
-    """Run ``dagster dev`` until it ends or Ctrl-C; return its exit code."""
+    """Run webserver and daemon until one ends or Ctrl-C; return 0 for Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=3000, help="port of the UI on 127.0.0.1")
     port = parser.parse_args().port
-    with local_deployment() as sandbox:
+    workspace = ["-w", str(CLONE / "workspace.yaml")]
+    # Not `dagster dev`: its webserver lets any page that is open in the same browser launch runs.
+    webserver = ["inferencebench_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port)]
+    with local_deployment() as sandbox, ExitStack() as stack:
         print(f"Hub (sandbox)  {sandbox.hub_url}")
         print(
-            f"Dagster UI     http://127.0.0.1:{port}  (ready in 10-15 s; Ctrl-C stops everything)"
+            f"Dagster UI     http://127.0.0.1:{port}  (ready in 10-15 s; Ctrl-C stops everything)",
+            flush=True,
         )
-        command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
-        command += ["-w", str(CLONE / "workspace.yaml")]
-        # Not in the clone: its dagster.yaml would be reported as the one that is not used.
-        with subprocess.Popen(command, cwd=os.environ["DAGSTER_HOME"]) as dagster:  # noqa: S603  (our own arguments)
-            try:
-                return dagster.wait()
-            except KeyboardInterrupt:
-                # The terminal has sent it the signal too; a second one would cut its clean-up.
-                dagster.send_signal(signal.SIGINT)
-                return dagster.wait(timeout=30)
+        try:
+            for module, *options in (webserver, ["dagster._daemon", "run"]):
+                stack.enter_context(_running([module, *options, *workspace]))
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except KeyboardInterrupt:
+            return 0
+    print("A part of Dagster ended by itself; what it said is above.", file=sys.stderr)
+    return 1
+
+
+@contextmanager
+def _running(module: list[str]) -> Iterator[None]:
+    """Run ``python -m module ...`` for the duration of the block, and stop it politely."""
+    # Not in the clone: its dagster.yaml would be reported as the one that is not used. In a session
+    # of its own: of two signals, the terminal's and ours, the second would cut its clean-up.
+    process = subprocess.Popen(  # noqa: S603  (our own arguments)
+        [sys.executable, "-m", *module], cwd=os.environ["DAGSTER_HOME"], start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=_LONGEST_STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 if __name__ == "__main__":
