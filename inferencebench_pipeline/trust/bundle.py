@@ -303,8 +303,15 @@ def _checkpoint_size(entry: TransparencyLogEntry) -> None:
 
 
 def _log_index_proven(entry: TransparencyLogEntry) -> None:
-    """Check that the stated index is signed (Rekor v1's promise) or the proof's own."""
-    promised = entry.kind_version.version != _REKOR_V2_ENTRY and entry.inclusion_promise
+    """Check that the stated index is signed (Rekor v1's promise) or the proof's own.
+
+    Stock passes over a promise that states no time, so such a promise signs nothing.
+    """
+    promised = (
+        entry.kind_version.version != _REKOR_V2_ENTRY
+        and entry.inclusion_promise
+        and entry.integrated_time
+    )
     proven = entry.inclusion_proof.log_index
     if not promised and entry.log_index != proven:
         raise ValueError(f"the entry states log index {entry.log_index}, its proof is for {proven}")

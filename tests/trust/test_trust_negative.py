@@ -165,6 +165,21 @@ def test_a_time_the_log_did_not_promise(world: World, signed: Signed) -> None:
     assert not world.verify(broken, signed.traces).ok
 
 
+def test_a_log_index_is_not_taken_from_a_promise_that_nobody_checked(
+    world: World, signed: Signed
+) -> None:
+    """Without its time a promise cannot be verified, and stock passes over it."""
+
+    def unpromise(bundle: dict[str, Any]) -> None:
+        move_entry(bundle)
+        entry(bundle).pop("integratedTime", None)
+
+    document = json.loads(with_bundle(signed, unpromise))
+    document["signature"]["rekor_log_index"] += 1
+    verdict = world.verify(encode(document), signed.traces)
+    assert_rejected(verdict, "log_index_proven", INVALID)
+
+
 def another_record(world: World, folder: Path, version: int) -> dict[str, Any]:
     run = RunStore(folder).run(new_run_id())
     run.path.mkdir(parents=True)
