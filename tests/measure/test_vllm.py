@@ -29,7 +29,9 @@ from inferencebench_pipeline.measure.errors import (
 from inferencebench_pipeline.measure.measurement import write_measurement
 from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import VllmEngine, resolve
+from inferencebench_pipeline.measure.spec_file import parse_spec
 from inferencebench_pipeline.measure.traces import write_traces
+from tests.measure.real_vllm import content_of_vllm_spec, real_vllm
 from tests.measure.support import content_of_spec, ignore_progress, measured_rows, spec_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -207,37 +209,12 @@ def test_a_killed_pipeline_leaves_no_process_of_the_engine(run, stand_in, tmp_pa
     assert gone(int(stand_in.read_text()))
 
 
-def real_vllm() -> tuple[str, Path]:
-    """Return interpreter and model folder, or skip by the name of what is missing."""
-    python = os.environ.get("INFERENCEBENCH_VLLM_PYTHON")
-    folder = os.environ.get("INFERENCEBENCH_VLLM_MODEL")
-    if not python or not folder:
-        pytest.skip(
-            "vLLM NOT TESTED: set INFERENCEBENCH_VLLM_PYTHON to an interpreter that has vllm and "
-            "INFERENCEBENCH_VLLM_MODEL to SmolLM2-135M-Instruct as safetensors (docs/engines.md)"
-        )
-    return python, Path(folder)
-
-
 @pytest.mark.vllm
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_real_vllm_is_measured_described_and_stopped(run) -> None:
     python, folder = real_vllm()
-    engine = {
-        "kind": "vllm",
-        "model_path": str(folder),
-        "args": ["--enforce-eager", "--max-model-len", "2048"],
-        "env": {"VLLM_CPU_KVCACHE_SPACE": "1"},
-    }
-    spec = spec_for(
-        "",
-        model={"id": "HuggingFaceTB/SmolLM2-135M-Instruct"},
-        engine=engine,
-        workload={"max_tokens": 16},
-        load={"kind": "closed", "concurrency": 2, "requests": 8, "warmup_requests": 2},
-        deadlines={"request_s": 120, "run_s": 300, "engine_start_s": 600},
-    )
+    spec = parse_spec(content_of_vllm_spec(folder), where="test")
     rows = measured_rows(spec, run)
     measured = [row for row in rows if row["phase"] == "measured"]
     assert [(row["error_class"], row["completion_tokens"]) for row in measured] == [(None, 16)] * 8
