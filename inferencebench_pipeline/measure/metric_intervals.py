@@ -85,16 +85,23 @@ def with_intervals(
             continue
         try:
             interval = _over(key, repeats) if within is None else within.interval(key)
-            result[key] = metric.model_copy(update={"interval": _possible(interval, metric.unit)})
+            result[key] = metric.model_copy(update={"interval": _possible(interval, metric)})
         except TooFewError as error:
             result[key] = metric.model_copy(update={"interval_null_reason": str(error)})
     return result
 
 
-def _possible(interval: Interval, unit: str) -> Interval:
-    """Return the interval without what no such quantity can be: below 0, a ratio above 1."""
-    high = min(interval.high, 1.0) if unit == "ratio" else interval.high
-    return interval.model_copy(update={"low": max(interval.low, 0.0), "high": high})
+def _possible(interval: Interval, metric: Metric) -> Interval:
+    """Return the interval without what no such quantity can be: below 0, a ratio above 1.
+
+    One around the value itself holds it, though rounding may have put it a last digit outside.
+    """
+    low, high = max(interval.low, 0.0), interval.high
+    if metric.unit == "ratio":
+        high = min(high, 1.0)
+    if interval.method != "repeats" and metric.value is not None:
+        low, high = min(low, metric.value), max(high, metric.value)
+    return interval.model_copy(update={"low": low, "high": high})
 
 
 def _over(key: str, repeats: Sequence[dict[str, Metric]]) -> Interval:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
@@ -320,3 +321,112 @@ def test_every_definition_says_what_it_means() -> None:
         assert definition.key == key
         assert definition.definition.endswith(".")
         assert definition.better in {"lower", "higher"}
+
+
+def spaced(count: int, repeat: int = 1, *, wobble: int = 7) -> list[dict[str, Any]]:
+    """Requests one after another, whose times to the first token go up and down."""
+    rows = []
+    for index in range(count):
+        sent = index * 1_000_000
+        first = sent + 100_000 + 10_000 * (index * wobble % 13) + 1_000 * repeat
+        times = [first, first + 20_000 + index % 5, first + 50_000]
+        rows.append(answered(index, times, sent=sent, tokens=3, repeat=repeat))
+    return rows
+
+
+def test_one_run_has_intervals_from_its_blocks_around_every_estimate() -> None:
+    metrics = compute_metrics(table(spaced(400)), SLO)
+    for key, metric in metrics.items():
+        assert (metric.interval is None) == (metric.interval_null_reason is not None) or (
+            metric.value is None
+        ), key
+    for key in ("ttft_p50_ms", "itl_p90_ms", "e2e_mean_ms", "output_tok_per_s", "request_per_s"):
+        metric = metrics[key]
+        assert metric.interval is not None, (key, metric.interval_null_reason)
+        assert metric.value is not None
+        assert metric.interval.method == "moving_block_bootstrap"
+        assert metric.interval.low <= metric.value <= metric.interval.high, key
+    assert metrics["slo_attainment"].interval is not None
+    assert metrics["slo_attainment"].interval.method == "wilson"
+    assert "a count" in (metrics["requests_measured"].interval_null_reason or "")
+
+
+def test_few_requests_have_no_interval_and_say_why() -> None:
+    metric = compute_metrics(table(spaced(63)), SLO)["ttft_p50_ms"]
+    assert metric.interval is None
+    assert metric.interval_null_reason == "63 observations, at least 64 needed"
+
+
+def test_five_repeats_have_the_interval_over_repeats() -> None:
+    rows = [row for repeat in range(1, 6) for row in spaced(80, repeat)]
+    metrics = compute_metrics(table(rows), SLO)
+    alone = [
+        compute_metrics(table(spaced(80, repeat)), SLO)["ttft_p50_ms"].value
+        for repeat in range(1, 6)
+    ]
+    interval = metrics["ttft_p50_ms"].interval
+    assert interval is not None
+    assert (interval.method, interval.n) == ("repeats", 5.0)
+    assert interval.low < np.mean(alone) < interval.high
+    four = [row for row in rows if row["repeat"] < 5]
+    fewer = compute_metrics(table(four), SLO)["ttft_p50_ms"].interval
+    assert fewer is not None
+    assert fewer.method == "moving_block_bootstrap"
+
+
+def test_a_repeat_that_cannot_give_a_value_is_named() -> None:
+    rows = [row for repeat in range(1, 6) for row in spaced(140, repeat)]
+    p99 = compute_metrics(table(rows), SLO)["ttft_p99_ms"]
+    assert p99.value is not None
+    assert p99.interval_null_reason == "repeat 1 alone: 140 samples, at least 662 needed"
+
+
+@given(any_rows())
+@settings(max_examples=20)
+def test_intervals_are_the_same_however_the_table_is_cut(rows) -> None:
+    many = rows + [row | {"repeat": 4} for row in spaced(70)]
+    whole = table(many)
+    split = pa.concat_tables([whole.slice(start, 9) for start in range(0, len(many), 9)])
+    assert compute_metrics(split, SLO) == compute_metrics(whole, SLO)
+
+
+def with_energy(rows: list[dict[str, Any]], *energy: dict[str, Any]) -> pa.Table:
+    return table(rows).replace_schema_metadata({"inferencebench.energy": json.dumps(energy)})
+
+
+def test_energy_per_token_is_null_with_the_reason_unless_every_window_was_measured() -> None:
+    rows = [row for repeat in (1, 2) for row in spaced(4, repeat)]
+    key = "joules_per_output_token"
+    assert compute_metrics(table(rows), SLO)[key].null_reason == "no telemetry was recorded"
+    none = {"joules": None, "null_reason": "no meter"}
+    half = compute_metrics(with_energy(rows, {"joules": 3.0}, none), SLO)[key]
+    assert (half.value, half.null_reason) == (None, "no meter")
+    zero = compute_metrics(with_energy(rows, {"joules": 3.0}, {"joules": 0.0}), SLO)[key]
+    assert zero.value is None
+    whole = compute_metrics(with_energy(rows, {"joules": 3.0}, {"joules": 9.0}), SLO)[key]
+    assert whole.value == 12.0 / 24
+    assert whole.n == 24
+
+
+def test_failures_have_a_rate_per_class() -> None:
+    rows = [
+        answered(0, [10], tokens=1),
+        row(1, error_class="timeout"),
+        row(2, error_class="timeout"),
+        row(3, error_class="something new"),
+    ]
+    metrics = compute_metrics(table(rows), SLO)
+    assert metrics["error_rate"].value == 0.75
+    assert metrics["error_rate_timeout"].value == 0.5
+    assert metrics["error_rate_other"].value == 0.25
+    assert metrics["error_rate_http_5xx"].value == 0.0
+
+
+def test_fluidity_forgives_a_stall_that_was_paid_for_and_counts_one_that_was_not() -> None:
+    slo = Slo(ttft_ms=1.0, tpot_ms=0.1)
+    paid = answered(0, [500_000, 1_050_000, 1_200_000], tokens=3)
+    late = answered(0, [1_000_000, 1_350_000, 1_450_000], tokens=3)
+    assert compute_metrics(table([paid]), slo)["fluidity"].value == 1.0
+    # 350 us after the first token where 100 were due: three deadlines passed, and one is met.
+    assert compute_metrics(table([late]), slo)["fluidity"].value == 2 / 5
+    assert compute_metrics(table([late]), Slo(ttft_ms=1.0))["fluidity"].null_reason is not None

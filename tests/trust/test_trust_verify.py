@@ -333,6 +333,10 @@ def test_the_corpus_verifies_under_its_pinned_key(world: World, shared_data: Pat
         assert verdict.content_hash == item["content_hash"]
 
 
+SURE = {"low": 58.0, "high": 58.1, "confidence": 0.95, "method": "repeats", "n": 5.0}
+"""An interval that twelve requests cannot give."""
+
+
 class TestTraces:
     """What the signature covers must be what the traces give."""
 
@@ -362,6 +366,7 @@ class TestTraces:
             ({"inferencebench_pipeline__slo__ttft_ms": 1.0}, "slo_attainment|goodput"),
             ({"inferencebench_pipeline__metric_notes__ttft_p50_ms__n": 9000}, "n=9000"),
             ({"inferencebench_pipeline__metric_notes": {}}, "has no note"),
+            ({"inferencebench_pipeline__metric_notes__ttft_p50_ms__interval": SURE}, "noted with"),
             ({"inferencebench_pipeline": None}, "no inferencebench_pipeline field"),
         ],
     )

@@ -52,7 +52,7 @@ class Interval(BaseModel):
 def student_t(degrees: int) -> float:
     """Return Student's t at 0.975, by table or by its Cornish-Fisher expansion.
 
-    The expansion (Abramowitz and Stegun 26.7.5) is off by less than 2e-6 above 10 degrees.
+    The expansion (Abramowitz and Stegun 26.7.5) is off by less than 1e-5 above 10 degrees.
 
     Args:
         degrees: degrees of freedom, at least 1.
