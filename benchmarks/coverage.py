@@ -2,8 +2,8 @@
 
 Series whose true quantiles are known: AR(1), and times in an M/M/1 queue, which is what latencies
 near saturation look like. For each, many replications; the share of intervals that hold the true
-value, and half the mean width, relative to it (to 1 where it is 0). "given" is how often an interval is reported at all: the
-others are null, with the reason.
+value, and half their mean width relative to it (to 1 where it is 0). The last number is how often
+an interval is reported at all, where not always: the others are null, with the reason.
 
     python benchmarks/coverage.py [--replications 300]
 """

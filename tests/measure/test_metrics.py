@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
+from inferencebench_pipeline.measure.metric_definitions import (
+    DISTRIBUTIONS,
+    ERROR_CLASSES,
+    METRIC_DEFINITIONS_VERSION,
+)
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, compute_metrics, percentile
 from inferencebench_pipeline.measure.spec import Slo
 from inferencebench_pipeline.measure.traces import PHASES, SCHEMA
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SLO = Slo(ttft_ms=1.5, tpot_ms=0.7)
 FLOORS = {"50": 1, "90": 10, "95": 20, "99": 662, "99.9": 6636}
 CLASSES = set(ERROR_CLASSES)
@@ -254,6 +260,7 @@ def test_metrics_equal_the_obvious_reference_to_the_last_digit(rows) -> None:
 
 
 @given(any_rows())
+@settings(max_examples=40)
 def test_a_missing_value_always_has_a_reason_and_a_present_one_never(rows) -> None:
     metrics = compute_metrics(table(rows), Slo())
     assert list(metrics) == list(DEFINITIONS)
@@ -270,6 +277,7 @@ def test_percentiles_are_numpys_linear_ones(values, permille) -> None:
 
 
 @given(any_rows(), st.integers(1, 10))
+@settings(max_examples=40)
 def test_the_order_and_the_chunking_of_the_table_do_not_matter(rows, pieces) -> None:
     whole = table(rows)
     size = max(1, len(rows) // pieces)
@@ -313,6 +321,18 @@ def test_attainment_counts_failures_as_misses() -> None:
     assert metrics["slo_attainment"].value == 0.5
     assert metrics["error_rate"].value == 0.25
     assert compute_metrics(table(rows), Slo())["slo_attainment"].null_reason == "no SLO given"
+
+
+def test_the_documentation_gives_every_definition_in_the_same_words() -> None:
+    text = " ".join((REPOSITORY / "docs/metrics.md").read_text().split())
+    assert f"version {METRIC_DEFINITIONS_VERSION}" in text
+    for distribution in DISTRIBUTIONS:
+        assert distribution.definition in text, distribution.name
+    per_distribution = {f"{each.name}_" for each in DISTRIBUTIONS}
+    for key, definition in DEFINITIONS.items():
+        if not key.endswith("_ms") or not any(key.startswith(name) for name in per_distribution):
+            assert f"`{key}`" in text
+            assert definition.definition in text or key.startswith("error_rate_"), key
 
 
 def test_every_definition_says_what_it_means() -> None:
