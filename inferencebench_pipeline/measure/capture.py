@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
+import itertools
 import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeVar
 
@@ -65,7 +68,10 @@ class LoopFacts(_Document):
     origin_unix_ns: int
     origin_monotonic_ns: int
     """The same instant on the monotonic clock, which tells how far apart two repeats began."""
+    processes: int = Field(ge=1)
+    """How many processes shared the load."""
     window_cpu_ns: int = Field(ge=0)
+    """CPU time of the busiest of them."""
     window_wall_ns: int = Field(ge=0)
     clock_step_ns: int = Field(ge=0)
     """How far the wall clock was ever stepped against the monotonic one."""
@@ -249,6 +255,40 @@ def _parsed(line: bytes, path: Path, offset: int) -> Exchange:
             f"the line at byte {offset} of {path} is damaged ({error}); the capture cannot be "
             "used, run again"
         ) from error
+
+
+def merge_spools(path: Path, header: SpoolHeader, parts: Sequence[Path], *, planned: int) -> None:
+    """Append the parts that several processes wrote to the spool, and remove them.
+
+    Requests stand in the order in which they ended, whoever sent them. Those beyond the
+    ``planned`` ones, of which each process made as many as it took, are numbered anew without a
+    gap.
+
+    Raises:
+        StoreError: the disk is full or not writable.
+    """
+    drained = itertools.count(planned)
+    rows = heapq.merge(*(_rows(part) for part in parts), key=itemgetter("end_ns"))
+    try:
+        with path.open("ab") as spool:
+            if spool.tell() == 0:
+                spool.write(header.model_dump_json().encode() + b"\n")
+            for row in rows:
+                if row["phase"] == "drained":
+                    row["index"] = next(drained)
+                spool.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            spool.flush()
+            os.fsync(spool.fileno())
+        for part in parts:
+            part.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _rows(part: Path) -> Iterator[dict[str, Any]]:
+    with part.open("rb") as handle:
+        handle.readline()  # the header
+        yield from map(orjson.loads, handle)
 
 
 class Capture:

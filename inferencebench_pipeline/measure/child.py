@@ -30,6 +30,11 @@ def die_with_parent(sign: signal.Signals = signal.SIGKILL) -> None:
         sys.exit(1)  # the parent was gone before the kernel knew whom to watch
 
 
+def forget_parent() -> None:
+    """Have a fork of a child watch that child from now on, not the child's own parent."""
+    os.environ.pop(_PARENT_VARIABLE, None)
+
+
 @contextmanager
 def running_child(
     command: Sequence[str],

@@ -188,7 +188,12 @@ def _client_flags(client: ClientReport) -> tuple[ValidityFlag, ...]:
             ok=not busy,
             severity="warn",
             detail=f"the client used {client.cpu_share:.0%} of a core"
-            + (f", more than {_BUSY_CLIENT_SHARE:.0%}: it slowed the run down" if busy else ""),
+            + (
+                f", more than {_BUSY_CLIENT_SHARE:.0%}: it slowed the run down; raise "
+                "client.processes"
+                if busy
+                else ""
+            ),
         ),
         ValidityFlag(
             name="clock_steady",

@@ -258,6 +258,14 @@ class Place(Part):
     """How many there are; null where a search finds out as it goes."""
 
 
+class Client(Part):
+    """The measuring client."""
+
+    processes: int = Field(default=1, ge=1, le=256)
+    """How many processes share the load's one schedule: one a core, where one core is not enough
+    (some 2,000 requests or 40,000 chunks a second; a run says when its client was too busy)."""
+
+
 class BenchmarkSpec(Part):
     """Everything that decides what one run measures."""
 
@@ -271,6 +279,7 @@ class BenchmarkSpec(Part):
     seed: int = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
+    client: Client = Client()
     place: Place | None = None
     """Null for a run that stands by itself."""
 
@@ -280,6 +289,21 @@ class BenchmarkSpec(Part):
             raise ValueError(
                 f"load.kind = {self.load.kind} does not wait for answers, which the turns of "
                 f"workload.dataset.kind = {self.workload.dataset.kind} have to; use closed"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_more_processes_than_work(self) -> BenchmarkSpec:
+        processes = self.client.processes
+        if isinstance(self.load, ClosedLoad) and processes > self.load.concurrency:
+            raise ValueError(
+                f"client.processes = {processes} is more than load.concurrency = "
+                f"{self.load.concurrency}: some would have nothing to do; lower it"
+            )
+        if processes > 1 and has_turns(self.workload.dataset):
+            raise ValueError(
+                f"client.processes = {processes}: the turns of conversations are paced by one "
+                "process; leave it at 1"
             )
         return self
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from inferencebench_pipeline.measure.client import connection
-from inferencebench_pipeline.measure.client.__main__ import http_request
 from inferencebench_pipeline.measure.client.connection import Endpoint
 from inferencebench_pipeline.measure.client.exchange import Exchange
+from inferencebench_pipeline.measure.client.job import http_request
 from inferencebench_pipeline.measure.client.loop import Limits, LoopReport, MeasuringLoop
 from inferencebench_pipeline.measure.client.pacing import ClosedPacer
 from inferencebench_pipeline.measure.client.polling import LinuxPoller, Poller, PortablePoller

@@ -11,81 +11,30 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
-from inferencebench_pipeline import __version__
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.measure.arrivals import arrival_offsets_ns, schedule_sha256
-from inferencebench_pipeline.measure.capture import (
-    Capture,
-    LoopFacts,
-    SpoolHeader,
-    SpoolWriter,
-    client_report,
-)
+from inferencebench_pipeline.measure.capture import Capture, LoopFacts, client_report
 from inferencebench_pipeline.measure.child import die_with_parent
-from inferencebench_pipeline.measure.client.connection import Endpoint
-from inferencebench_pipeline.measure.client.conversations import ConversationPacer
-from inferencebench_pipeline.measure.client.exchange import Exchange
-from inferencebench_pipeline.measure.client.loop import Limits, MeasuringLoop
-from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer, Pacer
-from inferencebench_pipeline.measure.errors import EngineUnreachableError
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, ClosedLoad, OpenAIEngine
-from inferencebench_pipeline.measure.workload import RequestPlan, workload_of
+from inferencebench_pipeline.measure.client.board import Board
+from inferencebench_pipeline.measure.client.job import FIRST_REPEAT, Job, Repeat
+from inferencebench_pipeline.measure.client.loop import LoopReport
+from inferencebench_pipeline.measure.client.workers import WorkerError, measure_in_processes
 from inferencebench_pipeline.runs import RunDirectory
 
-_MOST_CONNECTIONS_AHEAD = 1024
-_OPEN_LOOP_CONNECTIONS_AHEAD = 4
 _REPORT_INTERVAL_S = 0.25
 
 
-def pacer_of(spec: BenchmarkSpec, repeat: int, conversation_lengths: Sequence[int]) -> Pacer:
-    """Return the pacer that follows the spec's load; each repeat draws its own arrivals."""
-    load = spec.load
-    if isinstance(load, ClosedLoad):
-        closed = ClosedPacer(
-            concurrency=load.concurrency, warmup=load.warmup_requests, measured=load.requests
-        )
-        in_turns = any(length > 1 for length in conversation_lengths)
-        return ConversationPacer(closed, conversation_lengths) if in_turns else closed
-    return OpenPacer(arrival_offsets_ns(load, spec.seed_of(repeat)), warmup=load.warmup_requests)
-
-
-def http_request(endpoint: Endpoint, api: str, body: bytes, api_key: str | None) -> bytes:
-    """Return the complete bytes of a streaming request."""
-    route = "chat/completions" if api == "chat" else "completions"
-    lines = [
-        f"POST {endpoint.target}/{route} HTTP/1.1",
-        f"Host: {endpoint.authority}",
-        f"User-Agent: inferencebench-pipeline/{__version__}",
-        "Content-Type: application/json",
-        "Accept: text/event-stream",
-        "Accept-Encoding: identity",
-        f"Content-Length: {len(body)}",
-    ]
-    if api_key:
-        lines.append(f"Authorization: Bearer {api_key}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
 class _Progress:
-    """Counts ended requests and says so on stdout."""
+    """Says on stdout how many requests have ended."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, board: Board, total: int) -> None:
+        self._board = board
         self._total = total
-        self._counts = {"warmup": 0, "measured": 0, "drained": 0}
-        self._failed = 0
-        self._reported = -1
+        self._reported: dict[str, int] = {}
         self._next_report = 0.0
-
-    def count(self, exchange: Exchange) -> None:
-        self._counts[exchange.phase] += 1
-        self._failed += exchange.error_class is not None
 
     def report_now_and_then(self) -> None:
         now = time.monotonic()
@@ -94,27 +43,15 @@ class _Progress:
             self.report()
 
     def report(self) -> None:
-        ended = sum(self._counts.values())
-        if ended != self._reported:
-            self._reported = ended
-            _say({"total": self._total, "failed": self._failed, **self._counts})
+        counts = self._board.totals()
+        if counts != self._reported:
+            self._reported = counts
+            _say({"total": self._total, **counts})
 
 
 def _say(message: dict[str, object]) -> None:
     sys.stdout.buffer.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """Which of the run's repeats to measure, and when the run began."""
-
-    number: int = 1
-    run_origin_ns: int | None = None
-    """Origin of the first repeat on the monotonic clock; None while that is being measured."""
-
-
-FIRST_REPEAT = Repeat()
 
 
 def measure(
@@ -127,82 +64,35 @@ def measure(
         EngineDiedError: it stopped doing so.
         RunDeadlineError: the run deadline passed.
         StoreError: the spool cannot be written.
+        WorkerError: any of these, in one of several processes.
     """
     capture = Capture(run)
-    spec = capture.spec()
-    workload = workload_of(capture.path, spec)
-    plan = RequestPlan.of(spec, run.run_id, workload, repeat.number)
-    proxy = spec.engine.proxy if isinstance(spec.engine, OpenAIEngine) else None
-    try:
-        endpoint = Endpoint.resolve(base_url, spec.deadlines.request_s, proxy)
-    except OSError as error:
-        raise EngineUnreachableError(
-            f"nothing accepts connections at {proxy or base_url}: {error.strerror or error}; "
-            "start the engine or correct engine." + ("proxy" if proxy else "base_url")
-        ) from error
-    spool = SpoolWriter(
-        capture.spool,
-        SpoolHeader(
-            run_id=run.run_id,
-            begun_at=datetime.now(UTC),
-            workload_sha256=workload.identity_sha256,
-            schedule_sha256=schedule_sha256(spec.load, spec.seed),
-        ),
-        secret=api_key,
-    )
-    pacer = pacer_of(spec, repeat.number, plan.conversation_lengths)
-    progress = _Progress(pacer.total)
-
-    def request(index: int) -> tuple[str, bytes]:
-        number = pacer.item(index)
-        body = plan.body(number)
-        return plan.item(number).id, http_request(endpoint, spec.workload.api, body, api_key)
-
-    def ended(exchange: Exchange) -> None:
-        progress.count(exchange)
-        exchange.repeat = repeat.number
-        if repeat.run_origin_ns is not None:
-            exchange.repeat_origin_ns = loop.origin_monotonic_ns - repeat.run_origin_ns
-        spool.append(exchange)
-
-    def housekeeping() -> None:
-        spool.flush_some()
-        progress.report_now_and_then()
-
-    loop = MeasuringLoop(
-        endpoint=endpoint,
-        pacer=pacer,
-        request=request,
-        on_ended=ended,
-        housekeeping=housekeeping,
-        limits=Limits(
-            request_ns=round(spec.deadlines.request_s * 1e9),
-            run_ns=round(spec.deadlines.run_s * 1e9),
-        ),
-    )
-    try:
-        report = loop.run(connect_ahead=_connections_ahead(spec))
-    finally:
-        spool.close()
+    job = Job.of(run, base_url, api_key, repeat)
+    board = job.board()
+    progress = _Progress(board, job.planned)
+    shares = job.shares()
+    if len(shares) == 1:
+        between = progress.report_now_and_then
+        reports = [job.measure(shares[0], board, capture.spool, housekeeping=between)]
+    else:
+        reports = measure_in_processes(job, board, capture.spool, progress.report_now_and_then)
     progress.report()
-    capture.write(
-        client_report(repeat.number),
-        LoopFacts(
-            origin_monotonic_ns=report.origin_monotonic_ns,
-            origin_unix_ns=report.origin_monotonic_ns + report.clock_offset_ns,
-            window_cpu_ns=report.window_cpu_ns,
-            window_wall_ns=report.window_wall_ns,
-            clock_step_ns=report.clock_step_ns,
-            clock_offset_ns=report.clock_offset_ns,
-            clock_drift_ns=report.clock_drift_ns,
-        ),
+    capture.write(client_report(repeat.number), _facts(reports))
+
+
+def _facts(reports: list[LoopReport]) -> LoopFacts:
+    """Return the facts of all processes together: the worst of each."""
+    first = reports[0]
+    return LoopFacts(
+        origin_monotonic_ns=first.origin_monotonic_ns,
+        origin_unix_ns=first.origin_monotonic_ns + first.clock_offset_ns,
+        processes=len(reports),
+        window_cpu_ns=max(report.window_cpu_ns for report in reports),
+        window_wall_ns=max(report.window_wall_ns for report in reports),
+        clock_step_ns=max(report.clock_step_ns for report in reports),
+        clock_offset_ns=first.clock_offset_ns,
+        clock_drift_ns=max((report.clock_drift_ns for report in reports), key=abs),
     )
-
-
-def _connections_ahead(spec: BenchmarkSpec) -> int:
-    if isinstance(spec.load, ClosedLoad):
-        return min(spec.load.concurrency, _MOST_CONNECTIONS_AHEAD)
-    return _OPEN_LOOP_CONNECTIONS_AHEAD
 
 
 def _allow_many_sockets() -> None:
@@ -230,6 +120,9 @@ def main() -> int:
         measure(run, arguments.base_url, api_key, repeat)
     except PipelineError as error:
         _say({"error": type(error).__name__, "message": str(error)})
+        return 3
+    except WorkerError as error:
+        _say({"error": error.name, "message": str(error)})
         return 3
     return 0
 

@@ -97,11 +97,15 @@ class MeasuringLoop:
         self._reuse = True
         self._refused_in_a_row = 0
 
-    def run(self, *, connect_ahead: int) -> LoopReport:
+    def run(
+        self, *, connect_ahead: int, agree_on_start: Callable[[], int] = time.monotonic_ns
+    ) -> LoopReport:
         """Measure until the pacer has nothing more to send and every answer has ended.
 
         Args:
             connect_ahead: connections to open before the window.
+            agree_on_start: called once those are open; returns the origin on the monotonic clock,
+                which several processes that share a load have in common.
 
         Raises:
             EngineDiedError: the engine stopped accepting connections.
@@ -111,7 +115,8 @@ class MeasuringLoop:
             self._origin_ns = time.monotonic_ns()
             self._connect_ahead(connect_ahead)
             with _no_garbage_collection():
-                self._rebase_origin()
+                self._rebase_origin(agree_on_start())
+                time.sleep(max(0.0, -self._now() / 1e9))
                 cpu_ns = time.process_time_ns()
                 self._until_done()
                 self._bridge.refresh()
@@ -138,10 +143,10 @@ class MeasuringLoop:
     def _now(self) -> int:
         return time.monotonic_ns() - self._origin_ns
 
-    def _rebase_origin(self) -> None:
+    def _rebase_origin(self, origin_ns: int) -> None:
         """Start the clock of the run; connections opened ahead keep negative instants."""
-        elapsed = self._now()
-        self._origin_ns += elapsed
+        elapsed = origin_ns - self._origin_ns
+        self._origin_ns = origin_ns
         for lane in self._lanes.values():
             lane.connect_started_ns -= elapsed
             if lane.connected_ns is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -51,9 +51,24 @@ class ClosedPacer:
     Warm-up runs into measurement without a drain, and once all measured requests have started,
     further ones (``drained``) keep the load level for those still running, so every measured
     request saw the full load from its first byte to its last.
+
+    Args:
+        concurrency: requests in flight.
+        warmup: how many come first and are not reported.
+        measured: how many are.
+        others_measure: whether another process that shares the load still waits for a measured
+            request, for which the load level must be kept.
     """
 
-    def __init__(self, *, concurrency: int, warmup: int, measured: int) -> None:
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        warmup: int,
+        measured: int,
+        others_measure: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._others_measure = others_measure
         self._warmup = warmup
         self._measured = measured
         self._measured_left = measured
@@ -75,7 +90,8 @@ class ClosedPacer:
 
     def _wanted(self) -> bool:
         # The bound on drained requests keeps one hanging measured request from costing thousands.
-        return self._measured_left > 0 and self._started < self.total + self._measured
+        wanted = self._measured_left > 0 or self._others_measure()
+        return wanted and self._started < self.total + self._measured
 
     def _phase(self, index: int) -> Phase:
         if index < self._warmup:
@@ -127,6 +143,75 @@ class OpenPacer:
 
     def ended(self, index: int, phase: Phase, now_ns: int) -> None:
         """Nothing waits for an answer in the open loop."""
+
+    def item(self, index: int) -> int:
+        """Items are sent in their order."""
+        return index
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a load.
+
+    The load is dealt out like cards: of every round of ``slots`` requests, this process takes
+    those whose place, divided by ``processes``, leaves ``number``. With one slot for each request
+    in flight, a process with more slots has as many more requests, and all are done together.
+    """
+
+    number: int = 0
+    processes: int = 1
+    slots: int = 1
+
+    def of(self, count: int) -> int:
+        """Return how many of the first ``count`` requests come to this process."""
+        rounds, rest = divmod(count, self.slots)
+        return rounds * self._places(self.slots) + self._places(rest)
+
+    def whole_index(self, own: int) -> int:
+        """Return which request of the whole load is this process's request ``own``."""
+        rounds, place = divmod(own, self._places(self.slots))
+        return rounds * self.slots + place * self.processes + self.number
+
+    def own_index(self, whole: int) -> int:
+        """Return which of this process's requests is the request ``whole`` of the whole load."""
+        rounds, place = divmod(whole, self.slots)
+        return rounds * self._places(self.slots) + place // self.processes
+
+    def _places(self, slots: int) -> int:
+        return (slots - self.number + self.processes - 1) // self.processes
+
+
+class SharedPacer:
+    """Paces a share of the load; indices are those of the whole load.
+
+    Args:
+        own: paces the share, counting its requests from 0.
+        share: which requests those are.
+    """
+
+    def __init__(self, own: ClosedPacer | OpenPacer, share: Share) -> None:
+        self._own = own
+        self._share = share
+
+    @property
+    def total(self) -> int:
+        """Warm-up and measured requests of this share."""
+        return self._own.total
+
+    def take(self, now_ns: int) -> Due | None:
+        """Start the share's next request if it is due."""
+        due = self._own.take(now_ns)
+        if due is None:
+            return None
+        return Due(self._share.whole_index(due.index), due.phase, due.scheduled_ns)
+
+    def next_ns(self) -> int | None:
+        """Return when the share's next request is due."""
+        return self._own.next_ns()
+
+    def ended(self, index: int, phase: Phase, now_ns: int) -> None:
+        """Learn that request ``index`` of the whole load ended."""
+        self._own.ended(self._share.own_index(index), phase, now_ns)
 
     def item(self, index: int) -> int:
         """Items are sent in their order."""
