@@ -223,6 +223,25 @@ def test_a_source_is_sampled_again_and_again_while_the_context_lasts(tmp_path) -
     assert described.engine.gpus == (BUSY,)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this platform")
+def test_a_full_disk_ends_the_sampling_and_not_the_run(tmp_path) -> None:
+    facts = tmp_path / "telemetry.json"
+    with sampling([HostLoad()], Path("/dev/full"), facts, engine_pid=None):
+        pass
+    assert facts.exists()
+
+
+def test_a_reading_torn_by_a_full_disk_is_left_out(tmp_path) -> None:
+    spool, facts = tmp_path / "telemetry.jsonl", tmp_path / "telemetry.json"
+    with sampling([HostLoad()], spool, facts, engine_pid=None):
+        pass
+    lines = spool.read_text().splitlines(keepends=True)
+    spool.write_text("".join(lines[:-1]) + lines[-1][:9])
+    found = read_sampling(spool, facts)
+    assert found is not None
+    assert len(found[0]) == len(lines) - 1
+
+
 def test_a_run_that_sampled_nothing_has_no_telemetry(tmp_path) -> None:
     assert read_sampling(tmp_path / "none.jsonl", tmp_path / "none.json") is None
 

@@ -52,7 +52,8 @@ def read_sampling(spool: Path, facts: Path) -> tuple[list[Reading], Sampling] | 
     try:
         described = Sampling.model_validate_json(facts.read_bytes())
         with spool.open() as lines:
-            readings = [Reading(*json.loads(line)) for line in lines]
+            # The last line is torn when the disk was full: that reading was never taken.
+            readings = [Reading(*json.loads(line)) for line in lines if line.endswith("\n")]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, ValidationError) as error:

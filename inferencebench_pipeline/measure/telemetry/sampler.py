@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -20,7 +20,7 @@ from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource
 from inferencebench_pipeline.measure.telemetry.rapl import RaplSource
 from inferencebench_pipeline.measure.telemetry.readings import Cost, Reading, Source, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, engine_use
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.runs import StoreError, write_atomically
 
 _JOIN_S: Final = 30.0
 
@@ -45,15 +45,21 @@ def sampling(
         spool: grows by a line per reading.
         facts: written once at the end; a :class:`Sampling`.
         engine_pid: the engine's first process when we started it.
+
+    Raises:
+        StoreError: the facts cannot be written. A spool that cannot grow ends the sampling, and
+            the energy of windows that it does not cover is null.
     """
     before = [source.state() for source in sources]
-    with spool.open("w") as sink:
-        thread = _Sampler(sources, sink)
-        thread.start()
-        try:
-            yield
-        finally:
-            thread.stop()
+    sink = _opened(spool)
+    thread = _Sampler(sources, sink)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.stop()
+        with suppress(OSError):
+            sink.close()
     after = [source.state() for source in sources]
     used = [
         engine_use(states, engine_pid)
@@ -75,6 +81,16 @@ def sampling(
     write_atomically(facts, described.model_dump_json(indent=2).encode() + b"\n")
 
 
+def _opened(spool: Path) -> IO[str]:
+    try:
+        return spool.open("w")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {spool}: {error.strerror or error}; free space or fix the permissions "
+            "of the store, then run again"
+        ) from error
+
+
 class _Sampler(threading.Thread):
     """Reads each source at its own pace."""
 
@@ -85,11 +101,17 @@ class _Sampler(threading.Thread):
         self._enough = threading.Event()
         self.cost = Cost(0.0, 0.0, 0)
         self._samples = 0
-        for source in sources:
-            self._keep(source.read())
+        with suppress(OSError):
+            for source in sources:
+                self._keep(source.read())
 
     def run(self) -> None:
         cpu_s, begun = time.thread_time(), time.monotonic()
+        with suppress(OSError):
+            self._sample(begun)
+        self.cost = Cost(time.thread_time() - cpu_s, time.monotonic() - begun, self._samples)
+
+    def _sample(self, begun: float) -> None:
         due = {index: begun + source.period_s for index, source in enumerate(self._sources)}
         while due and not self._enough.wait(max(0.0, min(due.values()) - time.monotonic())):
             now = time.monotonic()
@@ -99,7 +121,6 @@ class _Sampler(threading.Thread):
                     due[index] = max(due[index] + source.period_s, now)
         for source in self._sources:
             self._keep(source.read())
-        self.cost = Cost(time.thread_time() - cpu_s, time.monotonic() - begun, self._samples)
 
     def stop(self) -> None:
         """Read everything once more, and wait for it."""
