@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from inferencebench_pipeline.cli.corpus_verifying import verify_corpus
 from inferencebench_pipeline.cli.explaining import verdict_tree
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.deployment import Deployment
@@ -63,6 +64,13 @@ def verify(
     require_identity: IdentityOption = None,
     offline: OfflineOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    corpus: Annotated[
+        bool,
+        typer.Option(
+            "--corpus",
+            help="TARGET is a corpus: check every result in it by its one signed statement.",
+        ),
+    ] = False,
 ) -> None:
     """Re-derive the content hash and the metrics, check signature, identity and inclusion proof.
 
@@ -70,6 +78,9 @@ def verify(
     Exit codes: 0 verified, 1 rejected (the reason is printed), 2 wrong input, 3 outage.
     """
     deployment = _deployment(policy, trust_config)
+    if corpus:
+        covered = verify_corpus(target, deployment, organisation=organisation, as_json=as_json)
+        sys.exit(0 if covered else 1)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = _judged(deployment, found, organisation, require_issuer, require_identity)
     if as_json:

@@ -102,15 +102,15 @@ BUNDLE_CHECKS: Final = (
 """The checks on a bundle, in the order they are made."""
 
 
-def parse_bundle(data: bytes) -> Bundle:
-    """Return the bundle in ``data``.
+def parse_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
+    """Return the bundle in ``data``, of which at most ``max_bytes`` are read.
 
     Raises:
         BundleRejectedError: it is too large or not a bundle.
     """
-    if len(data) > MAX_BUNDLE_BYTES:
+    if len(data) > max_bytes:
         raise BundleRejectedError(
-            "bundle_format", f"the bundle is {len(data)} bytes; at most {MAX_BUNDLE_BYTES} are read"
+            "bundle_format", f"the bundle is {len(data)} bytes; at most {max_bytes} are read"
         )
     return _guard("bundle_format", lambda: Bundle.from_json(data))
 

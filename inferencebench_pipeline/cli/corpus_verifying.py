@@ -1,0 +1,189 @@
+"""``inferencebench verify --corpus``: every result of an organisation, by one signature."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from inferencebench_pipeline.corpus.statement import STATEMENT_FILE, TABLE_FILE
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.hub.client import Hub, Repo
+from inferencebench_pipeline.hub.crawl import fetch_file
+from inferencebench_pipeline.trust.statement import (
+    CorpusStatement,
+    StatementRejectedError,
+    verify_corpus_statement,
+)
+
+_HUB_TARGET = re.compile(
+    r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<rev>.+))?"
+)
+_SHOWN = 10
+
+
+class CorpusTargetError(PermanentError):
+    """There is no corpus statement, or nothing it could be about, at the place that was named."""
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """A statement, and the results that it should cover, by the SHA-256 of their envelopes."""
+
+    where: str
+    organisation: str
+    bundle: bytes
+    results: dict[str, str]
+
+
+def verify_corpus(
+    target: str, deployment: Deployment, *, organisation: str | None, as_json: bool
+) -> bool:
+    """Print whether one statement covers every result at ``target``; return whether it does.
+
+    Args:
+        target: ``hf://datasets/ORG/NAME[@revision]``, or a folder that holds the statement with
+            its table, or with envelopes.
+        deployment: whose policy and trust root decide.
+        organisation: whose corpus it must be; from an ``hf://`` target when None.
+        as_json: print one JSON object instead of sentences.
+
+    Raises:
+        CorpusTargetError: there is nothing to verify there.
+    """
+    corpus = _read(target, deployment, organisation)
+    trust, policy = deployment.trust(), deployment.policy()
+    statement: CorpusStatement | None = None
+    uncovered: list[str] = []
+    try:
+        statement = verify_corpus_statement(
+            corpus.bundle, trust=trust, policy=policy, organisation=corpus.organisation
+        )
+    except StatementRejectedError as error:
+        reason = str(error)
+    else:
+        uncovered = sorted(
+            name for sha256, name in corpus.results.items() if sha256 not in statement.subjects
+        )
+        reason = _reason(corpus, statement, uncovered)
+    ok = statement is not None and not uncovered
+    if as_json:
+        print(json.dumps(_document(corpus, statement, ok, reason)))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for line in _lines(corpus, statement, policy.sha256, trust.sha256):
+            console.print(line, markup=False)
+        console.print(f"{'VERIFIED' if ok else 'REJECTED'}: {reason}", markup=False)
+    return ok
+
+
+def _read(target: str, deployment: Deployment, organisation: str | None) -> _Corpus:
+    if target.startswith("hf://"):
+        return _from_hub(target, deployment.hub())
+    folder = Path(target)
+    owner = organisation or deployment.organisation
+    if owner is None:
+        raise CorpusTargetError(f"name the organisation whose corpus {folder} is: --organisation")
+    try:
+        bundle = (folder / STATEMENT_FILE).read_bytes()
+    except OSError as error:
+        raise CorpusTargetError(
+            f"cannot read {folder / STATEMENT_FILE} ({error.strerror}); name the folder that holds "
+            "it, or hf://datasets/ORG/NAME"
+        ) from error
+    table = folder / TABLE_FILE
+    results = _of_table(table.read_bytes()) if table.is_file() else dict(_of_files(folder))
+    if not results:
+        raise CorpusTargetError(f"{folder} holds neither {TABLE_FILE} nor any envelope.json")
+    return _Corpus(str(folder), owner, bundle, results)
+
+
+def _from_hub(target: str, hub: Hub) -> _Corpus:
+    match = _HUB_TARGET.fullmatch(target)
+    if match is None:
+        raise CorpusTargetError(f"{target!r} is not of the form hf://datasets/ORG/NAME[@revision]")
+    repo = Repo("dataset", f"{match['organisation']}/{match['name']}")
+    revision = hub.head(repo, match["rev"] or "main").commit
+    if revision is None:
+        raise CorpusTargetError(f"{repo.id} has no commit; there is nothing to verify")
+    return _Corpus(
+        where=f"{hub.page_url(repo)}/tree/{revision}",
+        organisation=match["organisation"],
+        bundle=fetch_file(hub, repo.id, revision, STATEMENT_FILE),
+        results=_of_table(fetch_file(hub, repo.id, revision, TABLE_FILE)),
+    )
+
+
+def _of_table(data: bytes) -> dict[str, str]:
+    try:
+        table = pq.read_table(io.BytesIO(data), columns=["envelope_sha256", "repo_id"])
+        digests, names = (column.to_pylist() for column in table.columns)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorpusTargetError(f"{TABLE_FILE} cannot be read: {error}") from error
+    return {str(digest): str(name) for digest, name in zip(digests, names, strict=True)}
+
+
+def _of_files(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.rglob("envelope.json")):
+        yield hashlib.sha256(path.read_bytes()).hexdigest(), str(path.relative_to(folder))
+
+
+def _reason(corpus: _Corpus, statement: CorpusStatement, uncovered: list[str]) -> str:
+    if uncovered:
+        more = ", …" if len(uncovered) > _SHOWN else ""
+        return (
+            f"{len(uncovered)} of {len(corpus.results)} results are not in the statement: "
+            f"{', '.join(uncovered[:_SHOWN])}{more}"
+        )
+    return (
+        f"{len(corpus.results)} results, each a subject of the statement signed by "
+        f"{statement.proof.signer.identity} ({statement.proof.signer.issuer})"
+    )
+
+
+def _lines(
+    corpus: _Corpus, statement: CorpusStatement | None, policy_sha256: str, trust_sha256: str
+) -> Iterator[str]:
+    yield corpus.where
+    if statement is None:
+        return
+    summary = statement.summary
+    versions = ", ".join(f"{name} {number}" for name, number in summary.verifier.version.items())
+    yield f"  verified {summary.time_verified.isoformat()} by {summary.verifier.id} ({versions})"
+    for name, theirs, ours in (
+        ("policy", summary.policy.digest.sha256, policy_sha256),
+        ("trust root", summary.trust_root.digest.sha256, trust_sha256),
+    ):
+        yield f"  under {name} {theirs} ({'yours' if theirs == ours else 'not the one you use'})"
+    yield f"  log index {statement.proof.log_index}, signed {statement.proof.times[0].isoformat()}"
+
+
+def _document(
+    corpus: _Corpus, statement: CorpusStatement | None, ok: bool, reason: str
+) -> dict[str, object]:
+    document: dict[str, object] = {
+        "ok": ok,
+        "reason": reason,
+        "where": corpus.where,
+        "organisation": corpus.organisation,
+        "results": len(corpus.results),
+    }
+    if statement is not None:
+        document |= {
+            "subjects": len(statement.subjects),
+            "statement_sha256": statement.statement_sha256,
+            "summary": statement.summary.model_dump(mode="json", by_alias=True),
+            "signer": statement.proof.signer.identity,
+            "issuer": statement.proof.signer.issuer,
+            "log_index": statement.proof.log_index,
+        }
+    return document
