@@ -6,6 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation import (
     alerts,
+    corpus_upkeep,
     jobs,
     nudges,
     parked,
@@ -16,12 +17,15 @@ from inferencebench_pipeline.automation import (
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
     corpus,
+    corpus_statement,
     envelope,
     hub_dataset,
     leaderboard_index,
     model_card_backlink,
     signature,
     traces,
+    transparency_logs,
+    trust_root,
 )
 from inferencebench_pipeline.resources import build_resources
 from inferencebench_pipeline.settings import Settings
@@ -33,7 +37,10 @@ STAGES = [
     signature,
     hub_dataset,
     model_card_backlink,
+    trust_root,
     corpus,
+    transparency_logs,
+    corpus_statement,
     leaderboard_index,
 ]
 
@@ -50,10 +57,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs.rebuild_leaderboard,
             jobs.launch_benchmark,
             takedown.takedown,
+            *corpus_upkeep.JOBS,
         ],
         schedules=[
             schedules.nightly_benchmark,
             schedules.daily_reverification,
+            *corpus_upkeep.SCHEDULES,
         ],
         sensors=[
             sensors.requested_runs,

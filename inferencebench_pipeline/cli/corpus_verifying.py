@@ -19,6 +19,8 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.client import Hub, Repo
 from inferencebench_pipeline.hub.crawl import fetch_file
+from inferencebench_pipeline.trust.policy import IdentityPolicy
+from inferencebench_pipeline.trust.roots import TrustRoot
 from inferencebench_pipeline.trust.statement import (
     CorpusStatement,
     StatementRejectedError,
@@ -36,7 +38,7 @@ class CorpusTargetError(PermanentError):
 
 
 @dataclass(frozen=True)
-class _Corpus:
+class Corpus:
     """A statement, and the results that it should cover, by the SHA-256 of their envelopes."""
 
     where: str
@@ -45,50 +47,33 @@ class _Corpus:
     results: dict[str, str]
 
 
-def verify_corpus(
-    target: str, deployment: Deployment, *, organisation: str | None, as_json: bool
-) -> bool:
-    """Print whether one statement covers every result at ``target``; return whether it does.
+def read_corpus(
+    target: str,
+    deployment: Deployment,
+    *,
+    organisation: str | None,
+    revision: str | None = None,
+    offline: bool = False,
+) -> Corpus:
+    """Return the statement at ``target`` and the results that it should cover.
 
     Args:
         target: ``hf://datasets/ORG/NAME[@revision]``, or a folder that holds the statement with
             its table, or with envelopes.
-        deployment: whose policy and trust root decide.
+        deployment: which Hub.
         organisation: whose corpus it must be; from an ``hf://`` target when None.
-        as_json: print one JSON object instead of sentences.
+        revision: branch, tag or commit on the Hub; instead of ``@revision``.
+        offline: refuse a target that needs a network.
 
     Raises:
         CorpusTargetError: there is nothing to verify there.
     """
-    corpus = _read(target, deployment, organisation)
-    trust, policy = deployment.trust(), deployment.policy()
-    statement: CorpusStatement | None = None
-    uncovered: list[str] = []
-    try:
-        statement = verify_corpus_statement(
-            corpus.bundle, trust=trust, policy=policy, organisation=corpus.organisation
-        )
-    except StatementRejectedError as error:
-        reason = str(error)
-    else:
-        uncovered = sorted(
-            name for sha256, name in corpus.results.items() if sha256 not in statement.subjects
-        )
-        reason = _reason(corpus, statement, uncovered)
-    ok = statement is not None and not uncovered
-    if as_json:
-        print(json.dumps(_document(corpus, statement, ok, reason)))
-    else:
-        console = Console(highlight=False, soft_wrap=True)
-        for line in _lines(corpus, statement, policy.sha256, trust.sha256):
-            console.print(line, markup=False)
-        console.print(f"{'VERIFIED' if ok else 'REJECTED'}: {reason}", markup=False)
-    return ok
-
-
-def _read(target: str, deployment: Deployment, organisation: str | None) -> _Corpus:
     if target.startswith("hf://"):
-        return _from_hub(target, deployment.hub())
+        if offline:
+            raise CorpusTargetError(f"{target} is on the Hub and --offline was asked for")
+        return _from_hub(target, deployment.hub(), revision)
+    if revision is not None:
+        raise CorpusTargetError(f"--revision is for hf:// targets; {target} is a path")
     folder = Path(target)
     owner = organisation or deployment.organisation
     if owner is None:
@@ -104,18 +89,56 @@ def _read(target: str, deployment: Deployment, organisation: str | None) -> _Cor
     results = _of_table(table.read_bytes()) if table.is_file() else dict(_of_files(folder))
     if not results:
         raise CorpusTargetError(f"{folder} holds neither {TABLE_FILE} nor any envelope.json")
-    return _Corpus(str(folder), owner, bundle, results)
+    return Corpus(str(folder), owner, bundle, results)
 
 
-def _from_hub(target: str, hub: Hub) -> _Corpus:
+def verify_corpus(
+    corpus: Corpus,
+    *,
+    trust: TrustRoot,
+    policy: IdentityPolicy,
+    issuer: str | None = None,
+    identity: str | None = None,
+    as_json: bool,
+) -> bool:
+    """Print whether the one statement covers every result; return whether it does.
+
+    Args:
+        corpus: what :func:`read_corpus` returned.
+        trust: whose certificates, logs and clocks count.
+        policy: who may state a corpus.
+        issuer: exactly who must have vouched for the signer; any that the policy allows when None.
+        identity: exactly who must have signed; anybody that the policy allows when None.
+        as_json: print one JSON object instead of sentences.
+    """
+    statement: CorpusStatement | None = None
+    try:
+        statement = verify_corpus_statement(
+            corpus.bundle, trust=trust, policy=policy, organisation=corpus.organisation
+        )
+    except StatementRejectedError as error:
+        ok, reason = False, str(error)
+    else:
+        ok, reason = _judged(corpus, statement, issuer, identity)
+    if as_json:
+        print(json.dumps(_document(corpus, statement, ok, reason)))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for line in _lines(corpus, statement, policy.sha256, trust.sha256):
+            console.print(line, markup=False)
+        console.print(f"{'VERIFIED' if ok else 'REJECTED'}: {reason}", markup=False)
+    return ok
+
+
+def _from_hub(target: str, hub: Hub, asked: str | None) -> Corpus:
     match = _HUB_TARGET.fullmatch(target)
     if match is None:
         raise CorpusTargetError(f"{target!r} is not of the form hf://datasets/ORG/NAME[@revision]")
     repo = Repo("dataset", f"{match['organisation']}/{match['name']}")
-    revision = hub.head(repo, match["rev"] or "main").commit
+    revision = hub.head(repo, asked or match["rev"] or "main").commit
     if revision is None:
         raise CorpusTargetError(f"{repo.id} has no commit; there is nothing to verify")
-    return _Corpus(
+    return Corpus(
         where=f"{hub.page_url(repo)}/tree/{revision}",
         organisation=match["organisation"],
         bundle=fetch_file(hub, repo.id, revision, STATEMENT_FILE),
@@ -137,21 +160,27 @@ def _of_files(folder: Path) -> Iterator[tuple[str, str]]:
         yield hashlib.sha256(path.read_bytes()).hexdigest(), str(path.relative_to(folder))
 
 
-def _reason(corpus: _Corpus, statement: CorpusStatement, uncovered: list[str]) -> str:
+def _judged(
+    corpus: Corpus, statement: CorpusStatement, issuer: str | None, identity: str | None
+) -> tuple[bool, str]:
+    signer = statement.proof.signer
+    who = f"{signer.identity} ({signer.issuer})"
+    if issuer not in (None, signer.issuer) or identity not in (None, signer.identity):
+        return False, f"signed by {who}; required was {identity or 'any'} ({issuer or 'any'})"
+    uncovered = sorted(
+        name for sha256, name in corpus.results.items() if sha256 not in statement.subjects
+    )
     if uncovered:
         more = ", …" if len(uncovered) > _SHOWN else ""
-        return (
+        return False, (
             f"{len(uncovered)} of {len(corpus.results)} results are not in the statement: "
             f"{', '.join(uncovered[:_SHOWN])}{more}"
         )
-    return (
-        f"{len(corpus.results)} results, each a subject of the statement signed by "
-        f"{statement.proof.signer.identity} ({statement.proof.signer.issuer})"
-    )
+    return True, f"{len(corpus.results)} results, each a subject of the statement signed by {who}"
 
 
 def _lines(
-    corpus: _Corpus, statement: CorpusStatement | None, policy_sha256: str, trust_sha256: str
+    corpus: Corpus, statement: CorpusStatement | None, policy_sha256: str, trust_sha256: str
 ) -> Iterator[str]:
     yield corpus.where
     if statement is None:
@@ -168,7 +197,7 @@ def _lines(
 
 
 def _document(
-    corpus: _Corpus, statement: CorpusStatement | None, ok: bool, reason: str
+    corpus: Corpus, statement: CorpusStatement | None, ok: bool, reason: str
 ) -> dict[str, object]:
     document: dict[str, object] = {
         "ok": ok,

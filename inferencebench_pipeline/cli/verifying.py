@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from inferencebench_pipeline.cli.corpus_verifying import verify_corpus
+from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
 from inferencebench_pipeline.cli.explaining import verdict_tree
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.deployment import Deployment
@@ -79,7 +79,17 @@ def verify(
     """
     deployment = _deployment(policy, trust_config)
     if corpus:
-        covered = verify_corpus(target, deployment, organisation=organisation, as_json=as_json)
+        results = read_corpus(
+            target, deployment, organisation=organisation, revision=revision, offline=offline
+        )
+        covered = verify_corpus(
+            results,
+            trust=deployment.trust(),
+            policy=_policy(deployment, results.organisation, require_issuer, require_identity),
+            issuer=require_issuer,
+            identity=require_identity,
+            as_json=as_json,
+        )
         sys.exit(0 if covered else 1)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = _judged(deployment, found, organisation, require_issuer, require_identity)

@@ -9,12 +9,12 @@ What was trusted and proved is kept: ``corpus/logs/<name>.json`` and ``.proved``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
@@ -99,12 +99,11 @@ class SeenCheckpoint:
     checkpoint: Checkpoint
 
 
-@dataclass
-class LogReport:
+class LogReport(BaseModel):
     """What a pass found about one log."""
 
     url: str
-    size: int
+    size: int = 0
     proved_now: int = 0
     not_proved_yet: int = 0
     scanned_now: int = 0
@@ -112,7 +111,7 @@ class LogReport:
     unknown: tuple[UnknownEntry, ...] = ()
     problem: str | None = None
     """Why the log itself is not to be trusted; None when it is."""
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = []
     """Records whose proof leads to a state that the log never went through."""
 
     @property
@@ -158,22 +157,29 @@ def examine_logs(
     return reports
 
 
-def log_findings(store_root: Path) -> list[Finding]:
-    """Return the records that the last pass found in no honest log."""
-    path = _findings_path(store_root)
+def load_reports(store_root: Path) -> list[LogReport]:
+    """Return what the last pass found about each log; nothing before the first.
+
+    Raises:
+        LogStateError: it cannot be read.
+    """
+    path = _reports_path(store_root)
     try:
-        return _Findings.model_validate_json(path.read_bytes()).findings
+        return _REPORTS.validate_json(path.read_bytes())
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as error:
         raise LogStateError(f"cannot read {path}: {error}; examine the logs again") from error
 
 
-def keep_log_findings(store_root: Path, reports: Iterable[LogReport]) -> None:
-    """Store what a pass found about records, for the leaderboard and the statement."""
-    found = [item for report in reports for item in report.findings]
-    content = _Findings(findings=found).model_dump_json(indent=1).encode()
-    write_atomically(_findings_path(store_root), content + b"\n")
+def keep_reports(store_root: Path, reports: list[LogReport]) -> None:
+    """Store what a pass found, for the checks, the leaderboard and the statement."""
+    write_atomically(_reports_path(store_root), _REPORTS.dump_json(reports, indent=1) + b"\n")
+
+
+def log_findings(store_root: Path) -> list[Finding]:
+    """Return the records that the last pass found in no honest log."""
+    return [item for report in load_reports(store_root) for item in report.findings]
 
 
 def signature_digest_of(content_hash: str) -> str:
@@ -181,8 +187,7 @@ def signature_digest_of(content_hash: str) -> str:
     return hashlib.sha256(content_hash.encode("ascii")).hexdigest()
 
 
-class _Findings(_Part):
-    findings: list[Finding]
+_REPORTS = TypeAdapter(list[LogReport])
 
 
 class _Examination:
@@ -209,7 +214,7 @@ class _Examination:
 
     def report(self, seen: list[SeenCheckpoint], known: frozenset[str]) -> LogReport:
         """Look at the log, keep what was learned, and return what was found."""
-        report = LogReport(self._log.base_url, 0, problem=self._state.dishonest)
+        report = LogReport(url=self._log.base_url, problem=self._state.dishonest)
         if report.problem is None:
             report.problem = self._advance()
         states = self._state.trusted
@@ -373,5 +378,5 @@ def _identity(checkpoint: Checkpoint) -> bytes:
     return hashlib.sha256(checkpoint.model_dump_json().encode()).digest()
 
 
-def _findings_path(store_root: Path) -> Path:
-    return store_root / "corpus" / "log_findings.json"
+def _reports_path(store_root: Path) -> Path:
+    return store_root / "corpus" / "log_reports.json"

@@ -12,7 +12,9 @@ PARTITION_TAG = "dagster/partition"
 runs = dg.DynamicPartitionsDefinition(name="runs")
 """Runs this deployment made or took in; keys are UUIDv7 run ids (Dagster validates nothing)."""
 
-days = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone="UTC", end_offset=1)
+FIRST_DAY = "2026-01-01"
+
+days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
 """Days on which Hub repositories were created. ``end_offset`` lets today be verified today."""
 
 

@@ -17,7 +17,7 @@ from inferencebench_pipeline.corpus.logs import (
     LogStateError,
     SeenCheckpoint,
     examine_logs,
-    keep_log_findings,
+    keep_reports,
     log_findings,
     signature_digest_of,
 )
@@ -212,7 +212,7 @@ def test_a_record_in_a_branch_of_the_log_that_nobody_else_sees_is_found(
     with serving(state) as client:
         shown = sign(client, version, 2, 3)
         report = examine(client, tmp_path, version, seen=[hidden, *shown])
-    keep_log_findings(tmp_path, [report])
+    keep_reports(tmp_path, [report])
 
     assert report.problem is None
     assert [item.repo_id for item in log_findings(tmp_path)] == [hidden.repo_id]

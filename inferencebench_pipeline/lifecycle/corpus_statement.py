@@ -1,0 +1,119 @@
+"""``corpus_statement``: one signature over everything that is published and verified."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from inferencebench_pipeline.corpus.statement import (
+    STATEMENT_FILE,
+    TABLE_FILE,
+    StatedCorpus,
+    state_corpus,
+    statement_folder,
+    verified_records,
+)
+from inferencebench_pipeline.corpus.verdicts import Rules
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.hub.corpus_dataset import CorpusReceipt, publish_corpus
+from inferencebench_pipeline.lifecycle.corpus import corpus_verification
+from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.trust.statement import STATEMENT_SUITE, verify_corpus_statement
+
+_INDEX_FILES = ("runs.parquet", "metrics.parquet")
+
+
+@dg.asset(
+    deps=[
+        dg.AssetDep(corpus_verification, partition_mapping=dg.AllPartitionMapping()),
+        transparency_logs,
+    ],
+    group_name="corpus",
+    kinds={"sigstore", "huggingface"},
+    owners=["team:performance"],
+    pool="signing",
+    code_version="1",
+)
+def corpus_statement(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """A signed in-toto statement whose subjects are all verified envelopes, on the Hub.
+
+    Only after a clean re-verification: a published record that is not verified under the current
+    policy, trust root and verifier, or that has a finding, stops it. The index's tables are in the
+    same commit.
+    """
+    with outages.guard():
+        deployment, store = world.deployment(), runs_store.store()
+        organisation, rules = deployment.require_organisation(), _rules(deployment)
+        signer = deployment.keyless_signer()
+        stated = state_corpus(
+            store.root,
+            organisation,
+            verified_records(store.root, organisation, rules),
+            rules,
+            lambda statement: signer.sign_statement(statement, suite_id=STATEMENT_SUITE),
+        )
+        context.log.info("the statement covers %d records", stated.subjects)
+        files = {name: (stated.folder / name).read_bytes() for name in (STATEMENT_FILE, TABLE_FILE)}
+        for name in _INDEX_FILES:
+            table = store.root / "leaderboard" / name
+            if table.is_file():
+                files[name] = table.read_bytes()
+        receipt = publish_corpus(deployment.hub(), organisation, files)
+    return dg.MaterializeResult(metadata=_metadata(stated, receipt))
+
+
+@dg.asset_check(
+    asset=corpus_statement,
+    name="covers_exactly_the_verified_envelopes",
+    description="The statement verifies, and its subjects are the published, verified envelopes.",
+    blocking=True,
+)
+def covers_exactly_the_verified_envelopes(
+    runs_store: StoreResource, world: DeploymentResource, outages: OutageResource
+) -> dg.AssetCheckResult:
+    """Verify the stored bytes offline, and compare them with the stored verdicts."""
+    with outages.guard():
+        deployment, root = world.deployment(), runs_store.store().root
+        organisation = deployment.require_organisation()
+        statement = verify_corpus_statement(
+            (statement_folder(root) / STATEMENT_FILE).read_bytes(),
+            trust=deployment.trust(),
+            policy=deployment.policy(),
+            organisation=organisation,
+        )
+        records = verified_records(root, organisation, _rules(deployment))
+    verified = {record.verdict.envelope_sha256 for record in records}
+    differing = verified.symmetric_difference(statement.subjects)
+    return dg.AssetCheckResult(
+        passed=not differing,
+        description=f"{len(differing)} envelopes are in one and not in the other",
+        metadata={
+            "subjects": len(statement.subjects),
+            "signer": statement.proof.signer.identity,
+            "log_index": statement.proof.log_index,
+            "signed_at": statement.proof.times[0].isoformat(),
+            "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _rules(deployment: Deployment) -> Rules:
+    return Rules(deployment.policy().sha256, deployment.trust().sha256)
+
+
+def _metadata(stated: StatedCorpus, receipt: CorpusReceipt) -> dict[str, dg.MetadataValue]:
+    return {
+        "subjects": dg.MetadataValue.int(stated.subjects),
+        "statement_sha256": dg.MetadataValue.text(stated.statement_sha256),
+        "signed_now": dg.MetadataValue.bool(stated.signed_now),
+        "commit": dg.MetadataValue.text(receipt.commit),
+        "dataset": dg.MetadataValue.url(receipt.url),
+        "verify_with": dg.MetadataValue.text(
+            f"inferencebench verify --corpus hf://datasets/{receipt.repo_id}"
+        ),
+    }

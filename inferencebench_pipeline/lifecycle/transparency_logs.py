@@ -1,0 +1,101 @@
+"""``transparency_logs``: the logs only grew, and hold nothing under our names unknown to us."""
+
+import dagster as dg
+
+from inferencebench_pipeline.corpus.known import known_digests, seen_checkpoints
+from inferencebench_pipeline.corpus.logs import LogReport, examine_logs, keep_reports, load_reports
+from inferencebench_pipeline.lifecycle.corpus import corpus_verification
+from inferencebench_pipeline.lifecycle.findings import finding_table, report_to_runs
+from inferencebench_pipeline.lifecycle.metadata import table
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+
+
+@dg.asset(
+    deps=[dg.AssetDep(corpus_verification, partition_mapping=dg.AllPartitionMapping())],
+    group_name="corpus",
+    kinds={"sigstore"},
+    owners=["team:performance"],
+    code_version="1",
+)
+def transparency_logs(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """Each log's newest signed state, proved to extend every state that we have ever seen.
+
+    A bounded number of requests for each log; what is left over is counted and done next time.
+    """
+    with outages.guard():
+        deployment, store = world.deployment(), runs_store.store()
+        reports = examine_logs(
+            store.root,
+            deployment.trust(),
+            deployment.policy(),
+            seen=list(seen_checkpoints(store)),
+            known_digests=known_digests(store),
+        )
+        keep_reports(store.root, reports)
+        report_to_runs(context, store, [item for one in reports for item in one.findings])
+    return dg.MaterializeResult(metadata={"logs": table(map(_row, reports))})
+
+
+def _row(report: LogReport) -> dict[str, str | int]:
+    return {
+        "log": report.url,
+        "entries": report.size,
+        "proved_now": report.proved_now,
+        "not_proved_yet": report.not_proved_yet,
+        "entries_read_now": report.scanned_now,
+        "entries_not_read_yet": report.not_scanned_yet,
+        "unknown_entries": len(report.unknown),
+        "problem": report.problem or "none",
+    }
+
+
+@dg.asset_check(
+    asset=transparency_logs,
+    name="logs_are_append_only",
+    description=(
+        "Each log extends what it showed before, and each record's proof leads to a state that the "
+        "log went through."
+    ),
+)
+def logs_are_append_only(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
+    """Read what the last pass found."""
+    with outages.guard():
+        dishonest = [one for one in load_reports(runs_store.store().root) if not one.is_honest]
+    problems = [f"{report.url}: {report.problem}" for report in dishonest if report.problem]
+    findings = [item for report in dishonest for item in report.findings]
+    return dg.AssetCheckResult(
+        passed=not dishonest,
+        description="; ".join(problems) or f"{len(findings)} records are in no honest log",
+        metadata={"findings": finding_table(findings)},
+    )
+
+
+@dg.asset_check(
+    asset=transparency_logs,
+    name="no_unknown_entry",
+    description="Every log entry under an identity of ours is about something we know.",
+)
+def no_unknown_entry(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
+    """Read what the last pass found; an entry stays unknown until a pass knows what it is about."""
+    with outages.guard():
+        unknown = [
+            item for report in load_reports(runs_store.store().root) for item in report.unknown
+        ]
+    return dg.AssetCheckResult(
+        passed=not unknown,
+        description=f"{len(unknown)} log entries are about nothing we know",
+        metadata={
+            "entries": table(
+                {
+                    "entry": item.detail,
+                    "first_seen": item.first_seen.isoformat(timespec="seconds"),
+                }
+                for item in unknown
+            )
+        },
+    )
