@@ -53,6 +53,7 @@ Method = Literal["v1", "v2", "dev-key"]
 ORGANISATION = "example-org"
 _RENEW_AFTER_S = 300.0
 _SHA256 = der.oid("2.16.840.1.101.3.4.2.1")
+_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _BASE_URL = "http://127.0.0.1:9"
 
 
@@ -80,15 +81,12 @@ class EnvelopeFactory:
         self.policy_path = write_policy(state, organisation=ORGANISATION)
         issuer = oidc.OidcIssuer(keys.oidc)
         logs = state / "logs"
-        ct = CertificateLog(keys.ct, _MemoryLog(logs / "ct.jsonl"))
-        self._authority = CertificateAuthority(keys.fulcio, issuer, ct)
+        ct, v1, v2 = (_MemoryLog(logs / f"{name}.jsonl") for name in ("ct", "v1", "v2"))
+        self._logs = (ct, v1, v2)
+        self._authority = CertificateAuthority(keys.fulcio, issuer, CertificateLog(keys.ct, ct))
         self._issuer = issuer
-        self._v1 = rekor_v1.RekorV1(
-            rekor_v1_note_key(REKOR_V1_ORIGIN, keys.rekor_v1), _MemoryLog(logs / "v1.jsonl")
-        )
-        self._v2 = rekor_v2.RekorV2(
-            rekor_v2_note_key(REKOR_V2_ORIGIN, keys.rekor_v2), _MemoryLog(logs / "v2.jsonl")
-        )
+        self._v1 = rekor_v1.RekorV1(rekor_v1_note_key(REKOR_V1_ORIGIN, keys.rekor_v1), v1)
+        self._v2 = rekor_v2.RekorV2(rekor_v2_note_key(REKOR_V2_ORIGIN, keys.rekor_v2), v2)
         self._clock = tsa.TimestampAuthority(keys.tsa)
         self._dev_key = Ed25519PrivateKey.generate()
         self._certified: _Certified | None = None
@@ -98,6 +96,11 @@ class EnvelopeFactory:
         # Without traces: an envelope that binds them is not complete without the file.
         self._template["distributions"] = {}
         self._template["signature"] = None
+
+    def close(self) -> None:
+        """Release the logs to another process."""
+        for log in self._logs:
+            log.close()
 
     @property
     def trust(self) -> TrustRoot:
@@ -128,6 +131,33 @@ class EnvelopeFactory:
             document["signature"] = self._signature(digest.encode(), method)
             yield json.dumps(document, indent=2).encode()
 
+    def signed_statement(self, statement: bytes) -> bytes:
+        """Return the DSSE bundle of an in-toto statement, in the v2 log."""
+        signer = self._signer()
+        kind = "application/vnd.in-toto+json"
+        pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(statement), statement)
+        signature = signer.key.sign(pae, ec.ECDSA(hashes.SHA256()))
+        bundle = {
+            "mediaType": _BUNDLE,
+            "verificationMaterial": self._v2_material(
+                signer, hashlib.sha256(pae).digest(), signature
+            ),
+            "dsseEnvelope": {
+                "payload": _base64(statement),
+                "payloadType": kind,
+                "signatures": [{"sig": _base64(signature)}],
+            },
+        }
+        return json.dumps(bundle).encode()
+
+    def _v2_material(self, signer: _Certified, digest: bytes, signature: bytes) -> dict[str, Any]:
+        stamp = {"signedTimestamp": _base64(self._timestamp(signature))}
+        return {
+            "certificate": {"rawBytes": _base64(signer.der)},
+            "timestampVerificationData": {"rfc3161Timestamps": [stamp]},
+            "tlogEntries": [self._v2_entry(signer, digest, signature)],
+        }
+
     def _signature(self, message: bytes, method: Method) -> dict[str, Any]:
         if method == "dev-key":
             return {
@@ -139,16 +169,17 @@ class EnvelopeFactory:
         signer = self._signer()
         signature = signer.key.sign(message, ec.ECDSA(hashes.SHA256()))
         digest = hashlib.sha256(message).digest()
-        material: dict[str, Any] = {"certificate": {"rawBytes": _base64(signer.der)}}
         if method == "v1":
             entry = self._v1_entry(signer, digest, signature)
+            material: dict[str, Any] = {
+                "certificate": {"rawBytes": _base64(signer.der)},
+                "tlogEntries": [entry],
+            }
         else:
-            entry = self._v2_entry(signer, digest, signature)
-            stamp = {"signedTimestamp": _base64(self._timestamp(signature))}
-            material["timestampVerificationData"] = {"rfc3161Timestamps": [stamp]}
-        material["tlogEntries"] = [entry]
+            material = self._v2_material(signer, digest, signature)
+            (entry,) = material["tlogEntries"]
         bundle = {
-            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "mediaType": _BUNDLE,
             "verificationMaterial": material,
             "messageSignature": {
                 "messageDigest": {"algorithm": "SHA2_256", "digest": _base64(digest)},

@@ -52,8 +52,8 @@ class RunRow(_Part):
     created_at: str
     state: str
     """``verified`` ranks. Everything else is shown and does not: ``duplicate``, ``invalid``,
-    ``traces_missing``, ``rejected``, ``unverified``, ``malformed``, ``no_envelope``,
-    ``unreadable``, ``vanished``, ``moved``."""
+    ``traces_missing``, ``disputed``, ``rejected``, ``unverified``, ``malformed``,
+    ``no_envelope``, ``unreadable``, ``vanished``, ``moved``."""
     state_reason: str | None
     tier: Literal["verified", "dev"] | None
     """``verified``: keyless, in a transparency log; ``dev``: a bare key that the policy names."""

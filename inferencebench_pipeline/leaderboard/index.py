@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, corpus_blobs
+from inferencebench_pipeline.corpus.standing import standing_errors
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts, RepoVerdict
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.models import Envelope
@@ -66,6 +67,10 @@ def build_index(store_root: Path) -> IndexInfo:
         verdicts.values(),
         (envelope_facts(envelope, sha256) for sha256, envelope in envelopes.items()),
         (fact for sha256, envelope in envelopes.items() for fact in metric_facts(envelope, sha256)),
+        {
+            repo_id: f"{item.kind}: {item.detail}"
+            for repo_id, item in standing_errors(store_root, inventory).items()
+        },
     )
     document = build_document(tables.runs(), tables.metrics(), verdicts, envelopes)
     folder = leaderboard_folder(store_root)

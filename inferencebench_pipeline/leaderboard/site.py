@@ -29,6 +29,7 @@ STATES = {
     "invalid": "Verified, but the measurement failed one of its own validity checks.",
     "unverified": "Published, and not verified yet.",
     "traces_missing": "The signature is good, but the traces behind the metrics are not there.",
+    "disputed": "Verified, but something else stands against it.",
     "rejected": "Verification failed.",
     "malformed": "The envelope cannot be read.",
     "no_envelope": "The repository holds no envelope.",

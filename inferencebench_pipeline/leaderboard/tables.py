@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ _FACTS = pa.schema(
         for item in fields(EnvelopeFacts)
     ]
 )
+_DISPUTES = pa.schema([pa.field("repo_id", pa.string()), pa.field("finding", pa.string())])
 _METRIC_TYPES: dict[str, pa.DataType] = {
     "position": pa.int32(),
     "value": pa.float64(),
@@ -71,8 +72,10 @@ WITH judged AS (
             WHEN NOT v.ok THEN 'rejected'
             WHEN f.binds_traces AND i.traces_sha256 IS NULL THEN 'traces_missing'
             WHEN NOT f.valid THEN 'invalid'
+            WHEN d.finding IS NOT NULL THEN 'disputed'
             ELSE 'verified'
-        END AS judged_state
+        END AS judged_state,
+        d.finding
     FROM inventory i
     LEFT JOIN facts f ON f.envelope_sha256 = i.envelope_sha256
     LEFT JOIN verdicts v
@@ -80,6 +83,7 @@ WITH judged AS (
         AND v.organisation = i.organisation
         AND v.envelope_sha256 = i.envelope_sha256
         AND v.traces_sha256 IS NOT DISTINCT FROM i.traces_sha256
+    LEFT JOIN disputes d ON d.repo_id = i.repo_id
 ),
 numbered AS (
     SELECT *,
@@ -89,7 +93,7 @@ numbered AS (
     WINDOW same_run AS (PARTITION BY judged_state, run_id ORDER BY created_at, repo_id)
 )
 SELECT
-    * EXCLUDE (judged_state, publication, first_repo_id),
+    * EXCLUDE (judged_state, publication, first_repo_id, finding),
     CASE
         WHEN judged_state = 'verified' AND publication > 1 THEN 'duplicate'
         ELSE judged_state
@@ -99,6 +103,7 @@ SELECT
             THEN 'this run was published first as ' || first_repo_id
         WHEN judged_state = 'verified' THEN NULL
         WHEN judged_state = 'invalid' THEN invalid_reason
+        WHEN judged_state = 'disputed' THEN finding
         WHEN judged_state = 'moved' THEN 'the same envelope is now at ' || moved_to
         WHEN judged_state = 'vanished' THEN 'no longer listed on the Hub'
         WHEN judged_state = 'no_envelope' THEN 'the repository holds no envelope.json'
@@ -132,12 +137,23 @@ class IndexTables:
         verdicts: Iterable[RepoVerdict],
         facts: Iterable[EnvelopeFacts],
         metrics: Iterable[MetricFact],
+        disputes: Mapping[str, str] | None = None,
     ) -> None:
-        """Join the inventory with what was verified and what the envelopes say."""
+        """Join the inventory with what was verified and what the envelopes say.
+
+        ``disputes`` says of repositories what stands against them although they verify.
+        """
         self._connection = duckdb.connect(":memory:")
         self._connection.execute("SET threads = 1")
         self._connection.register("inventory", inventory.table())
         self._connection.register("verdicts", _table(map(_verdict_row, verdicts), _VERDICTS))
+        self._connection.register(
+            "disputes",
+            _table(
+                ({"repo_id": name, "finding": text} for name, text in (disputes or {}).items()),
+                _DISPUTES,
+            ),
+        )
         self._connection.register("facts", _table(map(vars, facts), _FACTS))
         self._connection.register("metric_facts", _table(map(vars, metrics), _METRICS))
         self._connection.execute(f"CREATE TABLE runs AS {_RUNS}")

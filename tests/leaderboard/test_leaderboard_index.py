@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
+from inferencebench_pipeline.corpus.logs import LogReport, keep_reports
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
 from inferencebench_pipeline.leaderboard.index import (
@@ -160,6 +162,29 @@ def test_a_run_that_failed_its_own_validity_check_does_not_rank(hub, store):
     row = row_of(indexed(hub, store))
 
     assert (row.state, row.state_reason) == ("invalid", "steady_state: still rising")
+
+
+def test_a_run_whose_card_says_something_else_does_not_rank(hub, store, files):
+    card = files["README.md"].replace(b"suite_version: 1.0.0", b"suite_version: 2.0.0")
+    hub.commit(REPO, {**files, "README.md": card})
+
+    row = row_of(indexed(hub, store))
+
+    assert row.state == "disputed"
+    assert "card_disagrees: card says suite_version" in (row.state_reason or "")
+
+
+def test_a_run_that_no_honest_log_holds_does_not_rank(hub, store, files):
+    hub.commit(REPO, files)
+    indexed(hub, store)
+    hidden = finding(
+        FindingKind.LOG_INCONSISTENT, REPO, None, "rewritten", datetime(2026, 5, 18, tzinfo=UTC)
+    )
+    keep_reports(store, [LogReport(url="https://log.example", findings=[hidden])])
+
+    row = row_of(indexed(hub, store))
+
+    assert (row.state, row.state_reason) == ("disputed", "log_inconsistent: rewritten")
 
 
 def test_a_run_published_twice_ranks_once_and_the_first_stays(hub, store, files):

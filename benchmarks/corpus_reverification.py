@@ -1,0 +1,237 @@
+"""Re-verifying a whole corpus: the first pass, an unchanged second one, and the one statement.
+
+A store is filled by the crawl's own code from generated records, each signed with the sandbox's
+keys and with a log entry, proof and checkpoint of its own (no traces: re-deriving metrics is timed
+apart, on a few records). Then, each in a process of its own so that memory is told apart:
+
+- *first pass*: every verdict is reached, shared among processes;
+- *second pass*: the same bytes under the same rules are recognised, stored bytes hashed again;
+- *statement*: signed over everything, then ``verify --corpus`` on it and on the table beside it.
+
+    python benchmarks/corpus_reverification.py [--records 100000] [--store FOLDER] [--log v1|v2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from corpus_generation import ORGANISATION, EnvelopeFactory, Method
+
+from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
+from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.statement import (
+    STATEMENT_FILE,
+    state_corpus,
+    statement_folder,
+    verified_records,
+)
+from inferencebench_pipeline.corpus.verification import verify_days
+from inferencebench_pipeline.hub.crawl import PublishedRepo
+from inferencebench_pipeline.trust.policy import load_policy
+from inferencebench_pipeline.trust.roots import load_trust
+
+_FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class _Generated:
+    """Plays the Hub: records are made as the crawl asks for them."""
+
+    factory: EnvelopeFactory
+    records: int
+    days: int
+    method: Method
+    endpoint: str = "https://huggingface.co"
+    _envelopes: Iterator[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._envelopes = self.factory.envelopes(self.records, self.method)
+
+    def listed(self, organisation: str) -> Iterator[PublishedRepo]:
+        for number in range(self.records):
+            created = _FIRST_DAY + timedelta(days=number * self.days // self.records)
+            revision = hashlib.sha1(b"%d" % number).hexdigest()
+            yield PublishedRepo(f"{organisation}/run-{number:06d}", revision, created, created, {})
+
+    def fetch(self, _repo_id: str, _revision: str, path: str) -> bytes | None:
+        return next(self._envelopes) if path == "envelope.json" else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--days", type=int, default=300)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--log", choices=["v1", "v2"], default="v2")
+    parser.add_argument("--store", type=Path, help="keep the generated corpus here, or reuse it")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        _STEPS[arguments.step](arguments.store, arguments.processes)
+        return
+    with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
+        root = arguments.store or Path(folder)
+        if not (root / "sandbox").exists():
+            _generate(root, arguments.records, arguments.days, arguments.log)
+        shutil.rmtree(root / "store/corpus/verdicts", ignore_errors=True)
+        for step in _STEPS:
+            asked = ["--step", step, "--store", root, "--processes", str(arguments.processes)]
+            subprocess.run([sys.executable, __file__, *asked], check=True)
+
+
+def _generate(root: Path, records: int, days: int, method: Method) -> None:
+    started = time.monotonic()
+    factory = EnvelopeFactory(root / "sandbox")
+    crawl_source(_Generated(factory, records, days, method), ORGANISATION, root / "store")
+    factory.close()
+    print(f"generated and crawled {records:,} records in {time.monotonic() - started:.0f} s")
+
+
+def _judge(root: Path) -> PolicyJudge:
+    trust = load_trust(root / "sandbox/sigstore/trust_config.json")
+    return PolicyJudge(trust, load_policy(root / "sandbox/sigstore/policy.yaml"))
+
+
+def _pass(root: Path, processes: int, name: str) -> None:
+    store = root / "store"
+    days = created_days(store)
+    with _measured(name):
+        found = verify_days(store, days, _judge(root), processes=processes)
+    verified = sum(day.verified for day in found)
+    print(
+        f"    {verified:,} verified, {sum(day.rejected for day in found)} rejected, "
+        f"{sum(day.recognised for day in found):,} recognised, "
+        f"{sum(len(day.findings) for day in found)} findings"
+    )
+
+
+def _first(root: Path, processes: int) -> None:
+    _pass(root, processes, f"first pass, {processes} processes")
+
+
+def _second(root: Path, processes: int) -> None:
+    _pass(root, processes, "second pass, unchanged")
+
+
+def _sign(root: Path, _processes: int) -> None:
+    judge, store = _judge(root), root / "store"
+    factory = EnvelopeFactory(root / "sandbox")
+    with _measured("statement made and signed"):
+        records = verified_records(store, ORGANISATION, judge.rules)
+        stated = state_corpus(store, ORGANISATION, records, judge.rules, factory.signed_statement)
+    size_mb = (stated.folder / STATEMENT_FILE).stat().st_size / 1e6
+    print(f"    {stated.subjects:,} subjects, {size_mb:.1f} MB")
+
+
+def _verify(root: Path, _processes: int) -> None:
+    """Time ``verify --corpus`` inside the process: what comes after the imports."""
+    from inferencebench_pipeline.cli.corpus_verifying import verify_corpus
+    from inferencebench_pipeline.deployment import Deployment
+    from inferencebench_pipeline.settings import Settings
+
+    environment = {
+        "INFERENCEBENCH_TRUST_CONFIG": str(root / "sandbox/sigstore/trust_config.json"),
+        "INFERENCEBENCH_POLICY": str(root / "sandbox/sigstore/policy.yaml"),
+    }
+    deployment = Deployment.from_settings(Settings.from_environment(environment))
+    folder = statement_folder(root / "store")
+    for attempt in ("verify --corpus", "verify --corpus, again"):
+        with _measured(attempt):
+            verify_corpus(str(folder), deployment, organisation=ORGANISATION, as_json=False)
+
+
+_STEPS = {"first": _first, "second": _second, "sign": _sign, "verify": _verify}
+
+
+@contextmanager
+def _measured(name: str) -> Iterator[None]:
+    """Print the time by the clock and the CPU, and the most memory that all processes held."""
+    peak = _PeakMemory()
+    before, started = _cpu_s(), time.monotonic()
+    with peak:
+        yield
+    wall_s = time.monotonic() - started
+    samples = " ".join(f"{value:.0f}" for value in peak.quarters())
+    print(
+        f"{name:34}{wall_s:8.2f} s{_cpu_s() - before:10.2f} CPU s{peak.most_mb:8.0f} MB at most"
+        f"  (at each quarter: {samples} MB)",
+        flush=True,
+    )
+
+
+def _cpu_s() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+class _PeakMemory:
+    """Samples the resident memory of this process and its children, shared pages counted once."""
+
+    def __init__(self) -> None:
+        self.samples: list[float] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def most_mb(self) -> float:
+        return max(self.samples, default=0.0)
+
+    def quarters(self) -> list[float]:
+        count = len(self.samples)
+        return [self.samples[min(count - 1, count * part // 4)] for part in range(1, 5)]
+
+    def _watch(self) -> None:
+        while True:
+            self.samples.append(sum(map(_proportional_mb, _family())))
+            if self._over.wait(0.5):
+                return
+
+
+def _family() -> list[int]:
+    found = [os.getpid()]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def _proportional_mb(pid: int) -> float:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return 0.0
+
+
+if __name__ == "__main__":
+    main()
