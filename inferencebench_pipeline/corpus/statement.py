@@ -45,10 +45,10 @@ class CorpusNotCleanError(PermanentError):
 
 @dataclass(frozen=True)
 class VerifiedRecord:
-    """A published record and the good verdict on its very bytes."""
+    """A published record with a good verdict on its very bytes, and when that was reached."""
 
     entry: InventoryEntry
-    verdict: RepoVerdict
+    verified_at: datetime
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[
             entry = published.get(line.repo_id)
             judged = line.judged
             if entry is not None and judged is not None and _holds(judged, entry, rules):
-                records[entry.repo_id] = VerifiedRecord(entry, judged)
+                records[entry.repo_id] = VerifiedRecord(entry, judged.verified_at)
     unread = {entry.repo_id for entry in inventory.entries if entry.state in _UNREAD}
     _require_clean(published.keys() | unread, records, findings)
     return [records[repo_id] for repo_id in sorted(records)]
@@ -120,7 +120,7 @@ def state_corpus(
             with_traces=sum(record.entry.traces_sha256 is not None for record in records),
             days=len({record.entry.created_day for record in records}),
         ),
-        verified_at=max(record.verdict.verified_at for record in records),
+        verified_at=max(record.verified_at for record in records),
     )
     folder = statement_folder(store_root)
     payload_sha256, _ = logged_digests(statement)
@@ -184,7 +184,7 @@ def _subjects(records: Iterable[VerifiedRecord]) -> list[Subject]:
     """Return one subject per envelope; a run that is published twice is named once."""
     found: dict[str, Subject] = {}
     for record in records:
-        sha256 = record.verdict.envelope_sha256
+        sha256 = record.entry.envelope_sha256 or ""
         found.setdefault(sha256, Subject(record.entry.repo_id, sha256))
     return list(found.values())
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.corpus.inventory import Inventory, crawl
 from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import DaySummary, verify_days
 from inferencebench_pipeline.lifecycle.findings import check_result, finding_table, report_to_runs
@@ -102,6 +103,7 @@ def corpus_verification(
         findings = [item for result in results for item in result.findings]
         cleared = [repo_id for result in results for repo_id in result.cleared]
         reported = report_to_runs(context, store, findings, cleared)
+        records = write_records(store.root)
     return dg.MaterializeResult(
         metadata={
             "verified": sum(result.verified for result in results),
@@ -110,6 +112,7 @@ def corpus_verification(
             "findings": finding_table(findings),
             "days": table(map(_day_row, results)),
             "reported_to_runs": ", ".join(reported) or "none",
+            "records": str(records or "none yet"),
         }
     )
 

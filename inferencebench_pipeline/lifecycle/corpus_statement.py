@@ -87,7 +87,7 @@ def covers_exactly_the_verified_envelopes(
             organisation=organisation,
         )
         records = verified_records(root, organisation, _rules(deployment))
-    verified = {record.verdict.envelope_sha256 for record in records}
+    verified = {record.entry.envelope_sha256 for record in records}
     differing = verified.symmetric_difference(statement.subjects)
     return dg.AssetCheckResult(
         passed=not differing,
