@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
-from inferencebench_pipeline.corpus.logs import log_findings
+from inferencebench_pipeline.corpus.logs import LogReport, load_reports, log_findings
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.runs import replaced_atomically, write_atomically
@@ -72,7 +72,7 @@ def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[
 
     Raises:
         CorpusNotCleanError: a published record has no verdict under these rules, was rejected, or
-            has a finding of severity error; the message names some.
+            has a finding of severity error, or a log is not honest; the message names some.
         InventoryError, VerdictsError, LogStateError: what is stored cannot be read.
     """
     inventory = Inventory.load(store_root)
@@ -90,7 +90,12 @@ def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[
             judged = line.judged
             if entry is not None and judged is not None and _holds(judged, entry, rules):
                 records[entry.repo_id] = VerifiedRecord(entry, judged.verified_at)
-    unread = {entry.repo_id for entry in inventory.entries if entry.state in _UNREAD}
+    unread = {
+        entry.repo_id
+        for entry in inventory.entries
+        if entry.organisation == organisation and entry.state in _UNREAD
+    }
+    _require_honest_logs(load_reports(store_root))
     _require_clean(published.keys() | unread, records, findings)
     return [records[repo_id] for repo_id in sorted(records)]
 
@@ -154,6 +159,17 @@ def _holds(judged: RepoVerdict, entry: InventoryEntry, rules: Rules) -> bool:
         and (judged.organisation, judged.envelope_sha256, judged.traces_sha256)
         == (entry.organisation, entry.envelope_sha256, entry.traces_sha256)
     )
+
+
+def _require_honest_logs(reports: Iterable[LogReport]) -> None:
+    for report in reports:
+        if report.problem is not None:
+            raise CorpusNotCleanError(f"the log {report.url} is not honest: {report.problem}")
+        if report.not_proved_yet:
+            raise CorpusNotCleanError(
+                f"{report.not_proved_yet} records are not proved to be in the log {report.url} "
+                "yet; examine the logs again"
+            )
 
 
 def _require_clean(
