@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -18,12 +19,20 @@ from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.hub.publish import Receipt
 from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
+from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.lifecycle.conftest import World, failed_checks, failed_steps, failure_text
 
 CLI = "from inferencebench_pipeline.cli import main; main()"
 TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
+    """A Hub of its own: what other tests publish badly would stop every statement."""
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
+        yield environment
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +96,7 @@ def test_the_corpus_is_stated_once_it_is_clean_and_only_then(
 def test_an_entry_signed_behind_our_back_fails_the_check_until_its_run_is_known(
     world: World, measured_run: RunDirectory
 ):
-    """The sandbox's logs are shared with other tests: only this entry is looked at."""
+    """The sandbox's logs are shared with the tests beside this: only its entry is looked at."""
     elsewhere = build_envelope(measurement_of(new_run_id(), traces_bytes(new_run_id())))
     Deployment.from_settings(world.settings).signer().sign(elsewhere)
     digest = signature_digest_of(content_hash(elsewhere))
