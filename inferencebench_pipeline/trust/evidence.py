@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import Certificate
 
 from inferencebench_pipeline.trust.bundle import VerifiedBundle
+from inferencebench_pipeline.trust.sharing import REMEMBERED
 
 
 def bundle_evidence(verified: VerifiedBundle) -> dict[str, dict[str, str]]:
     """Return the values behind the checks of a bundle that passed them, by check."""
-    certificate = verified.certificate
     times = ", ".join(moment.isoformat() for moment in verified.times)
     return {
         "bundle_verifies": {
-            "certificate_sha256": certificate.fingerprint(SHA256()).hex(),
-            "certificate_valid": f"{certificate.not_valid_before_utc.isoformat()} to "
-            f"{certificate.not_valid_after_utc.isoformat()}",
+            **_of_certificate(verified.certificate),
             "entry": f"{verified.entry_kind} {verified.entry_version}",
         },
         "log_known": {"log": verified.log_url, "log_id": verified.log_id},
@@ -27,4 +28,13 @@ def bundle_evidence(verified: VerifiedBundle) -> dict[str, dict[str, str]]:
             "issuer": verified.signer.issuer,
             **verified.signer.workflow,
         },
+    }
+
+
+@lru_cache(REMEMBERED)
+def _of_certificate(certificate: Certificate) -> dict[str, str]:
+    starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return {
+        "certificate_sha256": certificate.fingerprint(SHA256()).hex(),
+        "certificate_valid": f"{starts.isoformat()} to {ends.isoformat()}",
     }
