@@ -141,7 +141,7 @@ def _sign(root: Path, _processes: int) -> None:
 
 def _verify(root: Path, _processes: int) -> None:
     """Time ``verify --corpus`` inside the process: what comes after the imports."""
-    from inferencebench_pipeline.cli.corpus_verifying import verify_corpus
+    from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
     from inferencebench_pipeline.deployment import Deployment
     from inferencebench_pipeline.settings import Settings
 
@@ -153,7 +153,12 @@ def _verify(root: Path, _processes: int) -> None:
     folder = statement_folder(root / "store")
     for attempt in ("verify --corpus", "verify --corpus, again"):
         with _measured(attempt):
-            verify_corpus(str(folder), deployment, organisation=ORGANISATION, as_json=False)
+            verify_corpus(
+                read_corpus(str(folder), deployment, organisation=ORGANISATION),
+                trust=deployment.trust(),
+                policy=deployment.policy(),
+                as_json=False,
+            )
 
 
 _STEPS = {"first": _first, "second": _second, "sign": _sign, "verify": _verify}
