@@ -1,33 +1,15 @@
-"""The dataset that holds an organisation's corpus statement, its table and the index beside it."""
+"""The corpus statement on the Hub: in the organisation's index dataset, beside the tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from inferencebench_pipeline.hub.client import Hub, HubHeadMovedError, HubNotFoundError, Repo
+from inferencebench_pipeline.hub.card import CARD_FILE
+from inferencebench_pipeline.hub.client import Hub, HubHeadMovedError, Repo
+from inferencebench_pipeline.hub.public_takedowns import INDEX_CARD, index_repo
 
-CORPUS_DATASET: Final = "inferencebench-corpus"
 _ATTEMPTS = 4
-
-_CARD = """\
----
-pretty_name: Verified inference benchmarks of {organisation}
-tags:
-  - inferencebench-corpus
----
-
-# Verified inference benchmarks of {organisation}
-
-`corpus_statement.sigstore.json` is one signature over everything that {organisation} has published
-and its pipeline has verified: an in-toto statement whose subjects are the envelopes, by SHA-256,
-with a SLSA verification summary. `corpus.parquet` lists them.
-
-```console
-$ inferencebench verify --corpus hf://datasets/{organisation}/{name}
-```
-"""
 
 
 @dataclass(frozen=True)
@@ -39,37 +21,32 @@ class CorpusReceipt:
     url: str
 
 
-def corpus_repo(organisation: str) -> Repo:
-    """Return the dataset repository of an organisation's corpus."""
-    return Repo("dataset", f"{organisation}/{CORPUS_DATASET}")
-
-
 def publish_corpus(hub: Hub, organisation: str, files: Mapping[str, bytes]) -> CorpusReceipt:
-    """Commit ``files`` and a card to the organisation's corpus dataset, made when it is absent.
+    """Commit ``files`` to the organisation's index dataset, which is made when it is absent.
 
-    One commit; none when the files are there already. Each attempt is built on the head it saw.
+    One commit; none when the files are there already. Each attempt is built on the head it saw,
+    and files of others in the dataset stay as they are.
 
     Raises:
         HubHeadMovedError: somebody else kept committing meanwhile.
         HubPermissionError: the token may not write there.
         HubUnavailableError: the Hub is down.
     """
-    repo = corpus_repo(organisation)
-    card = _CARD.format(organisation=organisation, name=CORPUS_DATASET).encode()
-    content = {**files, "README.md": card}
+    repo = index_repo(organisation)
     for _ in range(_ATTEMPTS - 1):
         try:
-            return _commit(hub, repo, content)
+            return _commit(hub, repo, files)
         except HubHeadMovedError:
             continue
-    return _commit(hub, repo, content)
+    return _commit(hub, repo, files)
 
 
 def _commit(hub: Hub, repo: Repo, files: Mapping[str, bytes]) -> CorpusReceipt:
-    try:
-        head = hub.head(repo).commit
-    except HubNotFoundError:
+    head = hub.find(repo)
+    if head is None:
+        hub.account().require_creating_in(repo.namespace)
         hub.create(repo)
-        head = hub.head(repo).commit
-    commit = hub.commit(repo, files, message="Corpus statement", parent=head)
+        head = hub.head(repo)
+    card = {} if CARD_FILE in head.files else {CARD_FILE: INDEX_CARD}
+    commit = hub.commit(repo, {**files, **card}, message="Corpus statement", parent=head.commit)
     return CorpusReceipt(repo.id, commit, hub.page_url(repo))

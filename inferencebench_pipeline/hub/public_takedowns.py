@@ -22,7 +22,7 @@ from inferencebench_pipeline.hub.takedown_register import (
     load_takedowns,
 )
 
-_CARD = b"""---
+INDEX_CARD = b"""---
 license: cc-by-4.0
 pretty_name: InferenceBench index
 tags:
@@ -33,7 +33,13 @@ viewer: false
 
 `takedowns.json` lists the models and organisations whose cards we link nothing from, because their
 authors asked us to: who asked, when, why, and what was done.
+
+`corpus_statement.sigstore.json`, when it is here, is one signature over everything that we have
+published and verified: an in-toto statement whose subjects are the envelopes, by SHA-256, with a
+SLSA verification summary. `corpus.parquet` lists them. `inferencebench verify --corpus
+hf://datasets/...` with the name of this dataset checks all of them by it.
 """
+"""What the index dataset says of itself."""
 
 
 def index_repo(organisation: str) -> Repo:
@@ -73,7 +79,7 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
         hub.account().require_creating_in(organisation)
         hub.create(repo)
     if head is None or CARD_FILE not in head.files:
-        edit_file(hub, repo, CARD_FILE, lambda card: card or _CARD, message="Say what this is")
+        edit_file(hub, repo, CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is")
 
     def change(data: bytes | None) -> bytes:
         listed = Takedowns() if data is None else _parse(hub, repo, data)

@@ -42,7 +42,7 @@ def _plain_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def verify_corpus(world: World, *arguments: str) -> tuple[int, dict[str, object]]:
     """What the command line says, in a process of its own."""
-    target = f"hf://datasets/{world.settings.organisation}/inferencebench-corpus"
+    target = f"hf://datasets/{world.settings.organisation}/inferencebench-index"
     done = subprocess.run(
         [sys.executable, "-c", CLI, "verify", "--corpus", "--json", *(arguments or (target,))],
         env={**os.environ, **world.sandbox.environ},
