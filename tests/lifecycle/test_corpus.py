@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +15,18 @@ from inferencebench_pipeline.hub.publish import Receipt
 from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_error
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
 from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.corpus.world import altered
 from tests.lifecycle.conftest import World, failed_checks, failed_steps
 
 TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
+    """A Hub of its own: what other tests publish badly would be found here as well."""
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
+        yield environment
 
 
 @pytest.fixture(autouse=True)
