@@ -25,7 +25,7 @@ def die_with_parent(sign: signal.Signals = signal.SIGKILL) -> None:
     Called by the child itself as its first act: unlike ``preexec_fn`` that is safe when the
     parent has threads.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, sign, 0, 0, 0)
+    process_control(_PR_SET_PDEATHSIG, sign)
     if os.environ.get(_PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
         sys.exit(1)  # the parent was gone before the kernel knew whom to watch
 
@@ -33,6 +33,12 @@ def die_with_parent(sign: signal.Signals = signal.SIGKILL) -> None:
 def forget_parent() -> None:
     """Have a fork of a child watch that child from now on, not the child's own parent."""
     os.environ.pop(_PARENT_VARIABLE, None)
+
+
+def process_control(option: int, value: int) -> None:
+    """Set an option of this process by ``prctl(2)``; nothing where the kernel is not Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 @contextmanager

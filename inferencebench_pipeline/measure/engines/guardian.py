@@ -7,7 +7,6 @@ guardian ends every descendant: orphans become its children, which the kernel le
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,13 +17,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from inferencebench_pipeline.measure.child import die_with_parent
+from inferencebench_pipeline.measure.child import die_with_parent, process_control
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 STOP_GRACE_S: Final = 20.0
 """vLLM takes 3 s on an idle machine to release the memory that its workers share."""
 _LAST_LOOK_S: Final = 5.0
+_LOOK_AGAIN_S: Final = 0.01
 
 
 class _StopError(Exception):
@@ -37,8 +37,7 @@ def _told_to_stop(_sign: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """Run the command to its end; return its exit status, negative as in ``subprocess``."""
-    prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    process_control(_PR_SET_CHILD_SUBREAPER, 1)
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, _told_to_stop)
     try:
@@ -46,15 +45,17 @@ def main() -> int:
         engine = subprocess.Popen(  # noqa: S603 - our own command
             sys.argv[1:],
             # Nothing here has threads, so preexec_fn is safe; should we be killed, so is it.
-            preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
+            preexec_fn=lambda: process_control(_PR_SET_PDEATHSIG, signal.SIGKILL),
         )
         try:
             return engine.wait()
         except _StopError:
             _ignore_further_requests()
             engine.terminate()
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 engine.wait(STOP_GRACE_S)
+            except subprocess.TimeoutExpired:
+                engine.kill()
             return 0
     except _StopError:
         return 0  # before the engine was started
@@ -76,9 +77,11 @@ def _end_all_descendants() -> None:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         try:
-            os.waitpid(-1, 0)
+            ended, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
+        if not ended:
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def _children() -> list[int]:
