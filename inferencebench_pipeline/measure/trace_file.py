@@ -35,10 +35,12 @@ Bools = npt.NDArray[np.bool_]
 _MOST_ROWS: Final = 5_000_000
 _MOST_CHUNKS: Final = 2**28
 _MOST_GROUP_BYTES: Final = 2**29
+_MOST_STRING_BYTES: Final = 2**31
 _MOST_NS: Final = 2**50
 """Thirteen days: longer than the longest run a spec allows, and safe to multiply in int64."""
 _MOST_COUNT: Final = 2**40
 
+_STRINGS: Final = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
 ROW_COLUMNS: Final = [name for name in SCHEMA.names if name != "chunks"]
 
 
@@ -176,6 +178,7 @@ def open_traces(source: Path | bytes) -> Traces:
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
     _check_schema(schema, where)
+    _check_strings(handle, where)
     groups = [_read_group(file, group, ROW_COLUMNS, where) for group in range(file.num_row_groups)]
     empty = SCHEMA.with_metadata(schema.metadata).empty_table().select(ROW_COLUMNS)
     rows = pa.concat_tables(groups) if groups else empty
@@ -260,6 +263,38 @@ def _check_size(metadata: pq.FileMetaData, where: str) -> None:
             f"bytes are more than any run leaves ({_MOST_ROWS}, {_MOST_CHUNKS}, "
             f"{_MOST_GROUP_BYTES})"
         )
+
+
+def _check_strings(handle: pa.NativeFile, where: str) -> None:
+    """Refuse strings that are few and short in the file and without end in memory.
+
+    A dictionary of one long string and a run of references to it is a few kilobytes, and gigabytes
+    once decoded. Read as dictionaries they cost what they are in the file.
+    """
+    try:
+        file = pq.ParquetFile(handle, pre_buffer=False, read_dictionary=_STRINGS)
+        sizes = [
+            sum(_decoded_bytes(column) for column in _read_group(file, n, _STRINGS, where).columns)
+            for n in range(file.num_row_groups)
+        ]
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise _damaged(where, error) from error
+    if sum(sizes) > _MOST_STRING_BYTES:
+        raise TracesError(
+            f"{where}: {sum(sizes)} bytes of text are more than any run leaves "
+            f"({_MOST_STRING_BYTES})"
+        )
+
+
+def _decoded_bytes(column: pa.ChunkedArray[Any]) -> int:
+    size = 0
+    for chunk in cast("list[pa.DictionaryArray[Any, Any]]", column.chunks):
+        words = cast("pa.StringArray", chunk.dictionary)
+        lengths = pc.binary_length(words).to_numpy(zero_copy_only=False)
+        used = chunk.indices.drop_null().to_numpy(zero_copy_only=False)
+        counts = np.bincount(used, minlength=len(lengths))
+        size += int((counts * lengths.astype(np.int64)).sum())
+    return size
 
 
 def _check_schema(schema: pa.Schema, where: str) -> None:

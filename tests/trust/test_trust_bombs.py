@@ -1,0 +1,77 @@
+"""A traces file that is small on the disk and without end in memory costs one clear error."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import resource
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.traces import open_traces
+from tests.envelope.measured import traces_bytes
+
+ROWS = 20_000
+LONG = 10 << 20
+ROOM = 3 << 30
+
+
+def bomb() -> bytes:
+    """A traces file in which one string of 10 MiB stands 20,000 times: 66 KB, or 200 GB."""
+    genuine = pq.read_table(io.BytesIO(traces_bytes("run", rows=4)))
+    columns: list[Any] = []
+    for name in genuine.schema.names:
+        if name == "prompt_id":
+            columns.append(
+                pa.DictionaryArray.from_arrays(
+                    pa.array([0] * ROWS, pa.int32()), pa.array(["x" * LONG])
+                )
+            )
+        elif name == "request_index":
+            columns.append(pa.array(range(ROWS), pa.int64()))
+        else:
+            first = genuine.column(name).combine_chunks().slice(0, 1)
+            columns.append(first.take(pa.array([0] * ROWS)))
+    fields = [
+        field.with_type(column.type) for field, column in zip(genuine.schema, columns, strict=True)
+    ]
+    table = pa.table(columns, schema=pa.schema(fields))
+    file = io.BytesIO()
+    with pq.ParquetWriter(
+        file,
+        table.schema,
+        compression="zstd",
+        store_schema=False,
+        dictionary_pagesize_limit=1 << 30,
+    ) as writer:
+        writer.write_table(table)
+        metadata = genuine.schema.metadata or {}
+        writer.add_key_value_metadata(
+            {key.decode(): value.decode() for key, value in metadata.items()}
+        )
+    return file.getvalue()
+
+
+def read_in_little_room(data: bytes, answers: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
+    try:
+        open_traces(data)
+    except TracesError as error:
+        answers.put(str(error))
+    except BaseException as error:
+        answers.put(f"not refused as it should be: {type(error).__name__}: {error}")
+
+
+def test_one_long_string_repeated_is_refused_before_it_is_repeated() -> None:
+    data = bomb()
+    assert len(data) < 1 << 20
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=read_in_little_room, args=(data, answers), daemon=True)
+    child.start()
+    said = answers.get(timeout=120)
+    child.join(30)
+    assert f"{ROWS * LONG}" in said or "bytes of text are more than any run leaves" in said, said
