@@ -11,6 +11,7 @@ from inferencebench_pipeline.automation import (
     nudges,
     parked,
     schedules,
+    search,
     sensors,
     takedown,
 )
@@ -56,6 +57,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs.reverify,
             jobs.rebuild_leaderboard,
             jobs.launch_benchmark,
+            search.search_highest_load,
             takedown.takedown,
             *corpus_upkeep.JOBS,
         ],

@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(specs.app, name="spec")
 app.command("run")(measuring.run)
+app.command("search")(measuring.search)
 app.command("replay")(measuring.replay)
 app.command("deliver")(delivering.deliver)
 app.command("sign")(publishing.sign)

@@ -1,4 +1,4 @@
-"""``inferencebench run`` and ``replay``: measure, and write all up to the unsigned envelope."""
+"""``inferencebench run``, ``search`` and ``replay``: measure, up to the unsigned envelope."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ from inferencebench_pipeline.measure.metrics import DEFINITIONS
 from inferencebench_pipeline.measure.plan import load_label
 from inferencebench_pipeline.measure.replay import replayed_spec, require_same_load
 from inferencebench_pipeline.measure.run import run_benchmark
+from inferencebench_pipeline.measure.search import (
+    SearchResult,
+    find_highest,
+    search_bases,
+    write_search,
+)
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.traces import write_traces
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
@@ -44,6 +50,35 @@ def run(
         )
     for point in plan.runs:
         measure(point, store.run(run_id or new_run_id()), Console(highlight=False))
+
+
+def search(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006
+    """Find the highest load that meets the SLO; each probe is a run, all are recorded."""
+    settings = Settings.from_environment()
+    plan = plan_of(spec, overrides)
+    if plan.search is None:
+        raise SpecError(
+            f"the spec {plan.name} has no search; add one, such as search: {{low: 1, high: 64}}"
+        )
+    store, console = RunStore(settings.store), Console(highlight=False)
+
+    def probe(point: BenchmarkSpec, run_id: str) -> Measurement:
+        return measure(point, store.run(run_id), console)
+
+    for base in search_bases(plan):
+        found = find_highest(base, plan.search, probe)
+        path = write_search(settings.store, found)
+        console.print(_probes(found))
+        console.print(f"{found.reason}; written to {path}", markup=False, soft_wrap=True)
+
+
+def _probes(found: SearchResult) -> Table:
+    table = Table("load", "met the SLO", "95 % interval", "outcome", "run", title=found.name)
+    for probe in found.probes:
+        share = f"{probe.met}/{probe.requests}"
+        bounds = f"{probe.low:.1%} to {probe.high:.1%}"
+        table.add_row(f"{probe.load:g}", share, bounds, probe.outcome, probe.run_id)
+    return table
 
 
 def replay(

@@ -114,9 +114,8 @@ class Search(Part):
     high: float = Field(gt=0.0, le=100_000.0)
     """Where to end at the latest."""
     attainment: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of requests that must meet the SLO."""
-    confidence: float = Field(default=0.95, ge=0.5, lt=1.0)
-    """Of the Wilson interval that decides whether a probe passed, failed, or decided nothing."""
+    """Share of requests that must meet the SLO: a probe passes when the lower bound of its 95 %
+    interval is not below, so this takes enough requests."""
     resolution: float = Field(default=0.1, gt=0.0, le=1.0)
     """Stop when what passed and what failed are this near each other, relative to what passed."""
     most_probes: int = Field(default=12, ge=2, le=100)
