@@ -52,6 +52,8 @@ class Answer:
     error_class: str | None = None
     error_detail: str | None = None
     chunks: list[Chunk] = field(default_factory=list)
+    text: str = ""
+    """All generated text, reasoning included."""
 
     @property
     def text_chunks(self) -> list[Chunk]:
@@ -162,6 +164,7 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
     done = False
     usages: list[Any] = []
     totals: list[int | None] = []
+    texts: list[str] = []
     for start, size, name, data in _events(message.body):
         if done:
             break
@@ -179,7 +182,8 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
         if name == b"error" or content.get("error"):
             answer.fail("engine_error", str(content.get("error") or content))
             break
-        chars, finish_reason = _choice(content)
+        text, finish_reason = _choice(content)
+        texts.append(text)
         answer.finish_reason = finish_reason or answer.finish_reason
         usage = content.get("usage")
         if usage is not None:
@@ -187,7 +191,8 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
         totals.append(_whole(usage, "completion_tokens"))
         answer.cached_tokens = _cached_tokens(content, answer.cached_tokens)
         arrived_ns, from_kernel = message.arrival_of(start)
-        answer.chunks.append(Chunk(arrived_ns, size, chars, from_kernel))
+        answer.chunks.append(Chunk(arrived_ns, size, len(text), from_kernel))
+    answer.text = "".join(texts)
     _judge_ending(message, answer, done=done)
     _count_tokens(answer, usages)
     _share_tokens(answer, totals)
@@ -239,21 +244,21 @@ def _events(body: bytes) -> Iterator[tuple[int, int, bytes, bytes]]:
         yield start, len(body) - start, name, _DONE
 
 
-def _choice(content: dict[str, Any]) -> tuple[int, str | None]:
-    """Return the characters of generated text in an event, and its finish reason."""
+def _choice(content: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the generated text in an event, and its finish reason."""
     choices = content.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        return 0, None
+        return "", None
     choice = choices[0]
     source = choice.get("delta") if "delta" in choice else choice
-    chars = 0
+    text = ""
     if isinstance(source, dict):
         for key in ("content", "reasoning_content", "reasoning", "text"):
-            text = source.get(key)
-            if isinstance(text, str):
-                chars += len(text)
+            part = source.get(key)
+            if isinstance(part, str):
+                text += part
     reason = choice.get("finish_reason")
-    return chars, reason if isinstance(reason, str) else None
+    return text, reason if isinstance(reason, str) else None
 
 
 def _count_tokens(answer: Answer, usages: list[Any]) -> None:

@@ -35,6 +35,7 @@ from inferencebench_pipeline.measure.spec import (
     spec_json,
 )
 from inferencebench_pipeline.measure.stopping import CONDUCT, Conduct, Look, look
+from inferencebench_pipeline.measure.token_check import count_answers
 from inferencebench_pipeline.measure.traces import table_of
 from inferencebench_pipeline.measure.workload import keep_workload
 from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
@@ -99,6 +100,8 @@ def run_benchmark(
         keep_workload(capture.path, resolved, recipe, lambda: _tokenizer(resolved, engine))
         with observed(engine, resolved, capture):
             conduct = _measure_repeats(resolved, capture, engine, report)
+        if recipe.needs_tokenizer:
+            count_answers(capture, lambda: _tokenizer(resolved, engine), resolved.load.requests)
     capture.write(CONDUCT, conduct)
     completion = _complete(capture, started_at, conduct.repeats)
     summary = _summary(capture, completion)

@@ -19,6 +19,7 @@ from inferencebench_pipeline.measure.decode import Answer, Chunk, decode
 from inferencebench_pipeline.measure.energy import WindowEnergy
 from inferencebench_pipeline.measure.telemetry.energy import Energy
 from inferencebench_pipeline.measure.telemetry.report import write_telemetry
+from inferencebench_pipeline.measure.token_check import counted_answers
 from inferencebench_pipeline.measure.trace_file import (
     Traces,
     open_traces,
@@ -97,12 +98,14 @@ def write_traces(run: RunDirectory) -> TracesInfo:
         "workload": spec.workload.model_dump_json(),
         "energy": _energy(capture),
     }
+    tokenizer_tokens = counted_answers(capture)
     path = run.file(RunFile.TRACES)
     try:
         with replaced_atomically(path) as temporary, TracesWriter(temporary, metadata) as writer:
             for exchange in read_spool_in_order(capture.spool):
                 answer = decode(exchange)
-                writer.append(_row(exchange, answer), answer.chunks)
+                asked = tokenizer_tokens(exchange.repeat, exchange.index)
+                writer.append(_row(exchange, answer, asked), answer.chunks)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}; free space or fix the permissions "
@@ -200,7 +203,7 @@ def _drawn(energy: Energy) -> WindowEnergy:
     return WindowEnergy(joules=None, source=energy.source, null_reason=reason)
 
 
-def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
+def _row(exchange: Exchange, answer: Answer, tokenizer_tokens: int | None = None) -> dict[str, Any]:
     text = answer.text_chunks
     return {
         "repeat": exchange.repeat,
@@ -222,7 +225,7 @@ def _row(exchange: Exchange, answer: Answer) -> dict[str, Any]:
         "completion_tokens": answer.completion_tokens,
         "token_source": answer.token_source,
         "cached_tokens": answer.cached_tokens,
-        "tokenizer_tokens": None,
+        "tokenizer_tokens": tokenizer_tokens,
         "error_class": answer.error_class,
         "error_detail": answer.error_detail,
     }

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,7 @@ from inferencebench_pipeline.measure.measurement import (
 from inferencebench_pipeline.measure.plot import latency_plot_png
 from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import spec_json
+from inferencebench_pipeline.measure.token_check import count_answers
 from inferencebench_pipeline.measure.traces import read_traces, write_traces
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 from tests.measure.fake_engine import Behaviour
@@ -296,3 +298,35 @@ def _wait_until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+class Words:
+    """A tokenizer whose tokens are what lies between blanks; it may go away."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def length(self, text: str) -> int:
+        if not self.left:
+            raise EngineUnreachableError("the engine went away")
+        self.left -= 1
+        return len(text.split())
+
+    def prompt_length(self, messages: Any) -> int:
+        raise AssertionError
+
+    def completion_length(self, text: str) -> int:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(("most", "counted"), [(10, 3), (2, 2), (0, 0)])
+def test_the_tokenizers_counts_come_with_the_traces_as_far_as_it_answered(
+    fake, run, most, counted
+) -> None:
+    spec = spec_for(fake().base_url)
+    run_benchmark(spec, run, on_progress=ignore_progress)
+    count_answers(Capture(run), lambda: Words(most), spec.load.requests)
+    write_traces(run)
+    found = read_traces(run.file(RunFile.TRACES)).column("tokenizer_tokens").to_pylist()
+    assert sum(count is not None for count in found) == counted
+    assert all(count >= 1 for count in found if count is not None)

@@ -269,7 +269,8 @@ def test_prompts_answered_faster_the_second_time_are_suspected_of_a_cache() -> N
 
 
 def test_token_counts_that_the_tokenizer_does_not_share_are_seen() -> None:
-    assert flags(steady_run(tokenizer_tokens=2))["token_counts_agree"].ok
+    # The end marks that ignore_eos makes a model go on with have no text.
+    assert flags(steady_run(tokenizer_tokens=1))["token_counts_agree"].ok
     found = flags(steady_run(tokenizer_tokens=30))["token_counts_agree"]
     assert "200 of 200 token counts" in found.detail
 
