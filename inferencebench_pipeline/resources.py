@@ -19,6 +19,9 @@ from inferencebench_pipeline.parking import parked_by_an_outage
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 
+LONGEST_HELD_WAIT_S = 300.0
+"""A step waits no longer than this with its process alive."""
+
 
 class StoreResource(dg.ConfigurableResource[Any]):
     """Where run directories, the corpus and the leaderboard live, where specs and new runs are."""
@@ -79,11 +82,19 @@ class OutageResource(dg.ConfigurableResource[Any]):
         """Turn the domain's two families of errors into Dagster's.
 
         A retryable error asks Dagster to run the step again after the server's hint, or after
-        ``wait_s``; a permanent one fails the step at once and says why.
+        ``wait_s``; a permanent one fails the step at once and says why. A hint beyond
+        :data:`LONGEST_HELD_WAIT_S`, such as that of a quota which is refilled by the hour, ends the
+        run instead: a process that sleeps holds its place in the queue. A parked run is asked for
+        again when the time has come, anything else by its schedule.
         """
         try:
             yield
         except RetryableError as error:
+            if (error.retry_after_s or 0.0) > LONGEST_HELD_WAIT_S:
+                raise dg.Failure(
+                    description=f"{type(error).__name__}: {error}; not waited for here",
+                    allow_retries=False,
+                ) from error
             raise dg.RetryRequested(
                 max_retries=self.retries, seconds_to_wait=error.retry_after_s or self.wait_s
             ) from error

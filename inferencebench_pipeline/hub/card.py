@@ -11,7 +11,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -24,6 +24,7 @@ from inferencebench_pipeline.envelope.build import headline
 from inferencebench_pipeline.envelope.canonical import content_hash
 from inferencebench_pipeline.envelope.extension import (
     TRACES_FILE,
+    MetricNote,
     PipelineExtension,
     pipeline_extension,
     traces_binding,
@@ -46,6 +47,7 @@ _NUMBER_IN_YAML_1_2 = re.compile(
     r"[-+]?(?:0o[0-7]+|0x[0-9a-fA-F]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
 )
 _SHOWN_WARNINGS = 40
+_NAMED_METRICS = 6
 _COUNTED = frozenset({"request", "token"})
 """Units whose whole numbers are written without decimals."""
 
@@ -127,6 +129,7 @@ def front_matter(envelope: Envelope, *, verified: bool) -> dict[str, Any]:
 class _Row:
     label: str
     value: str
+    interval: str
     unit: str
     n: str
 
@@ -150,10 +153,20 @@ def _page(
         log_index=-1 if signature is None else signature.rekor_log_index,
         traces=traces_binding(envelope) is not None,
         headline=[
-            _Row(row.label, _value(row.value, row.unit, row.null_reason), row.unit, _count(row.n))
+            _Row(
+                label=row.label,
+                value=_value(row.value, row.unit, row.null_reason),
+                interval=_interval(_note(extension, row.key)),
+                unit=row.unit,
+                n=_count(row.n),
+            )
             for row in headline(envelope)
         ],
         metrics=list(_all_metrics(envelope, extension)),
+        headline_without_interval=list(
+            _without_interval((row.key for row in headline(envelope)), extension)
+        ),
+        without_interval=list(_without_interval(envelope.metrics, extension)),
         latency_plot=latency_plot,
         definitions=extension.metric_definitions if extension else "unknown",
         flags=list(_flags(extension)),
@@ -168,16 +181,42 @@ def _page(
 
 
 def _all_metrics(envelope: Envelope, extension: PipelineExtension | None) -> Iterator[_Row]:
-    notes = extension.metric_notes if extension else {}
     for key, value in envelope.metrics.items():
-        note, definition = notes.get(key), DEFINITIONS.get(key)
+        note, definition = _note(extension, key), DEFINITIONS.get(key)
         unit = note.unit if note else (definition.unit if definition else "")
         yield _Row(
             label=definition.label if definition else key,
             value=_value(value, unit, note.null_reason if note else None),
+            interval=_interval(note),
             unit=unit,
             n=_count(note.n if note else None),
         )
+
+
+def _note(extension: PipelineExtension | None, key: str) -> MetricNote | None:
+    return extension.metric_notes.get(key) if extension else None
+
+
+def _interval(note: MetricNote | None) -> str:
+    if note is None or note.interval is None:
+        return ""
+    low, high = (_value(end, note.unit, None) for end in (note.interval.low, note.interval.high))
+    return f"{low} to {high}"
+
+
+def _without_interval(
+    keys: Iterable[str], extension: PipelineExtension | None
+) -> Iterator[tuple[str, str]]:
+    """Yield each reason why metrics have a value and no interval, and which these are."""
+    lacking: dict[str, list[str]] = {}
+    for key in keys:
+        note = _note(extension, key)
+        if note is not None and note.interval is None and note.interval_null_reason:
+            label = DEFINITIONS[key].label if key in DEFINITIONS else key
+            lacking.setdefault(note.interval_null_reason, []).append(label)
+    for reason, labels in lacking.items():
+        named = ", ".join(labels) if len(labels) <= _NAMED_METRICS else f"{len(labels)} metrics"
+        yield reason, named
 
 
 def _flags(extension: PipelineExtension | None) -> Iterator[_Flag]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.card import front_matter, render_card
 from inferencebench_pipeline.sandbox.hub.cards import card_errors, card_warnings
+from inferencebench_pipeline.sandbox.hub.pages.markdown import render_markdown
 from tests.hub.records import MODEL, signed_looking, unsigned_envelope
 
 RUN_ID = "0199c2f4-a1b3-7def-8abc-0123456789ab"
@@ -30,9 +33,17 @@ def rendered(envelope: Envelope = ENVELOPE, *, verified: bool = True) -> str:
 
 
 def metadata(card: str) -> dict[str, Any]:
-    front = yaml.safe_load(card.split("---\n")[1])
+    front = yaml.safe_load(card[4 : card.index("\n---\n")])
     assert isinstance(front, dict)
     return front
+
+
+def page_of(card: str) -> str:
+    return card[card.index("\n---\n") + 5 :]
+
+
+def html_of(card: str) -> str:
+    return render_markdown(page_of(card), repo_path="/x", revision="main")
 
 
 def changed(**fields: Any) -> Envelope:
@@ -100,9 +111,20 @@ def test_an_unsigned_envelope_has_no_log_index() -> None:
 
 def test_the_page_shows_metrics_with_unit_and_samples() -> None:
     card = rendered()
-    assert "| TTFT p50 | 52.50 | ms | 24 |" in card
-    assert "| Requests measured | 24 | request | 24 |" in card
-    assert "| TTFT p99 | not reported (24 samples, at least 662 needed) | ms | 24 |" in card
+    assert "| TTFT p50 | 52.50 |  | ms | 24 |" in card
+    assert "| Requests measured | 24 |  | request | 24 |" in card
+    assert "| TTFT p99 | not reported (24 samples, at least 662 needed) |  | ms | 24 |" in card
+
+
+def test_a_metric_is_shown_with_its_interval_or_with_the_reason_why_it_has_none() -> None:
+    notes = json.loads(ENVELOPE.model_dump_json())["inferencebench_pipeline"]["metric_notes"]
+    interval = {"low": 49.25, "high": 57.5, "method": "moving_block_bootstrap", "n": 64}
+    notes["ttft_p50_ms"] |= {"interval": interval, "interval_null_reason": None}
+    extension = (ENVELOPE.model_extra or {})["inferencebench_pipeline"] | {"metric_notes": notes}
+    card = rendered(changed(inferencebench_pipeline=extension))
+    assert "| TTFT p50 | 52.50 | 49.25 to 57.50 | ms | 24 |" in card
+    reason = "24 observations, at least 64 needed"
+    assert f"No interval for TTFT p95, TPOT p50, E2E latency p50, Error rate: {reason}." in card
 
 
 def test_the_page_says_what_was_flagged_and_what_is_unknown() -> None:
@@ -174,19 +196,93 @@ def test_a_strangers_string_stays_a_string(text: str) -> None:
     _assert_same_structure(card, rendered())
 
 
+def _with_every_text(value: Any, text: str) -> Any:
+    """Return the document with ``text`` wherever a model accepts any text at all."""
+    if isinstance(value, dict):
+        return {key: _with_every_text(item, text) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_every_text(item, text) for item in value]
+    return text if isinstance(value, str) else value
+
+
+def _hostile(text: str) -> Envelope:
+    """Return the envelope with ``text`` in each field that takes it, one after the other."""
+    document = json.loads(ENVELOPE.model_dump_json())
+    for key in list(document):
+        changed_to = {**document, key: _with_every_text(document[key], text)}
+        if key == "inferencebench_pipeline":
+            continue
+        try:
+            parse_envelope(json.dumps(changed_to).encode())
+            front_matter(Envelope.model_validate(changed_to), verified=True)
+        except (ValueError, PipelineError):
+            continue
+        document = changed_to
+    ours = document["inferencebench_pipeline"]
+    for flag in ours["validity"]:
+        flag.update(name=text, detail=text)
+    for note in ours["metric_notes"].values():
+        note.update(unit=text, null_reason=text, interval_null_reason=text)
+    ours.update(hardware_class=text, pipeline_version=text, metric_definitions=text)
+    return Envelope.model_validate(document)
+
+
+_MARKS = ["\n", "\n\n", "|", "---", "<", ">", "&", "]", "(", "`", "$", "#", "- ", "> ", "\\", "'"]
+_FRAGMENTS = st.sampled_from([*HOSTILE, *_MARKS])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_FRAGMENTS | st.text(max_size=8), min_size=1, max_size=6).map("".join))
+def test_property_no_text_in_an_envelope_breaks_yaml_markdown_or_html(text: str) -> None:
+    if not text.strip():
+        return
+    envelope = _hostile(text)
+    card = rendered(envelope)
+    front = metadata(card)
+    assert set(front) == set(metadata(rendered()))
+    assert front["inferencebench"]["model"] == envelope.model.id
+    assert not card_errors(card)
+    _assert_only_our_html(html_of(card))
+
+
+class _Elements(HTMLParser):
+    """Which elements and attributes a page has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[tuple[str, str]] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found |= {(tag, name) for name, _ in attrs} | {(tag, "")}
+
+
+def _elements(page: str) -> set[tuple[str, str]]:
+    parser = _Elements()
+    parser.feed(page)
+    return parser.found
+
+
+def _assert_only_our_html(page: str) -> None:
+    plain = html_of(rendered())
+    assert _elements(page) <= _elements(plain)
+    assert page.count("<h2") == plain.count("<h2")
+    assert page.count("<table") == plain.count("<table")
+    assert page.count("<tr") == plain.count("<tr")
+
+
 def _assert_same_structure(card: str, plain: str) -> None:
     """The page's blocks, links and HTML are those of a harmless envelope's page."""
     markdown = MarkdownIt("gfm-like", {"linkify": False})
 
     def shape(text: str) -> list[str]:
-        tokens = markdown.parse(text.split("---\n", 2)[2])
+        tokens = markdown.parse(page_of(text))
         inline = [child.type for token in tokens for child in token.children or []]
         blocks = [token.type for token in tokens]
         html = [token.content for token in tokens if token.type == "html_block"]
         return [*blocks, *html, *(kind for kind in inline if kind not in {"text", "text_special"})]
 
     assert shape(card) == shape(plain)
-    page = card.split("---\n", 2)[2]
+    page = page_of(card)
     assert not re.search(r"\bhttps?://(?!huggingface\.co/datasets/acme/)", _outside_fences(page))
 
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import html
+import re
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlsplit
 
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_FOLD = re.compile(r"<details>(?:<summary>[\w ]+</summary>)?\s*|</details>\s*")
+_PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def _shown_html(_renderer: RendererHTML, tokens: Sequence[Token], at: int, *_: object) -> str:
+    """Return HTML of a card: as text, but for a section that folds."""
+    content = tokens[at].content
+    return content if _FOLD.fullmatch(content) else f"<p>{html.escape(content)}</p>"
+
+
+_PARSER.add_render_rule("html_block", _shown_html)
+_PARSER.add_render_rule("html_inline", lambda _, tokens, at, *__: html.escape(tokens[at].content))
 
 
 def render_markdown(text: str, *, repo_path: str, revision: str) -> str:
     """Return HTML for ``text``.
 
     Args:
-        text: Markdown (CommonMark with tables); HTML in it is shown as text.
+        text: Markdown (CommonMark with tables); HTML in it is shown as text, but for a section that
+            folds (``details``).
         repo_path: the repository's page, such as ``/datasets/owner/name``.
         revision: what relative images and links are looked up at.
     """
@@ -26,8 +41,7 @@ def render_markdown(text: str, *, repo_path: str, revision: str) -> str:
             _localise_image(token, f"{repo_path}/resolve/{quote(revision, safe='')}")
         elif token.type == "link_open":
             _localise_link(token, f"{repo_path}/blob/{quote(revision, safe='')}")
-    html: str = _PARSER.renderer.render(tokens, _PARSER.options, environment)
-    return html
+    return str(_PARSER.renderer.render(tokens, _PARSER.options, environment))
 
 
 def _all_inline(tokens: list[Token]) -> Iterator[Token]:
