@@ -31,7 +31,7 @@ from inferencebench_pipeline.hub.errors import (
     HubRejectedError,
     HubUnavailableError,
 )
-from inferencebench_pipeline.hub.failures import LIBRARY_ERRORS, translate
+from inferencebench_pipeline.hub.failures import LIBRARY_ERRORS, tells_a_token, translate
 from inferencebench_pipeline.hub.repo import HubFile, PullRequest, Repo, RepoHead
 from inferencebench_pipeline.hub.retry import RetryPolicy
 from inferencebench_pipeline.hub.transport import hf_raise_for_status
@@ -378,7 +378,8 @@ class Hub:
             with self.budget.active():
                 return ask(Wire(self.endpoint, token))
         except LIBRARY_ERRORS as error:
-            raise translate(error, f"{doing} at {self.endpoint}", token) from error
+            cause = None if tells_a_token(error, token) else error
+            raise translate(error, f"{doing} at {self.endpoint}", token) from cause
 
     def _page(self, url: str, doing: str) -> tuple[list[dict[str, Any]], str | None]:
         def ask(wire: Wire) -> tuple[list[dict[str, Any]], str | None]:

@@ -88,6 +88,20 @@ def translate(error: Exception, doing: str, token: str | None) -> PipelineError:
     return HubRejectedError(f"cannot {doing}: refused: {said}")
 
 
+def tells_a_token(error: BaseException | None, token: str | None) -> bool:
+    """Return whether the error, or one it came from, holds a token in its text.
+
+    A server may echo what it was sent; such an error must not be kept as a cause, since whoever
+    logs an exception logs its causes.
+    """
+    while error is not None:
+        text = str(error)
+        if (token and token in text) or _TOKEN.search(text):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _from_status(error: HfHubHTTPError, doing: str, token: str | None) -> PipelineError:
     response = error.response
     status = response.status_code
