@@ -117,7 +117,7 @@ def explain(
     deployment = _deployment(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = _judged(deployment, found, organisation, require_issuer, require_identity)
-    Console(highlight=False, soft_wrap=True).print(verdict_tree(found.where, verdict))
+    Console(highlight=False).print(verdict_tree(found.where, verdict))
     sys.exit(0 if verdict.ok else 1)
 
 
