@@ -76,6 +76,8 @@ def test_the_search_finds_a_token_that_is_there(tmp_path: Path) -> None:
     assert leaks(tmp_path, [b"hf_secret"]) == ["object", "plain.log"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_tokens_are_in_nothing_that_is_left_behind(
     kept: World,
     requested_run,
