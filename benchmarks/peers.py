@@ -56,10 +56,11 @@ def main() -> None:
     results: dict[tuple[int, str], list[Outcome]] = defaultdict(list)
     for _ in range(arguments.rounds):
         for streams in arguments.streams:
-            results[streams, _OURS].append(_ours(streams))
+            results[streams, _OURS].append(_told(_OURS, streams, _ours(streams)))
             for peer in peers:
                 try:
-                    results[streams, peer.name].append(_theirs(peer, streams))
+                    outcome = _told(peer.name, streams, _theirs(peer, streams))
+                    results[streams, peer.name].append(outcome)
                 except (RuntimeError, KeyError, OSError, ValueError) as error:
                     print(f"{peer.name} at {streams} streams: {error!r:.600}", file=sys.stderr)
     _print(results, [_OURS, *(peer.name for peer in peers)], arguments.streams)
@@ -74,6 +75,12 @@ def _ready(peer: Peer, arguments: argparse.Namespace) -> bool:
     if not peer.installed:
         print(f"{peer.name} is not installed; --install tries", file=sys.stderr)
     return peer.installed
+
+
+def _told(name: str, streams: int, outcome: Outcome) -> Outcome:
+    """Say what came out, so that a run that is cut short was not for nothing."""
+    print(f"{name}, {streams} streams: {outcome}", file=sys.stderr, flush=True)
+    return outcome
 
 
 def _requests(streams: int) -> int:
