@@ -11,6 +11,8 @@ from rich.table import Table
 
 from inferencebench_pipeline.cli.live import shown
 from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
+from inferencebench_pipeline.cli.targets import resolve
+from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
@@ -82,8 +84,9 @@ def _probes(found: SearchResult) -> Table:
 
 
 def replay(
-    envelope: Annotated[
-        Path, typer.Argument(help="The envelope.json of the run to replay, or its directory.")
+    target: Annotated[
+        str,
+        typer.Argument(help="An envelope.json, a run directory, or hf://datasets/ORG/NAME[@rev]"),
     ],
     engine: Annotated[
         str | None,
@@ -95,23 +98,23 @@ def replay(
     ] = Path(),
 ) -> None:
     """Drive the load of an envelope again: the same questions, at the same times."""
-    path = envelope / RunFile.ENVELOPE.value if envelope.is_dir() else envelope
-    if not path.is_file() and envelope.is_dir():
-        path = envelope / RunFile.UNSIGNED_ENVELOPE.value
-    try:
-        document = parse_envelope(path.read_bytes())
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    settings = Settings.from_environment()
+    unsigned = Path(target) / RunFile.UNSIGNED_ENVELOPE.value
+    signed = unsigned.with_name(RunFile.ENVELOPE.value)
+    if unsigned.is_file() and not signed.is_file():
+        target = str(unsigned)
+    found = resolve(target, Deployment.from_settings(settings).hub)
+    document = parse_envelope(found.envelope)
     extension = pipeline_extension(document)
     if extension is None:
-        raise SpecError(f"{path} was not made by this pipeline and does not state its spec")
+        raise SpecError(f"{found.where} was not made by this pipeline and does not state its spec")
     spec = replayed_spec(
         document.driver_options, engine=_engine(engine), model=model, folder=data.absolute()
     )
     require_same_load(
         spec, workload_hash=extension.workload_hash, schedule_hash=extension.schedule_hash
     )
-    store = RunStore(Settings.from_environment().store)
+    store = RunStore(settings.store)
     measure(spec, store.run(new_run_id()), Console(highlight=False))
 
 

@@ -140,7 +140,7 @@ def _require_same_spec(spec: BenchmarkSpec, capture: Capture) -> None:
 
 def _tokenizer(spec: BenchmarkSpec, engine: RunningEngine) -> Tokenizer:
     name = spec.model.served_name or spec.model.id
-    return engine_tokenizer(engine.base_url, name, engine.api_key_env)
+    return engine_tokenizer(engine.base_url, name, engine.access)
 
 
 def collect_provenance(engine: RunningEngine, recipe: Recipe) -> Provenance:

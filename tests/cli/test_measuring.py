@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.cli.live import progress_table
+from inferencebench_pipeline.cli.targets import TargetError
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.errors import SpecError
@@ -90,7 +91,7 @@ def test_a_replay_of_an_envelope_is_a_run_with_the_same_hashes(spec, store, engi
 
 
 def test_a_replay_of_nothing_is_refused(store, tmp_path) -> None:
-    with pytest.raises(SpecError, match="cannot read"):
+    with pytest.raises(TargetError, match="cannot read"):
         call("replay", tmp_path / "none.json")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from inferencebench_pipeline.measure.engines.running import Access
 from inferencebench_pipeline.measure.errors import EngineUnreachableError, SpecError
 
 _TIMEOUT_S: Final = 60.0
@@ -36,9 +38,11 @@ class Tokenizer(Protocol):
 class _Asked:
     """POST to the engine's root."""
 
-    def __init__(self, base_url: str, model: str, api_key_env: str | None) -> None:
+    def __init__(self, base_url: str, model: str, access: Access) -> None:
         self._root = base_url.removesuffix("/").removesuffix("/v1")
-        self._key = os.environ.get(api_key_env) if api_key_env else None
+        self._key = os.environ.get(access.api_key_env) if access.api_key_env else None
+        proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
         self.model = model
 
     def __call__(self, path: str, content: dict[str, object]) -> dict[str, Any] | None:
@@ -54,7 +58,7 @@ class _Asked:
             self._root + path, json.dumps(content).encode(), headers
         )
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                 parsed = json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code in _NOT_OFFERED:
@@ -62,7 +66,7 @@ class _Asked:
             raise EngineUnreachableError(
                 f"the engine answered {path} with HTTP {error.code}; its log may say why"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise EngineUnreachableError(
                 f"the engine did not answer {path}: {error}; is it still running?"
             ) from error
@@ -116,19 +120,19 @@ class VllmTokenizer:
         return int(_required(answer, "count", "/tokenize"))
 
 
-def engine_tokenizer(base_url: str, model: str, api_key_env: str | None) -> Tokenizer:
+def engine_tokenizer(base_url: str, model: str, access: Access) -> Tokenizer:
     """Return the tokenizer of the engine at ``base_url``.
 
     Args:
         base_url: its address, ``/v1`` included.
         model: the name it serves the model under.
-        api_key_env: the variable that holds the API key.
+        access: what it takes to ask it.
 
     Raises:
         SpecError: the engine has none to ask.
         EngineUnreachableError: the engine does not answer.
     """
-    ask = _Asked(base_url, model, api_key_env)
+    ask = _Asked(base_url, model, access)
     if ask("/apply-template", {"messages": [{"role": "user", "content": "a"}]}) is not None:
         return LlamaCppTokenizer(ask)
     answer = ask("/tokenize", {"model": model, "prompt": "a"})
