@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
@@ -190,6 +191,13 @@ def signature_digest_of(content_hash: str) -> str:
 _REPORTS = TypeAdapter(list[LogReport])
 
 
+class _Problem(NamedTuple):
+    """Why a log is not to be trusted, and whether it never will be again."""
+
+    text: str
+    lasting: bool
+
+
 class _Examination:
     """One pass over one log."""
 
@@ -216,43 +224,53 @@ class _Examination:
         """Look at the log, keep what was learned, and return what was found."""
         report = LogReport(url=self._log.base_url, problem=self._state.dishonest)
         if report.problem is None:
-            report.problem = self._advance()
+            self._note(report, self._advance())
         states = self._state.trusted
         report.size = sum(item.checkpoint.size for item in states.values())
         for item in seen:
             self._prove(item, report)
         if report.problem is None:
-            report.problem = self._scan(report, known)
-        if report.problem is not None:
-            self._state = self._state.model_copy(update={"dishonest": report.problem})
+            self._note(report, self._scan(report, known))
         report.unknown = self._state.unknown
         write_atomically(self._path, self._state.model_dump_json(indent=1).encode() + b"\n")
         if report.proved_now:
             write_atomically(self._proved_path, b"".join(sorted(self._proved)))
         return report
 
-    def _advance(self) -> str | None:
-        """Trust the newest states if they extend those trusted before; else say why not."""
+    def _note(self, report: LogReport, found: _Problem | None) -> None:
+        if found is None:
+            return
+        report.problem = found.text
+        if found.lasting:
+            self._state = self._state.model_copy(update={"dishonest": found.text})
+
+    def _advance(self) -> _Problem | None:
+        """Trust the newest states if they extend those trusted before; else say why not.
+
+        What a stale trust root or a wrong address could cause as well does not last.
+        """
         trusted = dict(self._state.trusted)
         try:
             newest = newest_states(self._reader, self._log)
         except CheckpointRefusedError as error:
-            return str(error)
+            return _Problem(str(error), lasting=False)
         for origin, (checkpoint, note) in newest.items():
             before = trusted.get(origin)
             if before is not None and checkpoint.size < before.checkpoint.size:
-                return (
+                return _Problem(
                     f"the log shows {checkpoint.size} entries of {origin}, and had signed for "
-                    f"{before.checkpoint.size} at {before.seen_at:%Y-%m-%d %H:%M}Z"
+                    f"{before.checkpoint.size} at {before.seen_at:%Y-%m-%d %H:%M}Z",
+                    lasting=True,
                 )
             if before is not None and before.checkpoint.size > 0:
                 problem = self._inconsistency(before.checkpoint, checkpoint)
                 if problem is not None:
-                    return f"{origin} has rewritten its history: {problem}"
+                    text = f"{origin} has rewritten its history: {problem}"
+                    return _Problem(text, lasting=True)
             trusted[origin] = TrustedState(checkpoint=checkpoint, note=note, seen_at=self._now)
         gone = sorted(trusted.keys() - newest.keys())
         if gone:
-            return f"the log no longer shows {', '.join(gone)}"
+            return _Problem(f"the log no longer shows {', '.join(gone)}", lasting=False)
         self._state = self._state.model_copy(update={"trusted": trusted})
         return None
 
@@ -263,8 +281,11 @@ class _Examination:
         if digest in self._proved:
             return
         newest = self._state.trusted.get(checkpoint.origin)
-        if report.problem is not None:
-            problem: str | None = report.problem
+        if self._state.dishonest is not None:
+            problem: str | None = self._state.dishonest
+        elif report.problem is not None or self._requests <= 0:
+            report.not_proved_yet += 1
+            return
         elif newest is None:
             problem = f"the log has no shard {checkpoint.origin}"
         elif checkpoint.size > newest.checkpoint.size:
@@ -272,9 +293,6 @@ class _Examination:
                 f"its proof is for {checkpoint.size} entries, the log shows only "
                 f"{newest.checkpoint.size}"
             )
-        elif self._requests <= 0:
-            report.not_proved_yet += 1
-            return
         else:
             problem = self._inconsistency(checkpoint, newest.checkpoint)
         if problem is None:
@@ -297,7 +315,7 @@ class _Examination:
             return str(error)
         return None
 
-    def _scan(self, report: LogReport, known: frozenset[str]) -> str | None:
+    def _scan(self, report: LogReport, known: frozenset[str]) -> _Problem | None:
         """Look at the entries that are new, and again at those that were unknown.
 
         Returns why they are not the entries that the log has signed for, if they are not.
@@ -314,7 +332,8 @@ class _Examination:
                 frontier.append(body)
         report.scanned_now, report.not_scanned_yet = stop - start, size - stop
         if frontier is not None and stop == size and frontier.root() != self._only_root():
-            return f"the {size} entries that the log serves are not those it has signed for"
+            text = f"the {size} entries that the log serves are not those it has signed for"
+            return _Problem(text, lasting=False)
         self._state = state.model_copy(
             update={
                 "unknown": tuple(found),

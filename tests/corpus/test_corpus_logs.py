@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sigstore.models import Bundle
 
 from inferencebench_pipeline.corpus.findings import FindingKind
@@ -32,7 +36,7 @@ from inferencebench_pipeline.trust.merkle import (
     require_consistency,
 )
 from inferencebench_pipeline.trust.policy import IdentityPolicy, load_policy
-from inferencebench_pipeline.trust.roots import TrustRoot, load_trust
+from inferencebench_pipeline.trust.roots import TrustRoot, load_trust, parse_trust
 from tests.sandbox.sigstore.serving import Client, serving
 
 STRANGER = "mallory@example.org"
@@ -255,3 +259,22 @@ def test_a_log_that_serves_other_entries_than_it_signed_for_is_found_out(
     report = examine(client, tmp_path, version, known_digests=known(1, 2, 3))
 
     assert "not those it has signed for" in (report.problem or "")
+
+
+def test_a_checkpoint_of_another_key_is_refused_and_leaves_no_mark(client: Client, tmp_path: Path):
+    """A trust root that is not current looks like this; with the right one all is well again."""
+    checkpoints = sign(client, 2, 1)
+    document = json.loads((client.state / "sigstore/trust_config.json").read_text())
+    other = Ed25519PrivateKey.generate().public_key()
+    der = other.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    document["trustedRoot"]["tlogs"][1]["publicKey"]["rawBytes"] = base64.b64encode(der).decode()
+    stale = parse_trust(json.dumps(document).encode(), where="the test")
+
+    reports = examine_logs(
+        tmp_path, stale, policy_of(client), seen=checkpoints, known_digests=known(1)
+    )
+    (refused,) = [item for item in reports if "rekor-v2" in item.url]
+
+    assert "trusted key did not sign" in (refused.problem or "")
+    assert (refused.findings, refused.not_proved_yet) == ([], 1)
+    assert examine(client, tmp_path, 2, known_digests=known(1)).is_honest
