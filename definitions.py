@@ -6,6 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation import (
     alerts,
+    community,
     corpus_upkeep,
     jobs,
     nudges,
@@ -60,11 +61,13 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             search.search_highest_load,
             takedown.takedown,
             *corpus_upkeep.JOBS,
+            community.watch_community_results,
         ],
         schedules=[
             schedules.nightly_benchmark,
             schedules.daily_reverification,
             *corpus_upkeep.SCHEDULES,
+            community.daily_watch,
         ],
         sensors=[
             sensors.requested_runs,

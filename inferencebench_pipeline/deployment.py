@@ -11,6 +11,7 @@ from pathlib import Path
 
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.crawl import crawling_hub
+from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
 from inferencebench_pipeline.trust.devkey import DevKeySigner
 from inferencebench_pipeline.trust.identity import (
@@ -81,6 +82,10 @@ class Deployment:
     def crawling_hub(self) -> Hub:
         """Return a Hub client that reads at length: see :func:`.hub.crawl.crawling_hub`."""
         return crawling_hub(self.hub_endpoint, hub_token)
+
+    def evaluation_hub(self) -> EvaluationHub:
+        """Return a Hub client with the calls that concern evaluation results."""
+        return EvaluationHub(self.hub_endpoint, hub_token)
 
     def trust(self) -> TrustRoot:
         """Return the trust root: the configured deployment's, or the pinned public-good one."""

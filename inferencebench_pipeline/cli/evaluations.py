@@ -13,8 +13,8 @@ from rich.table import Table
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub.evaluation_audit import (
     Finding,
-    Proposal,
     State,
+    Submission,
     examine,
     record_url,
 )
@@ -34,8 +34,8 @@ from inferencebench_pipeline.hub.evaluation_register import CommunityResult, loa
 from inferencebench_pipeline.hub.evaluation_results import BenchmarkTask, parse_entries
 from inferencebench_pipeline.hub.evaluation_spec import SPEC_FILE, parse_spec
 from inferencebench_pipeline.hub.evaluation_watch import watch as watch_hub
-from inferencebench_pipeline.hub.takedown_register import load_takedowns
-from inferencebench_pipeline.settings import Settings, hub_token
+from inferencebench_pipeline.hub.public_takedowns import known_takedowns
+from inferencebench_pipeline.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True, help="Community evaluation results: check, read and propose them."
@@ -149,22 +149,25 @@ def propose(
 ) -> None:
     """Enter a quality result into the model's repository: a commit on ours, else a pull request."""
     settings = Settings.from_environment()
-    hub, takedowns = _hub(settings), load_takedowns(settings.store)
+    hub = _hub(settings)
+    takedowns = known_takedowns(hub, settings.store, record.partition("/")[0])
     quality = parse_quality_result(read_file(result), filename=str(result))
     entry = entry_of(quality, record_id=record, record_url=record_url(hub, record))
-    proposal = Proposal(quality.model_id, entry)
-    finding = examine(hub, settings.store, proposal, takedowns=takedowns)
-    _report(proposal, finding)
+    submission = Submission(quality.model_id, entry)
+    finding = examine(hub, settings.store, submission, takedowns=takedowns)
+    _report(submission, finding)
     if dry_run or finding.state is not State.READY:
         _print("Nothing was sent.")
         return
     if finding.mode == "pull_request" and confirm is None and sys.stdin.isatty():
-        confirm = typer.prompt(f"{proposal.model_id} is somebody else's. Type its name to go on")
-    done = propose_result(hub, settings.store, proposal, takedowns=takedowns, confirmation=confirm)
+        confirm = typer.prompt(f"{submission.model_id} is somebody else's. Type its name to go on")
+    done = propose_result(
+        hub, settings.store, submission, takedowns=takedowns, confirmation=confirm
+    )
     if isinstance(done, Finding):
         _print(f"{done.state.value}: {done.reason}; nothing was sent")
     else:
-        _print(f"{proposal.path} is at {done.url}, commit {done.commit}")
+        _print(f"{submission.path} is at {done.url}, commit {done.commit}")
 
 
 @app.command()
@@ -233,16 +236,16 @@ def publish(
 
 
 def _hub(settings: Settings) -> EvaluationHub:
-    return EvaluationHub(settings.hub_endpoint, hub_token)
+    return Deployment.from_settings(settings).evaluation_hub()
 
 
-def _report(proposal: Proposal, finding: Finding) -> None:
+def _report(submission: Submission, finding: Finding) -> None:
     how = f" (by {finding.mode.replace('_', ' ')})" if finding.mode else ""
-    _print(f"{proposal.model_id}: {finding.state.value}{how}: {finding.reason}")
+    _print(f"{submission.model_id}: {finding.state.value}{how}: {finding.reason}")
     if finding.url is not None:
         _print(f"  {finding.url}")
-    _print(f"{proposal.path}:")
-    print(proposal.data.decode(), end="")
+    _print(f"{submission.path}:")
+    print(submission.data.decode(), end="")
 
 
 def _named(result: CommunityResult) -> str:

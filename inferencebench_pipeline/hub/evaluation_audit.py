@@ -60,7 +60,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Submission:
     """One result to be entered into one model's repository."""
 
     model_id: str
@@ -96,13 +96,15 @@ class Proposal:
         )
 
 
-def examine(hub: EvaluationHub, root: Path, proposal: Proposal, *, takedowns: Takedowns) -> Finding:
+def examine(
+    hub: EvaluationHub, root: Path, submission: Submission, *, takedowns: Takedowns
+) -> Finding:
     """Return whether and how the result can be entered; only reads.
 
     Args:
         hub: where.
         root: of the store; the register of what was withheld is there.
-        proposal: the result.
+        submission: the result.
         takedowns: whose models we stay away from.
 
     Raises:
@@ -111,16 +113,16 @@ def examine(hub: EvaluationHub, root: Path, proposal: Proposal, *, takedowns: Ta
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`: a
             list of pull requests that cannot be read in full is an error, never "none".
     """
-    model = Repo("model", proposal.model_id)
-    takedown = takedowns.covering(proposal.model_id)
+    model = Repo("model", submission.model_id)
+    takedown = takedowns.covering(submission.model_id)
     if takedown is not None:
         return Finding(
             State.TAKEN_DOWN,
             f"{takedown.target} asked on {takedown.requested_at:%Y-%m-%d} to be left alone",
         )
-    _require_task(hub, proposal.entry)
+    _require_task(hub, submission.entry)
     try:
-        shown = read_results(hub, proposal.model_id)
+        shown = read_results(hub, submission.model_id)
     except HubNotFoundError:
         return Finding(State.MISSING, "there is no such model on the Hub, or it is hidden from us")
     account = hub.account()
@@ -130,12 +132,12 @@ def examine(hub: EvaluationHub, root: Path, proposal: Proposal, *, takedowns: Ta
     ready = Finding(State.READY, "nothing of the kind is there", mode, account.name)
     pull = None
     if not own:
-        settled = _settled(hub, root, proposal, account.name)
+        settled = _settled(hub, root, submission, account.name)
         if isinstance(settled, Finding):
             return settled
         pull = settled
     ready = replace(ready, pull_request=pull)
-    return _against(hub, proposal, shown, ready)
+    return _against(hub, submission, shown, ready)
 
 
 def record_url(hub: EvaluationHub, record_id: str) -> str:
@@ -155,13 +157,13 @@ def record_url(hub: EvaluationHub, record_id: str) -> str:
 
 
 def own_pull_requests(
-    hub: EvaluationHub, model: Repo, proposal: Proposal, author: str
+    hub: EvaluationHub, model: Repo, submission: Submission, author: str
 ) -> list[PullRequest]:
     """Return every pull request of ours for the same benchmark task, whatever became of it."""
     return [
         pull
         for pull in hub.pull_requests(model)
-        if pull.author == author and pull.title == proposal.title
+        if pull.author == author and pull.title == submission.title
     ]
 
 
@@ -190,15 +192,15 @@ def _require_task(hub: EvaluationHub, entry: EvaluationEntry) -> None:
 
 
 def _settled(
-    hub: EvaluationHub, root: Path, proposal: Proposal, author: str
+    hub: EvaluationHub, root: Path, submission: Submission, author: str
 ) -> Finding | PullRequest | None:
     """Return our live pull request, ``None`` when there is none, or why there must be none."""
-    for gone in load_evaluations(root).withheld(proposal.model_id):
-        if gone.ours and gone.entry.key == proposal.entry.key:
+    for gone in load_evaluations(root).withheld(submission.model_id):
+        if gone.ours and gone.entry.key == submission.entry.key:
             said = f"withheld by the model's author on {gone.withheld[-1].at:%Y-%m-%d}"
             return Finding(State.WITHHELD, said, url=gone.withheld[-1].url)
-    model = Repo("model", proposal.model_id)
-    ours = own_pull_requests(hub, model, proposal, author)
+    model = Repo("model", submission.model_id)
+    ours = own_pull_requests(hub, model, submission, author)
     live = [pull for pull in ours if pull.is_live]
     if live:
         return min(live, key=lambda pull: pull.number)
@@ -212,13 +214,13 @@ def _settled(
 
 def _against(
     hub: EvaluationHub,
-    proposal: Proposal,
+    submission: Submission,
     shown: list[ModelResult | UnreadableResult],
     ready: Finding,
 ) -> Finding:
     """Return ``ready``, or what is there already that makes it anything else."""
-    entry = proposal.entry
-    model = Repo("model", proposal.model_id)
+    entry = submission.entry
+    model = Repo("model", submission.model_id)
     own_number = None if ready.pull_request is None else ready.pull_request.number
     for item in shown:
         url = (
@@ -228,7 +230,7 @@ def _against(
         )
         where = "on the main branch" if item.pull_request is None else f"in {url}"
         if isinstance(item, UnreadableResult):
-            if item.filename == proposal.path:
+            if item.filename == submission.path:
                 said = f"{item.filename} {where} cannot be read: {item.error}"
                 return replace(ready, state=State.CONFLICT, reason=said, url=url)
             continue
@@ -236,7 +238,7 @@ def _against(
             continue
         if _same(item.entry, entry):
             return replace(ready, state=State.PRESENT, reason=f"it is {where}", url=url)
-        if item.filename == proposal.path and _is_ours(item, ready, own_number):
+        if item.filename == submission.path and _is_ours(item, ready, own_number):
             said = f"the value {item.entry.value} {where} is replaced by {entry.value}"
             ready = replace(ready, reason=said)
         elif item.entry.notes == entry.notes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inferencebench_pipeline.hub.errors import HubHeadMovedError, HubUnavailableError
+from inferencebench_pipeline.hub.editing import edit_file
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.evaluation_spec import (
     BENCHMARK_TAG,
@@ -13,8 +13,6 @@ from inferencebench_pipeline.hub.evaluation_spec import (
     parse_spec,
 )
 from inferencebench_pipeline.hub.repo import Repo
-
-_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,8 @@ def register_benchmark(
     spec = parse_spec(data, filename=filename)
     repo = Repo("dataset", dataset_id)
     hub.account().require_creating_in(repo.namespace)
-    for _ in range(_ROUNDS):
-        head = hub.head(repo)
-        try:
-            commit = hub.commit(
-                repo,
-                {SPEC_FILE: data},
-                message=f"Register the benchmark {spec.name}",
-                parent=head.commit,
-            )
-        except HubHeadMovedError:
-            continue
-        url = f"{hub.page_url(repo)}/blob/{commit}/{SPEC_FILE}"
-        return Registration(spec, commit, url, BENCHMARK_TAG in hub.tags(dataset_id))
-    raise HubUnavailableError(f"{dataset_id} was changed {_ROUNDS} times meanwhile; try again")
+    edit = edit_file(
+        hub, repo, SPEC_FILE, lambda _: data, message=f"Register the benchmark {spec.name}"
+    )
+    url = f"{hub.page_url(repo)}/blob/{edit.commit}/{SPEC_FILE}"
+    return Registration(spec, edit.commit, url, BENCHMARK_TAG in hub.tags(dataset_id))

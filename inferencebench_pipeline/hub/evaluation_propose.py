@@ -7,23 +7,18 @@ its author closed it (:mod:`.evaluation_audit` looks first).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inferencebench_pipeline.hub.errors import (
-    HubHeadMovedError,
-    HubIntegrityError,
-    HubUnavailableError,
-)
+from inferencebench_pipeline.hub.editing import edit_file
 from inferencebench_pipeline.hub.evaluation_audit import (
     Finding,
-    Proposal,
     ProposalError,
     State,
+    Submission,
     address,
     examine,
-    own_pull_requests,
 )
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.evaluation_register import (
@@ -32,11 +27,9 @@ from inferencebench_pipeline.hub.evaluation_register import (
     load_evaluations,
     record_results,
 )
+from inferencebench_pipeline.hub.proposal import Proposal, one_pull_request
 from inferencebench_pipeline.hub.repo import PullRequest, Repo
 from inferencebench_pipeline.hub.takedown_register import Takedowns
-
-_ROUNDS = 5
-_DUPLICATE = "Opened twice by accident; the other one stays. Sorry for the noise."
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Proposed:
 def propose(
     hub: EvaluationHub,
     root: Path,
-    proposal: Proposal,
+    submission: Submission,
     *,
     takedowns: Takedowns,
     confirmation: str | None,
@@ -63,7 +56,7 @@ def propose(
     Args:
         hub: where.
         root: of the store.
-        proposal: the result.
+        submission: the result.
         takedowns: whose models we stay away from.
         confirmation: the model's id, typed by whoever decided that its owner gets a pull request;
             not needed for models of ours.
@@ -73,86 +66,53 @@ def propose(
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`.
     """
     with evaluations_held(root):
-        finding = examine(hub, root, proposal, takedowns=takedowns)
+        finding = examine(hub, root, submission, takedowns=takedowns)
         if finding.state is not State.READY:
             return finding
-        model = Repo("model", proposal.model_id)
+        model = Repo("model", submission.model_id)
         if finding.mode == "commit":
-            commit = _put(hub, model, "main", proposal)
+            commit = _put(hub, model, "main", submission)
             return Proposed(finding, hub.page_url(model), commit)
-        if confirmation != proposal.model_id:
+        if confirmation != submission.model_id:
             raise ProposalError(
-                f"{proposal.model_id} is not ours: a pull request there needs the confirmation "
-                f"{proposal.model_id!r}, and {confirmation!r} was given; nothing was sent"
+                f"{submission.model_id} is not ours: a pull request there needs the confirmation "
+                f"{submission.model_id!r}, and {confirmation!r} was given; nothing was sent"
             )
-        pull = _own_pull_request(hub, model, proposal, finding.author)
-        _register(hub, root, proposal, pull)
-        commit = _put(hub, model, pull.ref, proposal)
+        request = Proposal(submission.title, submission.description)
+        pull = one_pull_request(hub, model, finding.author, request)
+        if isinstance(pull, str):
+            return replace(finding, state=State.WITHHELD, reason=pull)
+        _register(hub, root, submission, pull)
+        commit = _put(hub, model, pull.ref, submission)
         if pull.status == "draft":
             hub.submit_draft(model, pull.number)
         return Proposed(finding, address(hub, model, pull.number), commit)
 
 
-def _own_pull_request(
-    hub: EvaluationHub, model: Repo, proposal: Proposal, author: str
-) -> PullRequest:
-    """Return our pull request, opened if need be.
-
-    After a lost response the list, not the memory of a request, says whether it was opened; and
-    should two have been opened at once, the later one is closed.
-    """
-    failure: HubUnavailableError | None = None
-    for _ in range(_ROUNDS):
-        live = [pull for pull in own_pull_requests(hub, model, proposal, author) if pull.is_live]
-        if live:
-            first, *others = sorted(live, key=lambda pull: pull.number)
-            for other in others:
-                hub.close_pull_request(model, other.number, comment=_DUPLICATE)
-            return first
-        try:
-            hub.open_draft(model, title=proposal.title, description=proposal.description)
-        except HubUnavailableError as error:
-            failure = error
-    raise failure or HubIntegrityError(
-        f"a pull request opened on {model.id} does not show in the list of them"
+def _put(hub: EvaluationHub, model: Repo, revision: str, submission: Submission) -> str:
+    edit = edit_file(
+        hub,
+        model,
+        submission.path,
+        lambda _: submission.data,
+        message=submission.title,
+        revision=revision,
     )
+    return edit.commit
 
 
-def _put(hub: EvaluationHub, model: Repo, revision: str, proposal: Proposal) -> str:
-    """Commit the file on ``revision``, again on a fresh reading whenever that moved."""
-    for _ in range(_ROUNDS):
-        head = hub.head(model, revision)
-        try:
-            commit = hub.commit(
-                model,
-                {proposal.path: proposal.data},
-                message=proposal.title,
-                parent=head.commit,
-                revision=revision,
-            )
-        except HubHeadMovedError:
-            continue
-        if hub.fetch(model, commit, proposal.path) != proposal.data:
-            raise HubIntegrityError(
-                f"{hub.page_url(model)} serves another {proposal.path} at {commit} than was "
-                "committed; look at its history"
-            )
-        return commit
-    raise HubUnavailableError(f"{model.id} was changed {_ROUNDS} times meanwhile; try again later")
-
-
-def _register(hub: EvaluationHub, root: Path, proposal: Proposal, pull: PullRequest) -> None:
+def _register(hub: EvaluationHub, root: Path, submission: Submission, pull: PullRequest) -> None:
     result = CommunityResult(
-        model_id=proposal.model_id,
+        model_id=submission.model_id,
         pull_request=pull.number,
-        url=address(hub, Repo("model", proposal.model_id), pull.number),
-        filename=proposal.path,
-        entry=proposal.entry,
+        url=address(hub, Repo("model", submission.model_id), pull.number),
+        filename=submission.path,
+        entry=submission.entry,
         proposed_by=pull.author,
         ours=True,
         first_seen_at=datetime.now(UTC).replace(microsecond=0),
     )
     known = {item.key: item for item in load_evaluations(root).results}.get(result.key)
     if known is not None:
-        result = known.model_copy(update={"entry": proposal.entry, "ours": True})
+        result = known.model_copy(update={"entry": submission.entry, "ours": True})
     record_results(root, [result])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inferencebench_pipeline.hub.client import Hub
-from inferencebench_pipeline.hub.evaluation_audit import Finding, Proposal
+from inferencebench_pipeline.hub.evaluation_audit import Finding, Submission
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.evaluation_notes import RunConfiguration, render_notes
 from inferencebench_pipeline.hub.evaluation_propose import Proposed, propose
@@ -73,8 +73,8 @@ class Place:
             notes=render_notes(configuration),
         )
 
-    def proposal(self, entry: EvaluationEntry | None = None) -> Proposal:
-        return Proposal(self.model_id, self.entry() if entry is None else entry)
+    def submission(self, entry: EvaluationEntry | None = None) -> Submission:
+        return Submission(self.model_id, self.entry() if entry is None else entry)
 
     def propose(
         self,
@@ -87,7 +87,7 @@ class Place:
         return propose(
             hub or self.us,
             self.root,
-            self.proposal(entry),
+            self.submission(entry),
             takedowns=takedowns or Takedowns(),
             confirmation=self.model_id if confirmation == "" else confirmation,
         )

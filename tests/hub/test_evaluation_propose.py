@@ -12,9 +12,9 @@ import pytest
 from inferencebench_pipeline.hub.client import HubPermissionError, HubUnavailableError
 from inferencebench_pipeline.hub.evaluation_audit import (
     Finding,
-    Proposal,
     ProposalError,
     State,
+    Submission,
     examine,
 )
 from inferencebench_pipeline.hub.evaluation_benchmark import register_benchmark
@@ -140,7 +140,7 @@ def test_what_somebody_else_reported_is_not_reported_twice(world: World, place: 
 
 def test_an_unreadable_file_where_ours_would_lie_is_a_conflict(place: Place) -> None:
     head = place.model_owner.head(place.model)
-    path = place.proposal().path
+    path = place.submission().path
     place.model_owner.commit(place.model, {path: b"- value: 1\n"}, message="x", parent=head.commit)
     (shown,) = read_results(place.us, place.model_id)
     assert isinstance(shown, UnreadableResult)
@@ -164,15 +164,15 @@ def test_whoever_asked_to_be_left_alone_is_not_even_looked_at(place: Place) -> N
 
 
 def test_a_model_that_is_not_there_is_a_finding(place: Place) -> None:
-    proposal = Proposal("nobody/nothing", place.entry())
-    found = examine(place.us, place.root, proposal, takedowns=Takedowns())
+    submission = Submission("nobody/nothing", place.entry())
+    found = examine(place.us, place.root, submission, takedowns=Takedowns())
     assert found.state is State.MISSING
 
 
 def test_results_go_to_tasks_of_benchmarks_only(place: Place) -> None:
     def examined(entry: object) -> None:
-        proposal = Proposal(place.model_id, entry)  # type: ignore[arg-type]
-        examine(place.us, place.root, proposal, takedowns=Takedowns())
+        submission = Submission(place.model_id, entry)  # type: ignore[arg-type]
+        examine(place.us, place.root, submission, takedowns=Takedowns())
 
     with pytest.raises(ProposalError, match="its tasks are sums, products"):
         examined(place.entry(task="quotients"))
@@ -236,13 +236,13 @@ def test_a_benchmark_is_registered_with_its_exact_bytes(world: World, place: Pla
 
 def test_two_processes_of_ours_open_one_pull_request(place: Place) -> None:
     """Without the lock of a common store, the later of two pull requests is closed again."""
-    title = place.proposal().title
+    title = place.submission().title
     for _ in range(2):
         place.us.open_draft(place.model, title=title, description="")
     done = propose(
         place.us,
         place.root,
-        place.proposal(),
+        place.submission(),
         takedowns=Takedowns(),
         confirmation=place.model_id,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -70,7 +71,13 @@ def card_of(repository: Repository, commit: Commit) -> Card:
 
 def tags_of(repository: Repository) -> list[str]:
     """Return the tags that the repository's card gives it, and those the Hub does."""
-    return _with_hub_tags(repository, card_tags(card_of(repository, repository.head).data))
+    return _with_hub_tags(repository, list(_head_tags(repository, repository.head.oid)))
+
+
+@functools.lru_cache(maxsize=65_536)
+def _head_tags(repository: Repository, oid: str) -> tuple[str, ...]:
+    # Every page of a list asks this of every repository.
+    return tuple(card_tags(card_of(repository, repository.objects.commit(oid)).data))
 
 
 def _with_hub_tags(repository: Repository, tags: list[str]) -> list[str]:
