@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.measure.spec import Slo
-from inferencebench_pipeline.measure.statistics import FEWEST_OBSERVATIONS
+from inferencebench_pipeline.measure.statistics import FEWEST_OBSERVATIONS, FEWEST_REPEATS
 from inferencebench_pipeline.measure.steady import mser5
 from inferencebench_pipeline.measure.trace_arrays import Bools, Int64s, TraceArrays
 from inferencebench_pipeline.measure.trace_file import Traces
@@ -150,12 +150,16 @@ class _Judge:
         return f"{failed.total()} of {len(names)} measured requests failed: {counts}"
 
     def too_few(self) -> str | None:
-        fewest = min(self._per_repeat(self._good), default=0)
+        counts = self._per_repeat(self._good)
+        fewest = min(counts, default=0)
+        if len(counts) >= FEWEST_REPEATS and fewest > 0:
+            return None  # the spread between the repeats tells
         if fewest >= FEWEST_OBSERVATIONS:
             return None
         return (
             f"{fewest} measured requests succeeded in a repeat; how sure its numbers are cannot be "
-            f"told from fewer than {FEWEST_OBSERVATIONS}"
+            f"told from fewer than {FEWEST_OBSERVATIONS}, nor from fewer than {FEWEST_REPEATS} "
+            "repeats"
         )
 
     def _per_repeat(self, chosen: Bools) -> list[int]:

@@ -254,6 +254,9 @@ def test_a_run_that_never_settles_is_not_steady() -> None:
 def test_few_requests_are_said_to_be_few() -> None:
     assert "63 measured requests" in flags(steady_run(63))["enough_samples"].detail
     assert flags(steady_run(64))["enough_samples"].ok
+    repeats = [row | {"repeat": repeat} for repeat in range(1, 6) for row in rows()]
+    assert flag(repeats, "enough_samples").ok
+    assert not flag(repeats[: 4 * len(rows())], "enough_samples").ok
 
 
 def test_prompt_tokens_from_the_engines_cache_are_seen() -> None:
