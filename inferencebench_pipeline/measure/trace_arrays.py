@@ -184,7 +184,7 @@ class TraceArrays:
         rows = Rows.of(traces.rows)
         bounds = _bounds(rows.repeat)
         windows = Windows.of(rows, bounds)
-        chunk_pass = _ChunkPass(rows, bounds, windows, Deadlines.of(slo), traces.most_chunks)
+        chunk_pass = _ChunkPass(rows, bounds, windows, Deadlines.of(slo))
         for batch in traces.chunk_batches():
             chunk_pass.take(batch)
         return cls(
@@ -231,7 +231,6 @@ class _ChunkPass:
         bounds: list[tuple[int, int]],
         windows: Windows,
         deadlines: Deadlines | None,
-        most_chunks: int,
     ) -> None:
         self._rows = rows
         self._windows = windows
@@ -239,8 +238,7 @@ class _ChunkPass:
         self._position = np.repeat(
             np.arange(len(bounds), dtype=np.int64), [stop - start for start, stop in bounds]
         )
-        self._gaps: Gaps = np.empty(most_chunks, dtype=np.uint32)
-        self._kept = 0
+        self._gaps: list[Gaps] = []
         self.gap_counts = np.zeros(len(rows), dtype=np.int64)
         self.tokens = np.zeros((len(bounds), BINS), dtype=np.int64)
         self.missed = np.zeros(len(rows), dtype=np.int64)
@@ -248,7 +246,7 @@ class _ChunkPass:
 
     @property
     def gaps(self) -> Gaps:
-        return self._gaps[: self._kept]
+        return np.concatenate([np.empty(0, dtype=np.uint32), *self._gaps])
 
     def take(self, batch: ChunkBatch) -> None:
         row, received = batch.row[batch.has_text], batch.received_ns[batch.has_text]
@@ -273,10 +271,7 @@ class _ChunkPass:
     def _keep(self, gaps: Int64s) -> None:
         # Half the memory while every gap is below 4.3 s, which nearly all are.
         odd = len(gaps) > 0 and (gaps.max() >= 2**32 or gaps.min() < 0)
-        if odd and self._gaps.dtype == np.uint32:
-            self._gaps = self._gaps.astype(np.int64)
-        self._gaps[self._kept : self._kept + len(gaps)] = gaps
-        self._kept += len(gaps)
+        self._gaps.append(gaps if odd else gaps.astype(np.uint32))
 
 
 def chunk_tokens(told: Int64s, lengths: Int64s, output_tokens: Int64s) -> Int64s:

@@ -116,13 +116,6 @@ class Traces:
         """How many requests there are, failed ones included."""
         return self.rows.num_rows
 
-    @property
-    def most_chunks(self) -> int:
-        """No fewer than there are chunks."""
-        if isinstance(self._chunks, pq.ParquetFile):
-            return _leaf_values(self._chunks.metadata)
-        return sum(len(lists.flatten()) for lists in self._lists())
-
     def table(self) -> pa.Table:
         """Return everything as one table, for a few requests or much memory."""
         columns = [*self.rows.columns, pa.chunked_array(self._lists(), type=SCHEMA.field(-1).type)]
@@ -134,10 +127,13 @@ class Traces:
         Raises:
             TracesError: the file is damaged, or holds numbers that no run can leave.
         """
-        first_row = 0
+        first_row = chunks = 0
         for lists in self._lists():
             flat = cast("pa.StructArray", lists.flatten())
             lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+            chunks += len(flat)
+            if chunks > _MOST_CHUNKS:
+                raise TracesError(f"{self._where}: more than {_MOST_CHUNKS} chunks")
             yield ChunkBatch(first_row, lengths, flat)
             first_row += len(lists)
 
@@ -147,6 +143,8 @@ class Traces:
             return
         for group in range(self._chunks.num_row_groups):
             table = _read_group(self._chunks, group, ["chunks"], self._where)
+            if table.num_rows != self._chunks.metadata.row_group(group).num_rows:
+                raise TracesError(f"{self._where}: row group {group} lacks the chunks of some rows")
             lists = table.column("chunks").combine_chunks()
             _check_chunks(cast("pa.ListArray[Any]", lists), self._where)
             yield cast("pa.ListArray[Any]", lists)
@@ -242,26 +240,14 @@ def _in_order(rows: pa.Table) -> bool:
     return bool(later.all())
 
 
-def _leaf_values(metadata: pq.FileMetaData) -> int:
-    """Return how many values the fullest column of each row group has: chunks and empty lists."""
-    return sum(
-        max(
-            (metadata.row_group(group).column(column).num_values)
-            for column in range(metadata.num_columns)
-        )
-        for group in range(metadata.num_row_groups)
-    )
-
-
 def _check_size(metadata: pq.FileMetaData, where: str) -> None:
+    # Not a word of column(): where its statistics are damaged, Arrow aborts the process.
     sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-    values = _leaf_values(metadata)
     largest = max(sizes, default=0)
-    if metadata.num_rows > _MOST_ROWS or values > _MOST_CHUNKS or largest > _MOST_GROUP_BYTES:
+    if metadata.num_rows > _MOST_ROWS or largest > _MOST_GROUP_BYTES:
         raise TracesError(
-            f"{where}: {metadata.num_rows} rows, {values} chunks and row groups of up to {largest} "
-            f"bytes are more than any run leaves ({_MOST_ROWS}, {_MOST_CHUNKS}, "
-            f"{_MOST_GROUP_BYTES})"
+            f"{where}: {metadata.num_rows} rows and row groups of up to {largest} bytes are more "
+            f"than any run leaves ({_MOST_ROWS}, {_MOST_GROUP_BYTES})"
         )
 
 
