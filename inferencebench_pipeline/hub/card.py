@@ -41,7 +41,10 @@ CORPUS_TAG = "inferencebench"
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _NOT_IN_A_TAG = re.compile(r"[^a-z0-9._-]+")
-_MARKDOWN = re.compile(r"[\\`*_\[\]|~$^]")
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~$^#]")
+_BLOCK_MARKER = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")
+"""What would begin a list, a rule or a heading's underline at the head of a line or an item."""
+
 # What a YAML 1.2 reader takes for a number and the 1.1 writer therefore leaves unquoted.
 _NUMBER_IN_YAML_1_2 = re.compile(
     r"[-+]?(?:0o[0-7]+|0x[0-9a-fA-F]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
@@ -341,6 +344,7 @@ def _one_line(text: str) -> str:
 def _md(text: str) -> Markup:
     """Return ``text`` as Markdown that renders as these very characters, in a cell or a line."""
     safe = _MARKDOWN.sub(lambda found: f"\\{found[0]}", html.escape(_one_line(text)))
+    safe = _BLOCK_MARKER.sub(r"\1\\\2", safe)
     # Nor does a bare address, host or handle become a link.
     safe = safe.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
     return Markup(safe)  # noqa: S704 - escaped above

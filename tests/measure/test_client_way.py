@@ -122,6 +122,16 @@ def test_the_environments_proxies_are_not_followed(fake, run, monkeypatch) -> No
     assert len(measured_rows(spec_for(fake().base_url), run)) == 3
 
 
+def test_the_environments_exceptions_do_not_go_round_the_specs_proxy(
+    fake, run, monkeypatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    engine = fake()
+    with running_proxy() as proxy:
+        assert len(measured_rows(_spec_through(proxy.url, engine.base_url), run)) == 3
+    assert f"GET {engine.base_url}/models HTTP/1.1".encode() in proxy.lines
+
+
 def test_a_proxy_that_refuses_is_an_unreachable_engine(run) -> None:
     refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with running_proxy(refusal) as proxy, pytest.raises(EngineUnreachableError, match="403"):

@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.measure.child import log_tail
@@ -88,8 +89,10 @@ def ask(url: str, access: Access, timeout_s: float) -> HttpAnswer:
     if key:
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - spec allows http(s) only
-    proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    # Set on the request: a ProxyHandler would follow the environment's no_proxy.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    if access.proxy:
+        request.set_proxy(urlsplit(access.proxy).netloc, "http")
     try:
         with opener.open(request, timeout=timeout_s) as response:
             status, body = response.status, response.read(_MOST_ANSWER_BYTES)
