@@ -2,7 +2,8 @@
 
 ``python benchmarks/crawl.py [--repositories 10000]``. The repositories are written straight into
 the sandbox's store, each with an envelope, a card and its own name; what is measured goes over HTTP
-to the sandbox, another process of this machine, so the times hold both sides. "Client library" is
+to the sandbox, another process of this machine, so the times hold both sides. "Flushed one by one"
+brings each blob to disk before the next is fetched instead of all at the end. "Client library" is
 what its documentation suggests (``list_datasets``, ``dataset_info``, ``hf_hub_download``, empty
 cache), measured on a sample and scaled to the same number of repositories.
 """
@@ -20,6 +21,7 @@ from unittest import mock
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.inventory import crawl
 from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.hub.card import CARD_FILE, CORPUS_TAG, ENVELOPE_FILE, render_card
@@ -66,6 +68,7 @@ def main() -> None:
                 measured("read envelopes", _hub(sandbox.hub_url), lambda hub: read_all(hub, count)),
                 measured("first crawl", _hub(sandbox.hub_url), lambda hub: ours(hub, store, count)),
                 measured("crawl again", _hub(sandbox.hub_url), lambda hub: ours(hub, store, count)),
+                flushed_one_by_one(_hub(sandbox.hub_url), state / "flushed", count),
                 library(sandbox.hub_url, faults, state / "cache", min(_SAMPLE, count)),
             ]
     print_table(rows, count)
@@ -110,6 +113,19 @@ def ours(hub: Hub, store: Path, count: int) -> None:
     """Crawl: the list, and what is new by commit: hashed, parsed, kept and flushed to disk."""
     inventory = crawl(hub, OWNER, store)
     assert len(inventory.entries) == count
+
+
+def flushed_one_by_one(hub: Hub, store: Path, count: int) -> Row:
+    """Crawl like :func:`ours`, with every blob brought to disk as it comes."""
+    put = BlobStore.put
+
+    def put_and_sync(blobs: BlobStore, data: bytes) -> str:
+        sha256 = put(blobs, data)
+        blobs.sync()
+        return sha256
+
+    with mock.patch.object(BlobStore, "put", put_and_sync):
+        return measured("flushed one by one", hub, lambda hub: ours(hub, store, count))
 
 
 def measured(name: str, hub: Hub, action: Callable[[Hub], None]) -> Row:

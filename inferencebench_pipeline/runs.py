@@ -11,7 +11,8 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from inferencebench_pipeline.errors import PermanentError
 
+_SYNCING_AT_ONCE = 16
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -99,41 +101,89 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the directory is not writable or the disk is full; nothing is left behind.
     """
-    try:
+    with _store_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced_atomically(path) as temporary:
             temporary.write_bytes(data)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or fix the permissions "
-            "of the store, then re-materialise this stage"
-        ) from error
+
+
+def write_unsynced(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader sees all of it or none.
+
+    For many files of which none is promised yet: a loss of power may take them until
+    :func:`sync_files` has returned.
+
+    Raises:
+        StoreError: the directory is not writable or the disk is full; nothing is left behind.
+    """
+    with _store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _renamed_into_place(path) as temporary:
+            temporary.write_bytes(data)
+
+
+def sync_files(paths: Collection[Path]) -> None:
+    """Bring files written by :func:`write_unsynced` to disk, their names included.
+
+    Many wait at once, so that the file system commits them together: a hundredth of the time that
+    one after the other takes (``benchmarks/crawl.py``).
+
+    Raises:
+        StoreError: the disk refused, or a file is gone.
+    """
+    if not paths:
+        return
+    folders = {path.parent for path in paths}
+    with (
+        _store_errors(next(iter(folders))),
+        ThreadPoolExecutor(_SYNCING_AT_ONCE, thread_name_prefix="sync") as pool,
+    ):
+        for _ in pool.map(_fsync, paths):
+            pass
+        for folder in folders:
+            _fsync(folder)
 
 
 @contextlib.contextmanager
 def replaced_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success fsync it and rename it into place."""
+    with _renamed_into_place(path) as temporary:
+        yield temporary
+        _fsync(temporary)
+    _fsync(path.parent)
+
+
+@contextlib.contextmanager
+def _renamed_into_place(path: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        _fsync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or fix the permissions "
+            "of the store, then re-materialise this stage"
+        ) from error
 
 
 @dataclass(frozen=True)

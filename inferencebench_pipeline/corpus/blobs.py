@@ -1,14 +1,18 @@
-"""The bytes of published files, stored once under their SHA-256."""
+"""The bytes of published files, stored once under their SHA-256.
+
+Blobs are brought to disk together, before anything that names them is written: one lost to a crash
+before that was promised to nobody, and the next crawl fetches it again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.runs import sync_files, write_unsynced
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -22,6 +26,8 @@ class BlobStore:
     """Content-addressed files, ``<store>/corpus/blobs/<sha256>``."""
 
     folder: Path
+    _unsynced: dict[Path, None] = field(default_factory=dict, repr=False, compare=False)
+    """What was put since the last :meth:`sync`, in that order."""
 
     def path(self, sha256: str) -> Path:
         """Return where the blob ``sha256`` lives.
@@ -34,12 +40,29 @@ class BlobStore:
         return self.folder / sha256
 
     def put(self, data: bytes) -> str:
-        """Store ``data`` and return its SHA-256; a damaged blob of that name is replaced."""
+        """Store ``data`` and return its SHA-256; a damaged blob of that name is replaced.
+
+        It can be read at once; it outlasts a loss of power after :meth:`sync`.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
         if not path.is_file() or path.read_bytes() != data:
-            write_atomically(path, data)
+            write_unsynced(path, data)
+        # Also one that was there: a crawl that was cut off may have left it unsynced.
+        self._unsynced[path] = None
         return sha256
+
+    def sync(self) -> None:
+        """Bring everything that was put to disk; call it before writing down any of its names.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        sync_files(self._unsynced)
+        self._unsynced.clear()
 
     def has(self, sha256: str, *, size_bytes: int | None) -> bool:
         """Return whether the blob is stored with the size it should have (a cheap look)."""

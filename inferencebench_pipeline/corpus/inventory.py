@@ -189,13 +189,15 @@ def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> I
     known = {entry.repo_id: entry for entry in before.entries}
     mine = {entry.repo_id for entry in before.entries if entry.organisation == organisation}
     now = datetime.now(UTC)
-    visit = _Visit(source, organisation, corpus_blobs(store_root), now)
+    blobs = corpus_blobs(store_root)
+    visit = _Visit(source, organisation, blobs, now)
     seen: dict[str, InventoryEntry] = {}
     try:
         for listed in source.listed(organisation):
             seen[listed.repo_id] = visit.entry(listed, known.get(listed.repo_id))
     except BaseException:
         noticed = keep_first_seen([*before.findings, *visit.findings], before.findings)
+        blobs.sync()
         _save(store_root, {**known, **seen}.values(), noticed)
         raise
     gone = _gone((known[repo_id] for repo_id in mine - seen.keys()), seen.values())
@@ -204,6 +206,7 @@ def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> I
     noticed = keep_first_seen(
         [*lasting, *visit.findings, *_gone_findings(gone, now)], before.findings
     )
+    blobs.sync()
     kept = _save(store_root, entries.values(), noticed)
     return Inventory(entries=kept.entries, findings=kept.findings, fetched=visit.fetched)
 

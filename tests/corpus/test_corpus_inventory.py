@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -287,3 +288,29 @@ def test_the_real_corpus_is_read_without_a_finding(hub: FolderHub, store: Path, 
     for item in inventory.entries:
         assert item.content_hash is not None
         assert item.content_hash.startswith(item.repo_id.split("/")[1])
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_no_blob_is_named_by_an_inventory_before_it_is_on_disk(
+    hub: FolderHub, store: Path, monkeypatch: pytest.MonkeyPatch, is_cut_off: bool
+):
+    """What the inventory names is not fetched again, so it must outlast a loss of power."""
+    reached: list[str] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        fsync(descriptor)
+        reached.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    hub.commit(REPO, record(new_run_id(), REPO))
+    if is_cut_off:
+        hub.commit(f"{ORG}/two", record(new_run_id(), f"{ORG}/two"))
+        with pytest.raises(HubUnavailableError):
+            crawl_source(Interrupted(hub, after=1), ORG, store)
+    else:
+        crawl_source(hub, ORG, store)
+
+    named = entry(Inventory.load(store))
+    written = next(at for at, name in enumerate(reached) if name.startswith(".inventory.parquet"))
+    assert {named.envelope_sha256, named.traces_sha256} <= set(reached[:written])
