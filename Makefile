@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 WORKERS ?= auto
 
-.PHONY: demo ui test lint lock clean
+.PHONY: demo ui test lint lock vendor clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m inferencebench_pipeline.demo
@@ -46,6 +46,10 @@ lock:
 	$(LOCK) --extra demo --extra build pyproject.toml -o requirements.lock
 	$(LOCK) --extra demo --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(LOCK) -c requirements.lock deploy/host.in -o deploy/host.lock
+
+# Needs npm: fetches the libraries that the leaderboard's pages carry, at the versions it names.
+vendor:
+	$(PYTHON) tools/vendor.py
 
 clean:
 	rm -rf $(VENV) .inferencebench .pytest_cache .mypy_cache .ruff_cache .hypothesis
