@@ -5,16 +5,21 @@ Pure functions over the index's rows; nothing here knows where they came from.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inferencebench_pipeline.leaderboard.document import Change, Column, Group, RunRow
+from inferencebench_pipeline.leaderboard.permutation import (
+    FALSE_DISCOVERY_RATE,
+    Values,
+    adjusted_p_values,
+    mid_ranks,
+    seed_of,
+)
 
 SMALLEST_SEGMENT: Final = 5
 """Runs on either side of a change; with fewer a level is an accident."""
@@ -25,11 +30,7 @@ PERMUTATIONS: Final = 2000
 MOST_PERMUTATIONS: Final = 100_000
 """So that a real change among thousands of tests is told from a lucky one."""
 RESAMPLES: Final = 2000
-FALSE_DISCOVERY_RATE: Final = 0.05
-"""Expected share of false ones among the changes reported (Benjamini and Hochberg 1995)."""
 _ENOUGH: Final = 10
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,7 @@ class _Series:
     @property
     def seed(self) -> int:
         """Drawn from what the series is, so that the same corpus gives the same answer."""
-        name = "\n".join((self.column.key, *(run.row_id for run in self.runs)))
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+        return seed_of(self.column.key, *(run.row_id for run in self.runs))
 
 
 def find_changes(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Change, ...]:
@@ -104,7 +104,7 @@ def change_point(values: Values, *, seed: int) -> ChangePoint:
         values: in the order of time, at least ``2 * SMALLEST_SEGMENT``.
         seed: of the permutations.
     """
-    ranks = _mid_ranks(values)
+    ranks = mid_ranks(values)
     observed = _shifts(ranks[None, :])[0]
     at = int(np.argmax(observed))
     random = np.random.default_rng(seed)
@@ -132,18 +132,6 @@ def shift(before: Values, after: Values, *, seed: int) -> Shift:
     low, high = np.quantile(ratios, (0.025, 0.975))
     relative = (second - first) / abs(first)
     return Shift(first, second, relative=relative, low=float(low), high=float(high))
-
-
-def adjusted_p_values(p_values: Sequence[float]) -> list[float]:
-    """Return the Benjamini-Hochberg adjusted p-values, in the order given."""
-    if not p_values:
-        return []
-    p = np.asarray(p_values)
-    order = np.argsort(p)[::-1]
-    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled), 1.0)
-    return [float(value) for value in adjusted]
 
 
 def _series_of(group: Group, rows: Sequence[RunRow]) -> Iterable[_Series]:
@@ -213,13 +201,6 @@ def _change(series: _Series, point: ChangePoint, q_value: float) -> Change:
         n_after=len(series.values) - point.at,
         q_value=q_value,
     )
-
-
-def _mid_ranks(values: Values) -> Values:
-    """Return ranks from 1; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
 
 
 def _shifts(ranks: Values) -> Values:

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from inferencebench_pipeline.leaderboard.document import Group, Leaderboard, MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
-from inferencebench_pipeline.leaderboard.history import FALSE_DISCOVERY_RATE, LONGEST_HISTORY
+from inferencebench_pipeline.leaderboard.history import LONGEST_HISTORY
 from inferencebench_pipeline.leaderboard.index import leaderboard_folder, load_leaderboard
+from inferencebench_pipeline.leaderboard.permutation import FALSE_DISCOVERY_RATE
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.runs import write_atomically
 

@@ -20,12 +20,12 @@ from inferencebench_pipeline.leaderboard.document import (
 from inferencebench_pipeline.leaderboard.history import (
     LONGEST_HISTORY,
     SMALLEST_SEGMENT,
-    adjusted_p_values,
     change_point,
     find_changes,
     shift,
 )
 from inferencebench_pipeline.leaderboard.index import leaderboard_folder
+from inferencebench_pipeline.leaderboard.permutation import adjusted_p_values
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
 from inferencebench_pipeline.resources import OutageResource, StoreResource
