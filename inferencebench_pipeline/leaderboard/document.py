@@ -1,4 +1,4 @@
-"""The shape of ``leaderboard.json``, which the page and anyone else may read."""
+"""The shape of ``leaderboard.json`` and of what a run's page shows, for whoever reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from inferencebench_pipeline.measure.traces import ValidityFlag
 from inferencebench_pipeline.trust.verdict import Verdict
 
-FORMAT: Final = "inferencebench-pipeline-leaderboard/1"
+FORMAT: Final = "inferencebench-pipeline-leaderboard/2"
 """Changes whenever a field changes its meaning or goes away; added fields do not change it."""
 
 
@@ -18,14 +18,21 @@ class _Part(BaseModel):
 
 
 class MetricCell(_Part):
-    """One metric of one run. ``text`` holds what a foreign envelope states in words."""
+    """One metric of one run. What an envelope does not state is null, and left out of the JSON."""
 
     key: str
-    value: float | None
-    text: str | None
-    unit: str | None
-    n: int | None
-    null_reason: str | None
+    value: float | None = None
+    text: str | None = None
+    """What a foreign envelope states in words instead of a number."""
+    unit: str | None = None
+    n: int | None = None
+    """Samples that the value rests on."""
+    low: float | None = None
+    """Lower end of the envelope's 95 % interval."""
+    high: float | None = None
+    null_reason: str | None = None
+    definitions: str | None = None
+    """Version of the metric definitions; null in a row, which states it for all its metrics."""
 
 
 class Column(_Part):
@@ -33,15 +40,27 @@ class Column(_Part):
 
     key: str
     label: str
-    unit: str | None
-    definition: str | None
-    better: Literal["lower", "higher"] | None
+    unit: str | None = None
+    definition: str | None = None
+    better: Literal["lower", "higher"] | None = None
+
+
+Tier = Literal["verified", "merged", "community", "dev", "withheld", "failed"]
+"""How far a result can be trusted.
+
+``verified``: a keyless signature by an identity that the policy names, in a transparency log, and
+every check passed; ``dev``: the same with a bare key that the policy names; ``community``: passed,
+but published outside our namespace, or proposed and not yet accepted; ``merged``: accepted by the
+model's author; ``withheld``: taken away by them; ``failed``: verification rejected it, or there is
+nothing that can be verified.
+"""
+RowId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class RunRow(_Part):
     """One published repository: what it claims, where it lies, what verification found."""
 
-    row_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    row_id: RowId
     """Names the run's page; derived from the repository, safe as a file name."""
     repo_id: str
     organisation: str
@@ -54,81 +73,129 @@ class RunRow(_Part):
     """``verified`` ranks. Everything else is shown and does not: ``duplicate``, ``invalid``,
     ``traces_missing``, ``disputed``, ``rejected``, ``unverified``, ``malformed``,
     ``no_envelope``, ``unreadable``, ``vanished``, ``moved``."""
-    state_reason: str | None
-    tier: Literal["verified", "dev"] | None
-    """``verified``: keyless, in a transparency log; ``dev``: a bare key that the policy names."""
-    group_id: str | None
-    run_id: str | None
-    envelope_sha256: str | None
-    traces_sha256: str | None
-    content_hash: str | None
-    timestamp: str | None
-    suite_id: str | None
-    suite_version: str | None
-    model_id: str | None
-    model_revision: str | None
-    model_provider: str | None
-    quantization: str | None
-    engine_name: str | None
-    engine_version: str | None
-    hardware_class: str | None
-    hardware: str | None
-    fingerprint_sha256: str | None
-    dataset_id: str | None
-    load_point: str | None
-    slo: str | None
-    workload: str | None
-    metric_definitions: str | None
+    state_reason: str | None = None
+    tier: Tier | None = None
+    """Null while nobody has verified it."""
+    group_id: RowId | None = None
+    run_id: str | None = None
+    envelope_sha256: str | None = None
+    traces_sha256: str | None = None
+    verdict_sha256: str | None = None
+    """Of the stored verdict: what a run's page shows is the same while its row is."""
+    content_hash: str | None = None
+    timestamp: str | None = None
+    suite_id: str | None = None
+    suite_version: str | None = None
+    model_id: str | None = None
+    model_revision: str | None = None
+    model_provider: str | None = None
+    quantization: str | None = None
+    engine_name: str | None = None
+    engine_version: str | None = None
+    engine_config_hash: str | None = None
+    hardware_class: str | None = None
+    hardware: str | None = None
+    accelerators: int | None = None
+    """GPUs the run used; null when it used none: numbers per GPU then do not exist."""
+    fingerprint_sha256: str | None = None
+    dataset_id: str | None = None
+    load_point: str | None = None
+    load_kind: str | None = None
+    """``closed``, ``open`` or ``replay``; null when the envelope states none that we know."""
+    load_value: float | None = None
+    """Requests in flight (closed), requests per second (open) or the speed (replay)."""
+    slo: str | None = None
+    workload: str | None = None
+    metric_definitions: str | None = None
+    signer_identity: str | None = None
+    log_index: int | None = None
+    metrics: tuple[MetricCell, ...] = ()
+    """Those that tables, fronts and histories use; :class:`RunDetails` has all."""
+
+
+class RunDetails(_Part):
+    """What a run's page shows."""
+
+    run: RunRow
     metrics: tuple[MetricCell, ...]
-    validity: tuple[ValidityFlag, ...]
-    provenance: dict[str, dict[str, str]]
+    """Every metric, in the envelope's order."""
+    validity: tuple[ValidityFlag, ...] = ()
+    provenance: dict[str, dict[str, str]] = {}
     """Sections of names and values, as the envelope states them."""
-    verdict: Verdict | None
+    verdict: Verdict | None = None
+
+
+class FrontPoint(_Part):
+    """One run in a front's plot, with its 95 % intervals where they are known."""
+
+    row_id: RowId
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+    on_front: bool = False
+
+
+class Front(_Part):
+    """A Pareto front: what can be had of one metric for what is given of another."""
+
+    name: str
+    title: str
+    x: Column
+    y: Column
+    points: tuple[FrontPoint, ...]
 
 
 class Group(_Part):
     """Runs that answer the same question."""
 
-    group_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    group_id: RowId
     suite_id: str
     suite_version: str
     dataset_id: str
     workload: str
-    slo: str | None
+    slo: str | None = None
     metric_definitions: str
     columns: tuple[Column, ...]
-    ranked_by: str | None
+    ranked_by: str | None = None
     """Key of the metric the rows are ordered by; None when no better direction is known."""
-    rows: tuple[str, ...]
+    rows: tuple[RowId, ...]
     """``row_id`` of each ranked run."""
+    ranks: tuple[int | None, ...] = ()
+    """Of each of ``rows``: one more than the number of runs that are better for sure, which is
+    when their 95 % intervals do not overlap. Equal ranks are ties. Null without an interval: such
+    a run stands where its value puts it, but nobody can say that it is better than another."""
+    fronts: tuple[Front, ...] = ()
 
 
 class Change(_Part):
     """A metric of a repeated benchmark that moved to another level and stayed there."""
 
-    group_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    group_id: RowId
     key: str
     label: str
-    unit: str | None
+    unit: str | None = None
     verdict: Literal["better", "worse"]
-    model_id: str | None
-    engine_name: str | None
-    hardware: str | None
-    load_point: str | None
-    since_row_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    model_id: str | None = None
+    engine_name: str | None = None
+    hardware: str | None = None
+    load_point: str | None = None
+    since_row_id: RowId
     """The first run of the new level."""
-    since: str | None
-    engine_version_before: str | None
-    engine_version_after: str | None
-    model_revision_before: str | None
-    model_revision_after: str | None
+    since: str | None = None
+    engine_version_before: str | None = None
+    engine_version_after: str | None = None
+    model_revision_before: str | None = None
+    model_revision_after: str | None = None
     before: float
     """Median of the old level's runs."""
     after: float
-    relative: float | None
+    relative: float | None = None
     """``(after - before) / |before|``; null where the old level is zero."""
-    relative_low: float | None
-    relative_high: float | None
+    relative_low: float | None = None
+    relative_high: float | None = None
     """95 % bootstrap interval of ``relative``."""
     n_before: int
     """Runs of the old level within the window."""
@@ -137,14 +204,100 @@ class Change(_Part):
     """p-value of the change, adjusted for all histories and metrics that were tested."""
 
 
+class VarianceLevel(_Part):
+    """The runs of one provider, engine, engine version or quantisation."""
+
+    name: str
+    n: int
+    median: float
+    low: float | None = None
+    high: float | None = None
+    row_ids: tuple[RowId, ...] = ()
+
+
+class Variance(_Part):
+    """How far the same model revision on the same workload is apart, and whether that is noise."""
+
+    group_id: RowId
+    model_id: str
+    model_revision: str
+    key: str
+    label: str
+    unit: str | None = None
+    across: Literal["provider", "engine", "engine_version", "quantization"]
+    levels: tuple[VarianceLevel, ...]
+    spread: float | None = None
+    """``(largest median - smallest) / smallest``; null where that is zero."""
+    p_value: float | None = None
+    q_value: float | None = None
+    """``p_value`` adjusted for all spreads that were tested."""
+    more_than_noise: bool | None = None
+    """None: too few runs to say."""
+
+
+class FindingRow(_Part):
+    """Something wrong, or worth knowing, about a published repository."""
+
+    repo_id: str
+    row_id: RowId | None = None
+    """Null when the repository is not in the index."""
+    kind: str
+    severity: Literal["error", "warn", "info"]
+    revision: str | None = None
+    detail: str
+    seen_at: str
+
+
+class EvaluationRow(_Part):
+    """A quality result in a pull request of a model: merged, or proposed and open."""
+
+    tier: Tier | None = None
+    """Null where it was withdrawn by whoever proposed it, or can no longer be seen."""
+    state: str
+    model_id: str
+    dataset_id: str
+    task_id: str
+    value: float
+    url: str
+    """The pull request."""
+    proposed_by: str | None = None
+    ours: bool
+    first_seen_at: str
+
+
+class WithheldRow(EvaluationRow):
+    """A quality result that was made to disappear, and where anybody can see that it was."""
+
+    withheld_at: str
+    withheld_by: str | None = None
+    withheld_url: str
+
+
+class TakedownRow(_Part):
+    """A model, or an organisation, whose cards we link nothing from, because we were asked to."""
+
+    target: str
+    reason: str
+    requested_by: str
+    requested_at: str
+    carried_out_at: str | None = None
+    outcome: tuple[str, ...]
+
+
 class Leaderboard(_Part):
     """The whole index. It holds no clock reading: the same corpus gives the same bytes."""
 
-    format: Literal["inferencebench-pipeline-leaderboard/1"] = FORMAT
+    format: Literal["inferencebench-pipeline-leaderboard/2"] = FORMAT
     states: dict[str, int]
     """How many runs are in each state."""
     groups: tuple[Group, ...]
     changes: tuple[Change, ...] = ()
     """Where a repeated benchmark became better or worse, most certain first."""
+    variances: tuple[Variance, ...] = ()
+    findings: tuple[FindingRow, ...] = ()
+    evaluations: tuple[EvaluationRow, ...] = ()
+    """Quality results of the community that are not withheld."""
+    withheld: tuple[WithheldRow, ...] = ()
+    takedowns: tuple[TakedownRow, ...] = ()
     runs: tuple[RunRow, ...]
     """Every published repository, ranked or not, ordered by ``repo_id``."""

@@ -15,13 +15,18 @@ from typing import Any
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash
 from inferencebench_pipeline.envelope.extension import (
     TRACES_FILE,
+    MetricNote,
     PipelineExtension,
     pipeline_extension,
 )
 from inferencebench_pipeline.envelope.models import Envelope, HardwareFingerprint
+from inferencebench_pipeline.measure.statistics import CONFIDENCE
 
 FOREIGN_DEFINITIONS = "not stated"
 """Metric definitions of an envelope that does not say how its numbers came about."""
+_LOAD_SETTINGS = {"closed": "concurrency", "open": "rate_per_s", "replay": "speed"}
+_WITHOUT_GPU = frozenset({"cpu", "remote"})
+"""Hardware classes of runs that no GPU of the described host had a part in."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,14 @@ class EnvelopeFacts:
     engine_config_hash: str
     hardware_class: str | None
     hardware: str
+    accelerators: int | None
     fingerprint_sha256: str
     dataset_id: str
     dataset_hash: str
     seed: str
     load_point: str | None
+    load_kind: str | None
+    load_value: float | None
     workload: str
     slo: str | None
     metric_definitions: str
@@ -69,6 +77,8 @@ class MetricFact:
     text: str | None
     unit: str | None
     n: int | None
+    low: float | None
+    high: float | None
     null_reason: str | None
     definitions: str
 
@@ -81,6 +91,8 @@ def envelope_facts(envelope: Envelope, envelope_sha256: str) -> EnvelopeFacts:
     slo = envelope.slo_template or None
     invalid_reason = unreadable or _invalid_reason(extension)
     quantization = envelope.quantization
+    load = envelope.driver_options.get("load")
+    load_setting = _load_setting(load)
     return EnvelopeFacts(
         envelope_sha256=envelope_sha256,
         run_id=envelope.run_id,
@@ -98,11 +110,14 @@ def envelope_facts(envelope: Envelope, envelope_sha256: str) -> EnvelopeFacts:
         engine_config_hash=envelope.engine.config_hash,
         hardware_class=extension.hardware_class if extension else None,
         hardware=describe_hardware(envelope.hardware_fingerprint),
+        accelerators=_accelerators(envelope, extension),
         fingerprint_sha256=envelope.hardware_fingerprint.fingerprint_sha256,
         dataset_id=envelope.dataset.id,
         dataset_hash=envelope.dataset.hash,
         seed=str(envelope.seed),
-        load_point=describe_load(envelope.driver_options.get("load")),
+        load_point=describe_load(load),
+        load_kind=load_setting[0],
+        load_value=load_setting[1],
         workload=workload,
         slo=slo,
         metric_definitions=definitions,
@@ -129,6 +144,7 @@ def metric_facts(envelope: Envelope, envelope_sha256: str) -> Iterator[MetricFac
         reason = note.null_reason if note else None
         if number is None and value is not None and not isinstance(value, str):
             reason = f"the envelope holds {str(value)[:40]}, which is not a finite number"
+        low, high = _interval(note) if number is not None else (None, None)
         yield MetricFact(
             envelope_sha256=envelope_sha256,
             position=position,
@@ -137,6 +153,8 @@ def metric_facts(envelope: Envelope, envelope_sha256: str) -> Iterator[MetricFac
             text=value if isinstance(value, str) else None,
             unit=note.unit if note else None,
             n=note.n if note else None,
+            low=low,
+            high=high,
             null_reason=reason,
             definitions=extension.metric_definitions if extension else FOREIGN_DEFINITIONS,
         )
@@ -174,6 +192,39 @@ def describe_load(load: object) -> str | None:
     if settings.get("kind") == "open":
         return f"{settings.get('rate_per_s')} req/s {settings.get('process', '')}".rstrip()
     return None
+
+
+def _load_setting(load: object) -> tuple[str | None, float | None]:
+    """Return the kind of load and the one number that says how much of it there is."""
+    if not isinstance(load, dict):
+        return None, None
+    kind = load.get("kind")
+    name = _LOAD_SETTINGS.get(kind) if isinstance(kind, str) else None
+    if not isinstance(kind, str) or name is None:
+        return None, None
+    return kind, _finite(load.get(name))
+
+
+def _accelerators(envelope: Envelope, extension: PipelineExtension | None) -> int | None:
+    """Return how many GPUs the run used; of a host with more, those the driver saw it use.
+
+    None when it used none, or ran where nobody could look.
+    """
+    if extension is not None:
+        if extension.hardware_class in _WITHOUT_GPU:
+            return None
+        used = extension.telemetry.engine.gpus if extension.telemetry else None
+        if used is not None:
+            return len(used) or None
+    return len(envelope.hardware_fingerprint.gpus) or None
+
+
+def _interval(note: MetricNote | None) -> tuple[float | None, float | None]:
+    """Return the ends of a metric's 95 % interval; one of another confidence is no such thing."""
+    interval = note.interval if note else None
+    if interval is None or interval.confidence != CONFIDENCE or interval.low > interval.high:
+        return None, None
+    return interval.low, interval.high
 
 
 def _extension(envelope: Envelope) -> tuple[PipelineExtension | None, str | None]:

@@ -72,11 +72,11 @@ def build_index(store_root: Path) -> IndexInfo:
             for repo_id, item in standing_errors(store_root, inventory).items()
         },
     )
-    document = build_document(tables.runs(), tables.metrics(), verdicts, envelopes)
+    document = build_document(tables.runs(), tables.metrics())
     folder = leaderboard_folder(store_root)
     tables.write(folder)
     write_atomically(
-        folder / "leaderboard.json", document.model_dump_json(indent=1).encode() + b"\n"
+        folder / "leaderboard.json", document.model_dump_json(exclude_none=True).encode() + b"\n"
     )
     return IndexInfo(
         rows=len(document.runs),

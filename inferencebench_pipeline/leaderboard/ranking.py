@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, islice
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel
-
-from inferencebench_pipeline.corpus.verdicts import RepoVerdict
-from inferencebench_pipeline.envelope.canonical import EnvelopeError
-from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeline_extension
-from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.leaderboard.document import (
     Column,
     Group,
@@ -35,51 +28,42 @@ RANKED_BY = "output_tok_per_s"
 """The metric groups are ordered by, where they have it; else their first column."""
 PUBLIC_ENDPOINT = "https://huggingface.co"
 _FOREIGN_COLUMNS = 4
-_BLANK: tuple[object, ...] = (None, "", [])
-_MADE_HERE = frozenset(
+_FOREIGN_CELLS = 24
+"""Numbers of an envelope without definitions that a row holds."""
+_MADE_HERE = frozenset({"dataset_url", "verify_command", "created_at", "quantization", "metrics"})
+_CELL_FIELDS = tuple(name for name in MetricCell.model_fields if name != "definitions")
+SHOWN_METRICS = frozenset(
     {
-        "dataset_url",
-        "verify_command",
-        "created_at",
-        "quantization",
-        "metrics",
-        "validity",
-        "provenance",
-        "verdict",
+        *(key for key, item in DEFINITIONS.items() if item.headline),
+        "tpot_p95_ms",
+        "itl_p50_ms",
+        "itl_p95_ms",
+        "e2e_p95_ms",
+        "total_tok_per_s",
+        "request_per_s",
+        "goodput_request_per_s",
+        "slo_attainment",
+        "joules_per_output_token",
     }
 )
+"""Keys of the metrics that a row holds: those of tables, fronts and histories."""
 _COPIED = tuple(name for name in RunRow.model_fields if name not in _MADE_HERE)
 """Fields of a row that are columns of ``runs.parquet``, unchanged."""
 
 
-def build_document(
-    runs: Iterable[Row],
-    metrics: Iterable[Row],
-    verdicts: Mapping[str, RepoVerdict],
-    envelopes: Mapping[str, Envelope],
-) -> Leaderboard:
+def build_document(runs: Iterable[Row], metrics: Iterable[Row]) -> Leaderboard:
     """Return the leaderboard of the index's tables.
 
     Args:
         runs: the lines of ``runs.parquet``, ordered by repository.
         metrics: the lines of ``metrics.parquet``, ordered by repository and position.
-        verdicts: by ``repo_id``.
-        envelopes: by the SHA-256 of their bytes.
     """
     cells = {
-        repo_id: tuple(_cell(line) for line in lines)
+        repo_id: shown_cells(list(lines))
         for repo_id, lines in groupby(metrics, key=lambda line: str(line["repo_id"]))
     }
     lines = list(runs)
-    rows = tuple(
-        _run_row(
-            line,
-            cells.get(line["repo_id"], ()),
-            verdicts.get(line["repo_id"]),
-            envelopes.get(line["envelope_sha256"]),
-        )
-        for line in lines
-    )
+    rows = tuple(run_row(line, cells.get(line["repo_id"], ())) for line in lines)
     ranked: dict[str, list[tuple[Row, RunRow]]] = {}
     for line, row in zip(lines, rows, strict=True):
         if row.state == "verified" and row.group_id is not None:
@@ -156,11 +140,9 @@ def _rank(row: RunRow, by: Column | None) -> tuple[float, str]:
     return (-value if by.better == "higher" else value, row.repo_id)
 
 
-def _run_row(
-    line: Row, metrics: tuple[MetricCell, ...], found: RepoVerdict | None, envelope: Envelope | None
-) -> RunRow:
+def run_row(line: Row, metrics: tuple[MetricCell, ...]) -> RunRow:
+    """Return the row of one line of ``runs.parquet`` with its metrics."""
     repo_id, revision = line["repo_id"], line["revision"]
-    extension = _extension(envelope)
     parts = (line["quantization_format"], line["quantization_method"])
     return RunRow(
         **{name: line[name] for name in _COPIED},
@@ -169,10 +151,15 @@ def _run_row(
         created_at=line["created_at"].isoformat(),
         quantization=" ".join(part for part in parts if part) or None,
         metrics=metrics,
-        validity=extension.validity if extension else (),
-        provenance=_provenance(envelope, extension) if envelope else {},
-        verdict=found.verdict if found else None,
     )
+
+
+def shown_cells(lines: Sequence[Row]) -> tuple[MetricCell, ...]:
+    """Return the metrics of one run that a row holds: what tables, fronts and histories use."""
+    if any(line["definitions"] == FOREIGN_DEFINITIONS for line in lines):
+        numbers = (line for line in lines if line["text"] is None)
+        return tuple(_cell(line) for line in islice(numbers, _FOREIGN_CELLS))
+    return tuple(_cell(line) for line in lines if line["key"] in SHOWN_METRICS)
 
 
 def _verify_command(endpoint: str, repo_id: str, revision: str) -> str:
@@ -184,74 +171,4 @@ def _verify_command(endpoint: str, repo_id: str, revision: str) -> str:
 
 
 def _cell(line: Row) -> MetricCell:
-    return MetricCell(**{name: line[name] for name in MetricCell.model_fields})
-
-
-def _extension(envelope: Envelope | None) -> PipelineExtension | None:
-    try:
-        return pipeline_extension(envelope) if envelope else None
-    except EnvelopeError:
-        return None
-
-
-def _provenance(
-    envelope: Envelope, extension: PipelineExtension | None
-) -> dict[str, dict[str, str]]:
-    """Return where the numbers come from, in sections of names and values as the envelope has them.
-
-    Fields that v1 does not know are left out, except this pipeline's own.
-    """
-    hardware = envelope.hardware_fingerprint
-    sections: dict[str, dict[str, Any]] = {
-        "Model": {
-            **_declared(envelope.model),
-            "file_sha256": extension.model_file_sha256 if extension else None,
-        },
-        "Engine": {
-            **_declared(envelope.engine),
-            **(extension.engine_config if extension else {}),
-        },
-        "Load": {
-            f"{section}.{name}": value
-            for section in ("load", "workload")
-            for name, value in _mapping(envelope.driver_options.get(section)).items()
-        },
-        "Hardware": {
-            **_declared(hardware),
-            "gpus": [gpu.model for gpu in hardware.gpus] or None,
-            "cpu": f"{hardware.cpu.model}, microcode {hardware.cpu.microcode}",
-            "memory": f"{hardware.memory.channels} channels, {hardware.memory.speed_mts} MT/s",
-            "bios": hardware.bios.version,
-            "numa": None,
-        },
-        "Software": {
-            **_declared(envelope.software_provenance),
-            "pipeline_version": extension.pipeline_version if extension else None,
-        },
-        "Data": {
-            **_declared(envelope.dataset),
-            "seed": envelope.seed,
-            "workload_hash": extension.workload_hash if extension else None,
-            **envelope.distributions,
-        },
-        "Warnings": {f"{at}": text for at, text in enumerate(envelope.warnings, start=1)},
-    }
-    return {
-        title: {_text(name): _text(value) for name, value in values.items() if value not in _BLANK}
-        for title, values in sections.items()
-        if any(value not in _BLANK for value in values.values())
-    }
-
-
-def _declared(part: BaseModel) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in type(part).model_fields}
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    """Return ``value`` as text that UTF-8 can hold; an extra field may hold half a surrogate."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return MetricCell(**{name: line[name] for name in _CELL_FIELDS})

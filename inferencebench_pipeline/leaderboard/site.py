@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from inferencebench_pipeline.leaderboard.details import run_details
 from inferencebench_pipeline.leaderboard.document import Group, Leaderboard, MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.leaderboard.history import LONGEST_HISTORY
@@ -64,9 +65,9 @@ def render_site(store_root: Path) -> Path:
         source = resources.files(__package__) / "templates" / name
         _write(site / "assets" / name, source.read_bytes())
     page = environment.get_template("run.html")
-    for row in board.runs:
-        html = page.render(row=row, root="../")
-        _write(site / "runs" / f"{row.row_id}.html", html.encode())
+    for details in run_details(store_root, {row.repo_id for row in board.runs}):
+        html = page.render(row=details.run, details=details, root="../")
+        _write(site / "runs" / f"{details.run.row_id}.html", html.encode())
     index = site / "index.html"
     _write(index, environment.get_template("index.html").render(**_index(board)).encode())
     current = {row.row_id for row in board.runs}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -37,20 +38,25 @@ _VERDICTS = pa.schema(
             "verifier_version",
             "policy_sha256",
             "trust_root_sha256",
+            "verdict_sha256",
         )
     ]
 )
+_FACT_TYPES: dict[object, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int | None": pa.int64(),
+    "float | None": pa.float64(),
+}
 _FACTS = pa.schema(
-    [
-        pa.field(item.name, pa.bool_() if item.type == "bool" else pa.string())
-        for item in fields(EnvelopeFacts)
-    ]
+    [pa.field(item.name, _FACT_TYPES.get(item.type, pa.string())) for item in fields(EnvelopeFacts)]
 )
 _DISPUTES = pa.schema([pa.field("repo_id", pa.string()), pa.field("finding", pa.string())])
 _METRIC_TYPES: dict[str, pa.DataType] = {
     "position": pa.int32(),
     "value": pa.float64(),
     "n": pa.int64(),
+    "low": pa.float64(),
+    "high": pa.float64(),
 }
 _METRICS = pa.schema(
     [pa.field(item.name, _METRIC_TYPES.get(item.name, pa.string())) for item in fields(MetricFact)]
@@ -113,9 +119,10 @@ SELECT
         WHEN judged_state = 'unverified' THEN 'not verified yet'
         ELSE reason
     END AS state_reason,
-    CASE WHEN NOT coalesce(ok, false) THEN NULL
-        WHEN signer_method = 'dev-key' THEN 'dev'
-        ELSE 'verified'
+    CASE
+        WHEN ok AND signer_method = 'dev-key' THEN 'dev'
+        WHEN ok THEN 'verified'
+        WHEN NOT ok OR judged_state IN ('malformed', 'no_envelope') THEN 'failed'
     END AS tier
 FROM numbered
 ORDER BY repo_id
@@ -201,4 +208,5 @@ def _verdict_row(item: RepoVerdict) -> dict[str, Any]:
         "verifier_version": verdict.verifier_version,
         "policy_sha256": verdict.policy_sha256,
         "trust_root_sha256": verdict.trust_root_sha256,
+        "verdict_sha256": hashlib.sha256(item.model_dump_json().encode()).hexdigest(),
     }

@@ -66,8 +66,6 @@ def run(number: int, values: dict[str, float], **facts: Any) -> RunRow:
         "hardware": "8 × H100",
         "load_point": "64 in flight",
         "metrics": cells,
-        "validity": (),
-        "provenance": {},
     }
     return RunRow.model_validate(content | facts)
 

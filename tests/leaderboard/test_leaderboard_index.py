@@ -13,6 +13,7 @@ from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.logs import LogReport, keep_reports
 from inferencebench_pipeline.corpus.verification import verify_day
+from inferencebench_pipeline.leaderboard.details import run_details
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
 from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
@@ -21,6 +22,7 @@ from inferencebench_pipeline.leaderboard.index import (
     leaderboard_folder,
     load_leaderboard,
 )
+from inferencebench_pipeline.leaderboard.ranking import SHOWN_METRICS
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.traces import ValidityFlag, read_traces
 from inferencebench_pipeline.runs import new_run_id
@@ -62,7 +64,10 @@ def test_a_verified_run_ranks_with_the_envelopes_own_numbers(hub, store, files):
 
     row, metrics = row_of(board), json.loads(files["envelope.json"])["metrics"]
     assert (row.state, row.tier) == ("verified", "dev")
-    assert {cell.key: cell.value for cell in row.metrics} == metrics
+    (details,) = run_details(store, [REPO])
+    assert {cell.key: cell.value for cell in details.metrics} == metrics
+    shown = {cell.key: cell.value for cell in row.metrics}
+    assert shown == {key: value for key, value in metrics.items() if key in SHOWN_METRICS}
     assert next(cell.n for cell in row.metrics if cell.key == "ttft_p50_ms") == 12
     assert [group.rows for group in board.groups] == [(row.row_id,)]
     assert board.groups[0].ranked_by == "output_tok_per_s"
@@ -72,7 +77,9 @@ def test_a_verified_run_ranks_with_the_envelopes_own_numbers(hub, store, files):
 def test_a_missing_percentile_says_why(hub, store, files):
     hub.commit(REPO, files)
 
-    cells = {cell.key: cell for cell in row_of(indexed(hub, store)).metrics}
+    indexed(hub, store)
+    (details,) = run_details(store, [REPO])
+    cells = {cell.key: cell for cell in details.metrics}
 
     assert cells["ttft_p99_ms"].value is None
     assert cells["ttft_p99_ms"].null_reason == "12 samples, at least 662 needed"
@@ -141,7 +148,7 @@ def test_a_tampered_run_is_shown_and_does_not_rank(hub, store, files):
 
     board = indexed(hub, store)
 
-    assert (row_of(board).state, row_of(board).tier, board.groups) == ("rejected", None, ())
+    assert (row_of(board).state, row_of(board).tier, board.groups) == ("rejected", "failed", ())
     assert "did not sign" in (row_of(board).state_reason or "")
     assert check_rows(store) == []
 
