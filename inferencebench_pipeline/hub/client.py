@@ -290,20 +290,22 @@ class Hub:
     def commit(
         self,
         repo: Repo,
-        files: Mapping[str, bytes],
+        files: Mapping[str, bytes | None],
         *,
         message: str,
         parent: str | None,
         revision: str = "main",
     ) -> str:
-        """Add ``files`` in one commit on top of ``parent``; return the commit's id.
+        """Put ``files`` in one commit on top of ``parent``; return the commit's id.
 
-        With ``None`` as parent files are only added: a path that holds other content is refused
-        like a branch that moved. A repetition after a lost response adds nothing: the Hub reports
-        the files as already there, and the id of the head that holds them is returned.
+        ``None`` for content removes the file. With ``None`` as parent files are only added: a path
+        that holds other content is refused like a branch that moved. A repetition after a lost
+        response adds nothing: the Hub reports the files as already there, and the id of the head
+        that holds them is returned.
 
         Raises:
-            HubHeadMovedError: ``revision`` no longer points to ``parent``.
+            HubHeadMovedError: ``revision`` no longer points to ``parent``; also when a removal is
+                repeated after a lost response.
             HubRejectedError: the front matter of ``README.md`` is not accepted.
         """
         return self._call(

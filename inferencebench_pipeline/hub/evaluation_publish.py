@@ -59,7 +59,7 @@ request of a result is closed, the Hub shows it no longer; this register does. `
 - `merged`: on the model's main branch;
 - `withheld`: closed by the model's author, or taken off the main branch, on `withheld_at` by
   `withheld_by`; `withheld_url` shows it;
-- `withdrawn`: closed by whoever proposed it;
+- `withdrawn`: closed by whoever proposed it, or ours and taken out because its author asked;
 - `gone`: the model or the pull request can no longer be seen.
 
 There are good reasons to close such a pull request, such as a result of another revision or with

@@ -26,7 +26,8 @@ REGISTER_FILE = "evaluations.json"
 State = Literal["open", "merged", "withheld", "withdrawn", "gone"]
 """``open``: in an open pull request. ``merged``: on the model's main branch. ``withheld``: the
 model's author closed the pull request, or took the merged file away again. ``withdrawn``: whoever
-proposed it closed it. ``gone``: the model or the pull request can no longer be seen."""
+proposed it closed it, or it was ours and its author asked us to take it out. ``gone``: the model or
+the pull request can no longer be seen."""
 
 
 class EvaluationRegisterError(PermanentError):

@@ -28,6 +28,7 @@ from inferencebench_pipeline.hub.evaluation_register import (
     record_results,
 )
 from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.hub.takedown_register import Takedowns, load_takedowns
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def watch(
     """
     with evaluations_held(root):
         before = load_evaluations(root)
-        look = _Look(hub, before, datetime.now(UTC).replace(microsecond=0))
+        now = datetime.now(UTC).replace(microsecond=0)
+        look = _Look(hub, before, load_takedowns(root), now)
         look.at_models(
             {*models, *_on_leaderboards(hub, benchmarks)}
             | {result.model_id for result in before.results}
@@ -94,9 +96,16 @@ def _on_leaderboards(hub: EvaluationHub, benchmarks: Iterable[str]) -> Iterator[
 class _Look:
     """One look: what the models show, and the fate of the pull requests they no longer show."""
 
-    def __init__(self, hub: EvaluationHub, before: EvaluationRegister, now: datetime) -> None:
+    def __init__(
+        self,
+        hub: EvaluationHub,
+        before: EvaluationRegister,
+        takedowns: Takedowns,
+        now: datetime,
+    ) -> None:
         self._hub = hub
         self._before = before
+        self._takedowns = takedowns
         self._now = now
         self._shown: dict[str, list[ModelResult]] = {}
         self._fates: dict[tuple[str, int], PullRequestFate | None] = {}
@@ -162,6 +171,9 @@ class _Look:
         fate = self._fate(result.model_id, result.pull_request)
         if fate is None:
             return _changed(result, state="gone")
+        if fate.status == "merged" and result.ours and self._takedowns.covering(result.model_id):
+            # Its author asked us to take it down, which a merge of ours or theirs has done.
+            return _changed(result, state="withdrawn")
         if fate.status == "merged":
             # Merged, and not on the main branch: somebody who may write there took it away.
             page = self._hub.page_url(Repo("model", result.model_id))

@@ -1,9 +1,10 @@
-"""Taking our links down from a model's card, or from all cards of an organisation, for good.
+"""Taking what is ours out of a model's repository, or out of all of an organisation, for good.
 
-The request is recorded first, here and publicly: from then on nothing links there again, whatever
-happens next. Then our open pull requests are closed and our items removed (only ours, and no other
-byte): by commit where we may write, elsewhere by a pull request that the owner merges. Repeating it
-finishes what was cut off. The records stay: they are our datasets, not part of anybody's card.
+The request is recorded first, here and publicly: from then on nothing is put there again, whatever
+happens next. Then our open pull requests are closed and our items in the card and our entries in
+``.eval_results/`` removed (only ours, and no other byte): by commit where we may write, elsewhere
+by one pull request that the owner merges. Repeating it finishes what was cut off. The records stay:
+they are our datasets, not part of anybody's repository.
 """
 
 from __future__ import annotations
@@ -17,20 +18,15 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from inferencebench_pipeline.hub.backlink import KEY, PROPOSAL
-from inferencebench_pipeline.hub.card import CARD_FILE
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.crawl import list_published
-from inferencebench_pipeline.hub.editing import edit_file
+from inferencebench_pipeline.hub.editing import edit_files
 from inferencebench_pipeline.hub.evaluation_audit import TITLE_PREFIX
-from inferencebench_pipeline.hub.evaluation_register import load_evaluations
-from inferencebench_pipeline.hub.frontmatter import (
-    FrontMatterError,
-    get_key,
-    remove_items,
-    remove_key,
-)
+from inferencebench_pipeline.hub.evaluation_register import CommunityResult, load_evaluations
+from inferencebench_pipeline.hub.evaluation_results import FOLDER
 from inferencebench_pipeline.hub.proposal import Proposal, one_pull_request
 from inferencebench_pipeline.hub.public_takedowns import publish_takedown
+from inferencebench_pipeline.hub.removal import Ours, removal_of
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import (
     Takedown,
@@ -40,11 +36,11 @@ from inferencebench_pipeline.hub.takedown_register import (
 )
 
 REMOVAL = Proposal(
-    title="Remove the InferenceBench links from the metadata, as requested",
+    title="Remove the InferenceBench links and results, as requested",
     description=(
-        f"We were asked to take our benchmark links down. This removes our items under `{KEY}` "
-        "and changes no other byte. We may not write here, so it needs your merge; removing the "
-        "lines yourself is as good.\n"
+        f"We were asked to take our benchmark links down. This removes our items under `{KEY}` in "
+        f"the card and our entries in `{FOLDER}/`, and changes no other byte. We may not write "
+        "here, so it needs your merge; removing the lines yourself is as good.\n"
     ),
 )
 _CLOSING_COMMENT = (
@@ -63,7 +59,7 @@ def take_down(
     organisation: str,
     on_stage: Callable[[str], None],
 ) -> Takedown:
-    """Remove our links for ``target`` and never add them again; return the register's entry.
+    """Remove what is ours for ``target`` and never add it again; return the register's entry.
 
     Args:
         hub: where the cards are.
@@ -71,7 +67,7 @@ def take_down(
         target: a model id, or an organisation.
         reason: why, for the public register.
         requested_by: who asked, as they want to be named publicly.
-        organisation: our namespace; only items that point to its datasets are ours.
+        organisation: our namespace; what points to its datasets is ours.
         on_stage: called with one line per step.
 
     Raises:
@@ -83,9 +79,11 @@ def take_down(
     record_takedown(root, takedown)
     on_stage(f"Recording the request... {takedown.target} is not linked from any more")
     page = publish_takedown(hub, organisation, takedown)
+    entered = load_evaluations(root).results
     outcomes = []
-    for model_id in _models(hub, root, takedown.target, organisation):
-        for outcome in _clear(hub, Repo("model", model_id), organisation):
+    for model_id in _models(hub, entered, takedown.target, organisation):
+        ours = Ours.on(hub, model_id, organisation, entered)
+        for outcome in _clear(hub, Repo("model", model_id), ours):
             outcomes.append((model_id, outcome))
             on_stage(f"{model_id}: {outcome.line}")
     left = sorted({model_id for model_id, outcome in outcomes if outcome.state == "left"})
@@ -125,7 +123,9 @@ def _requested(root: Path, target: str, reason: str, requested_by: str) -> Taked
     return load_takedowns(root).of(target) or asked
 
 
-def _models(hub: Hub, root: Path, target: str, organisation: str) -> list[str]:
+def _models(
+    hub: Hub, entered: Iterable[CommunityResult], target: str, organisation: str
+) -> list[str]:
     """Return the models that may carry something of ours: named, listed with our key, or measured.
 
     The models that we published or proposed results of are looked at too, since a pull request
@@ -143,7 +143,7 @@ def _models(hub: Hub, root: Path, target: str, organisation: str) -> list[str]:
     }
     proposed = {
         result.model_id
-        for result in load_evaluations(root).results
+        for result in entered
         if result.ours and result.model_id.lower().startswith(f"{target.lower()}/")
     }
     return sorted(linked | measured | proposed)
@@ -167,74 +167,49 @@ class _Outcome:
     """There was nothing of ours; or it is removed; or something is left for its owner to do."""
 
 
-def _clear(hub: Hub, model: Repo, organisation: str) -> Iterable[_Outcome]:
+def _clear(hub: Hub, model: Repo, ours: Ours) -> Iterable[_Outcome]:
     """Remove what is ours from one model; yield what was done."""
     if hub.find(model) is None:
         yield _Outcome("not on the Hub, or hidden from us; nothing to remove")
         return
     author = hub.account().name
     for pull in hub.pull_requests(model):
-        ours = pull.title.startswith((PROPOSAL.title, TITLE_PREFIX))
-        if pull.is_live and pull.author == author and ours:
+        proposed = pull.title.startswith((PROPOSAL.title, TITLE_PREFIX))
+        if pull.is_live and pull.author == author and proposed:
             hub.close_pull_request(model, pull.number, comment=_CLOSING_COMMENT)
             yield _Outcome(f"pull request {pull.number} closed", state="removed")
-    try:
-        yield _unlink(hub, model, organisation)
-    except FrontMatterError as error:
-        yield _Outcome(
-            f"the card cannot be edited safely, remove {KEY} by hand ({error})", state="left"
-        )
+    found = removal_of(hub, model, hub.head(model), ours)
+    for problem in found.problems:
+        yield _Outcome(problem, state="left")
+    if found.changes:
+        yield _remove(hub, model, ours, found.what)
+    elif not found.problems:
+        yield _Outcome("no link or result of ours on the main branch")
 
 
-def _unlink(hub: Hub, model: Repo, organisation: str) -> _Outcome:
-    """Remove our items from the card: by commit where we may, else by the owner's merge."""
-    ours = f"{hub.endpoint}/datasets/{organisation}/"
-    head = hub.head(model)
-    if CARD_FILE not in head.files:
-        return _Outcome("no card")
-    card = hub.read(model, head, CARD_FILE)
-    if _without(card, ours) == card:
-        return _Outcome("no link of ours in the card")
+def _remove(hub: Hub, model: Repo, ours: Ours, what: str) -> _Outcome:
+    """Remove what is ours: by commit where we may, else by the owner's merge."""
     account = hub.account()
-    if model.namespace in {organisation, *account.writable}:
+    if model.namespace in {ours.organisation, *account.writable}:
         commit = _edit(hub, model, ours, "main")
-        return _Outcome(f"link removed from the card in commit {commit}", state="removed")
+        return _Outcome(f"{what} removed in commit {commit}", state="removed")
     pull = one_pull_request(hub, model, account.name, REMOVAL)
     if isinstance(pull, str):
-        return _Outcome(f"{pull}; our link is still in the card", state="left")
+        return _Outcome(f"{pull}; still there: {what}", state="left")
     _edit(hub, model, ours, pull.ref)
     if pull.status == "draft":
         hub.submit_draft(model, pull.number)
     return _Outcome(
-        f"pull request {pull.number} removes our link; its owner has to merge it", state="left"
+        f"pull request {pull.number} removes {what}; its owner has to merge it", state="left"
     )
 
 
-def _edit(hub: Hub, model: Repo, ours: str, revision: str) -> str:
-    edit = edit_file(
+def _edit(hub: Hub, model: Repo, ours: Ours, revision: str) -> str:
+    edit = edit_files(
         hub,
         model,
-        CARD_FILE,
-        lambda card: _without(card or b"", ours),
-        message=f"Remove our benchmark results from {KEY}, as requested",
+        lambda head: removal_of(hub, model, head, ours).changes,
+        message="Remove our benchmark links and results, as requested",
         revision=revision,
     )
     return edit.commit
-
-
-def _without(card: bytes, ours: str) -> bytes:
-    """Return ``card`` less our items, proven to be nothing else.
-
-    Raises:
-        FrontMatterError: it cannot be had.
-    """
-    after = remove_items(card, KEY, lambda item: _points_to(item, ours))
-    listed, left = get_key(card, KEY), get_key(after, KEY)
-    kept = [item for item in listed or [] if not _points_to(item, ours)] or None
-    if card != after and (left != kept or remove_key(after, KEY) != remove_key(card, KEY)):
-        raise FrontMatterError("more than our own items would change")
-    return after
-
-
-def _points_to(item: object, prefix: str) -> bool:
-    return isinstance(item, dict) and str(item.get("url", "")).startswith(prefix)

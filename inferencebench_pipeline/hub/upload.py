@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -43,7 +43,7 @@ class _Sighting:
 def send_commit(
     wire: Wire,
     repo: Repo,
-    files: Mapping[str, bytes],
+    files: Mapping[str, bytes | None],
     *,
     message: str,
     parent: str | None,
@@ -57,7 +57,7 @@ def send_commit(
     Args:
         wire: the Hub and the token.
         repo: which must exist.
-        files: path to content.
+        files: path to content; ``None`` to remove the file, which needs a parent.
         message: the commit's title.
         parent: the commit that ``revision`` must still point to; ``None`` to only add: none of
             the paths may hold other content, now or at the moment of the commit.
@@ -67,17 +67,18 @@ def send_commit(
         HubHeadMovedError: somebody committed meanwhile, or a path to be added is taken.
     """
     wire.require_token()
-    seen = _look(wire, repo, files, revision)
-    if not seen.head:
-        # A Hub that does not say where it looked: look again, with the head known beforehand.
-        head = _head(wire, repo, revision)
-        seen = replace(_look(wire, repo, files, revision), head=head)
+    removed = [path for path, data in files.items() if data is None]
+    put = {path: data for path, data in files.items() if data is not None}
+    if removed and parent is None:
+        raise HubRejectedError(
+            f"{', '.join(removed)} of {repo.id} can only be removed from a commit that was read; "
+            "name it as the parent"
+        )
+    seen = _seen(wire, repo, put, revision) if put else _Sighting(parent or "", frozenset(), {})
     changed = {
-        path: data
-        for path, data in files.items()
-        if seen.present.get(path) != _oid(seen, path, data)
+        path: data for path, data in put.items() if seen.present.get(path) != _oid(seen, path, data)
     }
-    if not changed:
+    if not changed and not removed:
         return seen.head
     if parent is None:
         if taken := sorted(path for path in changed if path in seen.present):
@@ -91,10 +92,19 @@ def send_commit(
     answer = get_session().post(
         wire.url(f"{repo.api_path}/commit/{quote(revision, safe='')}"),
         headers={**wire.headers(), "Content-Type": "application/x-ndjson"},
-        content=b"\n".join(_operations(seen, changed, message, parent)) + b"\n",
+        content=b"\n".join(_operations(seen, changed, removed, message, parent)) + b"\n",
     )
     hf_raise_for_status(answer)
     return str(json_object(answer)["commitOid"])
+
+
+def _seen(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> _Sighting:
+    seen = _look(wire, repo, files, revision)
+    if seen.head:
+        return seen
+    # A Hub that does not say where it looked: look again, with the head known beforehand.
+    head = _head(wire, repo, revision)
+    return replace(_look(wire, repo, files, revision), head=head)
 
 
 def _look(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> _Sighting:
@@ -135,7 +145,11 @@ def _head(wire: Wire, repo: Repo, revision: str) -> str:
 
 
 def _operations(
-    seen: _Sighting, files: Mapping[str, bytes], message: str, parent: str
+    seen: _Sighting,
+    files: Mapping[str, bytes],
+    removed: Sequence[str],
+    message: str,
+    parent: str,
 ) -> Iterator[bytes]:
     """Yield the lines of the commit's body."""
     yield _line("header", {"summary": message, "description": "", "parentCommit": parent})
@@ -146,6 +160,8 @@ def _operations(
         else:
             content = base64.b64encode(data).decode()
             yield _line("file", {"content": content, "path": path, "encoding": "base64"})
+    for path in removed:
+        yield _line("deletedFile", {"path": path})
 
 
 def _line(key: str, value: Mapping[str, object]) -> bytes:

@@ -19,17 +19,24 @@ from inferencebench_pipeline.hub.backlink import (
     compare_cards,
 )
 from inferencebench_pipeline.hub.client import Hub
-from inferencebench_pipeline.hub.frontmatter import get_key
+from inferencebench_pipeline.hub.frontmatter import append_item, get_key
 from inferencebench_pipeline.hub.naming import dataset_repo_id
 from inferencebench_pipeline.hub.publish import Receipt, publish, read_back
 from inferencebench_pipeline.hub.repo import Repo
-from inferencebench_pipeline.hub.takedown import take_down
+from inferencebench_pipeline.hub.takedown import REMOVAL, take_down
 from inferencebench_pipeline.hub.takedown_register import load_takedowns
 from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.records import accept, recorded_run
 
 CARD = b"---\nlicense: other\nlanguage: [en, no]  # Norwegian\nversion: 1.10\n---\n# A model\n"
+
+RESULTS = ".eval_results/ours.yaml"
+_OUR_RESULT = """\
+- dataset: {{id: a/b, task_id: sums}}
+  value: 0.5
+  source: {{url: "{datasets}/run"}}
+"""
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,35 @@ class TakingDown(Scene):
         assert takedown.carried_out_at is not None
 
 
-SCENES = (Publishing, LinkingOurModel, LinkingTheirModel, TakingDown)
+class TakingDownTheirs(TakingDown):
+    """Somebody's model is taken down: one pull request takes out our link and our result."""
+
+    @classmethod
+    def new(cls, world: World, store: Path) -> Self:
+        owner = world.user("somebody")
+        model = world.put_model(owner, f"somebody/m-{new_run_id()}", CARD)
+        datasets = f"{world.url}/datasets/{ORGANISATION}"
+        files = {"README.md": append_item(CARD, KEY, {"url": f"{datasets}/run"})}
+        files |= {RESULTS: _OUR_RESULT.format(datasets=datasets).encode()}
+        owner.commit(model, files, message="merged", parent=owner.head(model).commit)
+        return cls(world, recorded_run(store, model=model.id), model)
+
+    def check(self) -> None:
+        hub = self.world.hub()
+        (pull,) = (p for p in hub.pull_requests(self.model) if p.is_live)
+        assert (pull.title, pull.status) == (REMOVAL.title, "open")
+        assert self.card(pull.ref) == CARD
+        assert hub.head(self.model, pull.ref).files == {".gitattributes", "README.md"}
+        assert KEY.encode() in self.card()
+        assert RESULTS in hub.head(self.model).files
+        takedown = load_takedowns(self._root).of(self.model.id)
+        assert takedown is not None
+        assert takedown.carried_out_at is None
+
+
+SCENES = (Publishing, LinkingOurModel, LinkingTheirModel, TakingDown, TakingDownTheirs)
+BY_PULL_REQUEST = (LinkingTheirModel, TakingDownTheirs)
+"""Scenes that leave exactly one pull request; the others leave none."""
 
 
 def _ignore(_stage: str) -> None:

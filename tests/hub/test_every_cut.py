@@ -25,12 +25,14 @@ from inferencebench_pipeline.hub.backlink import PROPOSAL, LinkPolicy, backlink
 from inferencebench_pipeline.hub.client import Hub
 from tests.hub.conftest import World
 from tests.hub.flow import (
+    BY_PULL_REQUEST,
     SCENES,
     LinkingOurModel,
     LinkingTheirModel,
     Publishing,
     Scene,
     TakingDown,
+    TakingDownTheirs,
     published_run,
 )
 
@@ -64,6 +66,7 @@ FEWEST_REQUESTS: dict[type[Scene], int] = {
     LinkingOurModel: 7,
     LinkingTheirModel: 12,
     TakingDown: 7,
+    TakingDownTheirs: 15,
 }
 """So many requests each scene sends at least: a loop that ends earlier did not cut them all."""
 
@@ -100,7 +103,7 @@ def cut_and_continue(
     if failed:
         scene.go(world.hub())
     scene.check()
-    assert len(world.hub().pull_requests(scene.model)) == isinstance(scene, LinkingTheirModel)
+    assert len(world.hub().pull_requests(scene.model)) == isinstance(scene, BY_PULL_REQUEST)
     return struck or (failed and cut_and_continue(world, kind, store, at, accident))
 
 
@@ -192,7 +195,7 @@ def kill_and_continue(world: World, scene: Scene, at: int, acted: str, forks: An
     world.faults.clear()
     scene.go(world.hub())
     scene.check()
-    assert len(world.hub().pull_requests(scene.model)) == isinstance(scene, LinkingTheirModel)
+    assert len(world.hub().pull_requests(scene.model)) == isinstance(scene, BY_PULL_REQUEST)
     return struck
 
 
