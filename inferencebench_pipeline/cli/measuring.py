@@ -86,7 +86,7 @@ def _probes(found: SearchResult) -> Table:
 def replay(
     target: Annotated[
         str,
-        typer.Argument(help="An envelope.json, a run directory, or hf://datasets/ORG/NAME[@rev]"),
+        typer.Argument(help="An envelope.json, a run directory, or hf://datasets/ORG/NAME\\[@rev]"),
     ],
     engine: Annotated[
         str | None,

@@ -26,7 +26,7 @@ _ANYBODY = "anybody"
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        help="An envelope.json, a run directory, or hf://datasets/ORG/NAME[/envelope.json][@revision]"
+        help="An envelope.json, a run directory, or hf://datasets/ORG/NAME\\[/envelope.json]\\[@revision]"
     ),
 ]
 RevisionOption = Annotated[
