@@ -39,18 +39,23 @@ def latency_plot_png(traces: Traces | pa.Table) -> bytes:
         latencies = rows.column(column).to_numpy() - rows.column("sent_ns").to_numpy()
         latencies_ms = np.sort(latencies / 1e6)
         if len(latencies_ms):
-            share = np.arange(1, len(latencies_ms) + 1) / len(latencies_ms)
-            axes.step(latencies_ms, share, where="post", color=colour, label=label)
-    axes.set(
-        xlabel="ms",
-        ylabel="share of requests",
-        ylim=(0, 1.02),
-        title=f"Latency of {rows.num_rows} successful requests",
-    )
+            share = np.arange(len(latencies_ms) + 1) / len(latencies_ms)
+            steps_ms = np.concatenate((latencies_ms[:1], latencies_ms))
+            axes.step(steps_ms, share, where="post", color=colour, label=label)
+    axes.set(xlabel="ms", ylabel="share of requests", ylim=(0, 1.02))
+    axes.set_title(f"Latency of {rows.num_rows:,} successful requests", loc="left", fontsize=10)
     axes.set_xlim(left=0)
     axes.grid(visible=True, alpha=0.3)
     if rows.num_rows:
-        axes.legend(loc="lower right", frameon=False)
+        # Above the axes: inside them, every corner may hold a curve.
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0.2,
+            ncols=len(_CURVES),
+            fontsize=9,
+            frameon=False,
+        )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
