@@ -21,6 +21,8 @@ import pytest
 pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.timeout(420)]
 
 CLONE = Path(__file__).resolve().parent.parent
+OF_THE_SHELL = "hf_0123456789abcdefghijABCDEFGHIJ"
+"""A token that whoever starts the UI happens to have in the environment."""
 STATE = """{
   workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } }
   instance { daemonHealth { allDaemonStatuses { daemonType healthy } } }
@@ -39,7 +41,8 @@ def ui(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "inferencebench_pipeline.demo.ui", "--port", str(port)],
-        env=os.environ | {"INFERENCEBENCH_HOME": str(home), "PYTHONPATH": str(CLONE)},
+        env=os.environ
+        | {"INFERENCEBENCH_HOME": str(home), "PYTHONPATH": str(CLONE), "HF_TOKEN": OF_THE_SHELL},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -79,12 +82,18 @@ def is_up(url: str) -> bool:
 
 
 def processes_naming(text: str) -> list[str]:
+    return [arguments for arguments, _ in processes_with(text)]
+
+
+def processes_with(text: str) -> list[tuple[str, str]]:
+    """Return arguments and environment of the other processes that have it in their environment."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            environment = (entry / "environ").read_bytes()
-            if text.encode() in environment and int(entry.name) != os.getpid():
-                found.append((entry / "cmdline").read_bytes().decode().replace("\0", " "))
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+            if text in environment and int(entry.name) != os.getpid():
+                arguments = (entry / "cmdline").read_bytes().decode(errors="replace")
+                found.append((arguments.replace("\0", " "), environment))
     return found
 
 
@@ -99,6 +108,11 @@ def test_the_ui_comes_up_guarded_with_its_daemon_and_goes_without_a_trace(
         time.sleep(1)
     with pytest.raises(urllib.error.HTTPError, match="405"):
         urllib.request.urlopen(f"{url}/graphql?query=mutation%7B__typename%7D", timeout=30)
+    tokens = [OF_THE_SHELL, *(path.read_text() for path in home.glob("sandbox/hub/tokens/*"))]
+    serving = processes_with(f"DAGSTER_HOME={home}/dagster")
+    assert any("webserver" in arguments for arguments, _ in serving)
+    assert len(tokens) == 3
+    assert not any(token in text for parts in serving for text in parts for token in tokens)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
