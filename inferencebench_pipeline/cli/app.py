@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from inferencebench_pipeline.cli import (
+    comparing,
     crawling,
     delivering,
     evaluations,
@@ -46,6 +47,7 @@ app.command("card")(publishing.card)
 app.command("takedown")(takedown.takedown)
 app.command("verify")(verifying.verify)
 app.command("explain")(verifying.explain)
+app.command("compare")(comparing.compare)
 app.command("crawl")(crawling.crawl)
 app.add_typer(crawling.webhooks, name="webhooks")
 app.add_typer(evaluations.app, name="evals")

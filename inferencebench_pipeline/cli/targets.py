@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,23 +59,72 @@ def resolve(
     return _from_disk(Path(target))
 
 
-def _from_disk(path: Path) -> Target:
-    if path.is_dir():
-        path = path / RunFile.ENVELOPE.value
+def envelopes(target: str, hub: Callable[[], Hub]) -> Iterator[tuple[str, bytes]]:
+    """Yield where each envelope lies that ``target`` names, and its bytes; nothing is verified.
+
+    Args:
+        target: what :func:`resolve` takes; a folder of run directories; or ``@FILE`` with one of
+            these a line. In a run directory an envelope that is not signed yet counts as well.
+        hub: makes a Hub client, when one is needed.
+
+    Raises:
+        TargetError: there is no envelope there.
+    """
+    if target.startswith("@"):
+        for line in _lines(Path(target[1:])):
+            yield from envelopes(line, hub)
+    elif target.startswith(_SCHEME):
+        repo, commit, name = _pinned(target, client := hub(), None)
+        data = client.fetch(repo, commit, name, max_bytes=MAX_ENVELOPE_BYTES)
+        yield f"{_SCHEME}datasets/{repo.id}/{name}@{commit}", data
+    elif (path := Path(target)).is_dir() and _envelope_in(path) is None:
+        found = [file for run in sorted(path.iterdir()) if (file := _envelope_in(run)) is not None]
+        if not found:
+            raise TargetError(
+                f"{path} holds no {RunFile.ENVELOPE.value} and no run directories; give a run "
+                "directory, or the folder of several"
+            )
+        for file in found:
+            yield str(file), _read(file)
+    else:
+        file = _envelope_in(path) or path
+        yield str(file), _read(file)
+
+
+def _envelope_in(folder: Path) -> Path | None:
+    candidates = (folder / name.value for name in (RunFile.ENVELOPE, RunFile.UNSIGNED_ENVELOPE))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TargetError(f"cannot read {path} ({error}); give one target a line") from error
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "@"))]
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as handle:
             # One byte more than is read: enough for the verdict to say that it is too large.
-            envelope = handle.read(MAX_ENVELOPE_BYTES + 1)
+            return handle.read(MAX_ENVELOPE_BYTES + 1)
     except OSError as error:
         raise TargetError(
             f"cannot read {path} ({error.strerror}); give an envelope.json, a run directory, or "
             "hf://datasets/ORG/NAME"
         ) from error
+
+
+def _from_disk(path: Path) -> Target:
+    if path.is_dir():
+        path = path / RunFile.ENVELOPE.value
     traces = path.with_name(RunFile.TRACES.value)
-    return Target(str(path), None, envelope, traces if traces.is_file() else None)
+    return Target(str(path), None, _read(path), traces if traces.is_file() else None)
 
 
-def _from_hub(target: str, hub: Hub, revision: str | None) -> Target:
+def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str]:
+    """Return repository, commit and file that an ``hf://`` target names now."""
     match = _HUB_TARGET.fullmatch(target)
     if match is None:
         raise TargetError(
@@ -89,13 +138,18 @@ def _from_hub(target: str, hub: Hub, revision: str | None) -> Target:
     commit = hub.head(repo, asked).commit
     if commit is None:
         raise TargetError(f"{repo.id} has no commit at {asked}; there is nothing to verify")
+    return repo, commit, file
+
+
+def _from_hub(target: str, hub: Hub, revision: str | None) -> Target:
+    repo, commit, file = _pinned(target, hub, revision)
     try:
         traces: bytes | None = hub.fetch(repo, commit, RunFile.TRACES.value)
     except HubNotFoundError:
         traces = None
     return Target(
         where=f"{hub.endpoint}/datasets/{repo.id}/blob/{commit}/{file}",
-        organisation=match["organisation"],
+        organisation=repo.id.split("/")[0],
         envelope=hub.fetch(repo, commit, file, max_bytes=MAX_ENVELOPE_BYTES),
         traces=traces,
     )

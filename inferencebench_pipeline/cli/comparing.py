@@ -1,0 +1,93 @@
+"""``inferencebench compare``: two sets of runs, and where the second differs for sure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from inferencebench_pipeline.cli.targets import envelopes
+from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.leaderboard.comparison import (
+    COMPARED,
+    ComparedRun,
+    Comparison,
+    MetricComparison,
+    read_run,
+)
+from inferencebench_pipeline.leaderboard.comparison import compare as compare_runs
+from inferencebench_pipeline.settings import Settings
+
+_SIDE = (
+    "A run directory, an envelope.json, hf://datasets/ORG/NAME[@revision], a folder of run "
+    "directories, or @FILE with one of these a line."
+)
+_VERDICTS = {
+    "better": ("B is better", "green"),
+    "worse": ("B is worse", "bold red"),
+    "not_separated": ("not separated", ""),
+    "identical": ("the same in every run", "dim"),
+    "too_few_runs": ("too few runs", "dim"),
+}
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help=f"What B is compared with. {_SIDE}")],
+    b: Annotated[str, typer.Argument(help=f"The same for the other side. {_SIDE}")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare this metric instead of the usual ones; can be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare two sets of runs of one benchmark: what changed, by how much, how sure.
+
+    Permutation tests on run statistics, at a false-discovery rate of 5 % over the metrics: at least
+    four runs a side; six, if a single metric of many is to be found. Runs that answer different
+    questions are refused. Signatures are not looked at: `inferencebench verify` does that.
+    Exit codes: 0 compared, 2 the runs cannot be compared or read, 3 outage.
+    """
+    found = compare_runs(_runs(a), _runs(b), metric or COMPARED)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print(found)
+
+
+def _runs(target: str) -> list[ComparedRun]:
+    deployment = Deployment.from_settings(Settings.from_environment())
+    return [read_run(data, where) for where, data in envelopes(target, deployment.hub)]
+
+
+def _print(found: Comparison) -> None:
+    console = Console(highlight=False)
+    console.print(Text(f"at {'; '.join(found.load_points)}"))
+    for factor in found.differs:
+        console.print(Text(f"{factor.field}: A {', '.join(factor.a)}   B {', '.join(factor.b)}"))
+    if not found.differs:
+        console.print("nothing that is recorded differs between A and B")
+    table = Table("metric", "unit", "A", "B", "B against A", "95 % interval", "q", "verdict")
+    for item in found.metrics:
+        said, style = _VERDICTS[item.verdict]
+        table.add_row(
+            item.label,
+            item.unit,
+            f"{item.median_a:.4g} ({item.n_a})",
+            f"{item.median_b:.4g} ({item.n_b})",
+            _effect(item, item.effect),
+            f"{_effect(item, item.effect_low)} to {_effect(item, item.effect_high)}",
+            "–" if item.q_value is None else f"{item.q_value:.2g}",
+            Text(said, style=style),
+        )
+    console.print(table)
+    for where in found.left_out:
+        console.print(Text(f"left out: {where} (its load was not run on the other side)"))
+
+
+def _effect(item: MetricComparison, value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:+.1%}" if item.scale == "relative" else f"{value:+.4g}"
