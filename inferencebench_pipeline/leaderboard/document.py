@@ -136,6 +136,9 @@ class FrontPoint(_Part):
     y_low: float | None = None
     y_high: float | None = None
     on_front: bool = False
+    """By the values: no other run is at least as good on both axes and better on one."""
+    dominated_for_sure: bool = False
+    """Another run is better whatever the true values within all intervals; never without them."""
 
 
 class Front(_Part):
@@ -146,6 +149,8 @@ class Front(_Part):
     x: Column
     y: Column
     points: tuple[FrontPoint, ...]
+    note: str | None = None
+    """What must be read with it, such as the source and the day of prices."""
 
 
 class Group(_Part):
@@ -210,17 +215,28 @@ class VarianceLevel(_Part):
     name: str
     n: int
     median: float
+    """Of several kinds of hardware or load, as it would be on ``Variance.alike``."""
     low: float | None = None
     high: float | None = None
+    """95 % interval of the median; null with fewer than six runs."""
     row_ids: tuple[RowId, ...] = ()
+    urls: tuple[str, ...] = ()
+    """Where results of the community stand that have no row here."""
 
 
 class Variance(_Part):
     """How far the same model revision on the same workload is apart, and whether that is noise."""
 
     group_id: RowId
+    """The comparison group; of quality, a name for the task that has no group."""
+    kind: Literal["speed", "quality"] = "speed"
     model_id: str
-    model_revision: str
+    model_revision: str | None = None
+    """Null for quality: a result stands in the model's repository, at no revision of it."""
+    alike: tuple[str, ...] = ()
+    """What the runs share beside the model and the workload: the commonest hardware, load, ..."""
+    strata: int = 1
+    """How many kinds of runs, alike in all else, were compared each within itself."""
     key: str
     label: str
     unit: str | None = None

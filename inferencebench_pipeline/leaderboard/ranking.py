@@ -18,6 +18,7 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
 )
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
+from inferencebench_pipeline.leaderboard.fronts import fronts_of
 from inferencebench_pipeline.leaderboard.history import find_changes
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
@@ -102,6 +103,7 @@ def _group(group_id: str, members: list[tuple[Row, RunRow]]) -> Group:
         columns=columns,
         ranked_by=by.key if by else None,
         rows=tuple(row.row_id for row in ordered),
+        fronts=fronts_of(ordered),
     )
 
 

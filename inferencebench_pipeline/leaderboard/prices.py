@@ -1,0 +1,89 @@
+"""What an accelerator costs an hour: a dated list that a person has reviewed, or nothing.
+
+There is no default. Prices differ by contract, region and week, so a cost is only ever shown with
+the source and the day of the price that it rests on.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inferencebench_pipeline.errors import PermanentError
+
+_MAX_BYTES: Final = 100_000
+
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class PricesError(PermanentError):
+    """The list of prices cannot be read, or says something it must not."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Price(_Part):
+    """One accelerator's price."""
+
+    accelerator: Line
+    """As envelopes name it, such as ``NVIDIA H100 80GB HBM3``."""
+    per_hour: Annotated[float, Field(gt=0)]
+
+
+class Prices(_Part):
+    """The whole list: one source, one day, one currency."""
+
+    version: Literal[1]
+    source: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=500)]
+    date: date
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    accelerators: Annotated[tuple[Price, ...], Field(min_length=1, max_length=500)]
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Prices:
+        names = [item.accelerator for item in self.accelerators]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} has two prices; which one holds?")
+        return self
+
+    def per_hour(self, accelerator: str) -> float | None:
+        """Return the price of one accelerator for an hour; None when the list has none."""
+        return next((p.per_hour for p in self.accelerators if p.accelerator == accelerator), None)
+
+    @property
+    def note(self) -> str:
+        """What must stand beside every cost."""
+        return f"Prices of {self.date.isoformat()} from {self.source}, in {self.currency}."
+
+
+def load_prices(path: Path) -> Prices:
+    """Return the list in the YAML file at ``path``.
+
+    Raises:
+        PricesError: it cannot be read, or an entry is wrong; the message names it.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise PricesError(
+            f"cannot read the prices {path} ({error.strerror}); check INFERENCEBENCH_PRICES"
+        ) from error
+    if len(data) > _MAX_BYTES:
+        raise PricesError(f"the prices {path} are larger than {_MAX_BYTES} bytes")
+    try:
+        return Prices.model_validate(yaml.safe_load(data))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise PricesError(f"the prices {path} are not valid YAML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(step) for step in item['loc']) or 'the list'}: {item['msg']}"
+            for item in error.errors(include_url=False)
+        )
+        raise PricesError(f"the prices {path}: {problems}") from error
