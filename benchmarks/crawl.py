@@ -32,7 +32,7 @@ from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.hub.names import RepoId, RepoKind
 from inferencebench_pipeline.sandbox.hub.store import HubStore
 from inferencebench_pipeline.sandbox.process import running_sandbox
-from tests.hub.records import signed_looking, unsigned_envelope
+from tests.hub.records import SIGNER, signed_looking, unsigned_envelope
 
 OWNER = "inferencebench-sandbox"
 _SAMPLE = 300
@@ -80,7 +80,7 @@ def fill(root: Path, count: int) -> None:
     envelope = signed_looking(unsigned_envelope(run_id))
     name = f"{OWNER}/smollm2__chat__{run_id}"
     data = serialise(envelope)
-    card = render_card(envelope, name, verified=True, endpoint="http://127.0.0.1")
+    card = render_card(envelope, name, signer=SIGNER, endpoint="http://127.0.0.1")
     # Durability is of no use here and costs a minute: six files a repository, each flushed.
     with mock.patch("os.fsync"):
         store = HubStore(root)

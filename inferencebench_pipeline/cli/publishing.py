@@ -152,11 +152,11 @@ def _card_of_file(path: Path, deployment: Deployment) -> bytes:
     envelope = parse_envelope(data)
     beside = path.with_name(TRACES_FILE)
     traces = beside.read_bytes() if traces_binding(envelope) and beside.is_file() else None
-    can_verify = deployment.policy_path is not None
+    verdict = None if deployment.policy_path is None else deployment.verifier()(data, traces)
     return render_card(
         envelope,
         dataset_repo_id(deployment.require_organisation(), envelope),
-        verified=can_verify and deployment.verifier()(data, traces).ok,
+        signer=verdict.signer if verdict is not None and verdict.ok else None,
         endpoint=deployment.hub_endpoint,
         latency_plot=traces is not None,
     )

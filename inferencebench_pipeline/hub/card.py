@@ -10,6 +10,7 @@ import functools
 import html
 import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from inferencebench_pipeline.envelope.extension import (
 )
 from inferencebench_pipeline.envelope.models import Envelope, MetricValue
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
+from inferencebench_pipeline.trust.verdict import VerifiedSigner
 
 ENVELOPE_FILE = "envelope.json"
 CARD_FILE = "README.md"
@@ -49,6 +51,8 @@ _BLOCK_MARKER = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")
 _NUMBER_IN_YAML_1_2 = re.compile(
     r"[-+]?(?:0o[0-7]+|0x[0-9a-fA-F]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
 )
+_KEYLESS = "sigstore-cosign"
+"""The method of a signature by an identity; a key has no identity to ask for."""
 _SHOWN_WARNINGS = 40
 _NAMED_METRICS = 6
 _COUNTED = frozenset({"request", "token"})
@@ -59,7 +63,7 @@ def render_card(
     envelope: Envelope,
     repo_id: str,
     *,
-    verified: bool,
+    signer: VerifiedSigner | None,
     endpoint: str,
     latency_plot: bool = False,
 ) -> bytes:
@@ -68,8 +72,8 @@ def render_card(
     Args:
         envelope: the record.
         repo_id: ``ORG/NAME`` it is published under; it appears in the commands and the citation.
-        verified: whether a verdict on these very bytes passed. Nothing in an envelope can say so
-            about itself.
+        signer: whom a verdict that passed on these very bytes found to have signed; ``None``
+            without one. Nothing in an envelope can say so about itself.
         endpoint: base URL of the Hub, for the citation.
         latency_plot: whether ``latency.png`` lies beside the card.
 
@@ -77,14 +81,14 @@ def render_card(
         EnvelopeError: the traces binding or the pipeline's extra field is malformed.
     """
     front = yaml.dump(
-        front_matter(envelope, verified=verified),
+        front_matter(envelope, verified=signer is not None),
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=False,
         width=2**31,
     )
-    page = _page(envelope, repo_id, verified=verified, endpoint=endpoint, latency_plot=latency_plot)
+    page = _page(envelope, repo_id, signer=signer, endpoint=endpoint, latency_plot=latency_plot)
     return f"---\n{front}---\n\n{page}".encode()
 
 
@@ -145,14 +149,19 @@ class _Flag:
 
 
 def _page(
-    envelope: Envelope, repo_id: str, *, verified: bool, endpoint: str, latency_plot: bool
+    envelope: Envelope,
+    repo_id: str,
+    *,
+    signer: VerifiedSigner | None,
+    endpoint: str,
+    latency_plot: bool,
 ) -> str:
     extension = pipeline_extension(envelope)
     signature = envelope.signature
     return _template().render(
         model=envelope.model.id,
         suite=f"{envelope.suite_id} {envelope.suite_version}",
-        verified=verified,
+        signer=signer,
         log_index=-1 if signature is None else signature.rekor_log_index,
         traces=traces_binding(envelope) is not None,
         headline=[
@@ -177,7 +186,7 @@ def _page(
         warnings=list(_warnings(envelope)),
         configuration=list(_configuration(envelope, extension)),
         driver_options=json.dumps(envelope.driver_options, indent=2, sort_keys=True, default=str),
-        verification=_verification(repo_id),
+        verification=_verification(repo_id, signer),
         content_hash=content_hash(envelope),
         citation=_citation(envelope, repo_id, endpoint),
     )
@@ -281,18 +290,33 @@ def _configuration(
         yield "Pipeline", f"inferencebench-pipeline {extension.pipeline_version}"
 
 
-def _verification(repo_id: str) -> str:
-    return (
-        "# the record, its signature, the log proof, and the metrics from the traces\n"
-        f"inferencebench verify hf://datasets/{repo_id}/{ENVELOPE_FILE}\n"
-        "\n"
-        "# or with the benchmark's own tool\n"
-        "pip install inferencebench\n"
-        f"bench verify hf://datasets/{repo_id}/{ENVELOPE_FILE}\n"
-        "# (a release that cannot read hf:// yet takes the downloaded file:)\n"
-        f"hf download {repo_id} {ENVELOPE_FILE} --repo-type dataset --local-dir .\n"
-        f"bench verify {ENVELOPE_FILE}"
+def _verification(repo_id: str, signer: VerifiedSigner | None) -> str:
+    """Return the commands; they name the signer, since without one anybody's signature would do."""
+    ours, theirs = [], []
+    if signer is not None and signer.method == _KEYLESS:
+        issuer = f"--require-issuer {shlex.quote(_one_line(signer.issuer))}"
+        identity = _one_line(signer.identity)
+        ours = [issuer, f"--require-identity {shlex.quote(identity)}"]
+        pattern = shlex.quote(f"^{re.escape(identity)}$")
+        theirs = [issuer, f"--require-identity-pattern {pattern}"]
+    place = f"hf://datasets/{repo_id}/{ENVELOPE_FILE}"
+    return "\n".join(
+        [
+            "# the record, its signature, the log proof, and the metrics from the traces",
+            _command(f"inferencebench verify {place}", ours),
+            "",
+            "# or with the benchmark's own tool",
+            "pip install inferencebench",
+            _command(f"bench verify {place}", theirs),
+            "# (a release that cannot read hf:// yet takes the downloaded file:)",
+            f"hf download {repo_id} {ENVELOPE_FILE} --repo-type dataset --local-dir .",
+            _command(f"bench verify {ENVELOPE_FILE}", theirs),
+        ]
     )
+
+
+def _command(words: str, options: Iterable[str]) -> str:
+    return " \\\n    ".join([words, *options])
 
 
 def _citation(envelope: Envelope, repo_id: str, endpoint: str) -> str:
@@ -343,7 +367,7 @@ def _one_line(text: str) -> str:
 
 def _md(text: str) -> Markup:
     """Return ``text`` as Markdown that renders as these very characters, in a cell or a line."""
-    safe = _MARKDOWN.sub(lambda found: f"\\{found[0]}", html.escape(_one_line(text)))
+    safe = _MARKDOWN.sub(lambda found: f"\\{found[0]}", html.escape(_one_line(text), quote=False))
     safe = _BLOCK_MARKER.sub(r"\1\\\2", safe)
     # Nor does a bare address, host or handle become a link.
     safe = safe.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")

@@ -82,7 +82,11 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
     repo_id = dataset_repo_id(organisation, envelope)
     plot = None if traces is None else latency_plot_png(open_traces(traces))
     card = render_card(
-        envelope, repo_id, verified=verdict.ok, endpoint=endpoint, latency_plot=plot is not None
+        envelope,
+        repo_id,
+        signer=verdict.signer,
+        endpoint=endpoint,
+        latency_plot=plot is not None,
     )
     return Record(
         repo=Repo("dataset", repo_id),

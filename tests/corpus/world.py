@@ -28,6 +28,7 @@ from inferencebench_pipeline.trust.roots import parse_trust
 from inferencebench_pipeline.trust.verdict import Verdict
 from inferencebench_pipeline.trust.verify import verify_envelope
 from tests.envelope.measured import measurement_of, traces_bytes
+from tests.hub.records import SIGNER
 
 ORG = "example-org"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -107,7 +108,7 @@ def record(run_id: str, repo_id: str, **changes: Any) -> dict[str, bytes]:
         "envelope.json": serialise(envelope),
         "traces.parquet": traces,
         "README.md": render_card(
-            envelope, repo_id, verified=True, endpoint="https://huggingface.co"
+            envelope, repo_id, signer=SIGNER, endpoint="https://huggingface.co"
         ),
     }
 

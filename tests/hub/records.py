@@ -23,7 +23,7 @@ from inferencebench_pipeline.measure.trace_schema import (
     TRACES_SCHEMA_VERSION,
 )
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
-from inferencebench_pipeline.trust.verdict import FailureClass, Outcome, Verdict
+from inferencebench_pipeline.trust.verdict import FailureClass, Outcome, Verdict, VerifiedSigner
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SUITE = "llm.inference.chat"
@@ -201,6 +201,13 @@ def recorded_run(store: Path, run_id: str | None = None, **measured: str) -> Run
     return run
 
 
+SIGNER = VerifiedSigner(
+    method="sigstore-cosign",
+    identity="https://github.com/acme/bench/.github/workflows/publish.yml@refs/heads/main",
+    issuer="https://token.actions.githubusercontent.com",
+)
+
+
 def accept(envelope: bytes, traces: bytes | None) -> Verdict:
     """A verifier for tests about publishing: accepts whatever parses."""
     return _verdict(envelope, ok=True)
@@ -218,6 +225,7 @@ def _verdict(envelope: bytes, *, ok: bool) -> Verdict:
         outcome=Outcome.VERIFIED if ok else Outcome.REJECTED,
         reason="the signature verifies" if ok else "the content hash is not the one signed",
         checks=(),
+        signer=SIGNER if ok else None,
         policy_sha256="0" * 64,
         trust_root_sha256="0" * 64,
         failure_class=None if ok else FailureClass.TAMPERED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.card import front_matter, render_card
 from inferencebench_pipeline.sandbox.hub.cards import card_errors, card_warnings
 from inferencebench_pipeline.sandbox.hub.pages.markdown import render_markdown
-from tests.hub.records import MODEL, signed_looking, unsigned_envelope
+from inferencebench_pipeline.trust.verdict import VerifiedSigner
+from tests.hub.records import MODEL, SIGNER, signed_looking, unsigned_envelope
 
 RUN_ID = "0199c2f4-a1b3-7def-8abc-0123456789ab"
 REPO_ID = "acme/model__suite__0199c2f4a1b3-456789ab"
@@ -28,8 +30,8 @@ ENDPOINT = "https://huggingface.co"
 ENVELOPE = signed_looking(unsigned_envelope(RUN_ID))
 
 
-def rendered(envelope: Envelope = ENVELOPE, *, verified: bool = True) -> str:
-    return render_card(envelope, REPO_ID, verified=verified, endpoint=ENDPOINT).decode()
+def rendered(envelope: Envelope = ENVELOPE, *, signer: VerifiedSigner | None = SIGNER) -> str:
+    return render_card(envelope, REPO_ID, signer=signer, endpoint=ENDPOINT).decode()
 
 
 def metadata(card: str) -> dict[str, Any]:
@@ -98,14 +100,45 @@ def test_without_traces_there_is_no_viewer_configuration() -> None:
 
 
 def test_a_signature_is_called_verified_only_when_it_was() -> None:
-    card = rendered(verified=False)
+    card = rendered(signer=None)
     assert metadata(card)["inferencebench"]["signature_verified"] is False
     assert "Verified before publishing" not in card
     assert "Not verified by the publisher" in card
 
 
+def test_the_commands_ask_for_the_signer_who_was_verified_and_nobody_else() -> None:
+    card = rendered()
+    issuer = "--require-issuer https://token.actions.githubusercontent.com"
+    identity = "https://github.com/acme/bench/.github/workflows/publish.yml@refs/heads/main"
+    assert f"{issuer} \\\n    --require-identity {identity}\n" in card
+    pattern = re.search(r"--require-identity-pattern '(.*)'", card)
+    assert pattern is not None
+    assert re.search(pattern[1], identity)
+    assert not re.search(pattern[1], identity.replace(".yml", "xyml"))
+    assert card.count("--require-identity-pattern") == 2
+    assert "--require" not in rendered(signer=None)
+    assert "--require" not in rendered(signer=SIGNER.model_copy(update={"method": "dev-key"}))
+
+
+@pytest.mark.parametrize("identity", ["a'b; rm -rf ~", "```\nrm -rf ~", "$(x)@example.org"])
+def test_an_identity_cannot_leave_its_argument_or_its_fence(identity: str) -> None:
+    card = rendered(signer=SIGNER.model_copy(update={"identity": identity}))
+    (fence,) = (
+        token.content
+        for token in MarkdownIt("commonmark").parse(page_of(card))
+        if token.type == "fence" and "inferencebench verify" in token.content
+    )
+    command = fence.split("\n\n")[0].partition("\n")[2]
+    assert shlex.split(command)[-1] == " ".join(identity.split())
+
+
+def test_apostrophes_and_quotes_are_shown_as_such() -> None:
+    shown = html_of(rendered(changed(warnings=["the engine's \"own\" & <others'> words"])))
+    assert "the engine's &quot;own&quot; &amp; &lt;others'&gt; words" in shown
+
+
 def test_an_unsigned_envelope_has_no_log_index() -> None:
-    front = metadata(rendered(changed(signature=None), verified=False))
+    front = metadata(rendered(changed(signature=None), signer=None))
     assert front["inferencebench"]["rekor_log_index"] == -1
 
 
@@ -144,7 +177,7 @@ def test_the_page_shows_how_to_verify_and_to_cite_this_very_repository() -> None
 
 def test_the_plot_is_shown_only_when_it_is_there() -> None:
     assert "latency.png" not in rendered()
-    shown = render_card(ENVELOPE, REPO_ID, verified=True, endpoint=ENDPOINT, latency_plot=True)
+    shown = render_card(ENVELOPE, REPO_ID, signer=SIGNER, endpoint=ENDPOINT, latency_plot=True)
     assert b"](latency.png)" in shown
 
 
@@ -318,7 +351,7 @@ def test_every_real_envelope_gets_a_card(shared_data: Path) -> None:
             envelope = parse_envelope(file.read_bytes())
         except Exception:
             continue
-        card = rendered(envelope, verified=False)
+        card = rendered(envelope, signer=None)
         assert metadata(card)["inferencebench"]["model"] == envelope.model.id
         assert not card_errors(card), file
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +72,32 @@ def test_a_stranger_verifies_what_the_hub_serves(
     assert signature is not None
     assert stated["signature_verified"] is True
     assert stated["rekor_log_index"] == signature.rekor_log_index
+
+
+def test_the_command_on_the_card_works_for_a_stranger_and_for_no_other_signer(
+    world: World, run: RunDirectory, verify: Verify, tmp_path: Path
+) -> None:
+    receipt = publish(
+        world.hub(), run, organisation=ORGANISATION, verify=verify, on_stage=lambda _: None
+    )
+    card = fetch_file(world.hub(None), receipt.repo_id, receipt.commit, "README.md").decode()
+    shown = re.search(r"^(inferencebench verify (?:.*\\\n)*.*)$", card, re.MULTILINE)
+    assert shown is not None
+    program, *arguments = shlex.split(shown[1].replace("\\\n", ""))
+    assert program == "inferencebench"
+    ours = ("INFERENCEBENCH_POLICY", "HF_TOKEN", "HF_TOKEN_PATH")
+    known = os.environ | world.sandbox.environ | {"INFERENCEBENCH_HOME": str(tmp_path)}
+    environ = {name: value for name, value in known.items() if name not in ours}
+
+    def outcome_of(*words: str) -> int:
+        command = [sys.executable, "-c", "from inferencebench_pipeline.cli import main; main()"]
+        done = subprocess.run(
+            [*command, *words], env=environ, capture_output=True, timeout=60, check=False
+        )
+        return done.returncode
+
+    assert outcome_of(*arguments) == 0
+    assert outcome_of(*arguments[:-1], f"{arguments[-1]}.example") == 1
 
 
 @pytest.mark.parametrize("tampered", ["metric", "traces", "unsigned"])
