@@ -263,6 +263,13 @@ class Hub:
 
         return self._call(f"list pull requests of {repo.id}", ask)
 
+    def settle(self, attempt: int) -> None:
+        """Wait before asking number ``attempt`` (from 1) what a write of ours, or another's, did.
+
+        Writers that collide are spread by it, and replicas get time to show what was written.
+        """
+        self._retry.pause(attempt)
+
     # -- writing ---------------------------------------------------------------------------------
 
     def create(self, repo: Repo) -> bool:

@@ -11,6 +11,7 @@ from inferencebench_pipeline.hub.errors import (
     HubIntegrityError,
     HubUnavailableError,
 )
+from inferencebench_pipeline.hub.lag import just_written
 from inferencebench_pipeline.hub.repo import Repo, RepoHead
 
 _ROUNDS = 5
@@ -89,7 +90,7 @@ def edit_files(
         HubIntegrityError: the Hub serves something else than it lists, or than was committed.
         HubUnavailableError: others changed the repository again and again meanwhile.
     """
-    for _ in range(_ROUNDS):
+    for attempt in range(1, _ROUNDS + 1):
         head = hub.head(repo, revision)
         if head.commit is None:
             raise HubIntegrityError(f"{hub.page_url(repo)} has no commit to change anything on")
@@ -101,8 +102,10 @@ def edit_files(
                 repo, wanted, message=message, parent=head.commit, revision=revision
             )
         except HubHeadMovedError:
+            hub.settle(attempt)
             continue
-        _read_back(hub, repo, commit, wanted)
+        with just_written(f"commit {commit} of {repo.id}"):
+            _read_back(hub, repo, commit, wanted)
         return Edit(head.commit, commit)
     raise HubUnavailableError(f"{repo.id} was changed {_ROUNDS} times meanwhile; try again later")
 

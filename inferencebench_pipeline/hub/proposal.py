@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inferencebench_pipeline.hub.client import Hub
-from inferencebench_pipeline.hub.errors import HubIntegrityError, HubUnavailableError
+from inferencebench_pipeline.hub.errors import HubUnavailableError
 from inferencebench_pipeline.hub.repo import PullRequest, Repo
 
 _ROUNDS = 5
@@ -50,24 +50,37 @@ def one_pull_request(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> P
     Raises:
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`.
     """
-    failure: HubUnavailableError | None = None
-    for _ in range(_ROUNDS):
-        ours = _find_ours(hub, repo, author, proposal)
-        kept = [pull for pull in ours if pull.title == proposal.title]
-        live = [pull for pull in kept if pull.is_live]
-        closed = [pull.number for pull in kept if pull.status == "closed"]
-        if live:
-            _withdraw(hub, repo, [p for p in ours if p.is_live and p != live[0]], proposal, live[0])
-            return live[0]
-        if closed:
-            return f"the owner closed our pull request {max(closed)}; it is not proposed again"
+    attempt = 0
+    while True:
+        attempt += 1
+        found = _settled(hub, repo, author, proposal)
+        if found is not None:
+            return found
         try:
-            hub.open_draft(repo, title=proposal.title, description=proposal.description)
-        except HubUnavailableError as error:
-            failure = error  # it may have been opened all the same: look
-    raise failure or HubIntegrityError(
-        f"a pull request opened on {repo.id} does not show in the list of them"
-    )
+            number = hub.open_draft(repo, title=proposal.title, description=proposal.description)
+        except HubUnavailableError:
+            if attempt == _ROUNDS:
+                raise
+            hub.settle(attempt)  # it may have been opened all the same: look
+        else:
+            opened = PullRequest(number, proposal.title, author, "draft")
+            # Another of us may have opened one as well. A list that lags does not show ours; it
+            # exists for all that, and another is not opened.
+            return _settled(hub, repo, author, proposal) or opened
+
+
+def _settled(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> PullRequest | str | None:
+    """Return our one live pull request, why there must be none, or ``None`` to open one."""
+    ours = _find_ours(hub, repo, author, proposal)
+    kept = [pull for pull in ours if pull.title == proposal.title]
+    live = [pull for pull in kept if pull.is_live]
+    closed = [pull.number for pull in kept if pull.status == "closed"]
+    if live:
+        _withdraw(hub, repo, [p for p in ours if p.is_live and p != live[0]], proposal, live[0])
+        return live[0]
+    if closed:
+        return f"the owner closed our pull request {max(closed)}; it is not proposed again"
+    return None
 
 
 def _withdraw(

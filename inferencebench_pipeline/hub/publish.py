@@ -25,6 +25,7 @@ from inferencebench_pipeline.hub.errors import (
     HubNotFoundError,
     HubUnavailableError,
 )
+from inferencebench_pipeline.hub.lag import just_written
 from inferencebench_pipeline.hub.record import NotPublishableError, Record, Verify, prepare
 from inferencebench_pipeline.hub.repo import Repo, RepoHead
 from inferencebench_pipeline.runs import RunDirectory, RunFile
@@ -101,14 +102,16 @@ def publish(
     for name in (*record.signed, CARD_FILE):
         verb = "Rendering" if name == CARD_FILE else "Uploading"
         on_stage(f"{verb} {name}... {'done' if name in sent else 'already there'}")
-    served = _read_signed(hub, record, commit)
+    with just_written(f"commit {commit} of {record.repo.id}"):
+        served = _read_signed(hub, record, commit)
+        files = _published_files(hub, record, commit, sent)
     verdict = verify(served[ENVELOPE_FILE], served.get(TRACES_FILE))
     if not verdict.ok:
         raise HubIntegrityError(
             f"what {hub.page_url(record.repo)} serves at {commit} does not verify: "
             f"{verdict.reason}; do not announce it, and report it to the Hub"
         )
-    receipt = _receipt(hub, run, record, commit, _published_files(hub, record, commit, sent))
+    receipt = _receipt(hub, run, record, commit, files)
     run.write(RunFile.PUBLICATION, receipt.model_dump_json(indent=2).encode() + b"\n")
     on_stage(f"Published: {receipt.url}")
     return receipt
@@ -166,9 +169,9 @@ def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[s
         # A repository of ours alone has no commit worth naming: the commit below only adds.
         head, state = RepoHead(None, {}), ""
         if not hub.create(record.repo):
-            head = hub.head(record.repo)
+            head = _existing(hub, record.repo)
     on_stage(f"Creating dataset repo... {record.repo.id}{state}")
-    for _ in range(_ROUNDS):
+    for attempt in range(1, _ROUNDS + 1):
         missing = _missing(hub, record, head)
         if not missing and head.commit is not None:
             return head.commit, frozenset()
@@ -183,7 +186,8 @@ def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[s
                 parent=head.commit,
             )
         except HubHeadMovedError:
-            head = hub.head(record.repo)
+            hub.settle(attempt)
+            head = _existing(hub, record.repo)
         else:
             return commit, frozenset(missing)
     raise HubUnavailableError(
@@ -197,6 +201,20 @@ def _head(hub: Hub, repo: Repo) -> RepoHead | None:
         return hub.head(repo)
     except HubNotFoundError:
         return None
+
+
+def _existing(hub: Hub, repo: Repo) -> RepoHead:
+    """Return the head of a repository that exists, although a replica may not show it yet.
+
+    Raises:
+        HubUnavailableError: it is not shown after several looks.
+    """
+    for attempt in range(1, _ROUNDS):
+        if (head := _head(hub, repo)) is not None:
+            return head
+        hub.settle(attempt)
+    with just_written(repo.id):
+        return hub.head(repo)
 
 
 def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:

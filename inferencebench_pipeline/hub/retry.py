@@ -46,6 +46,10 @@ class RetryPolicy:
             self.sleep(wait_s)
         return action()
 
+    def pause(self, attempt: int) -> None:
+        """Wait as after failure number ``attempt`` (from 1), for a state that has to settle."""
+        self.sleep(self._wait_s(attempt, None))
+
     def _wait_s(self, attempt: int, hint_s: float | None) -> float:
         if hint_s is not None:
             return hint_s

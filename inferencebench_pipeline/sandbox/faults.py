@@ -1,4 +1,4 @@
-"""Faults on demand for any ASGI app: refuse, delay, drop, lose or cut the answer, corrupt it.
+"""Faults on demand for any ASGI app: refuse, delay, drop, lose, cut or corrupt the answer, or lag.
 
 Controlled over HTTP on the same port (``/_sandbox/faults``, ``/_sandbox/requests``); see
 ``faults_client`` for the calling side. The middleware must be the outermost layer, so that a
@@ -29,12 +29,16 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["status", "delay", "hang", "drop", "lost_response", "truncate", "corrupt"]
+    kind: Literal[
+        "status", "delay", "hang", "drop", "lost_response", "truncate", "corrupt", "stale"
+    ]
     """``status``: answer with it, the app sees nothing. ``delay``: wait, then go on as usual.
     ``hang``: the app does all its work, then wait before answering. ``drop``: close the connection,
     the app sees nothing. ``lost_response``: the app does all its work, then the connection is
     closed without a byte. ``truncate``: the same after the headers and half the body. ``corrupt``:
-    the middle byte of the body has its lowest bit flipped; size and headers stay."""
+    the middle byte of the body has its lowest bit flipped; size and headers stay. ``stale``: the
+    answer that the same request got when it last passed, as from a replica that lags; one that
+    never passed since the fault was armed passes."""
     method: str = ".*"
     """Regular expression the whole method must match."""
     path: str = ".*"
@@ -97,6 +101,8 @@ class FaultInjection:
         self._faults: dict[int, FaultReport] = {}
         self._next_id = 1
         self._requests: deque[_Logged] = deque(maxlen=_REQUESTS_KEPT)
+        self._answers: dict[tuple[str, str, bytes], _Held] = {}
+        """What requests were answered that a ``stale`` fault may repeat."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a control request, or log the request and let it through or strike it."""
@@ -117,8 +123,8 @@ class FaultInjection:
             await send(message)
 
         fault = self._due_fault(scope["method"], path)
-        if fault is None:
-            await self._app(scope, receive, recorded)
+        if fault is None or fault.kind == "stale":
+            await self._answer(scope, receive, recorded, repeated=fault is not None)
         elif fault.kind in ("drop", "lost_response"):
             if fault.kind == "lost_response":
                 await self._app(scope, receive, _discard)
@@ -130,6 +136,22 @@ class FaultInjection:
             await _close(receive, send)
         else:
             await self._answer_badly(fault, scope, receive, recorded)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, repeated: bool) -> None:
+        """Answer as usual, or again as the last time; note what may have to be repeated."""
+        path = _raw_path(scope)
+        key = (scope["method"], path, scope["query_string"])
+        if repeated and key in self._answers:
+            await self._answers[key].repeat(send)
+        elif any(
+            report.fault.kind == "stale" and report.fault.matches(scope["method"], path)
+            for report in self._faults.values()
+        ):
+            held = self._answers[key] = _Held(send)
+            await self._app(scope, receive, held)
+            await held.send_all(flipped=False)
+        else:
+            await self._app(scope, receive, send)
 
     async def _answer_badly(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.kind in ("hang", "corrupt"):
@@ -170,6 +192,7 @@ class FaultInjection:
             return JSONResponse([logged.record().model_dump() for logged in self._requests])
         if request.method == "DELETE":
             self._faults.clear()
+            self._answers.clear()
         elif request.method == "POST":
             try:
                 fault = Fault.model_validate_json(await request.body())
@@ -204,6 +227,12 @@ class _Held:
             self._body[len(self._body) // 2] ^= 1
         await self._begin()
         await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+    async def repeat(self, send: Send) -> None:
+        """Send the same answer to somebody else."""
+        assert self._start is not None
+        await send(self._start)
+        await send({"type": "http.response.body", "body": bytes(self._body)})
 
     async def send_half(self) -> None:
         """Send the headers, which announce the whole body, and half of it."""

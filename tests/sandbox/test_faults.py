@@ -165,6 +165,23 @@ def test_a_truncated_answer_announces_more_than_it_brings(api, dataset, faults):
     assert fetch(api, dataset, "t.parquet") == b"PAR1" * 1000
 
 
+def test_a_lagging_replica_shows_what_was_there_before(api, dataset, faults):
+    before = api.dataset_info(dataset).sha
+    fault = faults.add("stale", method="GET", path=f"/api/datasets/{dataset}$", skip=1, times=1)
+    assert api.dataset_info(dataset).sha == before
+    commit(api, dataset, {"a.txt": b"a"})
+    assert api.dataset_info(dataset).sha == before
+    assert faults.fired(fault) == 1
+    assert api.dataset_info(dataset).sha != before
+
+
+def test_a_lagging_replica_knows_nothing_it_was_not_asked_before(api, dataset, faults):
+    faults.add("stale", method="GET", path="/api/datasets/", times=None)
+    commit(api, dataset, {"a.txt": b"a"})
+    (newest, _) = api.list_repo_commits(dataset, repo_type="dataset")
+    assert api.dataset_info(dataset).sha == newest.commit_id
+
+
 @pytest.mark.parametrize("status", [401, 503])
 def test_a_warm_cache_hides_an_outage_from_the_clients_download(
     api, dataset, faults, tmp_path, status
