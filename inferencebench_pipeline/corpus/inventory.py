@@ -36,6 +36,8 @@ from inferencebench_pipeline.hub.crawl import PublishedRepo
 from inferencebench_pipeline.runs import replaced_atomically, write_atomically
 
 INVENTORY_SCHEMA_VERSION = "1"
+SAVED_EVERY = 1_000
+"""Repositories a crawl fetches before it writes down what it has: so much a kill can cost."""
 
 _FINDINGS = TypeAdapter(list[Finding])
 
@@ -178,7 +180,8 @@ def crawl(hub: Hub, organisation: str, store_root: Path) -> Inventory:
 
     Raises:
         HubUnavailableError: the Hub stopped answering. What had been fetched until then is kept,
-            so that the next crawl goes on from there; nothing is declared vanished.
+            so that the next crawl goes on from there; nothing is declared vanished. After a kill
+            it goes on from the last :data:`SAVED_EVERY` repositories.
     """
     return crawl_source(HubSource(hub), organisation, store_root)
 
@@ -192,13 +195,20 @@ def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> I
     blobs = corpus_blobs(store_root)
     visit = _Visit(source, organisation, blobs, now)
     seen: dict[str, InventoryEntry] = {}
-    try:
-        for listed in source.listed(organisation):
-            seen[listed.repo_id] = visit.entry(listed, known.get(listed.repo_id))
-    except BaseException:
+
+    def save_so_far() -> None:
         noticed = keep_first_seen([*before.findings, *visit.findings], before.findings)
         blobs.sync()
         _save(store_root, {**known, **seen}.values(), noticed)
+
+    try:
+        for listed in source.listed(organisation):
+            fetched = visit.fetched
+            seen[listed.repo_id] = visit.entry(listed, known.get(listed.repo_id))
+            if visit.fetched > fetched and visit.fetched % SAVED_EVERY == 0:
+                save_so_far()
+    except BaseException:
+        save_so_far()
         raise
     gone = _gone((known[repo_id] for repo_id in mine - seen.keys()), seen.values())
     entries = {**known, **seen, **gone}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.corpus import inventory as inventory_module
 from inferencebench_pipeline.corpus.findings import FindingKind, Severity
 from inferencebench_pipeline.corpus.inventory import (
     Inventory,
@@ -231,6 +234,37 @@ def test_an_outage_declares_nothing_vanished_and_the_next_crawl_goes_on_from_the
     assert [item.repo_id for item in kept.entries] == [names[0], names[1], names[3]]
     assert kept.findings == ()
     assert crawl_source(hub, ORG, store).fetched == 1
+
+
+def test_a_crawl_that_is_killed_goes_on_from_what_it_wrote_down(
+    hub: FolderHub, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(inventory_module, "SAVED_EVERY", 2)
+    for name in "abcde":
+        hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
+    child = multiprocessing.get_context("fork").Process(
+        target=crawl_source, args=(KilledAt(hub, refuses=f"{ORG}/e"), ORG, store)
+    )
+    child.start()
+    child.join(60)
+
+    assert child.exitcode == -signal.SIGKILL
+    assert [item.repo_id for item in Inventory.load(store).entries] == [
+        f"{ORG}/{name}" for name in "abcd"
+    ]
+    finished = crawl_source(hub, ORG, store)
+    assert (finished.fetched, len(finished.entries)) == (1, 5)
+    assert finished.findings == ()
+
+
+@dataclass
+class KilledAt(Interrupted):
+    """A Hub at which a crawl ends without another word when it comes to ``refuses``."""
+
+    def fetch(self, repo_id: str, revision: str, path: str) -> bytes | None:
+        if repo_id == self.refuses:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fetch(repo_id, revision, path)
 
 
 def test_a_refused_repository_keeps_what_we_knew_of_it(hub: FolderHub, store: Path):
