@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -207,6 +209,57 @@ def test_a_failing_upload_to_the_store_is_repeated(world: World, repo: Repo) -> 
     never_seen = new_run_id().encode() * 9
     assert _commit(world.hub(), repo, {"a.parquet": never_seen})
     assert world.faults.fired(fault) == 1
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """Another host's address, and the requests that reach it, each with the token it carried."""
+    arrived: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            arrived.append((self.command, self.headers.get("Authorization")))
+            self.send_response(200)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"stored")
+
+        do_POST = do_PUT = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        # The other name of loopback: another host, as a store is beside a Hub.
+        yield f"http://localhost:{server.server_port}", arrived
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_may_be_redirected_to_a_store_which_never_sees_the_token(
+    world: World, repo: Repo, elsewhere: tuple[str, list[tuple[str, str | None]]]
+) -> None:
+    address, arrived = elsewhere
+    commit = _commit(world.hub(), repo)
+    moved = {"Location": f"{address}/blob"}
+    world.faults.add("status", path="/resolve/", status=302, headers=moved)
+    assert world.hub().fetch(repo, commit, "b.bin") == b"stored"
+    assert arrived == [("GET", None)]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nothing_else_is_sent_to_another_host(
+    world: World, repo: Repo, elsewhere: tuple[str, list[tuple[str, str | None]]], status: int
+) -> None:
+    address, arrived = elsewhere
+    moved = {"Location": f"{address}/x"}
+    world.faults.add("status", path="^/api/", status=status, headers=moved, times=None)
+    for ask in (lambda: world.hub().head(repo), lambda: world.hub().create(repo)):
+        with pytest.raises(HubRejectedError, match="is redirected to"):
+            ask()
+    assert arrived == []
 
 
 def test_an_invalid_token_is_called_so_without_showing_it(world: World) -> None:

@@ -211,6 +211,16 @@ def test_a_hang_is_cut_off_and_publishes_once(world: World, run: RunDirectory) -
     assert published_commits(world, run) == 1
 
 
+@pytest.mark.slow
+def test_twelve_seconds_of_silence_are_waited_out_by_the_usual_patience(
+    world: World, run: RunDirectory
+) -> None:
+    world.faults.add("hang", method="POST", path="/commit/", delay_s=12)
+    place(Hub(world.url, lambda: world.sandbox.token("write")), run)
+    assert published_commits(world, run) == 1
+    assert len(world.faults.requests(method="POST", path="/commit/")) == 1
+
+
 def test_an_hourly_quota_is_reported_and_leaves_a_repository_that_the_next_attempt_finishes(
     world: World, run: RunDirectory
 ) -> None:
