@@ -30,6 +30,7 @@ from inferencebench_pipeline.hub.evaluation_register import (
     load_evaluations,
     record_results,
 )
+from inferencebench_pipeline.hub.lag import just_written
 from inferencebench_pipeline.hub.repo import Repo, RepoHead
 
 REPOSITORY = "community-results"
@@ -82,7 +83,7 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
     repo = Repo("dataset", f"{organisation}/{REPOSITORY}")
     hub.account().require_creating_in(organisation)
     with evaluations_held(root):
-        for _ in range(_ROUNDS):
+        for attempt in range(1, _ROUNDS + 1):
             head = _head(hub, repo)
             local = load_evaluations(root)
             merged = _merged(local, _published(hub, repo, head))
@@ -96,7 +97,7 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
                     parent=head.commit,
                 )
             except HubHeadMovedError:
-                continue
+                hub.settle(attempt)
     raise HubUnavailableError(f"{repo.id} was changed {_ROUNDS} times meanwhile; try again later")
 
 
@@ -151,6 +152,7 @@ def _head(hub: EvaluationHub, repo: Repo) -> RepoHead:
         return hub.head(repo)
     except HubNotFoundError:
         hub.create(repo)
+    with just_written(repo.id):
         return hub.head(repo)
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from inferencebench_pipeline.hub.card import CARD_FILE
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.editing import edit_file
+from inferencebench_pipeline.hub.lag import just_written
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import (
     REGISTER_FILE,
@@ -79,7 +80,10 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
         hub.account().require_creating_in(organisation)
         hub.create(repo)
     if head is None or CARD_FILE not in head.files:
-        edit_file(hub, repo, CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is")
+        with just_written(repo.id):
+            edit_file(
+                hub, repo, CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is"
+            )
 
     def change(data: bytes | None) -> bytes:
         listed = Takedowns() if data is None else _parse(hub, repo, data)

@@ -8,8 +8,12 @@ import pytest
 
 from inferencebench_pipeline.hub.backlink import LinkPolicy, backlink
 from inferencebench_pipeline.hub.errors import HubUnavailableError
-from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.hub.evaluation_publish import publish_register
+from inferencebench_pipeline.hub.takedown import take_down
+from inferencebench_pipeline.hub.takedown_register import Takedown, load_takedowns
+from inferencebench_pipeline.runs import RunFile, new_run_id
 from tests.hub.conftest import World
+from tests.hub.evaluations import evaluation_hub
 from tests.hub.flow import LinkingOurModel, LinkingTheirModel, Publishing, Scene
 
 HEAD = r"/api/(datasets|models)/[^/]+/[^/]+/revision/main$"
@@ -96,3 +100,42 @@ def test_a_list_without_the_pull_request_just_opened_does_not_open_a_second(
     world.faults.clear()
     scene.check()
     assert len(world.hub().pull_requests(scene.model)) == 1
+
+
+def test_an_index_that_is_made_and_not_shown_yet_leaves_the_takedown_in_force(
+    world: World, store: Path
+) -> None:
+    organisation = f"org-{new_run_id()[-12:]}"
+    hub = world.user(f"user-{organisation}", **{organisation: "write"})
+
+    def ask() -> Takedown:
+        return take_down(
+            hub,
+            store,
+            target="nobody/gone",
+            reason="r",
+            requested_by="x",
+            organisation=organisation,
+            on_stage=lambda _: None,
+        )
+
+    # The two looks of the first question pass, and are what is shown afterwards too.
+    stale = world.faults.add("stale", method="GET", path=HEAD, skip=2, times=None)
+    with pytest.raises(HubUnavailableError, match="not shown"):
+        ask()
+    assert world.faults.fired(stale) > 0
+    assert load_takedowns(store).covering("nobody/gone") is not None
+    world.faults.clear()
+    assert ask().carried_out_at is not None
+
+
+def test_a_register_that_is_made_and_not_shown_yet_is_published_later(
+    world: World, store: Path
+) -> None:
+    us = evaluation_hub(world, f"us-{new_run_id()[-12:]}")
+    namespace = us.account().name
+    stale = world.faults.add("stale", method="GET", path=HEAD, skip=1, times=1)
+    with pytest.raises(HubUnavailableError, match="not shown"):
+        publish_register(us, store, namespace)
+    assert world.faults.fired(stale) == 1
+    assert publish_register(us, store, namespace)
