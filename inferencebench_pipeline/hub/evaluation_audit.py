@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.errors import HubNotFoundError
+from inferencebench_pipeline.hub.errors import HubNotFoundError, HubUnavailableError
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.evaluation_read import ModelResult, UnreadableResult, read_results
 from inferencebench_pipeline.hub.evaluation_register import load_evaluations
@@ -123,8 +123,11 @@ def examine(
     _require_task(hub, submission.entry)
     try:
         shown = read_results(hub, submission.model_id)
-    except HubNotFoundError:
-        return Finding(State.MISSING, "there is no such model on the Hub, or it is hidden from us")
+    except HubNotFoundError as error:
+        if hub.find(model) is None:
+            said = "there is no such model on the Hub, or it is hidden from us"
+            return Finding(State.MISSING, said)
+        raise HubUnavailableError(f"{model.id} is there, but {error}; try again") from error
     account = hub.account()
     account.require_write_token()
     own = model.namespace in account.writable
@@ -183,7 +186,7 @@ def _require_task(hub: EvaluationHub, entry: EvaluationEntry) -> None:
             "benchmarks only"
         )
     name = f"{hub.page_url(dataset)}/blob/{head.commit}/{SPEC_FILE}"
-    spec = parse_spec(hub.fetch(dataset, head.commit, SPEC_FILE), filename=name)
+    spec = parse_spec(hub.read(dataset, head, SPEC_FILE), filename=name)
     if spec.task(entry.dataset.task_id) is None:
         tasks = ", ".join(task.id for task in spec.tasks)
         raise ProposalError(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.hub.client import Hub, Repo
+from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.retry import RetryPolicy
 from inferencebench_pipeline.hub.transport import Timeouts
 from inferencebench_pipeline.sandbox.faults_client import Faults
@@ -37,10 +38,10 @@ class World:
         attempts: int = 4,
         read_s: float = 10.0,
         longest_wait_s: float = 2.0,
-    ) -> Hub:
+    ) -> EvaluationHub:
         """Return a client with the default token of this role, with this token, or with none."""
         text = self.sandbox.token(token) if token in {"read", "write"} else token
-        return Hub(
+        return EvaluationHub(
             self.url,
             lambda: text,
             timeouts=Timeouts(connect_s=5.0, read_s=read_s, write_s=10.0),
@@ -49,7 +50,7 @@ class World:
             ),
         )
 
-    def user(self, name: str, **organisations: str) -> Hub:
+    def user(self, name: str, **organisations: str) -> EvaluationHub:
         """Return a client of a user of this name, made if need be."""
         self.ask("/_sandbox/users", {"name": name, "organisations": organisations})
         answer = self.ask("/_sandbox/tokens", {"user": name, "role": "write"})

@@ -18,15 +18,21 @@ from inferencebench_pipeline.hub.backlink import (
     check_backlink,
     compare_cards,
 )
-from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.evaluation_audit import Submission
+from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
+from inferencebench_pipeline.hub.evaluation_propose import propose
+from inferencebench_pipeline.hub.evaluation_read import ModelResult, read_results
+from inferencebench_pipeline.hub.evaluation_register import load_evaluations
+from inferencebench_pipeline.hub.evaluation_results import BenchmarkTask, EvaluationEntry
 from inferencebench_pipeline.hub.frontmatter import append_item, get_key
 from inferencebench_pipeline.hub.naming import dataset_repo_id
 from inferencebench_pipeline.hub.publish import Receipt, publish, read_back
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown import REMOVAL, take_down
-from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.hub.takedown_register import Takedowns, load_takedowns
 from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
 from tests.hub.conftest import ORGANISATION, World
+from tests.hub.evaluations import SPEC
 from tests.hub.records import accept, recorded_run
 
 CARD = b"---\nlicense: other\nlanguage: [en, no]  # Norwegian\nversion: 1.10\n---\n# A model\n"
@@ -53,7 +59,7 @@ class Scene(ABC):
         """Return a fresh scene."""
 
     @abstractmethod
-    def go(self, hub: Hub) -> None:
+    def go(self, hub: EvaluationHub) -> None:
         """Do it, once."""
 
     @abstractmethod
@@ -76,7 +82,7 @@ class Publishing(Scene):
         model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", CARD)
         return cls(world, recorded_run(store, model=model.id), model)
 
-    def go(self, hub: Hub) -> None:
+    def go(self, hub: EvaluationHub) -> None:
         publish(hub, self.run, organisation=ORGANISATION, verify=accept, on_stage=_ignore)
 
     def check(self) -> None:
@@ -99,7 +105,7 @@ class LinkingOurModel(Scene):
         model = world.put_model(world.hub(), f"{ORGANISATION}/m-{new_run_id()}", CARD)
         return cls(world, published_run(world, store, model), model)
 
-    def go(self, hub: Hub) -> None:
+    def go(self, hub: EvaluationHub) -> None:
         backlink(hub, self.run, LinkPolicy())
 
     def check(self) -> None:
@@ -115,7 +121,7 @@ class LinkingTheirModel(Scene):
         model = world.put_model(world.user("somebody"), f"somebody/m-{new_run_id()}", CARD)
         return cls(world, published_run(world, store, model), model)
 
-    def go(self, hub: Hub) -> None:
+    def go(self, hub: EvaluationHub) -> None:
         backlink(hub, self.run, LinkPolicy(pull_requests=True))
 
     def check(self) -> None:
@@ -138,7 +144,7 @@ class TakingDown(Scene):
     def _root(self) -> Path:
         return self.run.path.parent.parent
 
-    def go(self, hub: Hub) -> None:
+    def go(self, hub: EvaluationHub) -> None:
         take_down(
             hub,
             self._root,
@@ -182,8 +188,53 @@ class TakingDownTheirs(TakingDown):
         assert takedown.carried_out_at is None
 
 
-SCENES = (Publishing, LinkingOurModel, LinkingTheirModel, TakingDown, TakingDownTheirs)
-BY_PULL_REQUEST = (LinkingTheirModel, TakingDownTheirs)
+class ProposingResult(Scene):
+    """A result is entered into somebody's model: one pull request, open, with one file."""
+
+    @classmethod
+    def new(cls, world: World, store: Path) -> Self:
+        owner = world.user("somebody")
+        model = world.put_model(owner, f"somebody/m-{new_run_id()}", CARD)
+        scene = cls(world, recorded_run(store, model=model.id), model)
+        benchmark = Repo("dataset", scene._entry.dataset.id)
+        assert owner.create(benchmark)
+        owner.commit(benchmark, {"eval.yaml": SPEC}, message="spec", parent=None)
+        world.ask("/_sandbox/benchmarks", {"dataset": benchmark.id})
+        return scene
+
+    @property
+    def _root(self) -> Path:
+        return self.run.path.parent.parent / self.model.id
+
+    @property
+    def _entry(self) -> EvaluationEntry:
+        task = BenchmarkTask(id=f"{self.model.id}-sums", task_id="sums")
+        return EvaluationEntry(dataset=task, value=0.5, notes="engine=vllm/0.12.0")
+
+    def go(self, hub: EvaluationHub) -> None:
+        submission = Submission(self.model.id, self._entry)
+        propose(hub, self._root, submission, takedowns=Takedowns(), confirmation=self.model.id)
+
+    def check(self) -> None:
+        hub = self.world.hub()
+        (pull,) = (p for p in hub.pull_requests(self.model) if p.is_live)
+        assert pull.status == "open"
+        (shown,) = read_results(hub, self.model.id)
+        assert isinstance(shown, ModelResult)
+        assert (shown.entry, shown.pull_request) == (self._entry, pull.number)
+        (noted,) = load_evaluations(self._root).results
+        assert (noted.entry, noted.pull_request, noted.ours) == (self._entry, pull.number, True)
+
+
+SCENES = (
+    Publishing,
+    LinkingOurModel,
+    LinkingTheirModel,
+    TakingDown,
+    TakingDownTheirs,
+    ProposingResult,
+)
+BY_PULL_REQUEST = (LinkingTheirModel, TakingDownTheirs, ProposingResult)
 """Scenes that leave exactly one pull request; the others leave none."""
 
 

@@ -29,6 +29,7 @@ from tests.hub.flow import (
     SCENES,
     LinkingOurModel,
     LinkingTheirModel,
+    ProposingResult,
     Publishing,
     Scene,
     TakingDown,
@@ -67,6 +68,7 @@ FEWEST_REQUESTS: dict[type[Scene], int] = {
     LinkingTheirModel: 12,
     TakingDown: 7,
     TakingDownTheirs: 15,
+    ProposingResult: 14,
 }
 """So many requests each scene sends at least: a loop that ends earlier did not cut them all."""
 
