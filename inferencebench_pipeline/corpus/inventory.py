@@ -157,6 +157,21 @@ def created_days(store_root: Path) -> list[str]:
     return sorted({row["created_day"] for row in _read(store_root, columns=["created_day"])})
 
 
+def load_findings(store_root: Path) -> list[Finding]:
+    """Return the findings of the last crawl; none before the first.
+
+    Raises:
+        InventoryError: the file exists but cannot be read.
+    """
+    path = findings_path(store_root)
+    try:
+        return _FINDINGS.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
 def inventory_path(store_root: Path) -> Path:
     """Return where the inventory lies."""
     return store_root / "corpus" / "inventory.parquet"

@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.inventory import Inventory, corpus_blobs
+from inferencebench_pipeline.corpus.inventory import corpus_blobs
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts, RepoVerdict
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeline_extension
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.facts import metric_facts
-from inferencebench_pipeline.leaderboard.index import load_leaderboard
+from inferencebench_pipeline.leaderboard.index import load_rows
 
 _BLANK: tuple[object, ...] = (None, "", [])
 
@@ -29,22 +29,20 @@ def run_details(store_root: Path, repo_ids: Collection[str]) -> Iterator[RunDeta
     Raises:
         LeaderboardError, InventoryError, VerdictsError: what is stored cannot be read.
     """
-    wanted = set(repo_ids)
-    rows = {row.repo_id: row for row in load_leaderboard(store_root).runs if row.repo_id in wanted}
+    rows = {row.repo_id: row for row in load_rows(store_root, repo_ids)}
     blobs = corpus_blobs(store_root)
-    for day, names in _days(store_root, rows).items():
+    for day, names in _days(rows.values()).items():
         verdicts = {item.repo_id: item for item in DayVerdicts.load(store_root, day).entries}
         for repo_id in names:
             yield _details(rows[repo_id], verdicts.get(repo_id), blobs)
 
 
-def _days(store_root: Path, repo_ids: Collection[str]) -> dict[str, list[str]]:
+def _days(rows: Iterable[RunRow]) -> dict[str, list[str]]:
     """Return the repositories by the day they were created on, both in order."""
     days: dict[str, list[str]] = defaultdict(list)
-    for entry in Inventory.load(store_root).entries:
-        if entry.repo_id in repo_ids:
-            days[entry.created_day].append(entry.repo_id)
-    return dict(sorted(days.items()))
+    for row in sorted(rows, key=lambda row: (row.created_at, row.repo_id)):
+        days[row.created_at[:10]].append(row.repo_id)
+    return days
 
 
 def _details(row: RunRow, found: RepoVerdict | None, blobs: BlobStore) -> RunDetails:
@@ -53,7 +51,7 @@ def _details(row: RunRow, found: RepoVerdict | None, blobs: BlobStore) -> RunDet
     judged = found is not None and _subject(found) == _subject(row)
     return RunDetails(
         run=row,
-        metrics=tuple(_cells(envelope, row.envelope_sha256 or "")) if envelope else (),
+        metrics=tuple(_cells(envelope)) if envelope else (),
         validity=extension.validity if extension else (),
         provenance=_provenance(envelope, extension) if envelope else {},
         verdict=found.verdict if found and judged else None,
@@ -77,9 +75,9 @@ def _extension(envelope: Envelope | None) -> PipelineExtension | None:
         return None
 
 
-def _cells(envelope: Envelope, envelope_sha256: str) -> Iterable[MetricCell]:
+def _cells(envelope: Envelope) -> Iterable[MetricCell]:
     names = MetricCell.model_fields
-    for fact in metric_facts(envelope, envelope_sha256):
+    for fact in metric_facts(envelope):
         yield MetricCell(**{name: getattr(fact, name) for name in names})
 
 

@@ -300,8 +300,11 @@ class TakedownRow(_Part):
     outcome: tuple[str, ...]
 
 
-class Leaderboard(_Part):
-    """The whole index. It holds no clock reading: the same corpus gives the same bytes."""
+class Summary(_Part):
+    """The content of ``leaderboard.json``: everything but the rows, which are in the tables.
+
+    It holds no clock reading: the same corpus gives the same bytes.
+    """
 
     format: Literal["inferencebench-pipeline-leaderboard/2"] = FORMAT
     states: dict[str, int]
@@ -311,9 +314,15 @@ class Leaderboard(_Part):
     """Where a repeated benchmark became better or worse, most certain first."""
     variances: tuple[Variance, ...] = ()
     findings: tuple[FindingRow, ...] = ()
+    """Errors and warnings; the table of findings has the others too."""
     evaluations: tuple[EvaluationRow, ...] = ()
     """Quality results of the community that are not withheld."""
     withheld: tuple[WithheldRow, ...] = ()
     takedowns: tuple[TakedownRow, ...] = ()
+
+
+class Leaderboard(Summary):
+    """The whole index: the summary, and the rows from the table of runs."""
+
     runs: tuple[RunRow, ...]
     """Every published repository, ranked or not, ordered by ``repo_id``."""

@@ -8,25 +8,48 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash
-from inferencebench_pipeline.envelope.extension import (
-    TRACES_FILE,
-    MetricNote,
-    PipelineExtension,
-    pipeline_extension,
-)
-from inferencebench_pipeline.envelope.models import Envelope, HardwareFingerprint
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferencebench_pipeline.envelope.canonical import content_hash
+from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD, TRACES_FILE, MetricNote
+from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.measure.statistics import CONFIDENCE
+from inferencebench_pipeline.measure.validity import ValidityFlag
 
 FOREIGN_DEFINITIONS = "not stated"
 """Metric definitions of an envelope that does not say how its numbers came about."""
+_LONGEST_LOAD = 80
 _LOAD_SETTINGS = {"closed": "concurrency", "open": "rate_per_s", "replay": "speed"}
-_WITHOUT_GPU = frozenset({"cpu", "remote"})
+WITHOUT_GPU = frozenset({"cpu", "remote"})
 """Hardware classes of runs that no GPU of the described host had a part in."""
+
+
+class _Part(BaseModel):
+    # What the index does not take is not looked at: the verification judges, the index shows.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Engine(_Part):
+    gpus: tuple[str, ...] | None = None
+
+
+class _Telemetry(_Part):
+    engine: _Engine
+
+
+class Notes(_Part):
+    """What the index takes from this pipeline's own notes in an envelope."""
+
+    metric_definitions: str
+    metric_notes: dict[str, MetricNote]
+    validity: tuple[ValidityFlag, ...]
+    hardware_class: str
+    workload_hash: str
+    telemetry: _Telemetry | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +93,6 @@ class EnvelopeFacts:
 class MetricFact:
     """One metric of one envelope. Exactly one of ``value`` and ``text`` is set, or neither."""
 
-    envelope_sha256: str
     position: int
     key: str
     value: float | None
@@ -85,14 +107,14 @@ class MetricFact:
 
 def envelope_facts(envelope: Envelope, envelope_sha256: str) -> EnvelopeFacts:
     """Return the index line of an envelope whose bytes hash to ``envelope_sha256``."""
-    extension, unreadable = _extension(envelope)
-    workload = extension.workload_hash if extension else f"dataset:{envelope.dataset.hash}"
-    definitions = extension.metric_definitions if extension else FOREIGN_DEFINITIONS
+    notes, unreadable = _notes(envelope)
+    workload = notes.workload_hash if notes else f"dataset:{envelope.dataset.hash}"
+    definitions = notes.metric_definitions if notes else FOREIGN_DEFINITIONS
     slo = envelope.slo_template or None
-    invalid_reason = unreadable or _invalid_reason(extension)
-    quantization = envelope.quantization
+    invalid_reason = unreadable or _invalid_reason(notes)
+    quantization, hardware = envelope.quantization, envelope.hardware_fingerprint
     load = envelope.driver_options.get("load")
-    load_setting = _load_setting(load)
+    kind, amount = load_setting(load)
     return EnvelopeFacts(
         envelope_sha256=envelope_sha256,
         run_id=envelope.run_id,
@@ -108,16 +130,18 @@ def envelope_facts(envelope: Envelope, envelope_sha256: str) -> EnvelopeFacts:
         engine_name=envelope.engine.name,
         engine_version=envelope.engine.version,
         engine_config_hash=envelope.engine.config_hash,
-        hardware_class=extension.hardware_class if extension else None,
-        hardware=describe_hardware(envelope.hardware_fingerprint),
-        accelerators=_accelerators(envelope, extension),
+        hardware_class=notes.hardware_class if notes else None,
+        hardware=describe_hardware([gpu.model for gpu in hardware.gpus], hardware.cpu.model),
+        accelerators=accelerators(
+            notes.hardware_class if notes else None, _gpus_used(notes), len(hardware.gpus)
+        ),
         fingerprint_sha256=envelope.hardware_fingerprint.fingerprint_sha256,
         dataset_id=envelope.dataset.id,
         dataset_hash=envelope.dataset.hash,
         seed=str(envelope.seed),
         load_point=describe_load(load),
-        load_kind=load_setting[0],
-        load_value=load_setting[1],
+        load_kind=kind,
+        load_value=amount,
         workload=workload,
         slo=slo,
         metric_definitions=definitions,
@@ -130,23 +154,22 @@ def envelope_facts(envelope: Envelope, envelope_sha256: str) -> EnvelopeFacts:
     )
 
 
-def metric_facts(envelope: Envelope, envelope_sha256: str) -> Iterator[MetricFact]:
+def metric_facts(envelope: Envelope) -> Iterator[MetricFact]:
     """Yield every metric of an envelope, in its order.
 
     A number that is not finite has no place in a ranking or in JSON: it becomes null with that as
     its reason.
     """
-    extension, _ = _extension(envelope)
-    notes = extension.metric_notes if extension else {}
+    notes, _ = _notes(envelope)
+    metric_notes = notes.metric_notes if notes else {}
     for position, (key, value) in enumerate(envelope.metrics.items()):
-        note = notes.get(key)
-        number = _finite(value)
+        note = metric_notes.get(key)
+        number = finite(value)
         reason = note.null_reason if note else None
         if number is None and value is not None and not isinstance(value, str):
             reason = f"the envelope holds {str(value)[:40]}, which is not a finite number"
         low, high = _interval(note) if number is not None else (None, None)
         yield MetricFact(
-            envelope_sha256=envelope_sha256,
             position=position,
             key=key,
             value=number,
@@ -156,7 +179,7 @@ def metric_facts(envelope: Envelope, envelope_sha256: str) -> Iterator[MetricFac
             low=low,
             high=high,
             null_reason=reason,
-            definitions=extension.metric_definitions if extension else FOREIGN_DEFINITIONS,
+            definitions=notes.metric_definitions if notes else FOREIGN_DEFINITIONS,
         )
 
 
@@ -170,13 +193,13 @@ def comparison_group(*parts: str | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe_hardware(hardware: HardwareFingerprint) -> str:
+def describe_hardware(gpus: Sequence[str], cpu: str) -> str:
     """Return the accelerators in words, such as ``8 × NVIDIA H100 80GB HBM3``; else the CPU."""
-    if not hardware.gpus:
-        return hardware.cpu.model
+    if not gpus:
+        return cpu
     counts: dict[str, int] = {}
-    for gpu in hardware.gpus:
-        counts[gpu.model] = counts.get(gpu.model, 0) + 1
+    for model in gpus:
+        counts[model] = counts.get(model, 0) + 1
     return ", ".join(f"{count} × {model}" for model, count in counts.items())
 
 
@@ -186,15 +209,20 @@ def describe_load(load: object) -> str | None:
         return None
     settings: dict[str, Any] = load
     if settings.get("kind") == "closed":
-        return f"{settings.get('concurrency')} in flight"
+        return _shown(f"{settings.get('concurrency')} in flight")
     if settings.get("kind") == "replay":
-        return f"replayed at {settings.get('speed')} x"
+        return _shown(f"replayed at {settings.get('speed')} x")
     if settings.get("kind") == "open":
-        return f"{settings.get('rate_per_s')} req/s {settings.get('process', '')}".rstrip()
+        return _shown(f"{settings.get('rate_per_s')} req/s {settings.get('process', '')}".rstrip())
     return None
 
 
-def _load_setting(load: object) -> tuple[str | None, float | None]:
+def _shown(text: str) -> str:
+    """Return text made of a stranger's values, short, and as UTF-8 can hold it."""
+    return text[:_LONGEST_LOAD].encode("utf-8", "backslashreplace").decode()
+
+
+def load_setting(load: object) -> tuple[str | None, float | None]:
     """Return the kind of load and the one number that says how much of it there is."""
     if not isinstance(load, dict):
         return None, None
@@ -202,21 +230,22 @@ def _load_setting(load: object) -> tuple[str | None, float | None]:
     name = _LOAD_SETTINGS.get(kind) if isinstance(kind, str) else None
     if not isinstance(kind, str) or name is None:
         return None, None
-    return kind, _finite(load.get(name))
+    return kind, finite(load.get(name))
 
 
-def _accelerators(envelope: Envelope, extension: PipelineExtension | None) -> int | None:
-    """Return how many GPUs the run used; of a host with more, those the driver saw it use.
+def accelerators(hardware_class: str | None, used: int | None, present: int) -> int | None:
+    """Return how many GPUs a run used; of a host with more, those the driver saw it use.
 
     None when it used none, or ran where nobody could look.
     """
-    if extension is not None:
-        if extension.hardware_class in _WITHOUT_GPU:
-            return None
-        used = extension.telemetry.engine.gpus if extension.telemetry else None
-        if used is not None:
-            return len(used) or None
-    return len(envelope.hardware_fingerprint.gpus) or None
+    if hardware_class in WITHOUT_GPU:
+        return None
+    return (present if used is None else used) or None
+
+
+def _gpus_used(notes: Notes | None) -> int | None:
+    used = notes.telemetry.engine.gpus if notes and notes.telemetry else None
+    return None if used is None else len(used)
 
 
 def _interval(note: MetricNote | None) -> tuple[float | None, float | None]:
@@ -227,21 +256,27 @@ def _interval(note: MetricNote | None) -> tuple[float | None, float | None]:
     return interval.low, interval.high
 
 
-def _extension(envelope: Envelope) -> tuple[PipelineExtension | None, str | None]:
+def _notes(envelope: Envelope) -> tuple[Notes | None, str | None]:
     """Return the pipeline's own notes, or why the ones that are there cannot be read."""
+    content = (envelope.model_extra or {}).get(EXTENSION_FIELD)
+    if content is None:
+        return None, None
     try:
-        return pipeline_extension(envelope), None
-    except EnvelopeError as error:
-        return None, f"the envelope's own notes cannot be read: {error}"
+        return Notes.model_validate(content), None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in (EXTENSION_FIELD, *first["loc"]))
+        return None, f"the envelope's own notes cannot be read: {field}: {first['msg']}"
 
 
-def _invalid_reason(extension: PipelineExtension | None) -> str | None:
-    flags = extension.validity if extension else ()
+def _invalid_reason(notes: Notes | None) -> str | None:
+    flags = notes.validity if notes else ()
     broken = [flag for flag in flags if not flag.ok and flag.severity == "error"]
     return "; ".join(f"{flag.name}: {flag.detail}" for flag in broken) or None
 
 
-def _finite(value: object) -> float | None:
+def finite(value: object) -> float | None:
+    """Return a number as a float, or None for what is no finite number."""
     if not isinstance(value, int | float):
         return None
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline.leaderboard.document import Change, Column, Group, RunRow
 from inferencebench_pipeline.leaderboard.permutation import (
@@ -69,27 +70,52 @@ class _Series:
         return seed_of(self.column.key, *(run.row_id for run in self.runs))
 
 
-def find_changes(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Change, ...]:
-    """Return where a metric of a repeated benchmark changed, most certain first.
+class TestedChange(BaseModel):
+    """A change that was tested in one history; whether it is one depends on all other tests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p_value: float
+    change: Change | None
+    """What it would be, with its p-value for a q-value; left out where that is too large anyway."""
+
+
+def tested_changes(group: Group, rows: Iterable[RunRow]) -> tuple[TestedChange, ...]:
+    """Return the change tested in each history of one comparison group.
 
     A history is the ranked runs of one comparison group that share publisher, model, quantisation,
     engine, hardware and load point, in the order they were measured; versions are what may change
-    within it. Each headline metric of each history is tested once, and the false-discovery rate is
-    held over all those tests together.
+    within it. Each headline metric of each history is tested once.
     """
     by_id = {row.row_id: row for row in rows}
-    tested = [
-        (series, change_point(series.values, seed=series.seed))
-        for group in groups
-        for series in _series_of(group, [by_id[row_id] for row_id in group.rows])
-    ]
-    adjusted = adjusted_p_values([point.p_value for _, point in tested])
+    found = []
+    for series in _series_of(group, [by_id[row_id] for row_id in group.rows]):
+        point = change_point(series.values, seed=series.seed)
+        # An adjusted p-value is never smaller: what is not small alone is not small among others.
+        small = point.p_value <= FALSE_DISCOVERY_RATE
+        change = _change(series, point, point.p_value) if small else None
+        found.append(TestedChange(p_value=point.p_value, change=change))
+    return tuple(found)
+
+
+def significant_changes(tested: Sequence[TestedChange]) -> tuple[Change, ...]:
+    """Return the changes that stand when all tests are looked at together, most certain first.
+
+    The false-discovery rate is held over all tests of all groups (Benjamini and Hochberg 1995).
+    """
+    adjusted = adjusted_p_values([item.p_value for item in tested])
     found = [
-        _change(series, point, q_value)
-        for (series, point), q_value in zip(tested, adjusted, strict=True)
-        if q_value <= FALSE_DISCOVERY_RATE
+        item.change.model_copy(update={"q_value": q_value})
+        for item, q_value in zip(tested, adjusted, strict=True)
+        if item.change is not None and q_value <= FALSE_DISCOVERY_RATE
     ]
     return tuple(sorted(found, key=lambda change: (change.q_value, change.group_id, change.key)))
+
+
+def find_changes(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Change, ...]:
+    """Return where a metric of a repeated benchmark changed, most certain first."""
+    known = tuple(rows)
+    return significant_changes([item for group in groups for item in tested_changes(group, known)])
 
 
 def change_point(values: Values, *, seed: int) -> ChangePoint:

@@ -1,30 +1,55 @@
-"""Building the index from the corpus, and checking a built one against it."""
+"""Building the index from the corpus: partitions of Parquet, and ``leaderboard.json`` over them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import ValidationError
+import duckdb
+import orjson
+from pydantic import BaseModel, ValidationError
 
-from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, corpus_blobs
-from inferencebench_pipeline.corpus.standing import standing_errors
-from inferencebench_pipeline.corpus.verdicts import DayVerdicts, RepoVerdict
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.leaderboard.document import Leaderboard
-from inferencebench_pipeline.leaderboard.facts import MetricFact, envelope_facts, metric_facts
-from inferencebench_pipeline.leaderboard.ranking import build_document
-from inferencebench_pipeline.leaderboard.tables import IndexTables
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.hub.evaluation_register import load_evaluations
+from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.leaderboard.community import evaluation_rows, takedown_rows
+from inferencebench_pipeline.leaderboard.document import (
+    FORMAT,
+    FindingRow,
+    Leaderboard,
+    RunRow,
+    Summary,
+)
+from inferencebench_pipeline.leaderboard.groups import KeptGroup, save_groups, update_groups
+from inferencebench_pipeline.leaderboard.history import significant_changes
+from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
+from inferencebench_pipeline.leaderboard.manifest import Manifest
+from inferencebench_pipeline.leaderboard.months import update_months
+from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
+from inferencebench_pipeline.leaderboard.tables import read_batches
+from inferencebench_pipeline.runs import sync_files, write_atomically
 
-_FACT_FIELDS = tuple(item.name for item in fields(MetricFact) if item.name != "envelope_sha256")
+DOCUMENT_FILE: Final = "leaderboard.json"
+
+_STATES = """
+SELECT state, count(*), count(*) FILTER (state = 'verified' AND group_id IS NOT NULL)
+FROM read_parquet($files, hive_partitioning = false) GROUP BY state ORDER BY state
+"""
+_FINDINGS = """
+SELECT repo_id, row_id, f.kind AS kind, f.severity AS severity, f.revision AS revision,
+    f.detail AS detail, f.seen_at AS seen_at
+FROM (
+    SELECT repo_id, row_id, unnest(findings) AS f
+    FROM read_parquet($files, hive_partitioning = false) WHERE findings IS NOT NULL
+)
+WHERE f.severity IN ('error', 'warn')
+ORDER BY repo_id, kind, detail, seen_at
+"""
+_RUNS = f"""
+SELECT {", ".join(ROW_COLUMNS)} FROM read_parquet($files, hive_partitioning = false)
+"""  # noqa: S608 - names of our own columns
 
 
 class LeaderboardError(PermanentError):
@@ -41,6 +66,8 @@ class IndexInfo:
     comparison_groups: int
     states: Mapping[str, int]
     """How many rows are in each state."""
+    extracted: int = 0
+    """Envelopes that had to be read; the others were known from the last build."""
 
 
 def leaderboard_folder(store_root: Path) -> Path:
@@ -49,154 +76,162 @@ def leaderboard_folder(store_root: Path) -> Path:
 
 
 def build_index(store_root: Path) -> IndexInfo:
-    """Build ``runs.parquet``, ``metrics.parquet`` and ``leaderboard.json`` from the corpus.
+    """Bring the index up to date with the corpus; what did not change costs nothing.
 
-    Nothing but the inventory, its blobs and the verdicts is read, so a result that is not
-    published cannot appear, and one that was not verified cannot rank. The same corpus gives the
-    same ``leaderboard.json``, byte for byte. The document is written last: a reader of it finds
-    tables that are as new.
+    Nothing but the inventory, its blobs, the verdicts and the two public registers is read, so a
+    result that is not published cannot appear, and one that was not verified cannot rank. The same
+    corpus gives the same partitions and the same ``leaderboard.json``, byte for byte, whether it
+    came at once or bit by bit. Partitions are written first, each under a name of its own, then the
+    manifest that names them, then the document; those of the last build are removed after that. A
+    build that was killed leaves the last index whole, and the next one finishes.
 
     Raises:
-        InventoryError, VerdictsError: the corpus on disk cannot be read.
+        InventoryError, VerdictsError, LogStateError: the corpus on disk cannot be read.
+        TakedownError, EvaluationRegisterError: a register cannot be read.
+        StoreError: the index cannot be written.
     """
-    inventory = Inventory.load(store_root)
-    verdicts = stored_verdicts(store_root, inventory)
-    envelopes = _envelopes(corpus_blobs(store_root), inventory)
-    tables = IndexTables(
-        inventory,
-        verdicts.values(),
-        (envelope_facts(envelope, sha256) for sha256, envelope in envelopes.items()),
-        (fact for sha256, envelope in envelopes.items() for fact in metric_facts(envelope, sha256)),
-        {
-            repo_id: f"{item.kind}: {item.detail}"
-            for repo_id, item in standing_errors(store_root, inventory).items()
-        },
-    )
-    document = build_document(tables.runs(), tables.metrics())
     folder = leaderboard_folder(store_root)
-    tables.write(folder)
-    write_atomically(
-        folder / "leaderboard.json", document.model_dump_json(exclude_none=True).encode() + b"\n"
-    )
+    inputs, before = read_inputs(store_root), Manifest.load(folder)
+    manifest, extracted = update_months(store_root, folder, inputs, before)
+    sync_files([folder / name for name in manifest.partitions() - before.partitions()])
+    groups = update_groups(folder, manifest)
+    states = _states(folder, manifest)
+    document = _document(store_root, folder, manifest, inputs, groups, states)
+    manifest.save(folder)
+    save_groups(folder, groups)
+    _write(folder / DOCUMENT_FILE, document)
+    _remove_others(folder, manifest.partitions())
     return IndexInfo(
-        rows=len(document.runs),
-        ranked=sum(len(group.rows) for group in document.groups),
-        comparison_groups=len(document.groups),
-        states=document.states,
+        rows=sum(count for _, count, _ in states),
+        ranked=sum(ranked for _, _, ranked in states),
+        comparison_groups=len(groups),
+        states={state: count for state, count, _ in states},
+        extracted=extracted,
     )
 
 
-def load_leaderboard(store_root: Path) -> Leaderboard:
-    """Return the built index's document; an empty one before the first build.
+def load_summary(store_root: Path) -> Summary:
+    """Return the content of ``leaderboard.json``; an empty one before the first build.
 
     Raises:
         LeaderboardError: it exists but is not what this version writes.
     """
-    path = leaderboard_folder(store_root) / "leaderboard.json"
+    path = leaderboard_folder(store_root) / DOCUMENT_FILE
     try:
-        return Leaderboard.model_validate_json(path.read_bytes())
+        return Summary.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Leaderboard(states={}, groups=(), runs=())
+        return Summary(states={}, groups=())
     except (OSError, ValidationError) as error:
         raise LeaderboardError(
             f"cannot read {path}: {error}; materialise leaderboard_index again"
         ) from error
 
 
-def stored_verdicts(store_root: Path, inventory: Inventory) -> dict[str, RepoVerdict]:
-    """Return the verdicts that hold for the bytes the inventory records, by ``repo_id``."""
-    current = {_subject(entry): entry.repo_id for entry in inventory.entries}
-    return {
-        item.repo_id: item
-        for day in inventory.days()
-        for item in DayVerdicts.load(store_root, day).entries
-        if _subject(item) in current
-    }
+def load_leaderboard(store_root: Path) -> Leaderboard:
+    """Return the built index, its rows ordered by repository; an empty one before the first build.
 
-
-def check_rows(store_root: Path) -> list[str]:
-    """Return what is wrong with the built index; nothing, when it may be shown.
-
-    Every published repository has exactly one row, every row of one has a verdict on its very
-    bytes, and every row and metric says what the envelope says, read anew from the stored bytes.
+    Raises:
+        LeaderboardError: it exists but is not what this version writes.
     """
-    inventory = Inventory.load(store_root)
+    summary = load_summary(store_root)
+    rows = sorted(load_rows(store_root), key=lambda row: row.repo_id)
+    return Leaderboard.model_construct(**vars(summary), runs=tuple(rows))
+
+
+def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iterator[RunRow]:
+    """Yield the rows of these repositories, or of all, as the index has them.
+
+    Raises:
+        LeaderboardError: the table of runs cannot be read.
+    """
     folder = leaderboard_folder(store_root)
+    files = Manifest.load(folder).run_files(folder)
+    if not files:
+        return
+    query, values = _RUNS, {"files": files}
+    if repo_ids is not None:
+        query += "WHERE repo_id IN (SELECT unnest($wanted))"
+        values["wanted"] = sorted(repo_ids)
     try:
-        runs = pq.read_table(folder / "runs.parquet").to_pylist()
-        metrics = pq.read_table(folder / "metrics.parquet").to_pylist()
-        document = load_leaderboard(store_root)
-    except (OSError, pa.ArrowException, LeaderboardError) as error:
-        return [f"the index cannot be read: {error}"]
-    verdicts = stored_verdicts(store_root, inventory)
-    blobs = corpus_blobs(store_root)
-    by_repo = {row["repo_id"]: row for row in runs}
-    cells: dict[str, list[dict[str, Any]]] = {}
-    for line in metrics:
-        cells.setdefault(line["repo_id"], []).append(line)
-    known = {entry.repo_id for entry in inventory.entries}
-    problems = [f"{repo_id}: is not in the inventory" for repo_id in by_repo.keys() - known]
-    if len(runs) != len(by_repo):
-        problems.append(f"{len(runs) - len(by_repo)} repositories have more than one row")
-    if [row.repo_id for row in document.runs] != [row["repo_id"] for row in runs]:
-        problems.append("leaderboard.json and runs.parquet list different repositories")
-    for entry in inventory.entries:
-        row = by_repo.get(entry.repo_id)
-        if row is None:
-            problems.append(f"{entry.repo_id}: is published but has no row")
-            continue
-        if entry.envelope_sha256 is not None and entry.repo_id not in verdicts:
-            problems.append(f"{entry.repo_id}: has no verdict; verify day {entry.created_day}")
-        found = _differences(blobs, entry, row, cells.get(entry.repo_id, []))
-        problems.extend(f"{entry.repo_id}: {problem}" for problem in found)
-    return sorted(problems)
+        with duckdb.connect(":memory:") as connection:
+            for batch in read_batches(connection, query, values):
+                yield from map(run_row, batch.to_pylist())
+    except (duckdb.Error, ValidationError) as error:
+        raise LeaderboardError(
+            f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
+        ) from error
 
 
-def _differences(
-    blobs: BlobStore, entry: InventoryEntry, row: dict[str, Any], cells: list[dict[str, Any]]
-) -> Iterator[str]:
-    """Yield each way in which a row is not what the inventory and the envelope say."""
-    if row["revision"] != entry.revision:
-        yield f"revision is {row['revision']}, the inventory has {entry.revision}"
-    if entry.envelope_sha256 is None:
-        return
-    try:
-        envelope = parse_envelope(blobs.get(entry.envelope_sha256))
-    except BlobError as error:
-        yield str(error)
-        return
-    except EnvelopeError:
-        if row["state"] == "verified":
-            yield "ranks although its envelope is malformed"
-        return
-    for name, value in vars(envelope_facts(envelope, entry.envelope_sha256)).items():
-        if row[name] != value:
-            yield f"{name} is {row[name]!r}, the envelope says {value!r}"
-    indexed = [tuple(cell[name] for name in _FACT_FIELDS) for cell in cells]
-    stated = [
-        tuple(getattr(fact, name) for name in _FACT_FIELDS)
-        for fact in metric_facts(envelope, entry.envelope_sha256)
-    ]
-    if indexed != stated:
-        yield "its metrics are not the envelope's"
+def _states(folder: Path, manifest: Manifest) -> list[tuple[str, int, int]]:
+    """Return, for each state, how many rows are in it and how many of them rank."""
+    if not manifest.months:
+        return []
+    with duckdb.connect(":memory:") as connection:
+        found: list[tuple[str, int, int]] = connection.execute(
+            _STATES, {"files": manifest.run_files(folder)}
+        ).fetchall()
+    return found
 
 
-def _envelopes(blobs: BlobStore, inventory: Inventory) -> dict[str, Envelope]:
-    """Return the envelopes that can be read, by the SHA-256 of their bytes.
+def _findings(folder: Path, manifest: Manifest, inputs: CorpusInputs) -> list[FindingRow]:
+    rows = [
+        FindingRow(
+            repo_id=item.repo_id, kind=item.kind, severity=item.severity.value,
+            revision=item.revision, detail=item.detail, seen_at=item.seen_at.isoformat(),
+        )
+        for item in inputs.unplaced
+    ]  # fmt: skip
+    if manifest.months:
+        with duckdb.connect(":memory:") as connection:
+            files = {"files": manifest.run_files(folder)}
+            for batch in read_batches(connection, _FINDINGS, files):
+                rows.extend(FindingRow(**line) for line in batch.to_pylist())
+    return rows
 
-    One that cannot is malformed, or its blob is damaged; either way it has a finding, its row has
-    no facts, and it does not rank.
-    """
-    envelopes: dict[str, Envelope] = {}
-    for entry in inventory.entries:
-        if entry.envelope_sha256 is None:
-            continue
-        try:
-            envelopes[entry.envelope_sha256] = parse_envelope(blobs.get(entry.envelope_sha256))
-        except (BlobError, EnvelopeError):
-            continue
-    return envelopes
+
+def _document(
+    store_root: Path,
+    folder: Path,
+    manifest: Manifest,
+    inputs: CorpusInputs,
+    groups: list[KeptGroup],
+    states: list[tuple[str, int, int]],
+) -> bytes:
+    """Return ``leaderboard.json``: a ``Summary`` with a line for each thing in a list."""
+    tested = [item for group in groups for item in group.tests.changes]
+    evaluations, withheld = evaluation_rows(load_evaluations(store_root))
+    lists: dict[str, Iterable[bytes]] = {
+        "groups": (group.group for group in groups),
+        "changes": _json(significant_changes(tested)),
+        "variances": _json(item for group in groups for item in group.tests.variances),
+        "findings": _json(_findings(folder, manifest, inputs)),
+        "evaluations": _json(evaluations),
+        "withheld": _json(withheld),
+        "takedowns": _json(takedown_rows(load_takedowns(store_root))),
+    }
+    head: dict[str, Any] = {"format": FORMAT, "states": {name: count for name, count, _ in states}}
+    parts = [orjson.dumps(head)[:-1]]
+    for name, items in lists.items():
+        lines = b",\n".join(items)
+        parts.append(
+            b'"%s":[\n%s\n]' % (name.encode(), lines) if lines else b'"%s":[]' % name.encode()
+        )
+    return b",\n".join(parts) + b"}\n"
 
 
-def _subject(item: InventoryEntry | RepoVerdict) -> tuple[str, str, str | None, str | None]:
-    return (item.repo_id, item.organisation, item.envelope_sha256, item.traces_sha256)
+def _json(items: Iterable[BaseModel]) -> Iterator[bytes]:
+    for item in items:
+        yield item.model_dump_json(exclude_none=True).encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def _remove_others(folder: Path, current: set[str]) -> None:
+    """Remove the partitions that the manifest does not name any more."""
+    for kind in ("runs", "metrics"):
+        for path in (folder / kind).glob("*/*.parquet"):
+            if str(path.relative_to(folder)) not in current:
+                path.unlink(missing_ok=True)

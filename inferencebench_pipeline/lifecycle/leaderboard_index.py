@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.document import Change
-from inferencebench_pipeline.leaderboard.index import build_index, check_rows, load_leaderboard
+from inferencebench_pipeline.leaderboard.index import build_index, load_summary
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
 from inferencebench_pipeline.resources import OutageResource, StoreResource
@@ -21,7 +22,7 @@ from inferencebench_pipeline.resources import OutageResource, StoreResource
         dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress()
     ),
-    code_version="1",
+    code_version="2",
 )
 def leaderboard_index(
     runs_store: StoreResource, outages: OutageResource
@@ -35,6 +36,7 @@ def leaderboard_index(
         metadata={
             "rows": dg.MetadataValue.int(info.rows),
             "ranked": dg.MetadataValue.int(info.ranked),
+            "envelopes_read": dg.MetadataValue.int(info.extracted),
             "comparison_groups": dg.MetadataValue.int(info.comparison_groups),
             "page": dg.MetadataValue.url(page.as_uri()),
         }
@@ -72,7 +74,7 @@ def rows_agree_with_envelopes(
 def no_regression(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
     """Read the changes that the index found; those for the better are no regression."""
     with outages.guard():
-        changes = load_leaderboard(runs_store.store().root).changes
+        changes = load_summary(runs_store.store().root).changes
     worse = [change for change in changes if change.verdict == "worse"]
     return dg.AssetCheckResult(
         passed=not worse,

@@ -13,16 +13,18 @@ from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.logs import LogReport, keep_reports
 from inferencebench_pipeline.corpus.verification import verify_day
+from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.details import run_details
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
+from inferencebench_pipeline.leaderboard.extraction import SHOWN_METRICS
 from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
     build_index,
-    check_rows,
     leaderboard_folder,
     load_leaderboard,
 )
-from inferencebench_pipeline.leaderboard.ranking import SHOWN_METRICS
+from inferencebench_pipeline.leaderboard.manifest import MANIFEST_FILE
+from inferencebench_pipeline.leaderboard.partitions import write_partition
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.traces import ValidityFlag, read_traces
 from inferencebench_pipeline.runs import new_run_id
@@ -278,7 +280,7 @@ def test_the_tables_answer_questions_in_sql(hub, store, files):
     answer = duckdb.sql(
         f"""
         SELECT r.model_id, r.signer_identity, m.value, m.unit, m.definitions
-        FROM '{folder}/runs.parquet' r JOIN '{folder}/metrics.parquet' m USING (row_id)
+        FROM '{folder}/runs/*/*.parquet' r JOIN '{folder}/metrics/*/*.parquet' m USING (row_id)
         WHERE r.state = 'verified' AND m.key = 'tpot_p50_ms'
         """
     ).fetchall()
@@ -290,25 +292,45 @@ def test_the_tables_answer_questions_in_sql(hub, store, files):
     assert answer[0][2:] == (value, "ms", METRIC_DEFINITIONS_VERSION)
 
 
-def _edit(path: Path, column: str, value: object) -> None:
+def _edited(store: Path, kind: str, column: str, value: object) -> None:
+    """Replace a value in a partition, and name that partition as if a build had written it."""
+    folder = leaderboard_folder(store)
+    (path,) = (folder / kind).glob("*/*.parquet")
     table = pq.read_table(path)
     rows = table.to_pylist()
     rows[0][column] = value
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    before = str(path.relative_to(folder))
+    after = write_partition(
+        folder, str(Path(before).parent), pa.Table.from_pylist(rows, schema=table.schema)
+    )
+    manifest = folder / MANIFEST_FILE
+    manifest.write_text(manifest.read_text().replace(before, after))
 
 
 def test_the_check_finds_a_row_that_is_not_the_envelopes(hub, store, files):
     hub.commit(REPO, files)
     indexed(hub, store)
-    folder = leaderboard_folder(store)
+    assert check_rows(store) == []
 
-    _edit(folder / "metrics.parquet", "value", 0.001)
-    _edit(folder / "runs.parquet", "model_id", "example/better")
+    _edited(store, "metrics", "value", 0.001)
+    _edited(store, "runs", "model_id", "example/better")
 
     assert check_rows(store) == [
         f"{REPO}: its metrics are not the envelope's",
         f"{REPO}: model_id is 'example/better', the envelope says 'example/tiny'",
     ]
+    assert len(check_rows(store)) == 2  # what is wrong is not remembered as checked
+
+
+def test_the_check_finds_a_partition_that_was_changed_on_disk(hub, store, files):
+    hub.commit(REPO, files)
+    indexed(hub, store)
+    (path,) = (leaderboard_folder(store) / "runs").glob("*/*.parquet")
+    path.write_bytes(path.read_bytes().replace(b"example/tiny", b"example/huge"))
+
+    (problem,) = check_rows(store)
+
+    assert "is not what was written" in problem
 
 
 def test_the_check_finds_a_published_run_without_a_row(hub, store, files):

@@ -25,7 +25,8 @@ from inferencebench_pipeline.hub.client import Hub, HubUnavailableError
 from inferencebench_pipeline.hub.publish import Receipt, publish
 from inferencebench_pipeline.hub.retry import RetryPolicy
 from inferencebench_pipeline.hub.transport import Timeouts
-from inferencebench_pipeline.leaderboard.index import build_index, check_rows, load_leaderboard
+from inferencebench_pipeline.leaderboard.checking import check_rows
+from inferencebench_pipeline.leaderboard.index import build_index, load_leaderboard
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults

@@ -1,0 +1,195 @@
+"""Comparison groups kept from build to build: a group is compared anew when its runs changed.
+
+``groups.tsv`` has a line for each group: its id, the digest of the rows it was made of, and as JSON
+the group itself and what was tested in it. It is derived; a build makes what it lacks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferencebench_pipeline.leaderboard.document import RunRow, Variance
+from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
+from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
+from inferencebench_pipeline.leaderboard.months import PROCESSES, SHARED_FROM
+from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, group_of, group_order, run_row
+from inferencebench_pipeline.leaderboard.tables import FETCHED_ROWS, read_batches
+from inferencebench_pipeline.runs import write_atomically
+
+GROUPS_FILE: Final = "groups.tsv"
+
+_KEYS = """
+SELECT group_id, sha256(string_agg(row_key, ',' ORDER BY row_key))[:32], count(*)
+FROM read_parquet($files, hive_partitioning = false)
+WHERE state = 'verified' AND group_id IS NOT NULL
+GROUP BY group_id
+"""
+_ROWS = f"""
+SELECT {", ".join(ROW_COLUMNS)}
+FROM read_parquet($files, hive_partitioning = false)
+WHERE state = 'verified' AND group_id IN (SELECT unnest($groups))
+ORDER BY group_id, repo_id
+"""  # noqa: S608 - names of our own columns
+_TABLES_IN_FLIGHT: Final = 3
+
+
+class Tests(BaseModel):
+    """What was tested within one group, before all groups are looked at together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    changes: tuple[TestedChange, ...] = ()
+    variances: tuple[Variance, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptGroup:
+    """One group as ``groups.tsv`` has it."""
+
+    group_id: str
+    key: str
+    """Digest of the rows it was made of."""
+    order: str
+    """Sorts groups as :func:`.ranking.group_order` does."""
+    group: bytes
+    """JSON of the :class:`.document.Group`, without its empty fields."""
+    tests: Tests
+
+    def line(self) -> bytes:
+        """Return its line."""
+        head = "\t".join((self.group_id, self.key, self.order)).encode()
+        return b"\t".join(
+            (head, self.group, self.tests.model_dump_json(exclude_none=True).encode())
+        )
+
+
+def compare(group_id: str, key: str, rows: Sequence[RunRow]) -> KeptGroup:
+    """Return a group made of its ranked rows, ordered by repository."""
+    group = group_of(rows)
+    foreign, *names = group_order(group)
+    return KeptGroup(
+        group_id=group_id,
+        key=key,
+        order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
+        group=group.model_dump_json(exclude_none=True).encode(),
+        tests=Tests(changes=tested_changes(group, rows)),
+    )
+
+
+def update_groups(folder: Path, manifest: Manifest) -> list[KeptGroup]:
+    """Return all groups in order, those made anew whose rows are not those of the last build."""
+    kept = {group.group_id: group for group in _load(folder)}
+    if not manifest.months:
+        return []
+    files = manifest.run_files(folder)
+    with duckdb.connect(":memory:") as connection:
+        keys = {
+            group_id: (key, count)
+            for group_id, key, count in connection.execute(_KEYS, {"files": files}).fetchall()
+        }
+        current = [
+            group for group_id, group in kept.items() if keys.get(group_id, ("",))[0] == group.key
+        ]
+        stale = keys.keys() - {group.group_id for group in current}
+        made = _compared(connection, files, {group_id: keys[group_id] for group_id in stale})
+        current.extend(made)
+    return sorted(current, key=lambda group: group.order)
+
+
+def save_groups(folder: Path, groups: Iterable[KeptGroup]) -> None:
+    """Keep groups for the next build."""
+    lines = [MADE_BY.encode(), *(group.line() for group in groups)]
+    data = b"\n".join(lines) + b"\n"
+    path = folder / GROUPS_FILE
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def _compared(
+    connection: duckdb.DuckDBPyConnection, files: list[str], keys: dict[str, tuple[str, int]]
+) -> list[KeptGroup]:
+    """Return the groups of ``keys``, made here, or by other processes when they have many rows."""
+    if not keys:
+        return []
+    known = {group_id: key for group_id, (key, _) in keys.items()}
+    tables = _tables(connection, files, sorted((name, count) for name, (_, count) in keys.items()))
+    if sum(count for _, count in keys.values()) < SHARED_FROM:
+        return [group for table in tables for group in _compare_rows(table, known)]
+    found: list[KeptGroup] = []
+    waiting: deque[Future[list[KeptGroup]]] = deque()
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+        for table in tables:
+            waiting.append(pool.submit(_compare_rows, table, known))
+            if len(waiting) > _TABLES_IN_FLIGHT:
+                found.extend(waiting.popleft().result())
+        for future in waiting:
+            found.extend(future.result())
+    return found
+
+
+def _tables(
+    connection: duckdb.DuckDBPyConnection, files: list[str], counts: list[tuple[str, int]]
+) -> Iterator[pa.Table]:
+    """Yield the rows of groups, whole groups at a time and a few thousand rows in memory.
+
+    Args:
+        connection: to run the query in.
+        files: the partitions of runs.
+        counts: each group and how many rows it has, ordered by group.
+    """
+    names = [name for name, _ in counts]
+    reader = read_batches(connection, _ROWS, {"files": files, "groups": names})
+    rest = reader.schema.empty_table()
+    wanted = 0
+    for at, (_, count) in enumerate(counts):
+        wanted += count
+        if wanted < FETCHED_ROWS and at < len(counts) - 1:
+            continue
+        while len(rest) < wanted:
+            rest = pa.concat_tables([rest, pa.Table.from_batches([reader.read_next_batch()])])
+        yield rest.slice(0, wanted).combine_chunks()
+        rest = rest.slice(wanted)
+        wanted = 0
+
+
+def _compare_rows(table: pa.Table, keys: Mapping[str, str]) -> list[KeptGroup]:
+    lines = table.to_pylist()
+    return [
+        compare(group_id, keys[group_id], [run_row(line) for line in members])
+        for group_id, members in groupby(lines, key=lambda line: str(line["group_id"]))
+    ]
+
+
+def _load(folder: Path) -> Iterator[KeptGroup]:
+    """Yield the groups of the last build; none when this version did not write them."""
+    try:
+        made_by, *lines = (folder / GROUPS_FILE).read_bytes().split(b"\n")
+    except (OSError, ValueError):
+        return
+    if made_by != MADE_BY.encode():
+        return
+    for line in lines:
+        try:
+            group_id, key, order, group, tests = line.split(b"\t")
+            yield KeptGroup(
+                group_id.decode(), key.decode(), order.decode(), group,
+                Tests.model_validate_json(tests),
+            )  # fmt: skip
+        except (ValueError, ValidationError):
+            continue
+
+
+def _plain(text: str) -> str:
+    """Return text without what separates fields and lines; only its order matters."""
+    return "".join(" " if ord(character) < 32 else character for character in text)

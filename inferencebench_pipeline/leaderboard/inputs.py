@@ -1,0 +1,130 @@
+"""What the index is made from: the corpus's inventory and findings, by the day."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inferencebench_pipeline.corpus.findings import Finding
+from inferencebench_pipeline.corpus.inventory import (
+    InventoryError,
+    inventory_path,
+    load_findings,
+)
+from inferencebench_pipeline.corpus.logs import log_findings
+from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.leaderboard.manifest import DayInputs, digest, file_state
+from inferencebench_pipeline.leaderboard.tables import FINDINGS_SCHEMA, INVENTORY_SCHEMA, empty
+
+
+@dataclass(frozen=True)
+class CorpusInputs:
+    """The corpus as the index sees it, each day's part of it recognisable by a digest."""
+
+    entries: pa.Table
+    """The inventory's columns that matter, ordered by day and repository."""
+    rows: dict[str, tuple[int, int]]
+    """Where each day's rows begin in ``entries``, and how many they are."""
+    noted: dict[str, list[dict[str, Any]]]
+    """Findings of crawl and logs by the day of their repository."""
+    unplaced: tuple[Finding, ...]
+    """Findings about repositories that are not in the inventory."""
+    inputs: dict[str, DayInputs]
+
+    def of_days(self, days: Iterable[str]) -> pa.Table:
+        """Return the entries of ``days``."""
+        return pa.concat_tables(
+            [empty(self.entries.schema), *(self.entries.slice(*self.rows[day]) for day in days)]
+        )
+
+    def noted_of(self, days: Iterable[str]) -> pa.Table:
+        """Return the findings of crawl and logs about repositories of ``days``."""
+        found = [item for day in days for item in self.noted.get(day, ())]
+        return pa.Table.from_pylist(found, schema=FINDINGS_SCHEMA)
+
+
+def read_inputs(store_root: Path) -> CorpusInputs:
+    """Return what is known of the corpus now.
+
+    Raises:
+        InventoryError, LogStateError: what is stored cannot be read.
+    """
+    entries = _inventory(store_root)
+    days = entries["created_day"].to_numpy(zero_copy_only=False)
+    names, starts, counts = np.unique(days, return_index=True, return_counts=True)
+    rows = {
+        str(day): (int(start), int(count))
+        for day, start, count in zip(names, starts, counts, strict=True)
+    }
+    noted, unplaced = _noted(store_root, entries)
+    inputs = {
+        day: DayInputs(
+            inventory=_table_digest(entries.slice(*place)),
+            verdicts=file_state(verdicts_path(store_root, day)),
+            noted=digest([orjson.dumps(noted.get(day, []))]),
+        )
+        for day, place in rows.items()
+    }
+    return CorpusInputs(entries, rows, noted, unplaced, inputs)
+
+
+def _inventory(store_root: Path) -> pa.Table:
+    """Return the inventory's columns, ordered by day and, in a day, as they are: by repository."""
+    path = inventory_path(store_root)
+    if not path.exists():
+        return empty(INVENTORY_SCHEMA)
+    try:
+        table = pq.read_table(path, columns=INVENTORY_SCHEMA.names).cast(INVENTORY_SCHEMA)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        raise InventoryError(
+            f"cannot read the inventory {path}: {error}; move it aside and crawl again"
+        ) from error
+    days = table["created_day"].to_numpy(zero_copy_only=False)
+    _, codes = np.unique(days, return_inverse=True)
+    return table.take(np.argsort(codes, kind="stable")).combine_chunks()
+
+
+def _noted(
+    store_root: Path, entries: pa.Table
+) -> tuple[dict[str, list[dict[str, Any]]], tuple[Finding, ...]]:
+    """Return what logs and crawl noted, the logs first: a record no log holds is the worse."""
+    found = [
+        *(("logs", item) for item in log_findings(store_root)),
+        *(("crawl", item) for item in load_findings(store_root)),
+    ]
+    if not found:
+        return {}, ()
+    about = {item.repo_id for _, item in found}
+    places = {
+        repo_id: day
+        for repo_id, day in zip(
+            entries["repo_id"].to_pylist(), entries["created_day"].to_pylist(), strict=True
+        )
+        if repo_id in about
+    }
+    noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    unplaced = []
+    for source, item in found:
+        day = places.get(item.repo_id)
+        if day is None:
+            unplaced.append(item)
+        else:
+            noted[day].append({"source": source, **item.model_dump(mode="json")})
+    return dict(noted), tuple(unplaced)
+
+
+def _table_digest(table: pa.Table) -> str:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return hashlib.sha256(sink.getbuffer()).hexdigest()[:32]

@@ -1,0 +1,104 @@
+"""What the index on disk was made of: which partitions are current, and what decided each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferencebench_pipeline import __version__
+from inferencebench_pipeline.leaderboard.document import FORMAT
+from inferencebench_pipeline.leaderboard.extraction import FACTS_VERSION
+from inferencebench_pipeline.runs import write_atomically
+
+INDEX_VERSION: Final = "1"
+"""Raised whenever the same corpus would give other tables; all partitions are then made anew."""
+MANIFEST_FILE: Final = "index.json"
+MADE_BY: Final = f"{__version__}/{INDEX_VERSION}/{FACTS_VERSION}/{FORMAT}"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DayInputs(_Part):
+    """Digests of all that decides a day's partitions: equal ones need no work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inventory: str
+    verdicts: str
+    """Size, time and inode of the file, which verification replaces only when it says more."""
+    noted: str
+
+
+class DayRecord(_Part):
+    """A day that is in the index."""
+
+    inputs: DayInputs
+    rows: int
+    metrics: str | None
+    """Name of its partition of metrics; None when none of its runs has any."""
+
+
+class Manifest(_Part):
+    """The partitions of the index. It is written after them and before the document."""
+
+    made_by: str = MADE_BY
+    days: dict[str, DayRecord] = {}
+    months: dict[str, str] = {}
+    """Name of each month's partition of runs."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Return the manifest in ``folder``; an empty one when there is none that can be used."""
+        try:
+            found = cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        except (OSError, ValidationError):
+            return cls()
+        return found if found.made_by == MADE_BY else cls()
+
+    def save(self, folder: Path) -> None:
+        """Write the manifest, whole or not at all, unless it is there already.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        data = self.model_dump_json(indent=1).encode() + b"\n"
+        path = folder / MANIFEST_FILE
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data)
+
+    def partitions(self) -> set[str]:
+        """Return the names of all partitions."""
+        metrics = {day.metrics for day in self.days.values() if day.metrics is not None}
+        return metrics | set(self.months.values())
+
+    def run_files(self, folder: Path) -> list[str]:
+        """Return the paths of the partitions of runs, oldest month first."""
+        return [str(folder / self.months[month]) for month in sorted(self.months)]
+
+
+def month_of(day: str) -> str:
+    """Return the month (``2026-05``) of a day (``2026-05-18``)."""
+    return day[:7]
+
+
+def file_state(path: Path) -> str:
+    """Return what changes whenever a file that is only ever replaced does."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return "absent"
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Return 32 hex digits of the SHA-256 over ``parts``."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()[:32]

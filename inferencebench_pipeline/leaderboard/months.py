@@ -1,0 +1,243 @@
+"""The table of runs, a partition for each month: only months that something changed in are made."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from inferencebench_pipeline.leaderboard.inputs import CorpusInputs
+from inferencebench_pipeline.leaderboard.manifest import DayRecord, Manifest, month_of
+from inferencebench_pipeline.leaderboard.partitions import (
+    BuiltDays,
+    DayTask,
+    build_days,
+    read_partition,
+    unique_texts,
+    write_partition,
+)
+
+PROCESSES: Final = 2
+SHARED_FROM: Final = 2000
+"""So many repositories are worth other processes' start."""
+_TASK_ROWS: Final = 1000
+_MONTHS_IN_FLIGHT: Final = 1
+
+# Of several verified publications of one run the first ranks; the others stay visible.
+_REPEATED = """
+SELECT repo_id, created_day, state, state_reason,
+    CASE WHEN row_number() OVER same_run > 1 THEN first_value(repo_id) OVER same_run END AS first
+FROM (
+    FROM read_parquet($files, hive_partitioning = false)
+    SELECT repo_id, created_day, created_at, run_id, state, state_reason
+    WHERE state IN ('verified', 'duplicate')
+    QUALIFY state = 'duplicate' OR count(*) OVER (PARTITION BY run_id) > 1
+)
+WINDOW same_run AS (PARTITION BY run_id ORDER BY created_at, repo_id)
+"""
+_PATCHED = """
+SELECT m.* REPLACE (
+    CASE WHEN p.repo_id IS NULL THEN m.state WHEN p.first IS NULL THEN 'verified'
+        ELSE 'duplicate' END AS state,
+    CASE WHEN p.repo_id IS NULL THEN m.state_reason
+        WHEN p.first IS NOT NULL THEN 'this run was published first as ' || p.first
+        END AS state_reason
+)
+FROM month m LEFT JOIN patches p ON p.repo_id = m.repo_id
+ORDER BY created_day, repo_id
+"""
+
+
+def update_months(
+    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest
+) -> tuple[Manifest, int]:
+    """Write the partitions that are not up to date; return the manifest of all, and what it cost.
+
+    The second number counts the envelopes that had to be read.
+
+    Raises:
+        VerdictsError: a day's verdicts cannot be read.
+        StoreError: the folder cannot be written.
+    """
+    changed = _changed_days(folder, inputs, before)
+    manifest = Manifest(
+        days={day: record for day, record in before.days.items() if day in inputs.inputs},
+        months={
+            month: before.months[month]
+            for month in sorted({month_of(day) for day in inputs.inputs})
+            if month in before.months
+        },
+    )
+    gone = {month_of(day) for day in before.days.keys() - inputs.inputs.keys()}
+    months = sorted({month_of(day) for day in changed} | (gone & manifest.months.keys()))
+    extracted = 0
+    waiting: deque[_Month] = deque()
+    with _Workers(sum(inputs.rows[day][1] for day in changed)) as workers:
+        for name in months:
+            days = sorted(day for day in inputs.inputs if month_of(day) == name)
+            month = _Month(name, days, changed.intersection(days))
+            month.start(store_root, folder, inputs, before, workers)
+            waiting.append(month)
+            if len(waiting) > _MONTHS_IN_FLIGHT:
+                extracted += waiting.popleft().finish(folder, inputs, manifest)
+        for month in waiting:
+            extracted += month.finish(folder, inputs, manifest)
+    manifest.days = dict(sorted(manifest.days.items()))
+    manifest.months = dict(sorted(manifest.months.items()))
+    _tell_repeated(folder, manifest)
+    return manifest, extracted
+
+
+def _changed_days(folder: Path, inputs: CorpusInputs, before: Manifest) -> set[str]:
+    """Return the days whose inputs are new, or whose partitions are gone."""
+    present = {name for name in before.partitions() if (folder / name).is_file()}
+
+    def is_current(day: str) -> bool:
+        record, runs = before.days.get(day), before.months.get(month_of(day))
+        return (
+            record is not None
+            and record.inputs == inputs.inputs[day]
+            and runs in present
+            and (record.metrics is None or record.metrics in present)
+        )
+
+    return {day for day in inputs.inputs if not is_current(day)}
+
+
+@dataclass
+class _Month:
+    """One month to be made: what stays of it, and the work on the rest."""
+
+    name: str
+    days: Sequence[str]
+    changed: set[str]
+    kept: pa.Table | None = None
+    work: list[Future[BuiltDays]] = field(default_factory=list)
+
+    def start(
+        self,
+        store_root: Path,
+        folder: Path,
+        inputs: CorpusInputs,
+        before: Manifest,
+        workers: _Workers,
+    ) -> None:
+        """Begin the work on the days that changed."""
+        old = read_partition(folder, before.months.get(self.name, ""))
+        if old is None:
+            # Rows of days that did not change are lost with their partition.
+            self.changed = set(self.days)
+        else:
+            stays = sorted(set(self.days) - self.changed)
+            self.kept = old.filter(pc.is_in(old["created_day"], pa.array(stays, pa.string())))
+        for days in _batches(sorted(self.changed), inputs):
+            known = None
+            if old is not None:
+                known = old.filter(pc.is_in(old["created_day"], pa.array(days, pa.string())))
+            records = {day: before.days.get(day) for day in days}
+            metrics = {day: item.metrics for day, item in records.items() if item and item.metrics}
+            task = DayTask(
+                store_root, folder, inputs.of_days(days), inputs.noted_of(days), known, metrics
+            )
+            self.work.append(workers.submit(task))
+
+    def finish(self, folder: Path, inputs: CorpusInputs, manifest: Manifest) -> int:
+        """Write the month's partition, note it in the manifest, and return the envelopes read."""
+        built = [future.result() for future in self.work]
+        for part in built:
+            for day in unique_texts(part.rows["created_day"]):
+                manifest.days[day] = DayRecord(
+                    inputs=inputs.inputs[day],
+                    rows=inputs.rows[day][1],
+                    metrics=part.metrics.get(day),
+                )
+        tables = [part.rows for part in built]
+        if self.kept is not None:
+            tables.append(self.kept.cast(tables[0].schema) if tables else self.kept)
+        rows = pa.concat_tables(tables).sort_by(_ORDER)
+        manifest.months[self.name] = write_partition(folder, _place(self.name), rows)
+        return sum(part.extracted for part in built)
+
+
+class _Workers:
+    """Build days: here, or in other processes when there is enough to do."""
+
+    def __init__(self, rows: int) -> None:
+        # Spawned: a fork of a process with threads may hang.
+        shared = rows >= SHARED_FROM
+        self._pool = ProcessPoolExecutor(PROCESSES, get_context("spawn")) if shared else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, task: DayTask) -> Future[BuiltDays]:
+        """Return the days' partitions, now or when they are ready."""
+        if self._pool is not None:
+            return self._pool.submit(build_days, task)
+        ready: Future[BuiltDays] = Future()
+        ready.set_result(build_days(task))
+        return ready
+
+
+def _batches(days: Iterable[str], inputs: CorpusInputs) -> Iterator[list[str]]:
+    """Yield days that are worth one task together."""
+    batch: list[str] = []
+    rows = 0
+    for day in days:
+        batch.append(day)
+        rows += inputs.rows[day][1]
+        if rows >= _TASK_ROWS:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _tell_repeated(folder: Path, manifest: Manifest) -> None:
+    """Say of each verified publication of a run but the first that it repeats it, and no other."""
+    if not manifest.months:
+        return
+    with duckdb.connect(":memory:") as connection:
+        found = connection.execute(_REPEATED, {"files": manifest.run_files(folder)}).fetchall()
+        wrong = defaultdict(list)
+        for repo_id, day, state, reason, first in found:
+            said = f"this run was published first as {first}" if first else None
+            if (state, reason) != ("duplicate" if first else "verified", said):
+                wrong[month_of(day)].append({"repo_id": repo_id, "first": first})
+        for month, patches in wrong.items():
+            table = read_partition(folder, manifest.months[month])
+            connection.register("month", table)
+            connection.register("patches", pa.Table.from_pylist(patches, schema=_PATCHES))
+            patched = connection.sql(_PATCHED).to_arrow_table()
+            if table is not None:
+                patched = patched.select(table.schema.names).cast(table.schema)
+            manifest.months[month] = write_partition(folder, _place(month), patched)
+
+
+def _place(month: str) -> str:
+    return f"runs/created_month={month}"
+
+
+_PATCHES = pa.schema([("repo_id", pa.string()), ("first", pa.string())])
+_ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
+    ("created_day", "ascending"),
+    ("repo_id", "ascending"),
+]
