@@ -22,6 +22,7 @@ from inferencebench_pipeline.lifecycle import (
     corpus_statement,
     envelope,
     hub_dataset,
+    index_dataset,
     leaderboard_index,
     model_card_backlink,
     signature,
@@ -44,6 +45,7 @@ STAGES = [
     transparency_logs,
     corpus_statement,
     leaderboard_index,
+    index_dataset,
 ]
 
 

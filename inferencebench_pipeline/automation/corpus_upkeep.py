@@ -8,6 +8,8 @@ import dagster as dg
 from inferencebench_pipeline.automation.jobs import reverify
 from inferencebench_pipeline.corpus.inventory import created_days
 from inferencebench_pipeline.lifecycle.corpus_statement import corpus_statement
+from inferencebench_pipeline.lifecycle.index_dataset import index_dataset
+from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.lifecycle.trust_root import trust_root
@@ -28,6 +30,13 @@ state_corpus = dg.define_asset_job(
     "state_corpus",
     selection=dg.AssetSelection.assets(corpus_statement),
     description="Sign and publish one statement over every verified envelope.",
+    executor_def=dg.in_process_executor,
+)
+
+publish_index = dg.define_asset_job(
+    "publish_index",
+    selection=dg.AssetSelection.assets(leaderboard_index, index_dataset),
+    description="Build the index and publish it as a dataset that anybody can query.",
     executor_def=dg.in_process_executor,
 )
 
@@ -106,10 +115,19 @@ daily_corpus_statement = dg.ScheduleDefinition(
     description="Signs and publishes the corpus statement, when what it says has changed.",
 )
 
-JOBS = [examine_logs, state_corpus, refresh_trust_root]
+daily_index = dg.ScheduleDefinition(
+    name="daily_index",
+    job=publish_index,
+    cron_schedule="30 5 * * *",
+    execution_timezone="UTC",
+    description="Publishes what changed in the index.",
+)
+
+JOBS = [examine_logs, state_corpus, publish_index, refresh_trust_root]
 SCHEDULES: list[dg.ScheduleDefinition] = [
     rolling_reverification,
     daily_trust_root,
     daily_log_examination,
     daily_corpus_statement,
+    daily_index,
 ]

@@ -67,6 +67,14 @@ def statement_folder(store_root: Path) -> Path:
     return store_root / "corpus" / "statement"
 
 
+def statement_files(store_root: Path) -> dict[str, Path]:
+    """Return the files of the statement that was made last, by name; none before the first."""
+    folder = statement_folder(store_root)
+    return {
+        name: folder / name for name in (STATEMENT_FILE, TABLE_FILE) if (folder / name).is_file()
+    }
+
+
 def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[VerifiedRecord]:
     """Return everything an organisation has published, when all of it is verified.
 

@@ -1,31 +1,45 @@
-"""The corpus statement on the Hub: in the organisation's index dataset, beside the tables."""
+"""The index dataset on the Hub: the tables, ``leaderboard.json`` and the corpus statement."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 
 from inferencebench_pipeline.hub.card import CARD_FILE
 from inferencebench_pipeline.hub.client import Hub, HubHeadMovedError, Repo
-from inferencebench_pipeline.hub.public_takedowns import INDEX_CARD, index_repo
+from inferencebench_pipeline.hub.public_takedowns import index_repo
+from inferencebench_pipeline.hub.repo import RepoHead
 
 _ATTEMPTS = 4
+_MESSAGE = "Index and corpus statement"
 
 
 @dataclass(frozen=True)
 class CorpusReceipt:
-    """Where a statement stands on the Hub."""
+    """Where the dataset stands on the Hub."""
 
     repo_id: str
     commit: str
     url: str
+    uploaded: tuple[str, ...] = ()
+    """The files that were not there as they are now."""
 
 
-def publish_corpus(hub: Hub, organisation: str, files: Mapping[str, bytes]) -> CorpusReceipt:
+def publish_corpus(
+    hub: Hub, organisation: str, files: Mapping[str, bytes | Path], *, owned: str | None = None
+) -> CorpusReceipt:
     """Commit ``files`` to the organisation's index dataset, which is made when it is absent.
 
-    One commit; none when the files are there already. Each attempt is built on the head it saw,
-    and files of others in the dataset stay as they are.
+    One commit, of the files that differ from those there; none when nothing does. Each attempt is
+    built on the head it saw. Files of others in the dataset stay as they are.
+
+    Args:
+        hub: with a token that may write there.
+        organisation: whose dataset it is.
+        files: content, or where it lies, by path.
+        owned: a folder of the dataset that holds nothing but ``files``: what else is there goes.
 
     Raises:
         HubHeadMovedError: somebody else kept committing meanwhile.
@@ -35,18 +49,45 @@ def publish_corpus(hub: Hub, organisation: str, files: Mapping[str, bytes]) -> C
     repo = index_repo(organisation)
     for _ in range(_ATTEMPTS - 1):
         try:
-            return _commit(hub, repo, files)
+            return _commit(hub, repo, files, owned)
         except HubHeadMovedError:
             continue
-    return _commit(hub, repo, files)
+    return _commit(hub, repo, files, owned)
 
 
-def _commit(hub: Hub, repo: Repo, files: Mapping[str, bytes]) -> CorpusReceipt:
+def index_card(organisation: str) -> bytes:
+    """Return the dataset's card: what the tables hold, and queries over them that run."""
+    template = resources.files(__package__) / "templates" / "index_card.md"
+    text = template.read_text(encoding="utf-8")
+    return text.replace("{{ repo_id }}", index_repo(organisation).id).encode()
+
+
+def _commit(
+    hub: Hub, repo: Repo, files: Mapping[str, bytes | Path], owned: str | None
+) -> CorpusReceipt:
     head = hub.find(repo)
     if head is None:
         hub.account().require_creating_in(repo.namespace)
         hub.create(repo)
         head = hub.head(repo)
-    card = {} if CARD_FILE in head.files else {CARD_FILE: INDEX_CARD}
-    commit = hub.commit(repo, {**files, **card}, message="Corpus statement", parent=head.commit)
-    return CorpusReceipt(repo.id, commit, hub.page_url(repo))
+    wanted = {**files, CARD_FILE: index_card(repo.namespace)}
+    changes: dict[str, bytes | None] = {
+        path: data
+        for path, content in wanted.items()
+        if (data := _differing(head, path, content)) is not None
+    }
+    if owned is not None:
+        changes |= {
+            path: None for path in head.files if path.startswith(f"{owned}/") and path not in wanted
+        }
+    if not changes and head.commit is not None:
+        return CorpusReceipt(repo.id, head.commit, hub.page_url(repo))
+    commit = hub.commit(repo, changes, message=_MESSAGE, parent=head.commit)
+    return CorpusReceipt(repo.id, commit, hub.page_url(repo), tuple(sorted(changes)))
+
+
+def _differing(head: RepoHead, path: str, content: bytes | Path) -> bytes | None:
+    """Return the content of a file unless the dataset holds just that."""
+    data = content.read_bytes() if isinstance(content, Path) else content
+    there = head.listing.get(path)
+    return None if there is not None and there.is_of(data) else data

@@ -177,7 +177,10 @@ def _tasks(
             folder,
             manifest.months[month],
             {day: manifest.days[day].metrics for day in names},
-            dict(zip(entries["repo_id"].to_pylist(), entries["revision"].to_pylist(), strict=True)),
+            {
+                str(entry["repo_id"]): str(entry["revision"])
+                for entry in entries.select(["repo_id", "revision"]).to_pylist()
+            },
         )
 
 

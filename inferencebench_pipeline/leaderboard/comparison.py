@@ -147,7 +147,7 @@ def read_run(data: bytes, where: str) -> ComparedRun:
             f"{where} is not a valid measurement ({facts.invalid_reason}); leave it out or "
             "measure again"
         )
-    metrics = metric_facts(envelope, "")
+    metrics = metric_facts(envelope)
     return ComparedRun(where, facts, {m.key: m.value for m in metrics if m.value is not None})
 
 

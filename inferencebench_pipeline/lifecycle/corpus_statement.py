@@ -6,21 +6,20 @@ import dagster as dg
 
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
-    TABLE_FILE,
     StatedCorpus,
     state_corpus,
+    statement_files,
     statement_folder,
     verified_records,
 )
 from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub.corpus_dataset import CorpusReceipt, publish_corpus
+from inferencebench_pipeline.leaderboard.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
 from inferencebench_pipeline.trust.statement import STATEMENT_SUITE, verify_corpus_statement
-
-_INDEX_FILES = ("runs.parquet", "metrics.parquet")
 
 
 @dg.asset(
@@ -43,8 +42,8 @@ def corpus_statement(
     """A signed in-toto statement whose subjects are all verified envelopes, on the Hub.
 
     Only after a clean re-verification: a published record that is not verified under the current
-    policy, trust root and verifier, or that has a finding, stops it. The index's tables are in the
-    same commit.
+    policy, trust root and verifier, or that has a finding, stops it. The index is in the same
+    commit.
     """
     with outages.guard():
         deployment, store = world.deployment(), runs_store.store()
@@ -58,12 +57,13 @@ def corpus_statement(
             lambda statement: signer.sign_statement(statement, suite_id=STATEMENT_SUITE),
         )
         context.log.info("the statement covers %d records", stated.subjects)
-        files = {name: (stated.folder / name).read_bytes() for name in (STATEMENT_FILE, TABLE_FILE)}
-        for name in _INDEX_FILES:
-            table = store.root / "leaderboard" / name
-            if table.is_file():
-                files[name] = table.read_bytes()
-        receipt = publish_corpus(deployment.hub(), organisation, files)
+        index = published_files(store.root)
+        receipt = publish_corpus(
+            deployment.hub(),
+            organisation,
+            {**index, **statement_files(store.root)},
+            owned=DATA_FOLDER if index else None,
+        )
     return dg.MaterializeResult(metadata=_metadata(stated, receipt))
 
 

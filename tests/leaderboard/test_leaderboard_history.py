@@ -228,7 +228,8 @@ def board(rows: list[RunRow]) -> Leaderboard:
 def stored(store: Path, rows: list[RunRow]) -> Path:
     folder = leaderboard_folder(store)
     folder.mkdir(parents=True)
-    (folder / "leaderboard.json").write_text(board(rows).model_dump_json())
+    shown = board(rows).model_dump_json(exclude={"runs", "groups"})
+    (folder / "leaderboard.json").write_text(shown.replace("{", '{"groups":[],', 1))
     return store
 
 

@@ -1,0 +1,208 @@
+"""The index as it is published: Parquet by the month, small tables, and ``leaderboard.json``.
+
+A month's files are made when something in it changed; the same index gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from inferencebench_pipeline.leaderboard.document import EvaluationRow, TakedownRow, WithheldRow
+from inferencebench_pipeline.leaderboard.index import (
+    DOCUMENT_FILE,
+    LeaderboardError,
+    leaderboard_folder,
+    load_summary,
+)
+from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest, digest, month_of
+from inferencebench_pipeline.leaderboard.partitions import read_partition
+from inferencebench_pipeline.leaderboard.tables import parquet_bytes
+from inferencebench_pipeline.runs import replaced_atomically, write_atomically
+
+DATA_FOLDER: Final = "data"
+"""In the published dataset: everything in it is this index's."""
+_KEYS_FILE: Final = "keys.json"
+
+_RUNS = """
+SELECT * EXCLUDE (findings, row_key)
+FROM read_parquet($files, hive_partitioning = false) ORDER BY created_day, repo_id
+"""
+_FINDINGS = """
+SELECT repo_id, row_id, f.source AS source, f.kind AS kind, f.severity AS severity,
+    f.revision AS revision, f.detail AS detail, f.seen_at AS seen_at
+FROM (
+    SELECT repo_id, row_id, unnest(findings) AS f
+    FROM read_parquet($files, hive_partitioning = false) WHERE findings IS NOT NULL
+)
+ORDER BY repo_id, source, kind, detail, seen_at
+"""
+
+
+def published_files(store_root: Path) -> dict[str, Path]:
+    """Bring the published form of the index up to date; return its files by their path there.
+
+    Before the first build there are none.
+
+    Raises:
+        LeaderboardError: the index cannot be read.
+        StoreError: the files cannot be written.
+    """
+    folder = leaderboard_folder(store_root)
+    if not (folder / DOCUMENT_FILE).is_file():
+        return {}
+    manifest, out = Manifest.load(folder), folder / "published"
+    keys = _keys(manifest)
+    made = _made(out)
+    for path, key in keys.items():
+        if made.get(path) != key or not (out / path).is_file():
+            _MAKERS[path.split("/")[1]](folder, manifest, out / path, path)
+    for name, rows in _small(store_root).items():
+        _write(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
+    _write(out / _KEYS_FILE, orjson.dumps({"made_by": MADE_BY, "keys": keys}))
+    current = {*keys, *(f"{DATA_FOLDER}/{name}.parquet" for name in _SMALL)}
+    _remove_others(out / DATA_FOLDER, {out / path for path in current})
+    return {path: out / path for path in sorted(current)} | {DOCUMENT_FILE: folder / DOCUMENT_FILE}
+
+
+def _keys(manifest: Manifest) -> dict[str, str]:
+    """Return what each published table is made of, by its path."""
+    keys = {f"{DATA_FOLDER}/findings.parquet": digest(_encoded(manifest.months.values()))}
+    for month, runs in manifest.months.items():
+        keys[_month_path("runs", month)] = runs
+        metrics = _metrics_of(manifest, month)
+        if metrics:
+            keys[_month_path("metrics", month)] = digest(_encoded(name for _, name in metrics))
+    return keys
+
+
+def _make_runs(folder: Path, manifest: Manifest, to: Path, path: str) -> None:
+    name = manifest.months[_month_in(path)]
+    _write(to, parquet_bytes(_query(_RUNS, [str(folder / name)])))
+
+
+def _make_findings(folder: Path, manifest: Manifest, to: Path, _path: str) -> None:
+    files = manifest.run_files(folder)
+    table = (
+        _query(_FINDINGS, files)
+        if files
+        else pa.table({name: pa.array([], pa.string()) for name in _FINDING_COLUMNS})
+    )
+    _write(to, parquet_bytes(table))
+
+
+def _make_metrics(folder: Path, manifest: Manifest, to: Path, path: str) -> None:
+    """Write a month's metrics, a day at a time: there are many."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    writer: pq.ParquetWriter | None = None
+    with replaced_atomically(to) as temporary:
+        for day, name in _metrics_of(manifest, _month_in(path)):
+            table = read_partition(folder, name)
+            if table is None:
+                raise LeaderboardError(
+                    f"{folder / name} is gone or damaged; materialise leaderboard_index again"
+                )
+            days = pa.array([day], pa.string()).take(pa.array([0] * len(table)))
+            table = table.add_column(0, "created_day", days)
+            writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+            writer.write_table(table.combine_chunks())
+        if writer is not None:
+            writer.close()
+
+
+_MAKERS: Final = {
+    "runs": _make_runs,
+    "metrics": _make_metrics,
+    "findings.parquet": _make_findings,
+}
+_FINDING_COLUMNS: Final = (
+    "repo_id", "row_id", "source", "kind", "severity", "revision", "detail", "seen_at",
+)  # fmt: skip
+_SMALL: Final[Mapping[str, type[BaseModel]]] = {
+    "evaluations": EvaluationRow,
+    "withheld": WithheldRow,
+    "takedowns": TakedownRow,
+}
+_TYPES: Final[Mapping[str, pa.DataType]] = {
+    "value": pa.float64(),
+    "ours": pa.bool_(),
+    "outcome": pa.list_(pa.string()),
+}
+
+
+def _small(store_root: Path) -> dict[str, pa.Table]:
+    """Return the tables of what others decided."""
+    summary = load_summary(store_root)
+    return {
+        name: pa.Table.from_pylist(
+            [item.model_dump() for item in getattr(summary, name)],
+            schema=pa.schema(
+                [pa.field(field, _TYPES.get(field, pa.string())) for field in row.model_fields]
+            ),
+        )
+        for name, row in _SMALL.items()
+    }
+
+
+def _query(query: str, files: Sequence[str]) -> pa.Table:
+    try:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("SET threads = 1")
+            found: Any = connection.sql(query, params={"files": list(files)}).to_arrow_table()
+    except duckdb.Error as error:
+        raise LeaderboardError(
+            f"cannot read the tables of the index: {error}; materialise leaderboard_index again"
+        ) from error
+    table: pa.Table = found
+    return table
+
+
+def _metrics_of(manifest: Manifest, month: str) -> list[tuple[str, str]]:
+    """Return the days of a month that have metrics, and the names of their partitions."""
+    return [
+        (day, record.metrics)
+        for day, record in sorted(manifest.days.items())
+        if month_of(day) == month and record.metrics is not None
+    ]
+
+
+def _month_path(table: str, month: str) -> str:
+    return f"{DATA_FOLDER}/{table}/created_month={month}/{table}.parquet"
+
+
+def _month_in(path: str) -> str:
+    return path.split("/")[2].partition("=")[2]
+
+
+def _encoded(names: Iterable[str]) -> Iterator[bytes]:
+    return (name.encode() for name in names)
+
+
+def _made(out: Path) -> dict[str, str]:
+    """Return what the files there were made of; nothing when another version made them."""
+    try:
+        found: Any = orjson.loads((out / _KEYS_FILE).read_bytes())
+        return dict(found["keys"]) if found["made_by"] == MADE_BY else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write(path: Path, data: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def _remove_others(folder: Path, current: set[Path]) -> None:
+    for path in sorted(folder.rglob("*.parquet")):
+        if path not in current:
+            path.unlink(missing_ok=True)
+            if path.parent != folder and not any(path.parent.iterdir()):
+                shutil.rmtree(path.parent, ignore_errors=True)

@@ -1,0 +1,51 @@
+"""``index_dataset``: the index, published for anybody to query."""
+
+import dagster as dg
+
+from inferencebench_pipeline.corpus.statement import statement_files
+from inferencebench_pipeline.hub.corpus_dataset import publish_corpus
+from inferencebench_pipeline.leaderboard.export import DATA_FOLDER, published_files
+from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+
+
+@dg.asset(
+    deps=[leaderboard_index],
+    group_name="leaderboard",
+    kinds={"huggingface", "parquet"},
+    owners=["team:performance"],
+    pool="hub-write",
+    code_version="1",
+)
+def index_dataset(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """The index as a Hub dataset of partitioned Parquet, with ``leaderboard.json`` and a card.
+
+    One commit with the files that changed, the last corpus statement among them; none when nothing
+    did. The tables show what failed verification as well, so nothing has to be clean for this.
+    """
+    with outages.guard():
+        deployment, root = world.deployment(), runs_store.store().root
+        organisation = deployment.require_organisation()
+        index = published_files(root)
+        if not index:
+            raise dg.Failure(
+                "the index was not built yet; materialise leaderboard_index", allow_retries=False
+            )
+        receipt = publish_corpus(
+            deployment.hub(), organisation, {**index, **statement_files(root)}, owned=DATA_FOLDER
+        )
+        for path in receipt.uploaded:
+            context.log.info("changed: %s", path)
+    return dg.MaterializeResult(
+        metadata={
+            "files": dg.MetadataValue.int(len(index)),
+            "changed": dg.MetadataValue.int(len(receipt.uploaded)),
+            "commit": dg.MetadataValue.text(receipt.commit),
+            "dataset": dg.MetadataValue.url(receipt.url),
+        }
+    )
