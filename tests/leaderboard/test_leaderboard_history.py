@@ -259,7 +259,7 @@ def test_the_page_shows_changes_and_hostile_names_harm_nothing(store):
     rows = nightly(
         [*noise(1, 12), *noise(2, 12, level=112.0)], model_id="<script>alert(1)</script>"
     )
-    page = render_site(stored(store, rows)).read_text()
+    page = render_site(stored(store, rows)).with_name("changes.html").read_text()
     assert "Changes over time" in page
     assert "<script>alert" not in page
     assert '<span class="badge bad">worse</span>' in page

@@ -27,6 +27,7 @@ from inferencebench_pipeline.hub.retry import RetryPolicy
 from inferencebench_pipeline.hub.transport import Timeouts
 from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.index import build_index, load_leaderboard
+from inferencebench_pipeline.leaderboard.pages.rendering import run_page
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
@@ -120,7 +121,8 @@ def test_what_is_published_ranks_until_somebody_touches_it(
     assert build_index(store).ranked == 3
     row = next(row for row in load_leaderboard(store).runs if row.repo_id == kept.repo_id)
     assert (row.tier, row.revision) == ("verified", kept.commit)
-    assert row.dataset_url in render_site(store).read_text()
+    page = render_site(store).parent / run_page(row.row_id)
+    assert row.dataset_url in page.read_text()
     assert world.crawl(store).fetched == 0
 
     genuine = corpus_blobs(store).get(touched.files["envelope.json"].sha256)

@@ -5,17 +5,20 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard.index import build_index, leaderboard_folder
-from inferencebench_pipeline.leaderboard.site import (
+from inferencebench_pipeline.leaderboard.pages.words import (
     format_instant,
     format_value,
     http_url,
-    render_site,
 )
+from inferencebench_pipeline.leaderboard.site import render_site
+from inferencebench_pipeline.measure.trace_arrays import Rows
+from inferencebench_pipeline.measure.trace_file import open_traces
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import ORG, FolderHub, altered, policy, record, resigned, verifier
 
@@ -52,25 +55,45 @@ def pages(site: Path) -> list[Path]:
 
 
 def run_page(site: Path) -> Page:
-    (path,) = (site.parent / "runs").glob("*.html")
+    (path,) = (site.parent / "runs").rglob("*.html")
     return Page(path)
 
 
-def test_a_run_is_found_from_the_table_to_its_dataset_at_its_commit(hub, store):
+def test_a_run_is_found_from_the_models_to_its_dataset_at_its_commit(hub, store):
     revision = hub.commit(REPO, record(new_run_id(), REPO))
 
     site = rendered(hub, store)
 
+    (link,) = [
+        href for href in Page(site.with_name("models.html")).values("href") if "models/" in href
+    ]
+    model = site.parent / link
+    (link,) = [href for href in Page(model).values("href") if "runs/" in href]
+    page = Page(model.parent / link)
     dataset = f"https://huggingface.co/datasets/{REPO}/tree/{revision}"
-    index = Page(site)
-    assert dataset in index.values("href")
-    (link,) = [href for href in index.values("href") if href.startswith("runs/")]
-    page = Page(site.parent / link)
     assert dataset in page.values("href")
     assert f"inferencebench verify hf://datasets/{REPO}/envelope.json@{revision}" in page.text
     for check in ("content_hash", "dev_key_signature", "metrics_rederive"):
         assert f"<strong>{check}</strong>" in page.text
     assert "12 samples, at least 662 needed" in page.text
+
+
+def test_latency_curves_are_those_of_the_published_traces(hub, store):
+    files = record(new_run_id(), REPO)
+    hub.commit(REPO, files)
+
+    page = run_page(rendered(hub, store))
+
+    block = re.search(r'<script type="application/json" id="curves">(.*?)</script>', page.text)
+    assert block
+    curves = {curve["label"]: curve for curve in json.loads(block.group(1))}
+    rows = Rows.of(open_traces(files["traces.parquet"]).rows)
+    ttft_ms = np.sort((rows.first_token - rows.sent)[rows.good]) / 1e6
+    assert curves["TTFT"]["n"] == len(ttft_ms)
+    assert curves["TTFT"]["x"][0] == pytest.approx(ttft_ms[0], abs=1e-3)
+    assert curves["TTFT"]["x"][-1] == pytest.approx(ttft_ms[-1], abs=1e-3)
+    assert curves["TTFT"]["share"][-1] == 1.0
+    assert curves["TTFT"]["marks"][0]["share"] == 0.5
 
 
 def test_every_local_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(hub, store):
@@ -87,7 +110,8 @@ def test_every_local_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(h
                     continue
                 if tag == "a" and target.startswith("https://"):
                     continue
-                assert (path.parent / target).is_file(), f"{path.name}: {target}"
+                file = target.partition("#")[0]
+                assert (path.parent / file).is_file(), f"{path.name}: {target}"
 
 
 def test_hostile_strings_are_text(hub, store):
@@ -116,12 +140,15 @@ def test_hostile_strings_are_text(hub, store):
     assert all(part not in str(path) for path in written for part in ("escape", "etc"))
     for path in pages(site):
         page = Page(path)
-        assert "alert(1)" in page.text
         assert "49" not in re.findall(r"\b49\b", page.text)
         assert {tag for tag, _ in page.tags}.isdisjoint({"img", "iframe", "object"})
-        scripts = [attrs.get("src") for tag, attrs in page.tags if tag == "script"]
-        assert set(scripts) <= {"assets/board.js"}
+        scripts = {attrs.get("src") or attrs["type"] for tag, attrs in page.tags if tag == "script"}
+        assert all(
+            name == "application/json" or re.fullmatch(r"[./]*(assets|vendor|data)/[\w.-]+", name)
+            for name in scripts
+        )
         assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    assert "alert(1)" in run_page(site).text
 
 
 def test_pages_forbid_scripts_that_are_not_theirs(hub, store):
@@ -142,7 +169,7 @@ def test_an_empty_corpus_says_so_and_what_would_fill_it(hub, store):
     page = Page(rendered(hub, store))
 
     assert "Nothing is published yet" in page.text
-    assert "table" not in {tag for tag, _ in page.tags}
+    assert {"table", "script"}.isdisjoint({tag for tag, _ in page.tags})
 
 
 def test_a_rejected_run_is_listed_with_its_reason_and_not_in_a_ranking(hub, store):
@@ -152,8 +179,9 @@ def test_a_rejected_run_is_listed_with_its_reason_and_not_in_a_ranking(hub, stor
     site = rendered(hub, store)
 
     assert "No result ranks yet" in site.read_text()
-    assert "the pinned development key did not sign this hash" in site.read_text()
-    assert run_page(site).text.count('class="failed"') == 1
+    (model,) = (site.parent / "models").glob("*.html")
+    assert "the pinned development key did not sign this hash" in model.read_text()
+    assert run_page(site).text.count('class="failed"') == 2  # the verdict, and the check it is for
 
 
 def test_a_record_without_traces_says_that_its_metrics_were_not_rederived(hub, store, shared_data):
@@ -165,18 +193,49 @@ def test_a_record_without_traces_says_that_its_metrics_were_not_rederived(hub, s
     verify_day(store, "2026-05-18", verifier(policy(key)))
     build_index(store)
 
-    assert "<small>metrics not re-derived</small>" in render_site(store).read_text()
+    assert "metrics not re-derived" in run_page(render_site(store)).text
 
 
 def test_the_page_of_a_run_that_left_the_index_is_removed(hub, store):
     hub.commit(REPO, record(new_run_id(), REPO))
     site = rendered(hub, store)
-    stale = site.parent / "runs" / "0123456789abcdef.html"
+    stale = site.parent / "runs" / "01" / "0123456789abcdef.html"
+    stale.parent.mkdir()
     stale.write_text("old")
 
     assert rendered(hub, store) == site
     assert not stale.exists()
-    assert len(pages(site)) == 2
+    assert len(list((site.parent / "runs").rglob("*.html"))) == 1
+
+
+def test_only_changed_runs_are_rendered_again(hub, store):
+    for name in "abc":
+        hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
+    before = stamps(rendered(hub, store))
+    assert stamps(render_site(store)) == before
+
+    hub.commit(f"{ORG}/d", record(new_run_id(), f"{ORG}/d"))
+    after = stamps(rendered(hub, store))
+
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_page_that_was_lost_is_rendered_again(hub, store):
+    hub.commit(REPO, record(new_run_id(), REPO))
+    site = rendered(hub, store)
+    (page,) = (site.parent / "runs").rglob("*.html")
+    content = page.read_bytes()
+    page.unlink()
+
+    render_site(store)
+
+    assert page.read_bytes() == content
+
+
+def stamps(site: Path) -> dict[str, int]:
+    """When each run's page was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (site.parent / "runs").rglob("*.html")}
 
 
 def test_rendering_twice_gives_the_same_bytes(hub, store):
@@ -195,7 +254,6 @@ def test_every_table_header_and_form_field_is_labelled(hub, store):
     for path in pages(rendered(hub, store)):
         page = Page(path)
         headers = [attrs for tag, attrs in page.tags if tag == "th"]
-        assert headers
         assert all(attrs.get("scope") in ("col", "row") for attrs in headers)
         ids = page.values("id")
         assert len(ids) == len(set(ids))

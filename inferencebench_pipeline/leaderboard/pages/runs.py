@@ -1,0 +1,85 @@
+"""A page per published record, rendered only where the record or the renderer changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import orjson
+
+from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.leaderboard.document import Leaderboard, RunDetails, RunRow
+from inferencebench_pipeline.leaderboard.pages.folder import SiteFolder
+from inferencebench_pipeline.leaderboard.pages.latency import json_block, latency_curves
+from inferencebench_pipeline.leaderboard.pages.rendering import render, renderer_digest, run_page
+from inferencebench_pipeline.runs import write_atomically
+
+Details = Callable[[Collection[str]], Iterator[RunDetails]]
+"""What the pages of some repositories show, read on demand."""
+
+
+def write_run_pages(
+    site: SiteFolder, board: Leaderboard, details: Details, blobs: BlobStore, keys_file: Path
+) -> int:
+    """Bring the page of every run up to date; return how many were rendered.
+
+    What a page shows is decided by the run's row (which holds the digests of envelope, traces and
+    verdict) and by the renderer. ``keys_file`` remembers both as one key per page; it is written
+    after the pages, so that a render that was cut off is done again. A run that ``details`` does
+    not know (any more) has a page that shows its row.
+
+    Raises:
+        StoreError: a page cannot be written.
+    """
+    known = _load_keys(keys_file)
+    keys = {row.row_id: page_key(row) for row in board.runs}
+    changed: list[RunRow] = []
+    for row in board.runs:
+        name = run_page(row.row_id)
+        if known.get(row.row_id) == keys[row.row_id] and site.has(name):
+            site.keep(name)
+        else:
+            changed.append(row)
+    bare = {row.repo_id: row for row in changed}
+    for item in details(tuple(bare)) if bare else ():
+        site.write(run_page(item.run.row_id), _page(item, blobs))
+        bare.pop(item.run.repo_id, None)
+    for row in bare.values():
+        site.write(run_page(row.row_id), _page(RunDetails(run=row, metrics=()), blobs))
+    site.sync()
+    if keys != known:
+        write_atomically(keys_file, orjson.dumps(keys, option=orjson.OPT_SORT_KEYS))
+    return len(changed)
+
+
+def page_key(row: RunRow) -> str:
+    """Return what identifies the content of a run's page, without rendering it."""
+    text = row.model_dump_json().encode() + renderer_digest().encode()
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _page(details: RunDetails, blobs: BlobStore) -> bytes:
+    curves = latency_curves(details, blobs)
+    return render(
+        "run.html",
+        root="../../",
+        row=details.run,
+        metrics=details.metrics,
+        validity=details.validity,
+        provenance=details.provenance,
+        verdict=details.verdict,
+        curves=curves,
+        curves_json=json_block(curves),
+        drawn_from_traces=any(curve["x"] for curve in curves),
+    )
+
+
+def _load_keys(path: Path) -> dict[str, str]:
+    """Return the keys of the pages that lie there; none when nobody knows, which renders anew."""
+    try:
+        keys = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return keys if isinstance(keys, dict) else {}
