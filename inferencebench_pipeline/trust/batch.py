@@ -16,9 +16,9 @@ from typing import Final
 
 from cryptography import x509
 
-from inferencebench_pipeline.envelope.canonical import content_hash, parse_unambiguous
 from inferencebench_pipeline.envelope.extension import traces_binding
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
+from inferencebench_pipeline.envelope.reading import read_unambiguous
 from inferencebench_pipeline.measure.traces import TRACES_SCHEMA_VERSION, open_traces
 from inferencebench_pipeline.trust.bundle import (
     BUNDLE_CHECKS,
@@ -230,16 +230,17 @@ class EnvelopeVerifier:
 
 def _document(record: Record, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:
     with record.check("schema", FailureClass.MALFORMED) as finding:
-        envelope = parse_unambiguous(data)
+        read = read_unambiguous(data)
         finding.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
     with record.check("content_hash", FailureClass.MALFORMED) as finding:
-        found.content_hash = content_hash(envelope)
+        found.content_hash = read.content_hash()
         finding.note("computed over the canonical body", content_hash=found.content_hash)
     with record.check("signature_present", FailureClass.UNSIGNED) as finding:
-        if envelope.signature is None:
+        signature = read.envelope.signature
+        if signature is None:
             raise ValueError("the envelope has no signature")
-        finding.note(f"signed by method {envelope.signature.method}")
-    return envelope, envelope.signature
+        finding.note(f"signed by method {signature.method}")
+    return read.envelope, signature
 
 
 def _dev_key(

@@ -173,9 +173,7 @@ class BundleVerifier:
         log = _guard("log_known", lambda: self._log_of(bundle))
         _guard("checkpoint_size", lambda: _checkpoint_size(entry))
         _guard("log_index_proven", lambda: _log_index_proven(entry))
-        _guard(
-            "key_windows", lambda: require_windows(self._facts(signing), log, times, self._trust)
-        )
+        _guard("key_windows", lambda: require_windows(self._facts(signing), log, times))
         signed_time = entry.integrated_time if entry.inclusion_promise else None
         return VerifiedBundle(
             signer=_guard("certificate_identity", lambda: self._signer(signing)),

@@ -57,23 +57,21 @@ class CertificateFacts:
 
     issuing: tuple[CertificateAuthority, ...]
     """The trusted authorities that signed it."""
-    promises: tuple[tuple[bytes, datetime], ...]
-    """Of each certificate-log promise (SCT): the log's id, and when it was made."""
 
     @classmethod
     def of(cls, certificate: x509.Certificate, trust: TrustRoot) -> CertificateFacts:
         """Return the facts of ``certificate`` under ``trust``.
 
         Raises:
+            ValueError: a certificate log that promised to list it (SCT) was not trusted then.
             cryptography.x509.ExtensionNotFound: it carries no promise at all.
         """
         promises = certificate.extensions.get_extension_for_class(
             x509.PrecertificateSignedCertificateTimestamps
         ).value
-        return cls(
-            issuing=tuple(a for a in trust.authorities if _issued(a, certificate)),
-            promises=tuple((sct.log_id, sct.timestamp.replace(tzinfo=UTC)) for sct in promises),
-        )
+        for promise in promises:
+            _require_ct_window(promise.log_id, promise.timestamp.replace(tzinfo=UTC), trust)
+        return cls(issuing=tuple(a for a in trust.authorities if _issued(a, certificate)))
 
 
 def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
@@ -99,31 +97,29 @@ def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
 
 
 def require_windows(
-    facts: CertificateFacts,
-    log: TransparencyLogInstance,
-    times: tuple[datetime, ...],
-    trust: TrustRoot,
+    facts: CertificateFacts, log: TransparencyLogInstance, times: tuple[datetime, ...]
 ) -> None:
-    """Check that every key was in its validity window when it was used.
+    """Check that log and certificate authority were in their validity windows at all ``times``.
 
-    Stock sigstore compares the window of the timestamp authority only.
+    Stock sigstore compares the window of the timestamp authority only. That of the certificate
+    log is part of the facts.
 
     Raises:
-        ValueError: the log, the certificate authority or the certificate log was not trusted then.
+        ValueError: the log or the certificate authority was not trusted then.
     """
     for moment in times:
         if not within(log.public_key.valid_for, moment):
             raise ValueError(f"log {log.base_url} was not trusted at {moment}")
-    if not any(
-        all(within(authority.valid_for, moment) for moment in times) for authority in facts.issuing
-    ):
-        raise ValueError(f"no certificate authority that issued this was trusted at {times[0]}")
-    for log_id, promised_at in facts.promises:
-        keys = [ct.public_key for ct in trust.ct_logs if key_hash(ct) == log_id]
-        if not any(within(key.valid_for, promised_at) for key in keys):
-            raise ValueError(
-                f"no trusted certificate log {log_id.hex()} was trusted at {promised_at}"
-            )
+    for authority in facts.issuing:
+        if all(within(authority.valid_for, moment) for moment in times):
+            return
+    raise ValueError(f"no certificate authority that issued this was trusted at {times[0]}")
+
+
+def _require_ct_window(log_id: bytes, moment: datetime, trust: TrustRoot) -> None:
+    keys = [log.public_key for log in trust.ct_logs if key_hash(log) == log_id]
+    if not any(within(key.valid_for, moment) for key in keys):
+        raise ValueError(f"no trusted certificate log {log_id.hex()} was trusted at {moment}")
 
 
 def key_hash(log: TransparencyLogInstance) -> bytes:

@@ -1,4 +1,4 @@
-"""What Rekor writes down of a signature: the canonical bodies of ``hashedrekord`` entries.
+"""What Rekor writes down of a signature: ``hashedrekord`` bodies, and what its promise signs.
 
 Source: sigstore/rekor ``pkg/types/hashedrekord/v0.0.1``, rekor-v2-spec (0.0.2); RFC 8785.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
+from sigstore.models import TransparencyLogEntry
 from sigstore.verify.verifier import _v2_verifier_from_certificate
 
 _V1 = (
@@ -23,6 +24,8 @@ _V2 = (
     '{{"algorithm":"SHA2_256","digest":"{digest}"}},"signature":{{"content":"{signature}",'
     '"verifier":{{"keyDetails":"{details}","x509Certificate":{{"rawBytes":"{der}"}}}}}}}}}}}}'
 )
+_EXACT_INTEGERS_END = 2**53
+"""The first integer that RFC 8785 refuses; those below are their plain digits."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,23 @@ class SigningCertificate:
         else:
             return None
         return body.encode("ascii")
+
+
+def promised(entry: TransparencyLogEntry) -> bytes:
+    """Return what the inclusion promise of a Rekor v1 entry is a signature over.
+
+    Raises:
+        ValueError: the entry states no integrated time, or a number too large for RFC 8785.
+    """
+    stated = entry._inner
+    integrated_time, log_index = stated.integrated_time, stated.log_index
+    if integrated_time is None or max(integrated_time, log_index) >= _EXACT_INTEGERS_END:
+        return entry._encode_canonical()
+    return (
+        f'{{"body":"{_base64(stated.canonicalized_body)}",'
+        f'"integratedTime":{integrated_time},"logID":"{stated.log_id.key_id.hex()}",'
+        f'"logIndex":{log_index}}}'
+    ).encode("ascii")
 
 
 def _base64(data: bytes) -> str:

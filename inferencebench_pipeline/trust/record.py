@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
 
 from inferencebench_pipeline.trust.bundle import BundleRejectedError
 from inferencebench_pipeline.trust.verdict import Check, CheckStatus, FailureClass
@@ -22,9 +24,17 @@ class RejectedError(Exception):
 
 
 class Finding:
-    """What a passing check found; filled in by the code that makes the check."""
+    """One check being made: what its body finds, and how the body ends it.
 
-    def __init__(self) -> None:
+    Passed when the body returns, failed whatever it raises.
+    """
+
+    __slots__ = ("_failure", "_name", "_record", "detail", "evidence")
+
+    def __init__(self, record: Record, name: str, failure: FailureClass) -> None:
+        self._record = record
+        self._name = name
+        self._failure = failure
         self.detail = ""
         self.evidence: dict[str, str] = {}
 
@@ -33,6 +43,24 @@ class Finding:
         self.detail = detail
         self.evidence = {name: str(value) for name, value in evidence.items()}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._record.add(self._name, CheckStatus.PASSED, self.detail, self.evidence)
+        elif isinstance(error, RejectedError):
+            self._record.add(self._name, CheckStatus.FAILED, str(error), self.evidence)
+        elif isinstance(error, Exception):
+            detail = _describe(error)
+            self._record.add(self._name, CheckStatus.FAILED, detail, self.evidence | _cause(error))
+            raise RejectedError(self._name, self._failure, detail) from error
+
 
 class Record:
     """The checks of one verification, in the order they are made."""
@@ -40,24 +68,9 @@ class Record:
     def __init__(self) -> None:
         self.checks: list[Check] = []
 
-    @contextlib.contextmanager
-    def check(self, name: str, failure: FailureClass) -> Iterator[Finding]:
-        """Record one check: passed when the body returns, failed whatever it raises.
-
-        Raises:
-            RejectedError: the body raised anything at all.
-        """
-        finding = Finding()
-        try:
-            yield finding
-        except RejectedError as error:
-            self._failed(name, str(error), finding)
-            raise
-        except Exception as error:
-            finding.evidence |= _cause(error)
-            self._failed(name, _describe(error), finding)
-            raise RejectedError(name, failure, _describe(error)) from error
-        self._add(name, CheckStatus.PASSED, finding.detail, finding.evidence)
+    def check(self, name: str, failure: FailureClass) -> Finding:
+        """Return one check to make in a ``with``; it raises nothing but :class:`RejectedError`."""
+        return Finding(self, name, failure)
 
     @contextlib.contextmanager
     def checks_in_one(
@@ -76,29 +89,27 @@ class Record:
             yield evidence
         except BundleRejectedError as error:
             for name in names[: names.index(error.check)]:
-                self._add(name, CheckStatus.PASSED, details[name], {})
-            self._add(error.check, CheckStatus.FAILED, _describe(error), _cause(error))
+                self.add(name, CheckStatus.PASSED, details[name], {})
+            self.add(error.check, CheckStatus.FAILED, _describe(error), _cause(error))
             raise RejectedError(error.check, failure, _describe(error)) from error
         except Exception as error:
-            self._add(names[0], CheckStatus.FAILED, _describe(error), _cause(error))
+            self.add(names[0], CheckStatus.FAILED, _describe(error), _cause(error))
             raise RejectedError(names[0], failure, _describe(error)) from error
         for name in names:
-            self._add(name, CheckStatus.PASSED, details[name], evidence.get(name, {}))
+            self.add(name, CheckStatus.PASSED, details[name], evidence.get(name, {}))
 
     def skip(self, names: Sequence[str], reason: str) -> None:
         """Record checks that were not made, and why."""
         for name in names:
-            self._add(name, CheckStatus.SKIPPED, reason, {})
+            self.add(name, CheckStatus.SKIPPED, reason, {})
 
     def skip_rest(self, names: Sequence[str], reason: str) -> None:
         """Record every check of ``names`` that has no result yet as not made."""
         made = {check.name for check in self.checks}
         self.skip([name for name in names if name not in made], reason)
 
-    def _failed(self, name: str, detail: str, finding: Finding) -> None:
-        self._add(name, CheckStatus.FAILED, detail, finding.evidence)
-
-    def _add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
+    def add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
+        """Record the result of one check."""
         check = (
             Check(name=name, status=status, detail=detail, evidence=evidence)
             if evidence

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate
+from sigstore._internal.merkle import verify_merkle_inclusion
+from sigstore._internal.rekor.checkpoint import verify_checkpoint
 from sigstore._internal.timestamp import TimestampVerificationResult
 from sigstore._internal.trust import (
     CertificateAuthority,
@@ -31,13 +33,13 @@ from sigstore._internal.trust import (
 from sigstore._utils import KeyID, sha256_digest
 from sigstore.errors import MetadataError, VerificationError
 from sigstore.hashes import Hashed
-from sigstore.models import Bundle, TrustedRoot
+from sigstore.models import Bundle, TransparencyLogEntry, TrustedRoot
 from sigstore.verify import Verifier
 from sigstore.verify.policy import VerificationPolicy
 from sigstore_models.common.v1 import PublicKey
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
-from inferencebench_pipeline.trust.logged import SigningCertificate
+from inferencebench_pipeline.trust.logged import SigningCertificate, promised
 
 REMEMBERED: Final = 1024
 """How many successes each kind of check remembers: bounds memory, and a batch needs a few."""
@@ -220,7 +222,27 @@ class SharedVerifier(Verifier):
             super()._verify_common_signing_cert(bundle, policy)
             self._remember(about, self._span(certificate, times[-1]))
             return
-        bundle.log_entry._verify(self._trusted_root.rekor_keyring(KeyringPurpose.VERIFY))
+        self._verify_entry(bundle.log_entry)
+
+    def _verify_entry(self, entry: TransparencyLogEntry) -> None:
+        """Make stock's steps 4 and 5: inclusion proof, checkpoint, and the promise if there is one.
+
+        Only the text that the promise signs is put together otherwise than stock does.
+        """
+        keyring = self._trusted_root.rekor_keyring(KeyringPurpose.VERIFY)
+        verify_merkle_inclusion(entry)
+        verify_checkpoint(keyring, entry)
+        promise = entry._inner.inclusion_promise
+        if not promise or not entry._inner.integrated_time:
+            return
+        try:
+            keyring.verify(
+                key_id=KeyID(entry._inner.log_id.key_id),
+                signature=promise.signed_entry_timestamp,
+                data=promised(entry),
+            )
+        except VerificationError as error:
+            raise VerificationError(f"SET: invalid inclusion promise: {error}") from error
 
     def _span(self, certificate: Certificate, moment: TimestampVerificationResult) -> _Span:
         chain = [certificate, *self._verify_chain_at_time(certificate, moment)]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sigstore._internal import rekor
 from sigstore._internal.trust import Keyring
+from sigstore.models import TransparencyLogEntry
 from sigstore.verify import verifier
 
 from inferencebench_pipeline.envelope.build import build_envelope
@@ -19,7 +20,7 @@ from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.runs import new_run_id
 from inferencebench_pipeline.trust.batch import EnvelopeVerifier
 from inferencebench_pipeline.trust.bundle import BundleRejectedError, BundleVerifier, parse_bundle
-from inferencebench_pipeline.trust.logged import SigningCertificate
+from inferencebench_pipeline.trust.logged import SigningCertificate, promised
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.trust.conftest import World
 
@@ -43,6 +44,18 @@ ABBREVIATED: list[tuple[Callable[..., Any], str]] = [
     (
         rekor._hashedrekord_from_parts,
         "bc2467a18dd117bab452dc574088ae193c8b6b90ca85805d841ede32750f9620",
+    ),
+    (
+        TransparencyLogEntry._verify,
+        "965aa6db40093d10d49bfcd153e600480966e40b1d8e30c686084affbc7ede4a",
+    ),
+    (
+        TransparencyLogEntry._verify_set,
+        "f7139f22a44535ee6401758524ff092f9646fb025696e3ca296ee09299f8b0b9",
+    ),
+    (
+        TransparencyLogEntry._encode_canonical,
+        "792b5271e6bd21ae31d8480824e42e7dbfc030a8229fd2fb6cc4151cf3bc66d8",
     ),
     (Keyring.verify, "a92578c1e7317a8d0b8c7bed1d60d38b76cc600ea571464fafc11386c33a626c"),
 ]
@@ -85,6 +98,26 @@ def test_the_expected_body_is_the_one_the_log_wrote(signed: tuple[bytes, dict[st
     )
 
     assert body == body_of(document)
+
+
+@pytest.mark.parametrize("number", [0, 1, 10**12, 2**53 - 1])
+def test_the_promised_text_is_what_stock_puts_together(
+    signed: tuple[bytes, dict[str, Any]], number: int
+):
+    entry = parse_bundle(json.dumps(signed[1]).encode()).log_entry
+    entry._inner = entry._inner.model_copy(update={"integrated_time": number, "log_index": number})
+
+    assert promised(entry) == entry._encode_canonical()
+
+
+def test_a_number_beyond_the_canonical_form_is_refused_as_stock_does(
+    signed: tuple[bytes, dict[str, Any]],
+):
+    entry = parse_bundle(json.dumps(signed[1]).encode()).log_entry
+    for changed in ({"log_index": 2**53}, {"integrated_time": None}):
+        entry._inner = entry._inner.model_copy(update={"integrated_time": 1} | changed)
+        with pytest.raises(ValueError, match=r"integrated time|max|range|domain|exceeds"):
+            promised(entry)
 
 
 def test_a_body_spelt_otherwise_goes_the_stock_way(

@@ -1,0 +1,103 @@
+"""Reading for verification: the envelope and its canonical body, by the short way where one is.
+
+The short way is for documents that are, byte for byte, what :func:`~.canonical.serialise` writes.
+Nothing is assumed of them: what was read is written again and compared, and whatever does not
+come out equal is read by the long way, which alone decides what is refused and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from inferencebench_pipeline.envelope.canonical import (
+    MAX_ENVELOPE_BYTES,
+    MAX_NESTING,
+    canonical_body,
+    parse_unambiguous,
+)
+from inferencebench_pipeline.envelope.models import Envelope
+
+_SIGNATURE: Final = "signature"
+_TOO_DEEP: Final = b"\n" + b"  " * (MAX_NESTING - 1)
+"""How a line begins that may be nested too deeply: two spaces for each level."""
+_EXPONENT: Final = re.compile(rb"e[-+0-9][0-9]{0,3}[,}\]]")
+"""Where a number with an exponent ends in JSON without spaces (some strings look like it)."""
+_SMALL: Final = b"0.0000"
+
+
+@dataclass(frozen=True)
+class ReadEnvelope:
+    """An envelope that says nothing twice, and its canonical body when it is known already."""
+
+    envelope: Envelope
+    body: bytes | None
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of the canonical body, lower-case hex: what a signature covers."""
+        body = canonical_body(self.envelope) if self.body is None else self.body
+        return hashlib.sha256(body).hexdigest()
+
+
+def read_unambiguous(data: bytes) -> ReadEnvelope:
+    """Return the envelope in ``data``, refusing a document that says something twice.
+
+    The envelope and the content hash are those of
+    :func:`~inferencebench_pipeline.envelope.canonical.parse_unambiguous` and
+    :func:`~inferencebench_pipeline.envelope.canonical.content_hash`, whichever way they come.
+
+    Raises:
+        EnvelopeError: what ``parse_unambiguous`` refuses.
+    """
+    return _as_written(data) or ReadEnvelope(parse_unambiguous(data), None)
+
+
+def _as_written(data: bytes) -> ReadEnvelope | None:
+    """Return what a document in the writer's form says, or None where that is not certain.
+
+    Three comparisons carry it. The text equals the indented form of what was read: so no key is
+    repeated, and numbers and strings are spelt as in that form. What the model would write of its
+    declared fields equals what was read: so nothing was trimmed, coerced or filled in; unknown
+    fields are kept as they are by definition. And the sorted text has only printable ASCII and no
+    number that Python spells otherwise: so it is the canonical body.
+    """
+    if len(data) > MAX_ENVELOPE_BYTES or not data.isascii() or _TOO_DEEP in data:
+        return None
+    try:
+        document = orjson.loads(data)
+        if not isinstance(document, dict) or not _is_indented_form(document, data):
+            return None
+        envelope = Envelope.model_validate(document)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, ValidationError, RecursionError):
+        return None
+    document.pop(_SIGNATURE, None)
+    body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    if not _is_pythons_text(body) or not _is_normal(envelope, document):
+        return None
+    return ReadEnvelope(envelope, body)
+
+
+def _is_indented_form(document: dict[str, Any], data: bytes) -> bool:
+    text = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    return text == data or (text + b"\n") == data
+
+
+def _is_pythons_text(body: bytes) -> bool:
+    """Return whether Python's ``json`` writes the numbers and strings in ``body`` the same way.
+
+    It differs in floats below 1e-4 and from 1e16 on, which have an exponent in Python, and in DEL;
+    other than ASCII does not come here.
+    """
+    return _SMALL not in body and b"\x7f" not in body and _EXPONENT.search(body) is None
+
+
+def _is_normal(envelope: Envelope, document: dict[str, Any]) -> bool:
+    unknown = envelope.model_extra or {}
+    declared = {name: value for name, value in document.items() if name not in unknown}
+    written = envelope.model_dump_json(exclude={_SIGNATURE, *unknown}, warnings=False)
+    return written.encode() == orjson.dumps(declared)
