@@ -20,6 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.parquet_bounds import (
+    ParquetDamagedError,
+    ParquetTooLargeError,
+    check_bounds,
+)
 from inferencebench_pipeline.measure.trace_schema import (
     CHUNK,
     METADATA_PREFIX,
@@ -32,9 +37,7 @@ from inferencebench_pipeline.runs import StoreError
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_MOST_ROWS: Final = 5_000_000
 _MOST_CHUNKS: Final = 2**28
-_MOST_GROUP_BYTES: Final = 2**29
 _MOST_STRING_BYTES: Final = 2**31
 _MOST_NS: Final = 2**50
 """Thirteen days: longer than the longest run a spec allows, and safe to multiply in int64."""
@@ -169,9 +172,9 @@ def open_traces(source: Path | bytes) -> Traces:
     # read from after the read has returned, and one that needs the interpreter's lock for that
     # while the interpreter exits aborts the process ("terminate called without an active
     # exception"), after all work was done.
+    _check_size(handle, where)
     try:
         file = pq.ParquetFile(handle, pre_buffer=False)
-        _check_size(file.metadata, where)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
@@ -240,15 +243,15 @@ def _in_order(rows: pa.Table) -> bool:
     return bool(later.all())
 
 
-def _check_size(metadata: pq.FileMetaData, where: str) -> None:
-    # Not a word of column(): where its statistics are damaged, Arrow aborts the process.
-    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-    largest = max(sizes, default=0)
-    if metadata.num_rows > _MOST_ROWS or largest > _MOST_GROUP_BYTES:
-        raise TracesError(
-            f"{where}: {metadata.num_rows} rows and row groups of up to {largest} bytes are more "
-            f"than any run leaves ({_MOST_ROWS}, {_MOST_GROUP_BYTES})"
-        )
+def _check_size(handle: pa.NativeFile, where: str) -> None:
+    """Refuse what is small in the file and without end in memory, before anything is decoded."""
+    try:
+        check_bounds(memoryview(cast("Any", handle.read_buffer())))
+        handle.seek(0)
+    except ParquetTooLargeError as error:
+        raise TracesError(f"{where}: {error}") from error
+    except (ParquetDamagedError, OSError) as error:
+        raise _damaged(where, error) from error
 
 
 def _check_strings(handle: pa.NativeFile, where: str) -> None:

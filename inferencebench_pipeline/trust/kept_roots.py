@@ -37,6 +37,7 @@ _SERVICES = {
     "caUrls": "certificate authority",
     "rekorTlogUrls": "transparency log",
     "tsaUrls": "timestamp authority",
+    "oidcUrls": "issuer of identities",
 }
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
@@ -263,7 +264,12 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
                     sentences.append(
                         f"{what} {name}: valid {_window(new[name])}, was {_window(old[name])}"
                     )
-    return sentences
+    return sentences or [
+        f"{holder}.{part} changed"
+        for holder in ("trustedRoot", "signingConfig")
+        for part in sorted(before[holder].keys() | after[holder].keys())
+        if before[holder].get(part) != after[holder].get(part)
+    ]
 
 
 def _name(item: dict[str, Any]) -> str:

@@ -6,12 +6,17 @@ import copy
 import json
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from inferencebench_pipeline.lifecycle.trust_root import trust_root
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource
+from inferencebench_pipeline.trust import kept_roots
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
 from inferencebench_pipeline.trust.kept_roots import SHIPPED_SHA256, KeptRoots, TufRepository
 from tests.trust.conftest import World
@@ -114,6 +119,125 @@ def test_an_older_state_served_again_is_refused(
     publisher.publish(document)
     with pytest.raises(TrustRefreshError, match="BadVersionNumberError"):
         kept.refresh()
+
+
+def test_a_new_root_of_trust_is_followed_when_the_last_one_vouches_for_it(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    first = kept.refresh().current.sha256
+    publisher.rotate()
+    publisher.rotate()
+    ended = copy.deepcopy(document)
+    ended["trustedRoot"]["tlogs"][0]["publicKey"]["validFor"]["end"] = "2031-01-01T00:00:00Z"
+    publisher.publish(ended)
+
+    refreshed = kept.refresh()
+
+    assert refreshed.changed
+    assert kept.version(first).sha256 == first
+
+
+def test_a_new_root_of_trust_that_only_vouches_for_itself_is_refused(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    before = kept.refresh().current.sha256
+    publisher.rotate(vouched_for=False)
+    publisher.publish(document | {"signingConfig": {}})
+
+    with pytest.raises(TrustRefreshError, match="UnsignedMetadataError"):
+        kept.refresh()
+    assert kept.current().sha256 == before
+
+
+def test_metadata_that_has_expired_is_refused_and_the_pin_stays_in_use(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    """A frozen repository: what it serves was true once, and nobody says that it still is."""
+    publisher.publish(document)
+    before = kept.refresh()
+    yesterday = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    publisher.publish(document, timestamp_expires=yesterday)
+
+    with pytest.raises(TrustRefreshError, match="ExpiredMetadataError"):
+        kept.refresh()
+
+    pin = kept.pin()
+    assert pin is not None
+    assert pin.checked_at == before.checked_at
+    assert kept.current().sha256 == before.current.sha256
+
+
+@pytest.mark.parametrize("lost", ["snapshot.json", "targets.json", "signing_config.v0.2.json"])
+def test_an_outage_half_way_changes_nothing_and_the_next_refresh_goes_on(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], lost: str
+) -> None:
+    publisher.publish(document)
+    before = kept.refresh().current.sha256
+    ended = copy.deepcopy(document)
+    ended["trustedRoot"]["tlogs"][0]["publicKey"]["validFor"]["end"] = "2031-01-01T00:00:00Z"
+    ended["signingConfig"]["tsaUrls"] = ended["signingConfig"]["tsaUrls"][:1]
+    ended["signingConfig"]["tsaUrls"][0]["url"] += "/moved"
+    publisher.publish(ended)
+    publisher.failing = {lost}
+    with pytest.raises(TrustRefreshError, match="503"):
+        kept.refresh()
+    assert kept.current().sha256 == before
+
+    publisher.failing = set()
+    refreshed = kept.refresh()
+
+    assert refreshed.changed
+    assert any("2031-01-01" in change for change in refreshed.changes)
+    pin = kept.pin()
+    assert pin is not None
+    assert [version.sha256 for version in pin.versions] == [before, refreshed.current.sha256]
+
+
+def test_the_asset_shows_what_changed_and_every_version_and_survives_a_bad_repository(
+    publisher: Publisher,
+    repository: TufRepository,
+    document: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept_roots, "public_good_repository", lambda: repository)
+
+    def refreshed() -> dg.ExecuteInProcessResult:
+        world = DeploymentResource(
+            hub_endpoint="http://127.0.0.1:9", trust_store=str(tmp_path / "trust")
+        )
+        return dg.materialize(
+            [trust_root],
+            resources={"world": world, "outages": OutageResource(retries=0)},
+            raise_on_error=False,
+        )
+
+    publisher.publish(document)
+    first = shown(refreshed())
+    publisher.publish(document | {"signingConfig": document["signingConfig"] | {"oidcUrls": []}})
+    second = shown(refreshed())
+    publisher.version = 0
+    publisher.publish(document)
+    rolled_back = refreshed()
+
+    assert "went" in str(first["changes"].value)
+    assert first["previous_sha256"].value == SHIPPED_SHA256
+    assert second["previous_sha256"].value == first["sha256"].value
+    assert "went" in str(second["changes"].value)
+    assert [row.data["sha256"] for row in second["versions_kept"].value.records] == [
+        first["sha256"].value,
+        second["sha256"].value,
+    ]
+    assert not rolled_back.success
+    assert KeptRoots(tmp_path / "trust").current().sha256 == second["sha256"].value
+
+
+def shown(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    return dict(event.materialization.metadata)
 
 
 def test_a_changed_target_is_refused(

@@ -38,12 +38,35 @@ class Publisher:
         (folder / "targets").mkdir(parents=True)
         self.signer = CryptoSigner.generate_ed25519()
         self.version = 0
-        root = Root(version=1, expires=_soon(), consistent_snapshot=False)
+        self.root_version = 1
+        self.failing: set[str] = set()
+        """Names of files that are answered with an error for now."""
+        self.bootstrap = self._write("1.root.json", self._root())
+
+    def rotate(self, *, vouched_for: bool = True) -> None:
+        """Serve a next root of trust with a key of its own, signed by the last one's if wanted."""
+        before = self.signer
+        self.signer = CryptoSigner.generate_ed25519()
+        self.root_version += 1
+        metadata: Metadata[Root] = Metadata(self._root())
+        for signer in (before, self.signer) if vouched_for else (self.signer,):
+            metadata.sign(signer, append=True)
+        data = metadata.to_bytes(JSONSerializer())
+        (self.folder / f"{self.root_version}.root.json").write_bytes(data)
+
+    def _root(self) -> Root:
+        root = Root(version=self.root_version, expires=_soon(), consistent_snapshot=False)
         for role in _ROLES:
             root.add_key(self.signer.public_key, role)
-        self.bootstrap = self._write("1.root.json", root)
+        return root
 
-    def publish(self, trust_config: dict[str, Any], signer: CryptoSigner | None = None) -> None:
+    def publish(
+        self,
+        trust_config: dict[str, Any],
+        signer: CryptoSigner | None = None,
+        *,
+        timestamp_expires: datetime | None = None,
+    ) -> None:
         """Serve the two parts of a trust configuration as the current ones."""
         self.version += 1
         files = {
@@ -60,7 +83,9 @@ class Publisher:
         snapshot = Snapshot(version=self.version, expires=_soon())
         snapshot.meta["targets.json"] = MetaFile(self.version)
         timestamp = Timestamp(
-            version=self.version, expires=_soon(), snapshot_meta=MetaFile(self.version)
+            version=self.version,
+            expires=timestamp_expires or _soon(),
+            snapshot_meta=MetaFile(self.version),
         )
         self._write("targets.json", targets, signer)
         self._write("snapshot.json", snapshot, signer)
@@ -79,7 +104,7 @@ class Publisher:
 @contextmanager
 def serving(publisher: Publisher) -> Iterator[TufRepository]:
     """Serve what is published, over HTTP."""
-    handler = functools.partial(_Quiet, directory=str(publisher.folder))
+    handler = functools.partial(_Handler, publisher=publisher, directory=str(publisher.folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -92,7 +117,17 @@ def serving(publisher: Publisher) -> Iterator[TufRepository]:
         thread.join(10)
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *arguments: Any, publisher: Publisher, **options: Any) -> None:
+        self._publisher = publisher
+        super().__init__(*arguments, **options)
+
+    def do_GET(self) -> None:
+        if self.path.rpartition("/")[2] in self._publisher.failing:
+            self.send_error(503)
+        else:
+            super().do_GET()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
