@@ -9,6 +9,7 @@ from pathlib import Path
 
 from inferencebench_pipeline.hub.card import CARD_FILE
 from inferencebench_pipeline.hub.client import Hub, HubHeadMovedError, Repo
+from inferencebench_pipeline.hub.lag import just_written
 from inferencebench_pipeline.hub.public_takedowns import index_repo
 from inferencebench_pipeline.hub.repo import RepoHead
 
@@ -69,7 +70,8 @@ def _commit(
     if head is None:
         hub.account().require_creating_in(repo.namespace)
         hub.create(repo)
-        head = hub.head(repo)
+        with just_written(repo.id):
+            head = hub.head(repo)
     wanted = {**files, CARD_FILE: index_card(repo.namespace)}
     changes: dict[str, bytes | None] = {
         path: data

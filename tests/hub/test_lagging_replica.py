@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from inferencebench_pipeline.hub.backlink import LinkPolicy, backlink
+from inferencebench_pipeline.hub.corpus_dataset import publish_corpus
 from inferencebench_pipeline.hub.errors import HubUnavailableError
+from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.evaluation_publish import publish_register
 from inferencebench_pipeline.hub.takedown import take_down
 from inferencebench_pipeline.hub.takedown_register import Takedown, load_takedowns
@@ -129,13 +132,23 @@ def test_an_index_that_is_made_and_not_shown_yet_leaves_the_takedown_in_force(
     assert ask().carried_out_at is not None
 
 
-def test_a_register_that_is_made_and_not_shown_yet_is_published_later(
-    world: World, store: Path
+@pytest.mark.parametrize(
+    ("looks", "publish"),
+    [
+        (1, lambda us, store: publish_register(us, store, us.account().name)),
+        (2, lambda us, store: publish_corpus(us, us.account().name, {"corpus.txt": b"x"})),
+    ],
+    ids=["community results", "corpus statement"],
+)
+def test_a_dataset_that_is_made_and_not_shown_yet_is_filled_later(
+    world: World,
+    store: Path,
+    looks: int,
+    publish: Callable[[EvaluationHub, Path], object],
 ) -> None:
     us = evaluation_hub(world, f"us-{new_run_id()[-12:]}")
-    namespace = us.account().name
-    stale = world.faults.add("stale", method="GET", path=HEAD, skip=1, times=1)
+    stale = world.faults.add("stale", method="GET", path=HEAD, skip=looks, times=1)
     with pytest.raises(HubUnavailableError, match="not shown"):
-        publish_register(us, store, namespace)
+        publish(us, store)
     assert world.faults.fired(stale) == 1
-    assert publish_register(us, store, namespace)
+    assert publish(us, store)
