@@ -54,13 +54,13 @@ def text(value: tuple[float, float, float]) -> str:
 
 def measured(size: int) -> dict[str, tuple[float, float, float]]:
     """Everything about one board."""
-    board = board_of(size)
+    board, grown = board_of(size), board_of(size + 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         found = {
             "written, all pages (s)": once(lambda: write(board, folder)),
             "written again, no change (s)": once(lambda: write(board, folder)),
-            "written again, one run more (s)": once(lambda: write(board_of(size + 1), folder)),
+            "written again, one run more (s)": once(lambda: write(grown, folder)),
         }
         write(board, folder)
         site = folder / "site"

@@ -213,7 +213,7 @@ def details_of(row: RunRow) -> RunDetails:
 def _percentiles(row: RunRow) -> Iterator[MetricCell]:
     base = next((cell.value for cell in row.metrics if cell.key == "ttft_p50_ms"), None) or 100.0
     for name, scale in (("tpot", 0.1), ("itl", 0.09), ("e2e", 30.0), ("ttft", 1.0)):
-        for digits, factor in (("90", 1.7), ("99", 3.4)):
+        for digits, factor in (("90", 1.7), ("99", 3.4), ("99_9", 5.1)):
             value = base * scale * factor
             yield MetricCell(
                 key=f"{name}_p{digits}_ms",

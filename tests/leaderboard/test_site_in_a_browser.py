@@ -340,7 +340,8 @@ def test_a_run_page_draws_its_latencies_without_a_mouse(reader, board):
     assert figures.locator("h3").all_inner_texts() == ["TTFT", "TPOT", "ITL", "E2E latency"]
     plot = figures.first.locator("svg")
     assert "p50" in (plot.get_attribute("aria-label") or "")
-    assert plot.locator("circle").count() == 4
+    assert plot.locator("circle").count() == 5
+    assert "p99.9" in (plot.get_attribute("aria-label") or "")
     page.get_by_label("Log axes").check()
     expect(figures.first.locator(".axis-title").first).to_contain_text("not from zero")
 

@@ -50,7 +50,8 @@
     panel.build(facets, table);
     $("group").value = key;
     describe(group);
-    for (const figure of document.querySelectorAll("#plots figure")) figure.remove();
+    for (const { figure } of plots) figure.remove();
+    plots = [];
     $("plots").hidden = !group || group.fronts.length === 0;
     for (const front of group ? group.fronts : []) addPlot(front);
   };
@@ -110,14 +111,14 @@
     $("clear").hidden = made.length === 0 && !view.q;
   };
 
-  const plots = [];
+  let plots = [];
 
   const addPlot = (front) => {
     const holder = IB.el("div", { class: "plot" });
     const note = IB.el("p", { class: "note" });
     const figure = IB.el("figure", {}, IB.el("figcaption", {}, IB.el("h3", {}, front.title), note), holder);
     $("figures").append(figure);
-    plots.push({ figure, front, holder, note, sized: false });
+    plots.push({ figure, front, holder, note, seen: null });
     IB.whenSized(holder, () => drawPlots(front));
   };
 
@@ -135,14 +136,21 @@
 
   const drawPlots = (only = null) => {
     const { table, group } = shown;
-    if (!group || !group.fronts.length || !$("more").open) return;
-    const series = IB.seriesOf(group.rows.map((id) => board.value(view.colour || "model", board.position.get(id))));
+    if (!group || !$("more").open) return;
+    const seen = JSON.stringify([view.filters, view.q, view.colour, view.log]);
+    // another order, or another page of the table, changes no plot
+    const stale = plots.filter((plot) => (only ? plot.front === only : plot.seen !== seen));
+    if (!stale.length) return;
+    const named = (id) => board.value(view.colour || "model", board.position.get(id));
+    const ahead = group.fronts.flatMap(({ points }) => points.row.filter((_, at) => points.on[at]));
+    const series = IB.seriesOf(group.rows.map(named), ahead.map((place) => named(group.rows[place])));
     const left = new Set(table.getFilteredRowModel().rows.map((row) => row.original));
     IB.legend($("legend"), series.legend);
     $("colour").value = view.colour || "model";
     $("log").checked = view.log;
-    for (const { figure, front, holder, note } of plots) {
-      if (!figure.isConnected || (only && only !== front)) continue;
+    for (const plot of stale) {
+      const { front, holder, note } = plot;
+      plot.seen = seen;
       const all = pointsOf(front, group, series);
       const points = all.filter((p) => left.has(p.i));
       IB.tradeOff(holder, front, all, points, { log: view.log, page: board.page });

@@ -13,7 +13,7 @@
 
   /** A scale over what is drawn: from zero, or logarithmic where the reader asks for it. */
   const scaleOf = ([low, high], log, pixels) => {
-    if (log && low > 0) return d3.scaleLog([low / 1.1, high * 1.1], pixels).nice();
+    if (log && low > 0) return d3.scaleLog([low / 1.15, high * 1.15], pixels);
     return d3.scaleLinear([Math.min(0, low), high > 0 ? high * 1.05 : 1], pixels).nice();
   };
 
@@ -23,18 +23,24 @@
     return `${column.label}${unit ? ` (${unit})` : ""}${way}${logarithmic ? " · log axis, not from zero" : ""}`;
   };
 
+  /** Where a grid line is drawn: at every tick, of a log axis at the powers of ten. */
+  const ruled = (scale, count) => {
+    const ticks = scale.ticks(count);
+    return scale.base ? ticks.filter((v) => Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-9) : ticks;
+  };
+
   const axes = (svg, x, y, width, height, titles) => {
-    const ticks = (scale, pixels) => (scale.base ? 5 : Math.max(3, Math.round(pixels / 75)));
-    const format = (v) => (v >= 1e4 || (v > 0 && v < 1e-3) ? d3.format("~s")(v) : IB.number(v));
-    const bottom = d3.axisBottom(x).ticks(ticks(x, width), x.base ? "~s" : undefined).tickSizeOuter(0);
-    const left = d3.axisLeft(y).ticks(ticks(y, height), y.base ? "~s" : undefined).tickSizeOuter(0);
+    const format = (v) => (v >= 1e4 ? d3.format("~s")(v) : IB.number(v));
+    const [across, up] = [Math.max(3, Math.round(width / 75)), Math.max(3, Math.round(height / 60))];
+    const bottom = d3.axisBottom(x).ticks(x.base ? 5 : across, format).tickSizeOuter(0);
+    const left = d3.axisLeft(y).ticks(y.base ? 5 : up, format).tickSizeOuter(0);
     if (!x.base) bottom.tickFormat(format);
     if (!y.base) left.tickFormat(format);
     const grid = svg.append("g").attr("class", "grid").attr("aria-hidden", "true");
-    grid.selectAll("line.h").data(y.ticks(ticks(y, height))).join("line")
+    grid.selectAll("line.h").data(ruled(y, up)).join("line").attr("class", "h")
       .attr("x1", MARGIN.left).attr("x2", width - MARGIN.right)
       .attr("y1", (v) => y(v)).attr("y2", (v) => y(v));
-    grid.selectAll("line.v").data(x.ticks(ticks(x, width))).join((enter) => enter.append("line"))
+    grid.selectAll("line.v").data(ruled(x, across)).join("line").attr("class", "v")
       .attr("y1", MARGIN.top).attr("y2", height - MARGIN.bottom)
       .attr("x1", (v) => x(v)).attr("x2", (v) => x(v));
     svg.append("g").attr("class", "axis").attr("transform", `translate(0,${height - MARGIN.bottom})`).call(bottom);
@@ -162,10 +168,15 @@
     links.on("focus", (_, p) => show(p)).on("blur", () => show(null));
   };
 
-  /** The series of each value: the most frequent ones have a colour and a shape, the others share one. */
-  IB.seriesOf = (values) => {
-    const ranked = [...d3.rollup(values, (v) => v.length, (v) => v)].sort(
-      ([a, m], [b, n]) => n - m || String(a).localeCompare(String(b)),
+  /**
+   * The series of each value: those most often on a front, then the most frequent ones, have a
+   * colour and a shape; the others share one.
+   */
+  IB.seriesOf = (values, ahead) => {
+    const count = (list) => d3.rollup(list, (v) => v.length, (v) => v);
+    const best = count(ahead);
+    const ranked = [...count(values)].sort(
+      ([a, m], [b, n]) => (best.get(b) || 0) - (best.get(a) || 0) || n - m || String(a).localeCompare(String(b)),
     );
     const named = ranked.length > SERIES ? ranked.slice(0, SERIES - 1) : ranked;
     const index = new Map(named.map(([value], i) => [value, i]));

@@ -20,7 +20,7 @@ from inferencebench_pipeline.measure.trace_arrays import Rows
 from inferencebench_pipeline.measure.trace_file import open_traces
 
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
-_PERCENTILE = re.compile(r"_p([0-9]{2,3})_ms$")
+_PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")
 _NONE = np.empty(0)
 _NS_PER_MS = 1e6
 _PS_PER_MS = 1e9
@@ -70,10 +70,9 @@ def _marks(name: str, metrics: Iterable[MetricCell]) -> Iterable[dict[str, Any]]
         found = _PERCENTILE.search(cell.key)
         if found is None or cell.value is None or cell.key != f"{name}{found.group()}":
             continue
-        digits = found.group(1)
         yield {
             "x": cell.value,
-            "share": int(digits) / 10 ** len(digits),
+            "share": float(found.group(1).replace("_", ".")) / 100,
             "low": cell.low,
             "high": cell.high,
             "n": cell.n,
