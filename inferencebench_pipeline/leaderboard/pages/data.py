@@ -85,7 +85,7 @@ def group_script(group: Group, rows: dict[str, RunRow]) -> bytes:
         + _js_string(
             {
                 "rows": group.rows,
-                "rank": _ranks(group),
+                "rank": places(group),
                 "metrics": _metrics(group.columns, members),
                 "fronts": [_front(front, group.rows) for front in group.fronts],
             }
@@ -112,6 +112,15 @@ def order_words(group: Group) -> str:
     return f"{by.label}, {by.better} is better; = where 95 % intervals overlap"
 
 
+def places(group: Group) -> list[str]:
+    """Return each row's place: ``=2`` where others share it, a dash where nobody can say."""
+    shared = Counter(group.ranks)
+    return [
+        NO_VALUE if rank is None else f"={rank}" if shared[rank] > 1 else str(rank)
+        for rank in group.ranks
+    ] or [NO_VALUE] * len(group.rows)
+
+
 def shown_columns(group: Group) -> tuple[Column, ...]:
     """Return a group's metrics as tables show them: the one it is ordered by comes first."""
     return tuple(sorted(group.columns, key=lambda column: column.key != group.ranked_by))
@@ -134,15 +143,6 @@ def _summary(group: Group, file: str) -> dict[str, Any]:
         "order": order_words(group),
         "columns": [_column(column) for column in shown_columns(group)],
     }
-
-
-def _ranks(group: Group) -> list[str]:
-    """Return each row's place: ``=2`` where others share it, a dash where nobody can say."""
-    shared = Counter(group.ranks)
-    return [
-        NO_VALUE if rank is None else f"={rank}" if shared[rank] > 1 else str(rank)
-        for rank in group.ranks
-    ] or [NO_VALUE] * len(group.rows)
 
 
 def _metrics(columns: Sequence[Column], members: Sequence[RunRow]) -> dict[str, Any]:

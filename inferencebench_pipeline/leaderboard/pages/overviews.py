@@ -16,7 +16,7 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
     Variance,
 )
-from inferencebench_pipeline.leaderboard.pages.data import order_words, shown_columns
+from inferencebench_pipeline.leaderboard.pages.data import order_words, places, shown_columns
 from inferencebench_pipeline.leaderboard.pages.folder import SiteFolder
 from inferencebench_pipeline.leaderboard.pages.rendering import (
     hardware_page,
@@ -120,9 +120,9 @@ class _Index:
         self._groups = {group.group_id: group for group in board.groups}
         self._order = {group.group_id: at for at, group in enumerate(board.groups)}
         self._places = {
-            row_id: (at, _place(group, at))
+            row_id: (at, place)
             for group in board.groups
-            for at, row_id in enumerate(group.rows)
+            for at, (row_id, place) in enumerate(zip(group.rows, places(group), strict=True))
         }
 
     def parts(self, rows: Iterable[RunRow], facet: str, name: str) -> list[GroupPart]:
@@ -156,11 +156,6 @@ def cells_of(columns: Sequence[Column], row: RunRow) -> tuple[MetricCell | None,
     """Return a row's cells in the order of ``columns``."""
     cells = {cell.key: cell for cell in row.metrics}
     return tuple(cells.get(column.key) for column in columns)
-
-
-def _place(group: Group, at: int) -> str:
-    rank = group.ranks[at] if at < len(group.ranks) else None
-    return "–" if rank is None else str(rank)
 
 
 def _overviews(
