@@ -15,6 +15,7 @@ import dagster as dg
 
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.leaderboard.prices import Prices, load_prices
 from inferencebench_pipeline.parking import parked_by_an_outage
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
@@ -29,6 +30,15 @@ class StoreResource(dg.ConfigurableResource[Any]):
     root: str
     specs: str
     inbox: str | None = None
+    prices: str | None = None
+
+    def price_list(self) -> Prices | None:
+        """Return the reviewed prices that costs on the leaderboard rest on, where there are some.
+
+        Raises:
+            PricesError: the list is named and cannot be read.
+        """
+        return load_prices(Path(self.prices)) if self.prices else None
 
     def store(self) -> RunStore:
         """Return the run store."""
@@ -124,7 +134,10 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
     """Return the resources of a deployment, by the names the assets ask for."""
     return {
         "runs_store": StoreResource(
-            root=str(settings.store), specs=str(settings.specs), inbox=settings.inbox
+            root=str(settings.store),
+            specs=str(settings.specs),
+            inbox=settings.inbox,
+            prices=_text(settings.prices),
         ),
         "world": DeploymentResource(
             hub_endpoint=settings.hub_endpoint,

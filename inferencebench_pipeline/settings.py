@@ -31,6 +31,8 @@ class Settings:
     """``INFERENCEBENCH_SPECS``: folder of benchmark specs."""
     inbox: str | None
     """``INFERENCEBENCH_INBOX``: where other hosts leave finished runs; a path or an fsspec URL."""
+    prices: Path | None
+    """``INFERENCEBENCH_PRICES``: dated, reviewed prices of accelerators; no costs when unset."""
     hub_endpoint: str
     """``HF_ENDPOINT``: the Hub, without trailing slash."""
     organisation: str | None
@@ -80,6 +82,7 @@ class Settings:
             home=home,
             specs=_path(environ, "INFERENCEBENCH_SPECS") or shipped_specs,
             inbox=environ.get("INFERENCEBENCH_INBOX") or None,
+            prices=_path(environ, "INFERENCEBENCH_PRICES"),
             hub_endpoint=(environ.get("HF_ENDPOINT") or DEFAULT_HUB_ENDPOINT).rstrip("/"),
             organisation=environ.get("INFERENCEBENCH_ORGANISATION") or None,
             trust_config=_path(environ, "INFERENCEBENCH_TRUST_CONFIG"),

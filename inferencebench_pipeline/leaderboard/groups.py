@@ -23,8 +23,10 @@ from inferencebench_pipeline.leaderboard.document import RunRow, Variance
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
 from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
 from inferencebench_pipeline.leaderboard.months import PROCESSES, SHARED_FROM
+from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, group_of, group_order, run_row
 from inferencebench_pipeline.leaderboard.tables import FETCHED_ROWS, read_batches
+from inferencebench_pipeline.leaderboard.variance import group_variances
 from inferencebench_pipeline.runs import write_atomically
 
 GROUPS_FILE: Final = "groups.tsv"
@@ -59,7 +61,7 @@ class KeptGroup:
 
     group_id: str
     key: str
-    """Digest of the rows it was made of."""
+    """Digest of the rows it was made of, and of the prices."""
     order: str
     """Sorts groups as :func:`.ranking.group_order` does."""
     group: bytes
@@ -74,35 +76,42 @@ class KeptGroup:
         )
 
 
-def compare(group_id: str, key: str, rows: Sequence[RunRow]) -> KeptGroup:
+def compare(
+    group_id: str, key: str, rows: Sequence[RunRow], prices: Prices | None = None
+) -> KeptGroup:
     """Return a group made of its ranked rows, ordered by repository."""
-    group = group_of(rows)
+    group = group_of(rows, prices)
     foreign, *names = group_order(group)
     return KeptGroup(
         group_id=group_id,
         key=key,
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
         group=group.model_dump_json(exclude_none=True).encode(),
-        tests=Tests(changes=tested_changes(group, rows)),
+        tests=Tests(changes=tested_changes(group, rows), variances=group_variances(group, rows)),
     )
 
 
-def update_groups(folder: Path, manifest: Manifest) -> list[KeptGroup]:
-    """Return all groups in order, those made anew whose rows are not those of the last build."""
+def update_groups(
+    folder: Path, manifest: Manifest, prices: Prices | None = None
+) -> list[KeptGroup]:
+    """Return all groups in order, those made anew whose rows or prices are not the last build's."""
+    priced = f"/{prices.digest}" if prices else ""
     kept = {group.group_id: group for group in _load(folder)}
     if not manifest.months:
         return []
     files = manifest.run_files(folder)
     with duckdb.connect(":memory:") as connection:
         keys = {
-            group_id: (key, count)
+            group_id: (key + priced, count)
             for group_id, key, count in connection.execute(_KEYS, {"files": files}).fetchall()
         }
         current = [
             group for group_id, group in kept.items() if keys.get(group_id, ("",))[0] == group.key
         ]
         stale = keys.keys() - {group.group_id for group in current}
-        made = _compared(connection, files, {group_id: keys[group_id] for group_id in stale})
+        made = _compared(
+            connection, files, {group_id: keys[group_id] for group_id in stale}, prices
+        )
         current.extend(made)
     return sorted(current, key=lambda group: group.order)
 
@@ -117,7 +126,10 @@ def save_groups(folder: Path, groups: Iterable[KeptGroup]) -> None:
 
 
 def _compared(
-    connection: duckdb.DuckDBPyConnection, files: list[str], keys: dict[str, tuple[str, int]]
+    connection: duckdb.DuckDBPyConnection,
+    files: list[str],
+    keys: dict[str, tuple[str, int]],
+    prices: Prices | None,
 ) -> list[KeptGroup]:
     """Return the groups of ``keys``, made here, or by other processes when they have many rows."""
     if not keys:
@@ -125,12 +137,12 @@ def _compared(
     known = {group_id: key for group_id, (key, _) in keys.items()}
     tables = _tables(connection, files, sorted((name, count) for name, (_, count) in keys.items()))
     if sum(count for _, count in keys.values()) < SHARED_FROM:
-        return [group for table in tables for group in _compare_rows(table, known)]
+        return [group for table in tables for group in _compare_rows(table, known, prices)]
     found: list[KeptGroup] = []
     waiting: deque[Future[list[KeptGroup]]] = deque()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         for table in tables:
-            waiting.append(pool.submit(_compare_rows, table, known))
+            waiting.append(pool.submit(_compare_rows, table, known, prices))
             if len(waiting) > _TABLES_IN_FLIGHT:
                 found.extend(waiting.popleft().result())
         for future in waiting:
@@ -163,10 +175,12 @@ def _tables(
         wanted = 0
 
 
-def _compare_rows(table: pa.Table, keys: Mapping[str, str]) -> list[KeptGroup]:
+def _compare_rows(
+    table: pa.Table, keys: Mapping[str, str], prices: Prices | None
+) -> list[KeptGroup]:
     lines = table.to_pylist()
     return [
-        compare(group_id, keys[group_id], [run_row(line) for line in members])
+        compare(group_id, keys[group_id], [run_row(line) for line in members], prices)
         for group_id, members in groupby(lines, key=lambda line: str(line["group_id"]))
     ]
 

@@ -27,8 +27,11 @@ from inferencebench_pipeline.leaderboard.history import significant_changes
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.manifest import Manifest
 from inferencebench_pipeline.leaderboard.months import update_months
+from inferencebench_pipeline.leaderboard.prices import Prices
+from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
 from inferencebench_pipeline.leaderboard.tables import read_batches
+from inferencebench_pipeline.leaderboard.variance import significant_variances
 from inferencebench_pipeline.runs import sync_files, write_atomically
 
 DOCUMENT_FILE: Final = "leaderboard.json"
@@ -75,7 +78,7 @@ def leaderboard_folder(store_root: Path) -> Path:
     return store_root / "leaderboard"
 
 
-def build_index(store_root: Path) -> IndexInfo:
+def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
     """Bring the index up to date with the corpus; what did not change costs nothing.
 
     Nothing but the inventory, its blobs, the verdicts and the two public registers is read, so a
@@ -84,6 +87,10 @@ def build_index(store_root: Path) -> IndexInfo:
     came at once or bit by bit. Partitions are written first, each under a name of its own, then the
     manifest that names them, then the document; those of the last build are removed after that. A
     build that was killed leaves the last index whole, and the next one finishes.
+
+    Args:
+        store_root: root of the store that holds corpus and index.
+        prices: what costs are computed from; without them no cost is shown.
 
     Raises:
         InventoryError, VerdictsError, LogStateError: the corpus on disk cannot be read.
@@ -94,7 +101,7 @@ def build_index(store_root: Path) -> IndexInfo:
     inputs, before = read_inputs(store_root), Manifest.load(folder)
     manifest, extracted = update_months(store_root, folder, inputs, before)
     sync_files([folder / name for name in manifest.partitions() - before.partitions()])
-    groups = update_groups(folder, manifest)
+    groups = update_groups(folder, manifest, prices)
     states = _states(folder, manifest)
     document = _document(store_root, folder, manifest, inputs, groups, states)
     manifest.save(folder)
@@ -199,11 +206,14 @@ def _document(
 ) -> bytes:
     """Return ``leaderboard.json``: a ``Summary`` with a line for each thing in a list."""
     tested = [item for group in groups for item in group.tests.changes]
-    evaluations, withheld = evaluation_rows(load_evaluations(store_root))
+    register = load_evaluations(store_root)
+    evaluations, withheld = evaluation_rows(register)
+    spreads = [item for group in groups for item in group.tests.variances]
+    spreads.extend(quality_variances(register.results))
     lists: dict[str, Iterable[bytes]] = {
         "groups": (group.group for group in groups),
         "changes": _json(significant_changes(tested)),
-        "variances": _json(item for group in groups for item in group.tests.variances),
+        "variances": _json(significant_variances(spreads)),
         "findings": _json(_findings(folder, manifest, inputs)),
         "evaluations": _json(evaluations),
         "withheld": _json(withheld),

@@ -14,7 +14,7 @@ from inferencebench_pipeline.leaderboard.document import FORMAT
 from inferencebench_pipeline.leaderboard.extraction import FACTS_VERSION
 from inferencebench_pipeline.runs import write_atomically
 
-INDEX_VERSION: Final = "1"
+INDEX_VERSION: Final = "2"
 """Raised whenever the same corpus would give other tables; all partitions are then made anew."""
 MANIFEST_FILE: Final = "index.json"
 MADE_BY: Final = f"{__version__}/{INDEX_VERSION}/{FACTS_VERSION}/{FORMAT}"

@@ -6,6 +6,7 @@ the source and the day of the price that it rests on.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -55,6 +56,11 @@ class Prices(_Part):
     def per_hour(self, accelerator: str) -> float | None:
         """Return the price of one accelerator for an hour; None when the list has none."""
         return next((p.per_hour for p in self.accelerators if p.accelerator == accelerator), None)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the list says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def note(self) -> str:

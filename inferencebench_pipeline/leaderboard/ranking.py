@@ -17,6 +17,7 @@ from inferencebench_pipeline.leaderboard.document import (
 )
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.leaderboard.fronts import fronts_of
+from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 Row = Mapping[str, Any]
@@ -35,11 +36,12 @@ ROW_COLUMNS = (
 """The columns that :func:`run_row` reads."""
 
 
-def group_of(rows: Sequence[RunRow]) -> Group:
+def group_of(rows: Sequence[RunRow], prices: Prices | None = None) -> Group:
     """Return the comparison group of runs that share one, with its columns and its order.
 
     Args:
         rows: all of its ranked runs, at least one, ordered by repository.
+        prices: what a cost is computed from; without them there is none.
     """
     first = rows[0]
     definitions = first.metric_definitions or FOREIGN_DEFINITIONS
@@ -59,7 +61,7 @@ def group_of(rows: Sequence[RunRow]) -> Group:
         ranked_by=by.key if by else None,
         rows=tuple(row.row_id for row in ordered),
         ranks=_ranks(ordered, by),
-        fronts=fronts_of(ordered),
+        fronts=fronts_of(ordered, prices),
     )
 
 

@@ -30,7 +30,7 @@ def leaderboard_index(
     """The index and its page, from what is published and verified, never from local runs."""
     with outages.guard():
         root = runs_store.store().root
-        info = build_index(root)
+        info = build_index(root, runs_store.price_list())
         page = render_site(root)
     return dg.MaterializeResult(
         metadata={

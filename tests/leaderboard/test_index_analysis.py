@@ -1,0 +1,124 @@
+"""What the built index says beside the rows: fronts, costs by the prices given, spreads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
+from inferencebench_pipeline.corpus.verification import verify_day
+from inferencebench_pipeline.envelope.build import build_envelope
+from inferencebench_pipeline.envelope.canonical import serialise
+from inferencebench_pipeline.hub.evaluation_register import record_results
+from inferencebench_pipeline.leaderboard.checking import check_rows
+from inferencebench_pipeline.leaderboard.document import Summary
+from inferencebench_pipeline.leaderboard.index import build_index, load_summary
+from inferencebench_pipeline.leaderboard.prices import Prices
+from inferencebench_pipeline.runs import new_run_id
+from tests.corpus.world import ORG, FolderHub, signed, verifier
+from tests.envelope.measured import measurement_of, provenance, traces_bytes
+from tests.leaderboard.test_variance import result
+
+H100 = "NVIDIA H100 80GB HBM3"
+RUNS_EACH = 4
+
+
+def publish(hub: FolderHub, name: str, engine_version: str, rows: int) -> None:
+    """Publish a run on two GPUs; ``rows`` of traces make its numbers what they are."""
+    run_id = new_run_id()
+    traces = traces_bytes(run_id, rows)
+    known = provenance()
+    gpus = [
+        {"model": H100, "pci_id": f"0000:0{at}:00.0", "serial": f"s{at}", "vbios": "96.00"}
+        for at in range(2)
+    ]
+    made = provenance(
+        engine={**known.engine.model_dump(), "version": engine_version},
+        hardware={**known.hardware.model_dump(), "gpus": gpus},
+        hardware_class="h100",
+    )
+    envelope = signed(build_envelope(measurement_of(run_id, traces, provenance=made)))
+    hub.commit(f"{ORG}/{name}", {"envelope.json": serialise(envelope), "traces.parquet": traces})
+
+
+@pytest.fixture
+def published(hub: FolderHub, store: Path) -> Path:
+    for at in range(RUNS_EACH):
+        publish(hub, f"old-{at}", "b7000", rows=13)
+        publish(hub, f"new-{at}", "b8000", rows=9)
+    crawl_source(hub, ORG, store)
+    for day in created_days(store):
+        verify_day(store, day, verifier())
+    return store
+
+
+def built(store: Path, prices: Prices | None = None) -> Summary:
+    build_index(store, prices)
+    return load_summary(store)
+
+
+def prices(per_hour: float) -> Prices:
+    return Prices.model_validate(
+        {
+            "version": 1,
+            "source": "https://prices.example/list",
+            "date": "2026-10-01",
+            "currency": "EUR",
+            "accelerators": [{"accelerator": H100, "per_hour": per_hour}],
+        }
+    )
+
+
+def cost(summary: Summary) -> float | None:
+    points = [
+        point
+        for group in summary.groups
+        for front in group.fronts
+        if front.name == "cost_interactivity"
+        for point in front.points
+    ]
+    return max((point.y for point in points), default=None)
+
+
+def test_costs_follow_the_prices_that_are_given_and_go_with_them(published: Path):
+    assert cost(built(published)) is None
+    first = cost(built(published, prices(2.0)))
+    assert first is not None
+    assert cost(built(published, prices(4.0))) == pytest.approx(2 * first, rel=1e-5)
+    assert cost(built(published)) is None
+    assert check_rows(published) == []
+
+
+def test_spreads_of_speed_and_of_quality_share_one_false_discovery_rate(published: Path):
+    record_results(
+        published,
+        [
+            result(10 * at + n, 0.8 + at / 20 + n / 1000, provider=f"p{at}")
+            for at in range(2)
+            for n in range(5)
+        ],
+    )
+    summary = built(published)
+    (quality,) = [item for item in summary.variances if item.kind == "quality"]
+    speed = [item for item in summary.variances if item.kind == "speed"]
+    assert {item.across for item in speed} == {"engine_version"}
+    assert quality.more_than_noise is True
+    for item in (quality, *speed):
+        assert item.p_value is not None
+        assert item.q_value is not None
+        assert item.q_value >= item.p_value
+    assert quality.levels[0].urls[0].startswith("https://huggingface.co/org/model/")
+    assert {len(level.row_ids) for item in speed for level in item.levels} == {RUNS_EACH}
+
+
+def test_the_same_corpus_gives_the_same_spreads_bit_by_bit_and_at_once(
+    hub: FolderHub, published: Path, tmp_path: Path
+):
+    build_index(published)
+    publish(hub, "one-more", "b9000", rows=11)
+    for store in (published, tmp_path / "other"):
+        crawl_source(hub, ORG, store)
+        for day in created_days(store):
+            verify_day(store, day, verifier())
+    assert built(published).variances == built(tmp_path / "other").variances
