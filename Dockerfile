@@ -13,7 +13,7 @@ RUN python -m venv /opt/venv \
 
 FROM base AS host
 COPY --from=host-packages /opt/venv /opt/venv
-COPY dagster.yaml /opt/dagster/home/dagster.yaml
+COPY deploy/dagster.postgres.yaml /opt/dagster/home/dagster.yaml
 COPY deploy/workspace.yaml /opt/dagster/workspace.yaml
 COPY inferencebench_pipeline/webserver.py /opt/dagster/webserver.py
 ENV PATH=/opt/venv/bin:$PATH DAGSTER_HOME=/opt/dagster/home

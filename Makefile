@@ -43,8 +43,8 @@ $(VENV)/bin/pip:
 # Needs uv; the result holds versions and hashes and no addresses.
 LOCK := uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 lock:
-	$(LOCK) --extra demo --extra build pyproject.toml -o requirements.lock
-	$(LOCK) --extra demo --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(LOCK) --extra demo --extra postgres --extra build pyproject.toml -o requirements.lock
+	$(LOCK) --extra demo --extra postgres --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(LOCK) -c requirements.lock deploy/host.in -o deploy/host.lock
 
 # Needs npm: fetches the libraries that the leaderboard's pages carry, at the versions it names.
