@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,13 @@ from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.hub.evaluation_register import record_results
 from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.document import Summary
-from inferencebench_pipeline.leaderboard.index import build_index, load_summary
+from inferencebench_pipeline.leaderboard.index import (
+    build_index,
+    leaderboard_folder,
+    load_summary,
+)
 from inferencebench_pipeline.leaderboard.prices import Prices
+from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import ORG, FolderHub, signed, verifier
 from tests.envelope.measured import measurement_of, provenance, traces_bytes
@@ -122,3 +128,18 @@ def test_the_same_corpus_gives_the_same_spreads_bit_by_bit_and_at_once(
         for day in created_days(store):
             verify_day(store, day, verifier())
     assert built(published).variances == built(tmp_path / "other").variances
+
+
+def test_the_page_shows_both_kinds_of_spreads_and_links_only_to_what_is_there(published: Path):
+    record_results(published, [result(at, 0.8 + at / 100, provider=f"<p{at}>") for at in range(3)])
+    build_index(published)
+    render_site(published)
+    site = leaderboard_folder(published) / "site"
+    pages = {path: path.read_text() for path in site.rglob("*.html")}
+    shown = "\n".join(pages.values())
+    assert "Quality, as the community reports it" in shown
+    assert "&lt;p1&gt;" in shown and "<p1>" not in shown
+    assert "across engine versions" in shown
+    for path, page in pages.items():
+        for target in re.findall(r'href="((?!https?:|#|mailto:)[^"#?]+)', page):
+            assert (path.parent / target).exists(), (path, target)
