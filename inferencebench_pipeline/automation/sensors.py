@@ -14,6 +14,8 @@ from inferencebench_pipeline.runs import RunFile, RunStore, run_started_at
 
 LOOK_BACK = timedelta(days=7)
 """A request older than this was forgotten on purpose, or its machine was away for a week."""
+ASKED_ONE_BY_ONE = 20
+"""Of more runs than this, all that Dagster knows are fetched at once to see which are launched."""
 
 
 def unanswered(store: RunStore, *, since: datetime) -> list[str]:
@@ -83,7 +85,9 @@ def _starting(
     instance: dg.DagsterInstance, run_ids: Iterable[str]
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the whole life of each run that nobody has started."""
-    waiting = [run_id for run_id in run_ids if not _has_been_launched(instance, run_id)]
+    wanted = list(run_ids)
+    launched = _launched(instance, wanted)
+    waiting = [run_id for run_id in wanted if run_id not in launched]
     if not waiting:
         return dg.SkipReason("no run is waiting to be started")
     known = set(instance.get_dynamic_partitions(str(runs.name)))
@@ -101,10 +105,19 @@ def _told(delivery: Delivery) -> str:
     return f"delivery {delivery.name}: {delivery.reason}"
 
 
-def _has_been_launched(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Return whether a schedule, a person or an earlier tick has started this run already."""
-    launched = dg.RunsFilter(tags={PARTITION_TAG: run_id})
-    return instance.get_runs_count(launched) > 0
+def _launched(instance: dg.DagsterInstance, run_ids: Collection[str]) -> set[str]:
+    """Return those runs that a schedule, a person or an earlier tick has started already.
+
+    Of many, one question tells: one for each run of a busy week would outlast the tick.
+    """
+    if len(run_ids) > ASKED_ONE_BY_ONE:
+        known = dict(instance.get_run_tags([PARTITION_TAG]))
+        return known.get(PARTITION_TAG, set()).intersection(run_ids)
+    return {
+        run_id
+        for run_id in run_ids
+        if instance.get_runs_count(dg.RunsFilter(tags={PARTITION_TAG: run_id})) > 0
+    }
 
 
 keep_leaderboard_current = dg.AutomationConditionSensorDefinition(
