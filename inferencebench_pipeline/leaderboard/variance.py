@@ -28,7 +28,7 @@ from inferencebench_pipeline.leaderboard.permutation import (
 
 LATEST: Final = 20
 """Runs of one level within one stratum that are looked at, so that old ones leave in time."""
-MOST_RUNS: Final = 400
+MOST_RUNS: Final = 200
 """Runs that one test is about; strata beyond, the smallest first, are left out."""
 
 Across = Literal["provider", "engine", "engine_version", "quantization"]
