@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,8 +31,8 @@ from inferencebench_pipeline.leaderboard.index import (
 )
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest, month_of
-from inferencebench_pipeline.leaderboard.months import PROCESSES, SHARED_FROM
 from inferencebench_pipeline.leaderboard.partitions import is_sound, read_partition, unique_texts
+from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_atomically
 
 CHECKED_FILE: Final = "checked.json"
@@ -184,14 +182,13 @@ def _tasks(
         )
 
 
-def _read_anew(tasks: Iterator[_Task]) -> dict[str, list[str]]:
+def _read_anew(tasks: Iterable[_Task]) -> dict[str, list[str]]:
     """Return what is wrong in each day that something is wrong in."""
     todo = list(tasks)
-    if sum(len(task.revisions) for task in todo) < SHARED_FROM:
-        found: Iterable[dict[str, list[str]]] = map(_check_days, todo)
-        return {day: wrong for days in found for day, wrong in days.items()}
-    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
-        return {day: wrong for days in pool.map(_check_days, todo) for day, wrong in days.items()}
+    with Workers() as workers:
+        workers.expect(sum(len(task.revisions) for task in todo))
+        found = [workers.submit(_check_days, task) for task in todo]
+        return {day: wrong for future in found for day, wrong in future.result().items()}
 
 
 def _check_days(task: _Task) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +31,6 @@ from inferencebench_pipeline.leaderboard.facts import (
     describe_hardware,
     describe_load,
     envelope_facts,
-    finite,
     load_setting,
     metric_facts,
 )
@@ -79,6 +79,8 @@ SHOWN_METRICS: Final = frozenset(
 """Keys of the metrics that a row holds itself: those of tables, fronts and histories."""
 HEADLINE_FIELDS: Final = ("key", "value", "text", "unit", "n", "low", "high", "null_reason")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
+_NOTE_FIELDS = frozenset({"n", "unit", "null_reason", "interval", "interval_null_reason"})
+_INT64 = 2**63
 _INTERVAL_FIELDS = frozenset({"low", "high", "confidence", "method", "n"})
 _INTERVAL_METHODS = frozenset({"moving_block_bootstrap", "wilson", "repeats"})
 _FLAG_FIELDS = {"name", "ok", "severity", "detail"}
@@ -218,8 +220,7 @@ class _Notes:
     def of(cls, content: Any) -> _Notes:  # noqa: ANN401 - any JSON
         if content is None:
             return cls(FOREIGN_DEFINITIONS, {})
-        for note in content["metric_notes"].values():
-            _check_note(note)
+        _check_notes(content["metric_notes"])
         broken = []
         for flag in _list(content["validity"]):
             if flag.keys() != _FLAG_FIELDS or flag["severity"] not in ("error", "warn"):
@@ -292,51 +293,57 @@ def _facts(document: dict[str, Any], notes: _Notes) -> dict[str, Any]:
 def _metrics(document: dict[str, Any], notes: _Notes) -> list[tuple[Any, ...]]:
     """Return the metric facts' values, in the order of their fields."""
     found = []
+    notes_by_key, definitions = notes.metrics, notes.definitions
     for position, (key, value) in enumerate(_trimmed(document["metrics"]).items()):
-        note = notes.metrics.get(key, _NO_NOTE)
+        note = notes_by_key.get(key, _NO_NOTE)
         number = text = low = high = None
-        if type(value) in _NUMBERS:
-            number = finite(value)
-            if number is None:
+        if type(value) is float or type(value) is int:
+            number = float(value)
+            if not isfinite(number):
                 raise _NotPlainError
             interval = note.get("interval")
-            if interval is not None and interval.get("confidence", CONFIDENCE) == CONFIDENCE:
-                ends = float(interval["low"]), float(interval["high"])
-                low, high = ends if ends[0] <= ends[1] else (None, None)
+            if (
+                interval is not None
+                and interval.get("confidence", CONFIDENCE) == CONFIDENCE
+                and interval["low"] <= interval["high"]
+            ):
+                low, high = interval["low"], interval["high"]
         elif value is not None:
             text = _text(value)
         stated = (note.get("unit"), note.get("n"), low, high, note.get("null_reason"))
-        found.append((position, key, number, text, *stated, notes.definitions))
+        found.append((position, key, number, text, *stated, definitions))
     return found
 
 
 _NO_NOTE: dict[str, Any] = {}
 
 
-def _check_note(note: dict[str, Any]) -> None:
-    n, reason = note["n"], note.get("null_reason")
-    if type(n) is not int or not 0 <= n < 2**63 or type(note["unit"]) is not str:
-        raise _NotPlainError
-    if reason is not None and type(reason) is not str:
-        raise _NotPlainError
-    if note.get("interval_null_reason") is not None:
-        _any_text(note["interval_null_reason"])
-    interval = note.get("interval")
-    if interval is None:
-        return
-    confidence = interval.get("confidence", CONFIDENCE)
-    plain = (
-        interval.keys() <= _INTERVAL_FIELDS
-        and interval["method"] in _INTERVAL_METHODS
-        and type(interval["low"]) in _NUMBERS
-        and type(interval["high"]) in _NUMBERS
-        and type(interval["n"]) in _NUMBERS
-        and interval["n"] > 0
-        and type(confidence) is float
-        and 0 < confidence < 1
-    )
-    if not plain:
-        raise _NotPlainError
+def _check_notes(notes: dict[str, Any]) -> None:
+    """Decline notes that the full parser could read as something else, or refuse."""
+    for note in notes.values():
+        if not note.keys() <= _NOTE_FIELDS:
+            raise _NotPlainError
+        n, reason, unsure = note["n"], note.get("null_reason"), note.get("interval_null_reason")
+        if type(n) is not int or not 0 <= n < _INT64 or type(note["unit"]) is not str:
+            raise _NotPlainError
+        if (reason is not None and type(reason) is not str) or (
+            unsure is not None and type(unsure) is not str
+        ):
+            raise _NotPlainError
+        interval = note.get("interval")
+        if interval is not None and not (
+            interval.keys() <= _INTERVAL_FIELDS
+            and interval["method"] in _INTERVAL_METHODS
+            and type(interval["low"]) is float
+            and type(interval["high"]) is float
+            and type(interval["n"]) in _NUMBERS
+            and interval["n"] > 0
+            and type(interval.get("confidence", CONFIDENCE)) is float
+            and 0 < interval.get("confidence", CONFIDENCE) < 1
+            and isfinite(interval["low"])
+            and isfinite(interval["high"])
+        ):
+            raise _NotPlainError
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - any JSON

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +21,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inferencebench_pipeline.leaderboard.document import RunRow, Variance
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
 from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
-from inferencebench_pipeline.leaderboard.months import PROCESSES, SHARED_FROM
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, group_of, group_order, run_row
 from inferencebench_pipeline.leaderboard.tables import FETCHED_ROWS, read_batches
 from inferencebench_pipeline.leaderboard.variance import group_variances
+from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_atomically
 
 GROUPS_FILE: Final = "groups.tsv"
@@ -40,7 +39,8 @@ GROUP BY group_id
 _ROWS = f"""
 SELECT {", ".join(ROW_COLUMNS)}
 FROM read_parquet($files, hive_partitioning = false)
-WHERE state = 'verified' AND group_id IN (SELECT unnest($groups))
+WHERE group_id BETWEEN $first AND $last AND group_id IN (SELECT unnest($groups))
+    AND state = 'verified'
 ORDER BY group_id, repo_id
 """  # noqa: S608 - names of our own columns
 _TABLES_IN_FLIGHT: Final = 3
@@ -92,7 +92,11 @@ def compare(
 
 
 def update_groups(
-    folder: Path, manifest: Manifest, prices: Prices | None = None
+    folder: Path,
+    manifest: Manifest,
+    workers: Workers,
+    connection: duckdb.DuckDBPyConnection,
+    prices: Prices | None = None,
 ) -> list[KeptGroup]:
     """Return all groups in order, those made anew whose rows or prices are not the last build's."""
     priced = f"/{prices.digest}" if prices else ""
@@ -100,19 +104,16 @@ def update_groups(
     if not manifest.months:
         return []
     files = manifest.run_files(folder)
-    with duckdb.connect(":memory:") as connection:
-        keys = {
-            group_id: (key + priced, count)
-            for group_id, key, count in connection.execute(_KEYS, {"files": files}).fetchall()
-        }
-        current = [
-            group for group_id, group in kept.items() if keys.get(group_id, ("",))[0] == group.key
-        ]
-        stale = keys.keys() - {group.group_id for group in current}
-        made = _compared(
-            connection, files, {group_id: keys[group_id] for group_id in stale}, prices
-        )
-        current.extend(made)
+    keys = {
+        group_id: (key + priced, count)
+        for group_id, key, count in connection.execute(_KEYS, {"files": files}).fetchall()
+    }
+    current = [
+        group for group_id, group in kept.items() if keys.get(group_id, ("",))[0] == group.key
+    ]
+    stale = keys.keys() - {group.group_id for group in current}
+    made = _compared(connection, files, {name: keys[name] for name in stale}, workers, prices)
+    current.extend(made)
     return sorted(current, key=lambda group: group.order)
 
 
@@ -129,24 +130,23 @@ def _compared(
     connection: duckdb.DuckDBPyConnection,
     files: list[str],
     keys: dict[str, tuple[str, int]],
+    workers: Workers,
     prices: Prices | None,
 ) -> list[KeptGroup]:
-    """Return the groups of ``keys``, made here, or by other processes when they have many rows."""
+    """Return the groups of ``keys``, made from their rows."""
     if not keys:
         return []
     known = {group_id: key for group_id, (key, _) in keys.items()}
-    tables = _tables(connection, files, sorted((name, count) for name, (_, count) in keys.items()))
-    if sum(count for _, count in keys.values()) < SHARED_FROM:
-        return [group for table in tables for group in _compare_rows(table, known, prices)]
+    workers.expect(sum(count for _, count in keys.values()))
     found: list[KeptGroup] = []
     waiting: deque[Future[list[KeptGroup]]] = deque()
-    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
-        for table in tables:
-            waiting.append(pool.submit(_compare_rows, table, known, prices))
-            if len(waiting) > _TABLES_IN_FLIGHT:
-                found.extend(waiting.popleft().result())
-        for future in waiting:
-            found.extend(future.result())
+    counts = sorted((group_id, count) for group_id, (_, count) in keys.items())
+    for table in _tables(connection, files, counts):
+        waiting.append(workers.submit(_compare_rows, table, known, prices))
+        if len(waiting) > _TABLES_IN_FLIGHT:
+            found.extend(waiting.popleft().result())
+    for future in waiting:
+        found.extend(future.result())
     return found
 
 
@@ -156,23 +156,19 @@ def _tables(
     """Yield the rows of groups, whole groups at a time and a few thousand rows in memory.
 
     Args:
-        connection: to run the query in.
-        files: the partitions of runs.
+        connection: to run the queries in.
+        files: the partitions of runs, in which the rows of a group are beside each other.
         counts: each group and how many rows it has, ordered by group.
     """
-    names = [name for name, _ in counts]
-    reader = read_batches(connection, _ROWS, {"files": files, "groups": names})
-    rest = reader.schema.empty_table()
-    wanted = 0
-    for at, (_, count) in enumerate(counts):
-        wanted += count
-        if wanted < FETCHED_ROWS and at < len(counts) - 1:
-            continue
-        while len(rest) < wanted:
-            rest = pa.concat_tables([rest, pa.Table.from_batches([reader.read_next_batch()])])
-        yield rest.slice(0, wanted).combine_chunks()
-        rest = rest.slice(wanted)
-        wanted = 0
+    names: list[str] = []
+    rows = 0
+    for at, (name, count) in enumerate(counts, start=1):
+        names.append(name)
+        rows += count
+        if rows >= FETCHED_ROWS or at == len(counts):
+            values = {"files": files, "groups": names, "first": names[0], "last": names[-1]}
+            yield read_batches(connection, _ROWS, values).read_all()
+            names, rows = [], 0
 
 
 def _compare_rows(

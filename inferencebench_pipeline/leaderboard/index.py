@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +34,7 @@ from inferencebench_pipeline.leaderboard.quality_variance import quality_varianc
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import significant_variances
+from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import sync_files, write_atomically
 
 DOCUMENT_FILE: Final = "leaderboard.json"
@@ -98,12 +101,21 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
         StoreError: the index cannot be written.
     """
     folder = leaderboard_folder(store_root)
+    with _only_one(folder):
+        return _build(store_root, folder, prices)
+
+
+def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
     inputs, before = read_inputs(store_root), Manifest.load(folder)
-    manifest, extracted = update_months(store_root, folder, inputs, before)
-    sync_files([folder / name for name in manifest.partitions() - before.partitions()])
-    groups = update_groups(folder, manifest, prices)
-    states = _states(folder, manifest)
-    document = _document(store_root, folder, manifest, inputs, groups, states)
+    with Workers() as workers, duckdb.connect(":memory:") as connection:
+        # Each file's description is read once, not for each question.
+        connection.execute("SET parquet_metadata_cache = true")
+        manifest, extracted = update_months(store_root, folder, inputs, before, workers)
+        sync_files([folder / name for name in manifest.partitions() - before.partitions()])
+        groups = update_groups(folder, manifest, workers, connection, prices)
+        states = _states(folder, manifest, connection)
+        findings = _findings(folder, manifest, inputs, connection)
+    document = _document(store_root, groups, states, findings)
     manifest.save(folder)
     save_groups(folder, groups)
     _write(folder / DOCUMENT_FILE, document)
@@ -115,6 +127,15 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
         states={state: count for state, count, _ in states},
         extracted=extracted,
     )
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Be the only build on this host: another would remove partitions that this one has written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def load_summary(store_root: Path) -> Summary:
@@ -169,18 +190,21 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
         ) from error
 
 
-def _states(folder: Path, manifest: Manifest) -> list[tuple[str, int, int]]:
+def _states(
+    folder: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection
+) -> list[tuple[str, int, int]]:
     """Return, for each state, how many rows are in it and how many of them rank."""
     if not manifest.months:
         return []
-    with duckdb.connect(":memory:") as connection:
-        found: list[tuple[str, int, int]] = connection.execute(
-            _STATES, {"files": manifest.run_files(folder)}
-        ).fetchall()
+    found: list[tuple[str, int, int]] = connection.execute(
+        _STATES, {"files": manifest.run_files(folder)}
+    ).fetchall()
     return found
 
 
-def _findings(folder: Path, manifest: Manifest, inputs: CorpusInputs) -> list[FindingRow]:
+def _findings(
+    folder: Path, manifest: Manifest, inputs: CorpusInputs, connection: duckdb.DuckDBPyConnection
+) -> list[FindingRow]:
     rows = [
         FindingRow(
             repo_id=item.repo_id, kind=item.kind, severity=item.severity.value,
@@ -189,20 +213,17 @@ def _findings(folder: Path, manifest: Manifest, inputs: CorpusInputs) -> list[Fi
         for item in inputs.unplaced
     ]  # fmt: skip
     if manifest.months:
-        with duckdb.connect(":memory:") as connection:
-            files = {"files": manifest.run_files(folder)}
-            for batch in read_batches(connection, _FINDINGS, files):
-                rows.extend(FindingRow(**line) for line in batch.to_pylist())
+        files = {"files": manifest.run_files(folder)}
+        for batch in read_batches(connection, _FINDINGS, files):
+            rows.extend(FindingRow(**line) for line in batch.to_pylist())
     return rows
 
 
 def _document(
     store_root: Path,
-    folder: Path,
-    manifest: Manifest,
-    inputs: CorpusInputs,
     groups: list[KeptGroup],
     states: list[tuple[str, int, int]],
+    findings: list[FindingRow],
 ) -> bytes:
     """Return ``leaderboard.json``: a ``Summary`` with a line for each thing in a list."""
     tested = [item for group in groups for item in group.tests.changes]
@@ -214,7 +235,7 @@ def _document(
         "groups": (group.group for group in groups),
         "changes": _json(significant_changes(tested)),
         "variances": _json(significant_variances(spreads)),
-        "findings": _json(_findings(folder, manifest, inputs)),
+        "findings": _json(findings),
         "evaluations": _json(evaluations),
         "withheld": _json(withheld),
         "takedowns": _json(takedown_rows(load_takedowns(store_root))),

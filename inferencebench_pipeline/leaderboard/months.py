@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 import duckdb
 import pyarrow as pa
@@ -25,10 +23,8 @@ from inferencebench_pipeline.leaderboard.partitions import (
     unique_texts,
     write_partition,
 )
+from inferencebench_pipeline.leaderboard.workers import Workers
 
-PROCESSES: Final = 2
-SHARED_FROM: Final = 2000
-"""So many repositories are worth other processes' start."""
 _TASK_ROWS: Final = 1000
 _MONTHS_IN_FLIGHT: Final = 1
 
@@ -58,7 +54,7 @@ ORDER BY created_day, repo_id
 
 
 def update_months(
-    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest
+    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest, workers: Workers
 ) -> tuple[Manifest, int]:
     """Write the partitions that are not up to date; return the manifest of all, and what it cost.
 
@@ -81,16 +77,16 @@ def update_months(
     months = sorted({month_of(day) for day in changed} | (gone & manifest.months.keys()))
     extracted = 0
     waiting: deque[_Month] = deque()
-    with _Workers(sum(inputs.rows[day][1] for day in changed)) as workers:
-        for name in months:
-            days = sorted(day for day in inputs.inputs if month_of(day) == name)
-            month = _Month(name, days, changed.intersection(days))
-            month.start(store_root, folder, inputs, before, workers)
-            waiting.append(month)
-            if len(waiting) > _MONTHS_IN_FLIGHT:
-                extracted += waiting.popleft().finish(folder, inputs, manifest)
-        for month in waiting:
-            extracted += month.finish(folder, inputs, manifest)
+    workers.expect(sum(inputs.rows[day][1] for day in changed))
+    for name in months:
+        days = sorted(day for day in inputs.inputs if month_of(day) == name)
+        month = _Month(name, days, changed.intersection(days))
+        month.start(store_root, folder, inputs, before, workers)
+        waiting.append(month)
+        if len(waiting) > _MONTHS_IN_FLIGHT:
+            extracted += waiting.popleft().finish(folder, inputs, manifest)
+    for month in waiting:
+        extracted += month.finish(folder, inputs, manifest)
     manifest.days = dict(sorted(manifest.days.items()))
     manifest.months = dict(sorted(manifest.months.items()))
     _tell_repeated(folder, manifest)
@@ -129,7 +125,7 @@ class _Month:
         folder: Path,
         inputs: CorpusInputs,
         before: Manifest,
-        workers: _Workers,
+        workers: Workers,
     ) -> None:
         """Begin the work on the days that changed."""
         old = read_partition(folder, before.months.get(self.name, ""))
@@ -148,7 +144,7 @@ class _Month:
             task = DayTask(
                 store_root, folder, inputs.of_days(days), inputs.noted_of(days), known, metrics
             )
-            self.work.append(workers.submit(task))
+            self.work.append(workers.submit(build_days, task))
 
     def finish(self, folder: Path, inputs: CorpusInputs, manifest: Manifest) -> int:
         """Write the month's partition, note it in the manifest, and return the envelopes read."""
@@ -166,35 +162,6 @@ class _Month:
         rows = pa.concat_tables(tables).sort_by(_ORDER)
         manifest.months[self.name] = write_partition(folder, _place(self.name), rows)
         return sum(part.extracted for part in built)
-
-
-class _Workers:
-    """Build days: here, or in other processes when there is enough to do."""
-
-    def __init__(self, rows: int) -> None:
-        # Spawned: a fork of a process with threads may hang.
-        shared = rows >= SHARED_FROM
-        self._pool = ProcessPoolExecutor(PROCESSES, get_context("spawn")) if shared else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def submit(self, task: DayTask) -> Future[BuiltDays]:
-        """Return the days' partitions, now or when they are ready."""
-        if self._pool is not None:
-            return self._pool.submit(build_days, task)
-        ready: Future[BuiltDays] = Future()
-        ready.set_result(build_days(task))
-        return ready
 
 
 def _batches(days: Iterable[str], inputs: CorpusInputs) -> Iterator[list[str]]:

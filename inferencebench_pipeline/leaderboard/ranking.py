@@ -12,7 +12,6 @@ from urllib.parse import quote
 from inferencebench_pipeline.leaderboard.document import (
     Column,
     Group,
-    MetricCell,
     RunRow,
 )
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
@@ -133,13 +132,16 @@ def run_row(line: Row) -> RunRow:
     """Return the row of one line of the table of runs."""
     repo_id, revision = line["repo_id"], line["revision"]
     parts = (line["quantization_format"], line["quantization_method"])
-    return RunRow(
-        **{name: line[name] for name in _COPIED},
-        dataset_url=f"{line['endpoint']}/datasets/{quote(repo_id)}/tree/{quote(revision, safe='')}",
-        verify_command=_verify_command(line["endpoint"], repo_id, revision),
-        created_at=line["created_at"].isoformat(),
-        quantization=" ".join(part for part in parts if part) or None,
-        metrics=tuple(MetricCell(**cell) for cell in line["headline"] or ()),
+    base = f"{line['endpoint']}/datasets/{quote(repo_id)}"
+    return RunRow.model_validate(
+        {name: line[name] for name in _COPIED}
+        | {
+            "dataset_url": f"{base}/tree/{quote(revision, safe='')}",
+            "verify_command": _verify_command(line["endpoint"], repo_id, revision),
+            "created_at": line["created_at"].isoformat(),
+            "quantization": " ".join(part for part in parts if part) or None,
+            "metrics": line["headline"] or (),
+        }
     )
 
 

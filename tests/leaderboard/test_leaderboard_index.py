@@ -377,3 +377,32 @@ def test_the_real_corpus_is_indexed_whole(hub, store, shared_data):
     assert {group.metric_definitions for group in board.groups} == {"not stated"}
     assert all(group.ranked_by is None for group in board.groups)
     assert check_rows(store) == []
+
+
+def test_runs_whose_intervals_overlap_share_a_rank_and_one_without_has_none(hub, store, files):
+    envelope = json.loads(files["envelope.json"])
+    key = "output_tok_per_s"
+    for name, value, half in (
+        ("first", 100.0, 2.0), ("tied", 99.0, 2.0), ("third", 50.0, 1.0), ("unsure", 70.0, None),
+    ):  # fmt: skip
+        notes = json.loads(json.dumps(envelope["inferencebench_pipeline"]))
+        if half is not None:
+            notes["metric_notes"][key]["interval"] = {
+                "low": value - half, "high": value + half, "method": "repeats", "n": 5.0,
+            }  # fmt: skip
+        data = resigned(
+            files["envelope.json"],
+            run_id=new_run_id(),
+            metrics={**envelope["metrics"], key: value},
+            distributions={},
+            inferencebench_pipeline=notes,
+        )
+        hub.commit(f"{ORG}/{name}", {"envelope.json": data})
+
+    board = indexed(hub, store)
+
+    names = {row.row_id: row.repo_id.split("/")[1] for row in board.runs}
+    (group,) = board.groups
+    ranks = {names[row_id]: rank for row_id, rank in zip(group.rows, group.ranks, strict=True)}
+    assert list(ranks) == ["first", "tied", "unsure", "third"]
+    assert ranks == {"first": 1, "tied": 1, "unsure": None, "third": 3}

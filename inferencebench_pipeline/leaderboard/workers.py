@@ -1,0 +1,51 @@
+"""Who does the work of a build: this process, or a few more when there is much to do."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from types import TracebackType
+from typing import Final, ParamSpec, Self, TypeVar
+
+PROCESSES: Final = 2
+SHARED_FROM: Final = 5000
+"""So many repositories are worth the start of other processes, which takes a second or two."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers:
+    """Runs functions at once, and in other processes after a lot of work was announced."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def expect(self, rows: int) -> None:
+        """Say how many rows are about to be worked on."""
+        if self._pool is None and rows >= SHARED_FROM:
+            # Spawned: a fork of a process with threads may hang. Columns of plain values hold no
+            # cycles, and looking for some among millions of them takes a fifth of the time.
+            self._pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), gc.disable)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Return what ``function`` returns, now or when it is ready."""
+        if self._pool is not None:
+            return self._pool.submit(function, *args, **kwargs)
+        ready: Future[T] = Future()
+        ready.set_result(function(*args, **kwargs))
+        return ready
