@@ -76,7 +76,7 @@ class TestedChange(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     p_value: float
-    change: Change | None
+    change: Change | None = None
     """What it would be, with its p-value for a q-value; left out where that is too large anyway."""
 
 

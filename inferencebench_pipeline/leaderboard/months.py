@@ -25,7 +25,7 @@ from inferencebench_pipeline.leaderboard.partitions import (
 )
 from inferencebench_pipeline.leaderboard.workers import Workers
 
-_TASK_ROWS: Final = 1000
+_TASK_ROWS: Final = 3000
 _MONTHS_IN_FLIGHT: Final = 1
 
 # Of several verified publications of one run the first ranks; the others stay visible.

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -207,7 +208,11 @@ def _judged(store_root: Path, days: list[str]) -> tuple[pa.Table, pa.Table]:
 
 def _write_metrics(folder: Path, rows: pa.Table, metrics: pa.Table) -> dict[str, str]:
     """Write the metrics of each day that has any, with the names of the runs they are of."""
-    at = pc.index_in(metrics["repo_id"], rows["repo_id"].combine_chunks())
+    at = pc.index_in(metrics["repo_id"], rows["repo_id"].combine_chunks()).to_numpy()
+    # New ones come in the order of the rows; only those taken over have to be put in between.
+    if np.any(at[1:] < at[:-1]):
+        order = np.argsort(at, kind="stable")
+        metrics, at = metrics.take(order), at[order]
     identity = rows.select(["row_id", "run_id", "created_day"]).take(at)
     table = pa.table(
         {
@@ -217,7 +222,7 @@ def _write_metrics(folder: Path, rows: pa.Table, metrics: pa.Table) -> dict[str,
             "run_id": identity["run_id"],
             **{name: metrics[name] for name in METRICS_SCHEMA.names if name != "repo_id"},
         }
-    ).sort_by([("created_day", "ascending"), ("repo_id", "ascending"), ("position", "ascending")])
+    )
     written: dict[str, str] = {}
     first = 0
     runs: Any = table["created_day"].value_counts()
