@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,11 +134,14 @@ def pages_of(board: Leaderboard, folder) -> dict[str, Structure]:
     return {name: Structure((site / path).read_text()) for name, path in names.items()}
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> dict[str, Structure]:
+    return pages_of(with_text("x plain text"), tmp_path_factory.mktemp("plain"))
+
+
 @settings(max_examples=25)
 @given(text=HOSTILE)
-def test_any_text_leaves_the_structure_of_every_page_as_it_is(tmp_path_factory, text):
-    plain = pages_of(with_text("x plain text"), tmp_path_factory.mktemp("plain"))
-
+def test_any_text_leaves_the_structure_of_every_page_as_it_is(plain, tmp_path_factory, text):
     hostile = pages_of(with_text(text), tmp_path_factory.mktemp("hostile"))
 
     for name, page in hostile.items():
