@@ -42,6 +42,7 @@ from inferencebench_pipeline.envelope.extension import TRACES_FILE
 from inferencebench_pipeline.trust.checkpoints import checkpoint_of_envelope
 from inferencebench_pipeline.trust.verdict import Verdict
 
+_TRACES_NAME = TRACES_FILE.encode()
 _KINDS = {kind.value: kind for kind in FindingKind}
 
 _DUPLICATES = """
@@ -253,6 +254,8 @@ def _binds_traces(envelope_bytes: bytes) -> bool:
 
     Such a record is only complete with them: a verdict without traces has skipped the metrics.
     """
+    if _TRACES_NAME not in envelope_bytes and b"\\u" not in envelope_bytes:
+        return False  # the name is nowhere, nor anything that could spell it otherwise
     try:
         return TRACES_FILE in parse_envelope(envelope_bytes).distributions
     except EnvelopeError:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VERIFIER_VERSION: Final = "2"
+VERIFIER_VERSION: Final = "3"
 """Changes whenever the same bytes under the same policy could get another verdict."""
 
 

@@ -30,7 +30,7 @@ def tool(variable: str, what: str) -> str:
     value = os.environ.get(variable)
     if not value:
         pytest.skip(
-            f"{what} is not at hand: {variable} is not set (CONTRIBUTING.md, Compatibility)"
+            f"{what} is not at hand: {variable} is not set (CONTRIBUTING.md, Judged by others)"
         )
     return value
 
