@@ -38,7 +38,8 @@ from inferencebench_pipeline.runs import replaced_atomically
 SHARED_FROM_RECORDS = 500
 """So many records are verified here before others are asked to help: processes start slowly."""
 _CHUNK_RECORDS = 64
-_DAYS_READ_TOGETHER = 31
+_DAYS_READ_TOGETHER = 100
+"""Each reading goes through the whole inventory; a month of the busiest is some megabytes."""
 _DAYS_IN_FLIGHT = 3
 
 
@@ -114,12 +115,28 @@ class _Task(NamedTuple):
     again: bool
 
 
+class _Line(NamedTuple):
+    """A record's line, and what a pass needs to know of it; the rest need not stay in memory."""
+
+    repo_id: str
+    line: bytes
+    inputs_sha256: str
+    ok: bool | None
+    """The verdict's; None when none was reached."""
+    findings: list[dict[str, Any]]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding is of severity ``error``."""
+        return any(item["severity"] == Severity.ERROR for item in self.findings)
+
+
 @dataclass
 class _Plan:
     """One day's records: lines that stay as they are, and what has to be examined."""
 
     day: str
-    kept: list[bytes] = field(default_factory=list)
+    kept: list[_Line] = field(default_factory=list)
     tasks: list[_Task] = field(default_factory=list)
     lines_before: int = 0
     failed_before: set[str] = field(default_factory=set)
@@ -140,69 +157,66 @@ def _plan(
     store_root: Path, day: str, subjects: list[Subject], examiner: Examiner, *, again: bool
 ) -> _Plan:
     plan = _Plan(day)
-    before: dict[str, tuple[str | None, bytes]] = {}
+    before: dict[str, _Line] = {}
     for line in raw_lines(store_root, day):
-        document = _document(store_root, day, line)
-        complete = document["judged"] is not None
-        if any(item["severity"] == Severity.ERROR for item in document["findings"]):
-            plan.failed_before.add(document["repo_id"])
-        before[document["repo_id"]] = (document["inputs_sha256"] if complete else None, line)
+        read = _read(store_root, day, line)
+        before[read.repo_id] = read
+    plan.failed_before = {read.repo_id for read in before.values() if read.failed}
     plan.lines_before = len(before)
     for subject in subjects:
-        inputs, line_before = before.get(subject.repo_id, (None, None))
+        known = before.get(subject.repo_id)
         if (
-            line_before is not None
-            and inputs == subject.inputs_sha256
+            known is not None
+            and known.ok is not None
+            and known.inputs_sha256 == subject.inputs_sha256
             and not again
             and examiner.bytes_are_sound(subject)
         ):
-            plan.kept.append(line_before)
+            plan.kept.append(known)
         else:
-            plan.tasks.append(_Task(subject, line_before, again))
+            plan.tasks.append(_Task(subject, None if known is None else known.line, again))
     return plan
 
 
 def _finish(store_root: Path, plan: _Plan, work: Iterable[Future[list[Examined]]]) -> DaySummary:
     """Write a day's lines, ordered by repository, unless they are what the file holds already."""
     examined = [item for future in work for item in future.result()]
-    documents = sorted(
-        (
-            (_document(store_root, plan.day, line), line)
-            for line in (*plan.kept, *(item.line for item in examined))
-        ),
-        key=lambda item: str(item[0]["repo_id"]),
+    lines = sorted(
+        [*plan.kept, *(_read(store_root, plan.day, item.line) for item in examined)],
+        key=lambda read: read.repo_id,
     )
     path = verdicts_path(store_root, plan.day)
     if examined or len(plan.kept) != plan.lines_before or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced_atomically(path) as temporary, temporary.open("wb") as file:
-            file.writelines(line + b"\n" for _, line in documents)
-    verdicts = [found["judged"]["verdict"] for found, _ in documents if found["judged"]]
-    verified = sum(bool(verdict["ok"]) for verdict in verdicts)
+            file.writelines(read.line + b"\n" for read in lines)
     findings = tuple(
-        Finding.model_validate_json(orjson.dumps(item))
-        for found, _ in documents
-        for item in found["findings"]
+        Finding.model_validate_json(orjson.dumps(item)) for read in lines for item in read.findings
     )
-    failed = {item.repo_id for item in findings if item.severity is Severity.ERROR}
+    failed = {read.repo_id for read in lines if read.failed}
     return DaySummary(
         day=plan.day,
-        verified=verified,
-        rejected=len(verdicts) - verified,
+        verified=sum(read.ok is True for read in lines),
+        rejected=sum(read.ok is False for read in lines),
         recognised=len(plan.kept) + sum(item.recognised for item in examined),
         findings=findings,
         cleared=tuple(sorted(plan.failed_before - failed)),
     )
 
 
-def _document(store_root: Path, day: str, line: bytes) -> dict[str, Any]:
+def _read(store_root: Path, day: str, line: bytes) -> _Line:
     try:
-        document: dict[str, Any] = orjson.loads(line)
-        for name in ("inputs_sha256", "repo_id", "judged", "findings"):
-            document[name]
+        document = orjson.loads(line)
+        judged = document["judged"]
+        return _Line(
+            repo_id=document["repo_id"],
+            line=line,
+            inputs_sha256=document["inputs_sha256"],
+            ok=None if judged is None else bool(judged["verdict"]["ok"]),
+            findings=document["findings"],
+        )
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise unreadable(verdicts_path(store_root, day), error) from error
-    return document
 
 
 class _Crew:
