@@ -133,7 +133,7 @@ def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
 def _only_one(folder: Path) -> Iterator[None]:
     """Be the only build on this host: another would remove partitions that this one has written."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -60,12 +60,12 @@ def read_inputs(store_root: Path) -> CorpusInputs:
         InventoryError, LogStateError: what is stored cannot be read.
     """
     entries = _inventory(store_root)
-    days = entries["created_day"].to_numpy(zero_copy_only=False)
-    names, starts, counts = np.unique(days, return_index=True, return_counts=True)
-    rows = {
-        str(day): (int(start), int(count))
-        for day, start, count in zip(names, starts, counts, strict=True)
-    }
+    rows: dict[str, tuple[int, int]] = {}
+    start = 0
+    found: Any = entries["created_day"].value_counts()
+    for item in found.to_pylist():
+        rows[str(item["values"])] = (start, int(item["counts"]))
+        start += int(item["counts"])
     noted, unplaced = _noted(store_root, entries)
     inputs = {
         day: DayInputs(
@@ -89,9 +89,11 @@ def _inventory(store_root: Path) -> pa.Table:
         raise InventoryError(
             f"cannot read the inventory {path}: {error}; move it aside and crawl again"
         ) from error
-    days = table["created_day"].to_numpy(zero_copy_only=False)
-    _, codes = np.unique(days, return_inverse=True)
-    return table.take(np.argsort(codes, kind="stable")).combine_chunks()
+    encoded: Any = table["created_day"].combine_chunks().dictionary_encode()
+    names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    places = np.empty(len(names), dtype=np.int64)
+    places[np.argsort(np.array(names, dtype=np.str_))] = np.arange(len(names))
+    return table.take(np.argsort(places[codes], kind="stable")).combine_chunks()
 
 
 def _noted(

@@ -16,6 +16,8 @@ from inferencebench_pipeline.leaderboard.extraction import FACTS_SCHEMA, HEADLIN
 
 FETCHED_ROWS: Final = 2048
 """Rows of a query that are in memory at a time."""
+ROW_GROUP_ROWS: Final = 2048
+"""Of a Parquet file: what is read at least of each file that holds a wanted row."""
 _TIME = pa.timestamp("us", tz="UTC")
 _CELL_TYPES: dict[str, pa.DataType] = {
     "value": pa.float64(),
@@ -228,7 +230,9 @@ def read_batches(
 def parquet_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; the same rows give the same bytes."""
     buffer = io.BytesIO()
-    pq.write_table(table.combine_chunks(), buffer, compression="zstd", row_group_size=65_536)
+    pq.write_table(
+        table.combine_chunks(), buffer, compression="zstd", row_group_size=ROW_GROUP_ROWS
+    )
     return buffer.getvalue()
 
 

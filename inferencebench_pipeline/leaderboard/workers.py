@@ -13,6 +13,9 @@ PROCESSES: Final = 2
 SHARED_FROM: Final = 5000
 """So many repositories are worth the start of other processes, which takes a second or two."""
 
+_RARELY: Final = 200_000
+"""Objects made before the garbage collector looks for cycles."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,7 +43,9 @@ class Workers:
         if self._pool is None and rows >= SHARED_FROM:
             # Spawned: a fork of a process with threads may hang. Columns of plain values hold no
             # cycles, and looking for some among millions of them takes a fifth of the time.
-            self._pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), gc.disable)
+            self._pool = ProcessPoolExecutor(
+                PROCESSES, get_context("spawn"), gc.set_threshold, (_RARELY,)
+            )
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Return what ``function`` returns, now or when it is ready."""
