@@ -8,10 +8,10 @@ leave them. Then, each in a process of its own:
 - *build*: everything from nothing; *unchanged*: built again; *+1 run*: one repository more;
 - *check*: every row read anew and compared with its envelope; *again*: after one run more;
 - *upstream*: ``inferencebench-leaderboard``'s page from the same files (``--upstream`` names the
-  Python of an environment that has it). It renders pages and has no index; what it does on one run
+  program, start-up included). It renders pages and has no index; what it does on one run
   more is the same again.
 
-    python benchmarks/index_build.py [--runs 2000 20000 100000] [--folder DIR] [--upstream PYTHON]
+    python benchmarks/index_build.py [--runs 2000 20000 100000] [--folder DIR] [--upstream PROGRAM]
 """
 
 from __future__ import annotations
@@ -53,12 +53,6 @@ _DAYS = 300
 _GROUP = 200
 _LOADS = (1, 8, 32, 128)
 _RATES = frozenset({"output_tok_per_s", "total_tok_per_s", "request_per_s"})
-_UPSTREAM = """
-import sys, pathlib
-from inferencebench.leaderboard import render
-names = [name for name in dir(render) if name == "render_site"]
-render.render_site(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
-"""
 
 
 class Corpus:
@@ -172,7 +166,13 @@ def _verdict(entry: dict[str, Any], created: datetime) -> bytes:
     }  # fmt: skip
     judged = {
         name: entry[name]
-        for name in ("repo_id", "organisation", "revision", "envelope_sha256", "traces_sha256")
+        for name in (
+            "repo_id",
+            "organisation",
+            "revision",
+            "envelope_sha256",
+            "traces_sha256",
+        )
     } | {"verified_at": created.isoformat(), "checkpoint": None, "verdict": verdict}
     line = {
         "inputs_sha256": "2" * 64,
@@ -191,9 +191,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[2000, 20_000, 100_000])
     parser.add_argument("--folder", type=Path, help="make the corpora here, such as in /dev/shm")
     parser.add_argument("--check", action="store_true", help="time the check of all rows as well")
-    parser.add_argument(
-        "--upstream", type=Path, help="a Python that has inferencebench-leaderboard"
-    )
+    parser.add_argument("--upstream", type=Path, help="the program inferencebench-leaderboard")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
@@ -225,9 +223,10 @@ def _measure(folder: Path, runs: int, arguments: argparse.Namespace) -> None:
         files.mkdir()
         for number, path in enumerate(_blobs(store)):
             os.link(path, files / f"{number:06d}.json")
-        command = [str(arguments.upstream), "-c", _UPSTREAM, str(files), str(folder / "site")]
+        command = [str(arguments.upstream), str(files), str(folder / "site")]
+        environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
         with cost_of() as cost:
-            subprocess.run(command, check=True)
+            subprocess.run(command, check=True, capture_output=True, env=environment)
         print(_line(runs + 1, "upstream, whole page", cost.wall_s, cost.cpu_s, cost.peak_mb))
         shutil.rmtree(folder / "site", ignore_errors=True)
 
