@@ -31,6 +31,7 @@
         panel.append(block);
         shown.set(id, boxes);
       }
+      if (!shown.size) panel.append(IB.el("p", { class: "note" }, "Nothing to filter by: these runs are alike."));
     };
 
     const update = (table, filters) => {
