@@ -6,6 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation import (
     alerts,
+    asking,
     community,
     corpus_upkeep,
     jobs,
@@ -59,14 +60,15 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs.crawl_corpus,
             jobs.reverify,
             jobs.rebuild_leaderboard,
-            jobs.launch_benchmark,
+            asking.launch_benchmark(settings.specs),
+            asking.scheduled_benchmark,
             search.search_highest_load,
             takedown.takedown,
             *corpus_upkeep.JOBS,
             community.watch_community_results,
         ],
         schedules=[
-            schedules.nightly_benchmark,
+            *schedules.benchmark_schedules(settings.specs),
             schedules.daily_reverification,
             *corpus_upkeep.SCHEDULES,
             community.daily_watch,

@@ -1,6 +1,7 @@
-"""The sensor ``alerts``: failed runs and failed checks reach people who do not watch the UI."""
+"""The sensor ``alerts``: what failed or was missed reaches people who do not watch the UI."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import dagster as dg
@@ -9,9 +10,11 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from inferencebench_pipeline.alerts import send_alert
+from inferencebench_pipeline.automation.ticks import ledgers
+from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.settings import alert_addresses
 
 MOST_LINES: Final = 20
@@ -26,14 +29,19 @@ class Seen(BaseModel):
 
     run: int = 0
     checks: dict[str, int]
+    missed: dict[str, AwareDatetime] = {}
+    """The last missed tick of each schedule."""
 
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sends failed runs and failed checks to the addresses of INFERENCEBENCH_ALERTS.",
+    description="Sends failed runs, failed checks and missed ticks of benchmark schedules to the "
+    "addresses of INFERENCEBENCH_ALERTS.",
 )
-def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def alerts(
+    context: dg.SensorEvaluationContext, runs_store: StoreResource
+) -> dg.SensorResult | dg.SkipReason:
     """Tell what failed since the last tick, all of it in one message.
 
     The cursor moves only after the message was taken: a tick that is cut off tells it again rather
@@ -52,10 +60,14 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReas
         # A failed blocking check fails its run, which is told anyway.
         if not graph.get_check_spec(key).blocking
     }
+    missed = {one.schedule: one.missed for one in ledgers(runs_store.store().root)}
     if context.cursor is None:
-        return dg.SensorResult(cursor=_now(context.instance, checks).model_dump_json())
+        now = _now(context.instance, checks).model_copy(update={"missed": _latest(missed)})
+        return dg.SensorResult(cursor=now.model_dump_json())
     seen = Seen.model_validate_json(context.cursor)
     lines, newest = _failures(context.instance, checks, seen)
+    lines.extend(_missed_since(missed, seen))
+    newest = newest.model_copy(update={"missed": {**seen.missed, **_latest(missed)}})
     if not lines:
         return dg.SkipReason("nothing failed")
     send_alert(addresses, title=_title(lines), body=_body(lines))
@@ -79,6 +91,18 @@ def _failures(
             lines.append(_told(key, record))
             newest[_name(key)] = record.id
     return lines, Seen(run=newest_run, checks=newest)
+
+
+def _missed_since(missed: Mapping[str, Sequence[datetime]], seen: Seen) -> Iterator[str]:
+    for schedule, ticks in missed.items():
+        told = seen.missed.get(schedule)
+        for tick in ticks:
+            if told is None or tick > told:
+                yield f"schedule {schedule} missed its tick of {tick:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _latest(missed: Mapping[str, Sequence[datetime]]) -> dict[str, datetime]:
+    return {schedule: max(ticks) for schedule, ticks in missed.items() if ticks}
 
 
 def _failed_runs(instance: DagsterInstance, after: int) -> Iterator[tuple[str, str, int]]:

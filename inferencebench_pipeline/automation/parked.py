@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import publish_run
+from inferencebench_pipeline.automation.pools import GOING_ON
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_backlink
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
@@ -24,13 +25,6 @@ MOST_LAUNCHES = 5
 """A run that was left behind so often kills its process; a person has to look."""
 
 _STAGES = (signature, hub_dataset, model_card_backlink)
-_GOING_ON = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def parked_runs(
     for item in unfinished(runs_store.store(), now=datetime.now(tz=UTC)):
         of_this_run = {PARTITION_TAG: item.run_id}
         launches = context.instance.get_runs_count(dg.RunsFilter(tags=of_this_run))
-        busy = dg.RunsFilter(tags=of_this_run, statuses=_GOING_ON)
+        busy = dg.RunsFilter(tags=of_this_run, statuses=GOING_ON)
         if context.instance.get_runs_count(busy) or (item.left_behind and launches > MOST_LAUNCHES):
             continue
         context.log.info("run %s goes on with %s: %s", item.run_id, item.stage, item.why)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import publish_run
+from inferencebench_pipeline.automation.pools import hold_pools
 from inferencebench_pipeline.inbox import Delivery, Inbox, delivered_since
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
@@ -18,12 +19,16 @@ ASKED_ONE_BY_ONE = 20
 """Of more runs than this, all that Dagster knows are fetched at once to see which are launched."""
 
 
-def unanswered(store: RunStore, *, since: datetime) -> list[str]:
-    """Return the run ids, oldest first, whose directory holds a spec and no capture."""
+def unanswered(store: RunStore, *, since: datetime, until: datetime) -> list[str]:
+    """Return the run ids, oldest first, whose directory holds a spec and no capture.
+
+    A run whose id carries a time after ``until`` was asked for by a schedule with jitter, and is
+    not due yet.
+    """
     return [
         run_id
         for run_id in store.run_ids()
-        if run_started_at(run_id) >= since
+        if since <= run_started_at(run_id) <= until
         and store.run(run_id).has(RunFile.SPEC)
         and not store.run(run_id).has(RunFile.CAPTURE)
     ]
@@ -44,8 +49,11 @@ def requested_runs(
     context: dg.SensorEvaluationContext, runs_store: StoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Look back over a window and diff against what exists; no cursor, so nothing is skipped."""
-    since = datetime.now(tz=UTC) - LOOK_BACK
-    return _starting(context.instance, unanswered(runs_store.store(), since=since))
+    for pool, limit in hold_pools(context.instance).items():
+        context.log.info("the pool %s now has %d slot(s)", pool, limit)
+    now = datetime.now(tz=UTC)
+    due = unanswered(runs_store.store(), since=now - LOOK_BACK, until=now)
+    return _starting(context.instance, due)
 
 
 @dg.sensor(

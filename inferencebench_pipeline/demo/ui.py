@@ -24,6 +24,7 @@ def main() -> int:
     # Not `dagster dev`: its webserver lets any page that is open in the same browser launch runs.
     webserver = ["inferencebench_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port)]
     with local_deployment() as sandbox, ExitStack() as stack:
+        _hold_pools()
         print(f"Hub (sandbox)  {sandbox.hub_url}")
         print(
             f"Dagster UI     http://127.0.0.1:{port}  (ready in 10-15 s; Ctrl-C stops everything)",
@@ -37,6 +38,16 @@ def main() -> int:
             return 0
     print("A part of Dagster ended by itself; what it said is above.", file=sys.stderr)
     return 1
+
+
+def _hold_pools() -> None:
+    # Imported here: Dagster reads the environment that has just been set.
+    import dagster as dg
+
+    from inferencebench_pipeline.automation.pools import hold_pools
+
+    with dg.DagsterInstance.get() as instance:
+        hold_pools(instance)
 
 
 @contextmanager

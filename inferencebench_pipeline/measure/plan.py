@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, model_validator
 
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.schedule_spec import Schedule
 from inferencebench_pipeline.measure.spec import (
     BenchmarkSpec,
     ClosedLoad,
@@ -142,6 +143,8 @@ class BenchmarkFile(Part):
     seed: int = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
+    schedule: Schedule | None = None
+    """For benchmarks that repeat themselves. No run's own spec holds it."""
 
     @model_validator(mode="after")
     def _search_has_one_load_and_an_slo(self) -> BenchmarkFile:
@@ -157,6 +160,7 @@ class Plan:
     name: str
     runs: tuple[BenchmarkSpec, ...]
     search: Search | None
+    schedule: Schedule | None = None
 
 
 def expand(file: BenchmarkFile, *, folder: Path) -> Plan:
@@ -196,7 +200,7 @@ def expand(file: BenchmarkFile, *, folder: Path) -> Plan:
         except ValueError as error:
             raise SpecError(f"the spec {file.name} does not fit together: {error}") from error
         runs.append(spec)
-    return Plan(file.name, tuple(runs), file.search)
+    return Plan(file.name, tuple(runs), file.search, file.schedule)
 
 
 def load_label(load: LoadSpec) -> str:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from definitions import build_definitions
 from inferencebench_pipeline.alerts import AlertAddressError, AlertNotSentError, send_alert
 from inferencebench_pipeline.automation.alerts import MOST_LINES, alerts
+from inferencebench_pipeline.automation.ticks import Ledger, keep_ledger
 from inferencebench_pipeline.lifecycle.partitions import report_partition
 from inferencebench_pipeline.settings import Settings, SettingsError, alert_addresses
 
@@ -67,12 +69,6 @@ def definitions(tmp_path: Path) -> dg.Definitions:
     return build_definitions(Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)}))
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
 @dataclass
 class Watch:
     """The sensor with its cursor, as the daemon keeps it."""
@@ -88,6 +84,7 @@ class Watch:
             definitions=self.definitions,
             sensor_name="alerts",
             cursor=self.cursor,
+            resources=self.definitions.resources,
         )
         found = alerts.evaluate_tick(context)
         self.cursor = found.cursor or self.cursor
@@ -216,3 +213,17 @@ def test_without_addresses_the_sensor_says_so(definitions, instance, monkeypatch
     monkeypatch.delenv("INFERENCEBENCH_ALERTS", raising=False)
     tick = Watch(definitions, instance).tick()
     assert "INFERENCEBENCH_ALERTS is not set" in str(tick.skip_message)
+
+
+def test_a_missed_tick_of_a_benchmarks_schedule_is_told_once(watch, receiver, tmp_path):
+    store = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)}).store
+    ticks = [datetime(2026, 5, day, 2, tzinfo=UTC) for day in (5, 6, 7)]
+    for count in (2, 3):
+        kept = Ledger(schedule="benchmark_x", last_tick=ticks[-1], missed=tuple(ticks[:count]))
+        keep_ledger(store, kept)
+        watch.tick()
+        watch.tick()
+    first, second = (message for _, message in receiver.got)
+    assert "2026-05-05 02:00:00" in str(first)
+    assert "2026-05-06 02:00:00" in str(first)
+    assert "schedule benchmark_x missed its tick of 2026-05-07 02:00:00 UTC" in str(second)

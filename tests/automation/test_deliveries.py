@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -40,12 +39,6 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def definitions(settings: Settings) -> dg.Definitions:
     return build_definitions(settings)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
 
 
 def _tick(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,14 +9,10 @@ import dagster as dg
 import pytest
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.schedules import NIGHTLY_SPEC, run_id_of_tick
 from inferencebench_pipeline.automation.sensors import requested_runs, unanswered
-from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.spec_file import read_spec
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id, run_started_at
+from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
-
-AT_TWO = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -28,12 +23,6 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def definitions(settings: Settings) -> dg.Definitions:
     return build_definitions(settings)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
 
 
 def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.SensorResult:
@@ -90,31 +79,33 @@ def test_a_run_with_a_capture_or_without_a_spec_is_not_waiting(settings):
     empty.path.mkdir(parents=True)
     old.write(RunFile.SPEC, b"{}")
     now = datetime.now(tz=UTC)
-    assert unanswered(store, since=now - timedelta(hours=1)) == [old.run_id]
-    assert unanswered(store, since=now + timedelta(hours=1)) == []
+    hour = timedelta(hours=1)
+    assert unanswered(store, since=now - hour, until=now) == [old.run_id]
+    assert unanswered(store, since=now + hour, until=now + 2 * hour) == []
 
 
-def _scheduled(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.RunRequest:
-    context = dg.build_schedule_context(
-        instance=instance,
-        scheduled_execution_time=AT_TWO,
-        repository_def=definitions.get_repository_def(),
-        resources=definitions.resources,
+def test_a_run_whose_time_has_not_come_waits_for_it(settings):
+    store, now = RunStore(settings.store), datetime.now(tz=UTC)
+    in_ten_minutes = int((now.timestamp() + 600) * 1000)
+    later = store.run(new_run_id(unix_ms=in_ten_minutes))
+    later.write(RunFile.SPEC, b"{}")
+    since = now - timedelta(hours=1)
+    assert unanswered(store, since=since, until=now) == []
+    assert unanswered(store, since=since, until=now + timedelta(minutes=11)) == [later.run_id]
+
+
+def test_the_form_offers_the_specs_that_are_there_and_refuses_others(definitions, settings):
+    job = definitions.resolve_job_def("launch_benchmark")
+    shipped = {path.stem for path in settings.specs.glob("*.yaml")}
+    for name in shipped:
+        dg.validate_run_config(job, {"ops": {"request_run": {"config": {"spec": name}}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="nothing-like-that"):
+        config = {"spec": "nothing-like-that"}
+        dg.validate_run_config(job, {"ops": {"request_run": {"config": config}}})
+
+
+def test_a_folder_without_specs_does_not_stop_the_code_location(tmp_path):
+    settings = Settings.from_environment(
+        {"INFERENCEBENCH_HOME": str(tmp_path), "INFERENCEBENCH_SPECS": str(tmp_path)}
     )
-    (request,) = (
-        definitions.resolve_schedule_def("nightly_benchmark").evaluate_tick(context).run_requests
-    )
-    return request
-
-
-def test_a_retried_tick_of_the_schedule_names_the_same_run(definitions, instance):
-    first, second = (_scheduled(definitions, instance) for _ in range(2))
-    assert first.partition_key == second.partition_key == run_id_of_tick(NIGHTLY_SPEC, AT_TWO)
-    assert first.run_key == second.run_key
-    assert instance.get_dynamic_partitions(str(runs.name)) == [first.partition_key]
-    assert run_started_at(first.partition_key) == AT_TWO
-
-
-def test_a_schedule_tick_is_not_started_twice_by_the_sensor(definitions, instance):
-    _scheduled(definitions, instance)
-    assert not _tick(definitions, instance).run_requests
+    assert build_definitions(settings).resolve_job_def("launch_benchmark")
