@@ -9,6 +9,7 @@ from inferencebench_pipeline.automation import (
     asking,
     community,
     corpus_upkeep,
+    elsewhere,
     jobs,
     nudges,
     parked,
@@ -19,6 +20,7 @@ from inferencebench_pipeline.automation import (
 )
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
+    community_corpus,
     corpus,
     corpus_statement,
     envelope,
@@ -43,6 +45,7 @@ STAGES = [
     model_card_backlink,
     trust_root,
     corpus,
+    community_corpus,
     transparency_logs,
     corpus_statement,
     leaderboard_index,
@@ -66,6 +69,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             takedown.takedown,
             *corpus_upkeep.JOBS,
             community.watch_community_results,
+            elsewhere.take_in_community,
         ],
         schedules=[
             *schedules.benchmark_schedules(settings.specs),
@@ -79,6 +83,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             parked.parked_runs,
             sensors.keep_leaderboard_current,
             nudges.nudged_crawl,
+            elsewhere.published_elsewhere,
             alerts.alerts,
         ],
         resources=build_resources(settings),

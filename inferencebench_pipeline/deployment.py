@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from inferencebench_pipeline.corpus import elsewhere
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.crawl import crawling_hub
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
@@ -82,6 +83,10 @@ class Deployment:
     def crawling_hub(self) -> Hub:
         """Return a Hub client that reads at length: see :func:`.hub.crawl.crawling_hub`."""
         return crawling_hub(self.hub_endpoint, hub_token)
+
+    def strangers_hub(self) -> Hub:
+        """Return a Hub client for the records of others: public ones only, and little patience."""
+        return Hub(self.hub_endpoint, lambda: None, retry=elsewhere.PATIENCE)
 
     def evaluation_hub(self) -> EvaluationHub:
         """Return a Hub client with the calls that concern evaluation results."""

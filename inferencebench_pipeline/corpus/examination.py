@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import duckdb
 import orjson
+import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.blobs import BlobError
 from inferencebench_pipeline.corpus.cards import card_differences
@@ -23,6 +24,7 @@ from inferencebench_pipeline.corpus.findings import (
 )
 from inferencebench_pipeline.corpus.inventory import (
     GONE,
+    SCHEMA,
     InventoryEntry,
     RepoState,
     corpus_blobs,
@@ -51,9 +53,10 @@ SELECT repo_id,
     || CASE WHEN first_value(content_hash) OVER run = content_hash
         THEN 'the same' ELSE 'another' END
     || ' content' AS detail
-FROM read_parquet($inventory)
+FROM inventory
 WHERE run_id IS NOT NULL AND state = $published
-WINDOW run AS (PARTITION BY run_id ORDER BY created_at, repo_id)
+-- A stranger's copy never comes before ours, whenever it was made.
+WINDOW run AS (PARTITION BY run_id ORDER BY coalesce(community, false), created_at, repo_id)
 QUALIFY row_number() OVER run > 1
 """
 
@@ -130,9 +133,8 @@ def duplicate_runs(store_root: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     with duckdb.connect(":memory:") as connection:
-        rows = connection.execute(
-            _DUPLICATES, {"inventory": str(path), "published": RepoState.PUBLISHED.value}
-        ).fetchall()
+        connection.register("inventory", pq.read_table(path, schema=SCHEMA))
+        rows = connection.execute(_DUPLICATES, {"published": RepoState.PUBLISHED.value}).fetchall()
     return dict(rows)
 
 

@@ -7,7 +7,7 @@ beyond its line in the listing. Nothing here judges a signature; see ``corpus.ve
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -89,6 +89,8 @@ class InventoryEntry:
     card_json: str = "{}"
     """The card's ``inferencebench`` block at this commit."""
     moved_to: str | None = None
+    community: bool = False
+    """Whether it was found outside our namespace; ``organisation`` then is whose it is."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ _COLUMN_TYPES: dict[str, pa.DataType] = {
     "last_modified": _TIME,
     "envelope_size_bytes": pa.int64(),
     "traces_size_bytes": pa.int64(),
+    "community": pa.bool_(),
 }
 SCHEMA = pa.schema(
     [(item.name, _COLUMN_TYPES.get(item.name, pa.string())) for item in fields(InventoryEntry)],
@@ -172,6 +175,16 @@ def load_findings(store_root: Path) -> list[Finding]:
         raise _unreadable(path, error) from error
 
 
+def community_repos(store_root: Path) -> frozenset[str]:
+    """Return the repositories of others: what is wrong with those is no failure of ours.
+
+    Raises:
+        InventoryError: the inventory exists but cannot be read.
+    """
+    rows = _read(store_root, columns=["repo_id", "community"])
+    return frozenset(row["repo_id"] for row in rows if row["community"])
+
+
 def inventory_path(store_root: Path) -> Path:
     """Return where the inventory lies."""
     return store_root / "corpus" / "inventory.parquet"
@@ -204,8 +217,48 @@ def crawl(hub: Hub, organisation: str, store_root: Path) -> Inventory:
 def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> Inventory:
     """Do what ``crawl`` does, from any source."""
     before = Inventory.load(store_root)
+    mine = {
+        entry.repo_id
+        for entry in before.entries
+        if entry.organisation == organisation and not entry.community
+    }
+    listing = source.listed(organisation)
+    return _take_in(source, listing, before, mine, organisation, store_root)
+
+
+def crawl_others(
+    source: CorpusSource,
+    listing: Iterable[PublishedRepo],
+    passed_over: Collection[str],
+    store_root: Path,
+) -> Inventory:
+    """Take in what others published; each entry's organisation is the namespace it is in.
+
+    Args:
+        source: reads the files.
+        listing: the repositories to look into.
+        passed_over: those that exist and are not in ``listing``, which adds to it as it goes.
+        store_root: the store.
+
+    Raises:
+        HubUnavailableError: as :func:`crawl`.
+    """
+    before = Inventory.load(store_root)
+    mine = {entry.repo_id for entry in before.entries if entry.community}
+    return _take_in(source, listing, before, mine, None, store_root, passed_over)
+
+
+def _take_in(
+    source: CorpusSource,
+    listing: Iterable[PublishedRepo],
+    before: Inventory,
+    mine: set[str],
+    organisation: str | None,
+    store_root: Path,
+    passed_over: Collection[str] = (),
+) -> Inventory:
+    """Bring the entries of ``mine`` and what is new in ``listing`` up to date, and store them."""
     known = {entry.repo_id: entry for entry in before.entries}
-    mine = {entry.repo_id for entry in before.entries if entry.organisation == organisation}
     now = datetime.now(UTC)
     blobs = corpus_blobs(store_root)
     visit = _Visit(source, organisation, blobs, now)
@@ -217,7 +270,7 @@ def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> I
         _save(store_root, {**known, **seen}.values(), noticed)
 
     try:
-        for listed in source.listed(organisation):
+        for listed in listing:
             fetched = visit.fetched
             seen[listed.repo_id] = visit.entry(listed, known.get(listed.repo_id))
             if visit.fetched > fetched and visit.fetched % SAVED_EVERY == 0:
@@ -225,7 +278,8 @@ def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> I
     except BaseException:
         save_so_far()
         raise
-    gone = _gone((known[repo_id] for repo_id in mine - seen.keys()), seen.values())
+    absent = mine - seen.keys() - set(passed_over)
+    gone = _gone((known[repo_id] for repo_id in absent), seen.values())
     entries = {**known, **seen, **gone}
     lasting = _lasting(before.findings, entries, visit.examined)
     noticed = keep_first_seen(
@@ -240,8 +294,9 @@ class _Visit:
     """One crawl's walk over the listing: fetches what is new and collects findings."""
 
     def __init__(
-        self, source: CorpusSource, organisation: str, blobs: BlobStore, now: datetime
+        self, source: CorpusSource, organisation: str | None, blobs: BlobStore, now: datetime
     ) -> None:
+        """Visit the repositories of ``organisation``; None is everybody else, each their own."""
         self._source = source
         self._organisation = organisation
         self._blobs = blobs
@@ -287,6 +342,7 @@ class _Visit:
         return (
             known.revision == listed.revision
             and known.endpoint == self._source.endpoint
+            and known.community == (self._organisation is None)
             and known.state in (RepoState.PUBLISHED, RepoState.MALFORMED)
             and all(
                 sha256 is None or self._blobs.has(sha256, size_bytes=size_bytes)
@@ -297,7 +353,8 @@ class _Visit:
     def _fetched(self, listed: PublishedRepo) -> InventoryEntry:
         created_at = listed.created_at.astimezone(UTC)
         entry = InventoryEntry(
-            organisation=self._organisation,
+            organisation=self._organisation or listed.repo_id.partition("/")[0],
+            community=self._organisation is None,
             repo_id=listed.repo_id,
             endpoint=self._source.endpoint,
             revision=listed.revision,
@@ -444,4 +501,5 @@ def _unreadable(path: Path, error: Exception) -> InventoryError:
 
 
 def _entry(values: dict[str, Any]) -> InventoryEntry:
-    return InventoryEntry(**{**values, "state": RepoState(values["state"])})
+    community = bool(values["community"])  # null in the files of versions before
+    return InventoryEntry(**{**values, "state": RepoState(values["state"]), "community": community})

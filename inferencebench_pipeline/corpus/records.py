@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
-from inferencebench_pipeline.corpus.inventory import inventory_path
+from inferencebench_pipeline.corpus.inventory import SCHEMA, inventory_path
 from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
 from inferencebench_pipeline.runs import replaced_atomically
 
@@ -34,13 +35,14 @@ SELECT i.organisation, i.repo_id, i.revision, i.created_at, i.state, i.run_id, i
     verdict.signer.identity AS signer, verdict.signer.issuer AS issuer,
     CASE WHEN verdict.outcome IS DISTINCT FROM 'verified' THEN NULL
         WHEN verdict.signer.method = 'dev-key' THEN 'dev'
+        WHEN i.community THEN 'community'
         ELSE 'verified'
     END AS tier,
     verdict.outcome AS outcome, verdict.failure_class AS failure_class,
     verdict.log.index AS log_index, verified_at, verdict.policy_sha256 AS policy_sha256,
     verdict.trust_root_sha256 AS trust_root_sha256, verdict.verifier_version AS verifier_version,
     coalesce(findings, []) AS findings
-FROM read_parquet($inventory) i
+FROM inventory i
 LEFT JOIN judged j ON j.repo_id = i.repo_id
     AND j.organisation = i.organisation
     AND j.envelope_sha256 = i.envelope_sha256
@@ -57,7 +59,8 @@ def records_path(store_root: Path) -> Path:
 def write_records(store_root: Path) -> Path | None:
     """Write the table anew from the inventory and the stored verdicts; None while either lacks.
 
-    The ``tier`` is ``verified`` for a keyless signature that holds and ``dev`` for a pinned key.
+    The ``tier`` is ``verified`` for a keyless signature that holds, ``dev`` for a pinned key, and
+    ``community`` for one that holds outside our namespace.
     """
     files = [str(verdicts_path(store_root, day)) for day in verified_days(store_root)]
     if not files or not inventory_path(store_root).exists():
@@ -65,10 +68,8 @@ def write_records(store_root: Path) -> Path | None:
     path = records_path(store_root)
     with duckdb.connect(":memory:") as connection:
         connection.execute(_LINES, {"files": files})
-        connection.execute(
-            f"CREATE TABLE records AS {_RECORDS}",  # a constant
-            {"inventory": str(inventory_path(store_root))},
-        )
+        connection.register("inventory", pq.read_table(inventory_path(store_root), schema=SCHEMA))
+        connection.execute(f"CREATE TABLE records AS {_RECORDS}")  # a constant
         with replaced_atomically(path) as temporary:
             connection.table("records").write_parquet(str(temporary), compression="zstd")
     return path

@@ -61,6 +61,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
+_BARE_PROPERTIES = ("sha", "createdAt", "lastModified")
 _LISTED_PROPERTIES = ("sha", "cardData", "createdAt", "lastModified", "siblings")
 _READINGS = 3
 
@@ -201,28 +202,41 @@ class Hub:
         With ``sha``, ``cardData``, ``createdAt``, ``lastModified`` and ``siblings`` (the files'
         names): one request per page, each retried on its own.
         """
-        return self._list("datasets", author, [tag], page_size)
+        asked = [("author", author), ("filter", tag)]
+        return self._list("datasets", asked, f"of {author}", page_size)
+
+    def list_tagged_datasets(self, tag: str, *, page_size: int = 500) -> Iterator[dict[str, Any]]:
+        """Yield the datasets of everybody that carry ``tag``, the last modified first.
+
+        Without their cards and files, which strangers may make as large as they like. Anybody may
+        tag anything: take as many as you can bear.
+        """
+        asked = [("filter", tag), ("sort", "lastModified"), ("direction", "-1")]
+        return self._list("datasets", asked, f"tagged {tag}", page_size, _BARE_PROPERTIES)
 
     def list_models(self, author: str, *, page_size: int = 500) -> Iterator[dict[str, Any]]:
         """Yield the models of ``author``, described like :meth:`list_datasets` does."""
-        return self._list("models", author, [], page_size)
+        return self._list("models", [("author", author)], f"of {author}", page_size)
 
     def _list(
-        self, kind: str, author: str, tags: Sequence[str], page_size: int
+        self,
+        kind: str,
+        asked: Sequence[tuple[str, str]],
+        which: str,
+        page_size: int,
+        properties: Sequence[str] = _LISTED_PROPERTIES,
     ) -> Iterator[dict[str, Any]]:
         first = httpx2.URL(
             f"{self.endpoint}/api/{kind}",
-            params=[("author", author), *(("filter", tag) for tag in tags)]
-            + [("limit", str(page_size))]
-            + [("expand", key) for key in _LISTED_PROPERTIES],
+            params=[*asked, ("limit", str(page_size))] + [("expand", key) for key in properties],
         )
         url: str | None = str(first)
         for _ in range(_MAX_PAGES):
             if url is None:
                 return
-            rows, url = self._page(url, f"list {kind} of {author}")
+            rows, url = self._page(url, f"list {kind} {which}")
             yield from rows
-        raise HubIntegrityError(f"the list of {kind} of {author} does not end; is the Hub looping?")
+        raise HubIntegrityError(f"the list of {kind} {which} does not end; is the Hub looping?")
 
     def account(self) -> Account:
         """Return whose token this is, and what it may do; asked once for each token.

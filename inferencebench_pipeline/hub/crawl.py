@@ -7,6 +7,8 @@ end is an error, since an absent record is a finding.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,23 +74,46 @@ def list_published(hub: Hub, organisation: str) -> Iterator[PublishedRepo]:
     """
     for row in hub.list_datasets(organisation, CORPUS_TAG):
         try:
-            listed = _Row.model_validate(row)
+            yield _published(row)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             raise HubIntegrityError(
                 f"the dataset list of {organisation} has an entry {row.get('id')!r} whose "
                 f"{problem['loc'][0]} is unusable ({problem['msg']}); is this endpoint a Hub?"
             ) from error
-        yield PublishedRepo(
-            repo_id=listed.id,
-            revision=listed.sha,
-            created_at=listed.createdAt,
-            last_modified=listed.lastModified,
-            card=listed.cardData or {},
-            files=None
-            if listed.siblings is None
-            else frozenset(file.rfilename for file in listed.siblings),
-        )
+
+
+def list_elsewhere(hub: Hub, organisation: str, *, most: int) -> Iterator[PublishedRepo]:
+    """Yield the datasets of others that are tagged as records, the last modified first.
+
+    Args:
+        hub: the Hub.
+        organisation: whose datasets are not asked for.
+        most: how many of the list's lines are read; whoever tags more hides the oldest.
+
+    Raises:
+        HubUnavailableError: the list could not be read so far.
+    """
+    ours = f"{organisation.lower()}/"
+    for row in itertools.islice(hub.list_tagged_datasets(CORPUS_TAG), most):
+        # What a stranger wrote decides part of a line; one that is unusable is theirs to mend.
+        with contextlib.suppress(ValidationError):
+            listed = _published(row)
+            if not listed.repo_id.lower().startswith(ours):
+                yield listed
+
+
+def _published(row: Mapping[str, Any]) -> PublishedRepo:
+    listed = _Row.model_validate(row)
+    files = listed.siblings
+    return PublishedRepo(
+        repo_id=listed.id,
+        revision=listed.sha,
+        created_at=listed.createdAt,
+        last_modified=listed.lastModified,
+        card=listed.cardData or {},
+        files=None if files is None else frozenset(file.rfilename for file in files),
+    )
 
 
 def fetch_file(hub: Hub, repo_id: str, revision: str, path: str) -> bytes:

@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus.inventory import Inventory, crawl
+from inferencebench_pipeline.corpus.inventory import Inventory, community_repos, crawl
 from inferencebench_pipeline.corpus.judging import PolicyJudge
 from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
@@ -59,7 +59,8 @@ def nothing_vanished_or_moved(
 ) -> dg.AssetCheckResult:
     """Read the findings of the last crawl."""
     with outages.guard():
-        return check_result(Inventory.load(runs_store.store().root).findings)
+        root = runs_store.store().root
+        return check_result(Inventory.load(root).findings, community_repos(root))
 
 
 class VerificationConfig(dg.Config):
@@ -128,14 +129,15 @@ def no_finding_of_severity_error(
     """Read the stored verdicts of the days of this run; each day gets a result of its own."""
     with outages.guard():
         root = runs_store.store().root
+        community = community_repos(root)
         found = {day: DayVerdicts.load(root, day).findings for day in context.partition_keys}
     if len(found) > 1:
         for day, findings in found.items():
             check = no_finding_of_severity_error.check_key
             report_partition(
-                context.instance, context.run.run_id, check, day, check_result(findings)
+                context.instance, context.run.run_id, check, day, check_result(findings, community)
             )
-    return check_result(item for findings in found.values() for item in findings)
+    return check_result((item for findings in found.values() for item in findings), community)
 
 
 def _day_row(result: DaySummary) -> dict[str, str | int]:

@@ -6,6 +6,7 @@ from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.document import Change
 from inferencebench_pipeline.leaderboard.index import build_index, load_summary
 from inferencebench_pipeline.leaderboard.site import render_site
+from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 
@@ -13,6 +14,7 @@ from inferencebench_pipeline.resources import OutageResource, StoreResource
 @dg.asset(
     deps=[
         published_corpus,
+        community_corpus,
         dg.AssetDep(corpus_verification, partition_mapping=dg.AllPartitionMapping()),
     ],
     group_name="leaderboard",

@@ -1,0 +1,82 @@
+"""``community_corpus``: what others publish under our tag, taken in within bounds and verified."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from inferencebench_pipeline.corpus.elsewhere import take_in_elsewhere
+from inferencebench_pipeline.corpus.inventory import Inventory, RepoState
+from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.records import write_records
+from inferencebench_pipeline.corpus.verdicts import DayVerdicts
+from inferencebench_pipeline.corpus.verification import verify_days
+from inferencebench_pipeline.lifecycle.metadata import table
+from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+
+_SHOWN = 200
+
+
+@dg.asset(
+    group_name="corpus",
+    kinds={"huggingface", "sigstore"},
+    owners=["team:performance"],
+    pool="hub-read",
+    code_version="1",
+)
+def community_corpus(
+    context: dg.AssetExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> dg.MaterializeResult[None]:
+    """Records outside our namespace: in the same corpus, marked as the community's.
+
+    Read without any token, bounded in repositories, bytes and time, for each owner and altogether.
+    Verified under our policy: what it does not allow is shown as rejected and does not rank, and
+    nothing of it fails a check of ours or keeps the corpus statement from being made.
+    """
+    with outages.guard():
+        deployment, root = world.deployment(), runs_store.store().root
+        hub = deployment.strangers_hub()
+        taken = take_in_elsewhere(hub, deployment.require_organisation(), root)
+        days = sorted({entry.created_day for entry in taken.inventory.entries if entry.community})
+        judge = PolicyJudge(deployment.trust(), deployment.policy())
+        verify_days(root, days, judge, processes=os.cpu_count() or 1)
+        write_records(root)
+        rows = list(_rows(root, taken.inventory, days))
+    outcomes = Counter(row["outcome"] for row in rows)
+    if taken.passed_over:
+        context.log.info("%d records wait for the next look", len(taken.passed_over))
+    return dg.MaterializeResult(
+        metadata={
+            "records": dg.MetadataValue.int(len(rows)),
+            "verified": dg.MetadataValue.int(outcomes["verified"]),
+            "fetched_now": dg.MetadataValue.int(taken.inventory.fetched),
+            "fetched_bytes": dg.MetadataValue.int(taken.fetched_bytes),
+            "left_for_the_next_look": dg.MetadataValue.int(len(taken.passed_over)),
+            "newest": table(rows[:_SHOWN]),
+            "hub_rate_budget": dg.MetadataValue.text(str(hub.budget.report())),
+        }
+    )
+
+
+def _rows(root: Path, inventory: Inventory, days: list[str]) -> Iterator[dict[str, str]]:
+    """Yield a row per record of others, the last modified first."""
+    verdicts = {
+        item.repo_id: item.verdict for day in days for item in DayVerdicts.load(root, day).entries
+    }
+    entries = [entry for entry in inventory.entries if entry.community]
+    for entry in sorted(entries, key=lambda one: one.last_modified, reverse=True):
+        verdict = verdicts.get(entry.repo_id)
+        published = entry.state is RepoState.PUBLISHED and verdict is not None
+        yield {
+            "repo": entry.repo_id,
+            "outcome": str(verdict.outcome) if verdict and published else str(entry.state),
+            "why": verdict.reason if verdict and published else "",
+            "run": entry.run_id or "",
+            "model": entry.model_id or "",
+            "revision": entry.revision,
+        }
