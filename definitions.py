@@ -13,10 +13,12 @@ from inferencebench_pipeline.automation import (
     jobs,
     nudges,
     parked,
+    reverification,
     schedules,
     search,
     sensors,
     takedown,
+    unverified,
 )
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
@@ -62,6 +64,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs.publish_run,
             jobs.crawl_corpus,
             jobs.reverify,
+            reverification.reverify_everything,
             jobs.rebuild_leaderboard,
             asking.launch_benchmark(settings.specs),
             asking.scheduled_benchmark,
@@ -83,6 +86,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             parked.parked_runs,
             sensors.keep_leaderboard_current,
             nudges.nudged_crawl,
+            unverified.unverified_records,
             elsewhere.published_elsewhere,
             alerts.alerts,
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -19,8 +20,9 @@ from typing import Any
 
 import pytest
 
+from inferencebench_pipeline.hub.client import Hub, Repo
 from inferencebench_pipeline.runs import new_run_id
-from inferencebench_pipeline.sandbox.process import running_sandbox
+from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(420)]
 
@@ -42,8 +44,10 @@ STAGES = {
 class GraphQL:
     """The webserver's GraphQL endpoint."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, home: Path, sandbox: SandboxEnvironment) -> None:
         self.url = url
+        self.home = home
+        self.sandbox = sandbox
 
     def __call__(self, query: str, **variables: Any) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -112,7 +116,7 @@ def dagster_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphQL]:
             command, cwd=CLONE, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            graphql = GraphQL(f"http://127.0.0.1:{port}")
+            graphql = GraphQL(f"http://127.0.0.1:{port}", home, sandbox)
             wait_until(lambda: process.poll() is None and _loaded(graphql), 120)
             yield graphql
         finally:
@@ -162,6 +166,91 @@ def test_launching_a_benchmark_from_its_form_runs_its_whole_life(dagster_dev):
     wait_until(lambda: "SUCCESS" in _publish_runs_by_sensor(dagster_dev), 180)
 
 
+def test_of_three_writers_at_once_never_two_are_at_the_hub(dagster_dev):
+    (run_id, *_) = _published_runs(dagster_dev)
+    tags = [{"key": "dagster/partition", "value": run_id}]
+    launched = [_launch_assets(dagster_dev, ["model_card_backlink"], tags) for _ in range(3)]
+    for one in launched:
+        dagster_dev.finish(one)
+    data = dagster_dev(
+        """{ runsOrError(filter: {statuses: [SUCCESS]}) { ... on Runs { results {
+               runId startTime endTime } } } }"""
+    )
+    times = sorted(
+        (run["startTime"], run["endTime"])
+        for run in data["runsOrError"]["results"]
+        if run["runId"] in launched
+    )
+    assert len(times) == 3
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times)), times
+
+
+def test_re_verifying_everything_shows_its_progress_and_the_record_that_was_changed(dagster_dev):
+    (run_id, *_) = _published_runs(dagster_dev)
+    receipt = json.loads(
+        (dagster_dev.home / "store/runs" / run_id / "publication.json").read_text()
+    )
+    genuine = (dagster_dev.home / "store/runs" / run_id / "envelope.json").read_bytes()
+    hub = Hub(dagster_dev.sandbox.hub_url, lambda: dagster_dev.sandbox.token("write"))
+    repo = Repo("dataset", receipt["repo_id"])
+    changed = genuine.replace(b'"seed": 42', b'"seed": 43')
+    parent = hub.head(repo).commit
+    hub.commit(repo, {"envelope.json": changed}, message="changed", parent=parent)
+    crawl = dagster_dev.launch("crawl_corpus")
+    wait_until(lambda: dagster_dev.status(crawl) in {"SUCCESS", "FAILURE"}, 180)
+
+    launch = dagster_dev.launch("reverify_everything")
+    dagster_dev.finish(launch)
+    backfill_id = launch.replace("-", "")[:8]
+    wait_until(lambda: _backfill_of(dagster_dev, backfill_id)["status"] != "REQUESTED", 180)
+    seen = _backfill_of(dagster_dev, backfill_id)
+    assert seen["title"] == "Re-verify everything"
+    assert seen["numPartitions"] == 1
+    assert seen["status"].startswith("COMPLETED")
+
+    today = receipt["published_at"][:10]
+    (check,) = _checks(dagster_dev, "corpus_verification")
+    failed = [one for one in check["partitionStatuses"]["ranges"] if one["status"] == "FAILED"]
+    assert [(one["startKey"], one["endKey"]) for one in failed] == [(today, today)]
+    evaluation = check["executionForLatestMaterialization"]["evaluation"]
+    assert not evaluation["success"]
+    assert receipt["repo_id"] in json.dumps(evaluation["metadataEntries"])
+
+
+def _published_runs(graphql: GraphQL) -> list[str]:
+    folder = graphql.home / "store/runs"
+    return sorted(path.parent.name for path in folder.glob("*/publication.json"))
+
+
+def _launch_assets(graphql: GraphQL, assets: list[str], tags: list[dict[str, str]]) -> str:
+    data = graphql(
+        """mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
+             __typename ... on LaunchRunSuccess { run { runId } }
+             ... on PythonError { message } } }""",
+        p={
+            "selector": {
+                **LOCATION,
+                "jobName": "publish_run",
+                "assetSelection": [{"path": [asset]} for asset in assets],
+            },
+            "mode": "default",
+            "runConfigData": {},
+            "executionMetadata": {"tags": tags},
+        },
+    )["launchPipelineExecution"]
+    assert data["__typename"] == "LaunchRunSuccess", data
+    return data["run"]["runId"]
+
+
+def _backfill_of(graphql: GraphQL, backfill_id: str) -> dict[str, Any]:
+    data = graphql(
+        """query($b: String!) { partitionBackfillOrError(backfillId: $b) {
+             __typename ... on PartitionBackfill { status title numPartitions } } }""",
+        b=backfill_id,
+    )
+    return data["partitionBackfillOrError"]
+
+
 def _publish_runs_by_sensor(graphql: GraphQL) -> list[str]:
     data = graphql(
         """{ runsOrError(filter: {pipelineName: "publish_run",
@@ -176,7 +265,11 @@ def _checks(graphql: GraphQL, asset: str) -> list[dict[str, Any]]:
         """query($a: AssetKeyInput!) { assetNodeOrError(assetKey: $a) { ... on AssetNode {
              assetChecksOrError { ... on AssetChecks { checks { name partitionStatuses {
                __typename ... on AssetCheckDefaultPartitionStatuses {
-                 succeededPartitions failedPartitions } } } } } } } }""",
+                 succeededPartitions failedPartitions }
+               ... on AssetCheckTimePartitionStatuses { ranges { status startKey endKey } } }
+               executionForLatestMaterialization { evaluation { success description
+                 metadataEntries { label ... on TableMetadataEntry { table { records } } } } }
+             } } } } }""",
         a={"path": [asset]},
     )
     return data["assetNodeOrError"]["assetChecksOrError"]["checks"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from inferencebench_pipeline.corpus.inventory import SCHEMA, inventory_path
+from inferencebench_pipeline.corpus.inventory import SCHEMA, RepoState, inventory_path
 from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
 from inferencebench_pipeline.runs import replaced_atomically
 
@@ -49,6 +49,42 @@ LEFT JOIN judged j ON j.repo_id = i.repo_id
     AND j.traces_sha256 IS NOT DISTINCT FROM i.traces_sha256
 ORDER BY i.repo_id
 """
+
+
+# What the last pass of verification did not see: other bytes, or none at all.
+_UNVERIFIED = """
+SELECT i.created_day, list_sort(list(i.repo_id || '@' || i.envelope_sha256))
+FROM inventory i
+ANTI JOIN records r ON r.repo_id = i.repo_id AND r.envelope_sha256 = i.envelope_sha256
+    AND r.traces_sha256 IS NOT DISTINCT FROM i.traces_sha256 AND r.outcome IS NOT NULL
+WHERE i.state = $published
+GROUP BY i.created_day
+ORDER BY i.created_day
+"""
+
+
+def unverified_days(store_root: Path) -> dict[str, tuple[str, ...]]:
+    """Return the days with published records that no verdict was reached on, oldest first.
+
+    Returns:
+        By day, ``repo_id@envelope_sha256`` of each such record.
+    """
+    if not inventory_path(store_root).exists():
+        return {}
+    with duckdb.connect(":memory:") as connection:
+        connection.register("inventory", pq.read_table(inventory_path(store_root), schema=SCHEMA))
+        connection.execute(
+            "CREATE TABLE records (repo_id VARCHAR, envelope_sha256 VARCHAR, "
+            "traces_sha256 VARCHAR, outcome VARCHAR)"
+        )
+        if records_path(store_root).exists():
+            connection.execute(
+                "INSERT INTO records SELECT repo_id, envelope_sha256, traces_sha256, outcome "
+                "FROM read_parquet($records)",
+                {"records": str(records_path(store_root))},
+            )
+        rows = connection.execute(_UNVERIFIED, {"published": RepoState.PUBLISHED.value}).fetchall()
+    return {day: tuple(records) for day, records in rows}
 
 
 def records_path(store_root: Path) -> Path:

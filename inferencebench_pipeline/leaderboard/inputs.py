@@ -84,7 +84,7 @@ def _inventory(store_root: Path) -> pa.Table:
     if not path.exists():
         return empty(INVENTORY_SCHEMA)
     try:
-        table = pq.read_table(path, columns=INVENTORY_SCHEMA.names).cast(INVENTORY_SCHEMA)
+        table = pq.read_table(path, schema=INVENTORY_SCHEMA)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         raise InventoryError(
             f"cannot read the inventory {path}: {error}; move it aside and crawl again"

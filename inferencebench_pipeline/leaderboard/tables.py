@@ -57,9 +57,10 @@ VERDICTS_SCHEMA: Final = pa.schema(
 )
 SUBJECT: Final = ("repo_id", "organisation", "envelope_sha256", "traces_sha256")
 """What a verdict is about: these bytes, published there."""
+_INVENTORY_TYPES: dict[str, pa.DataType] = {"created_at": _TIME, "community": pa.bool_()}
 INVENTORY_SCHEMA: Final = pa.schema(
     [
-        pa.field(name, _TIME if name == "created_at" else pa.string())
+        pa.field(name, _INVENTORY_TYPES.get(name, pa.string()))
         for name in (
             "repo_id",
             "organisation",
@@ -73,6 +74,7 @@ INVENTORY_SCHEMA: Final = pa.schema(
             "traces_sha256",
             "content_hash",
             "run_id",
+            "community",
         )
     ]
 )
@@ -85,7 +87,7 @@ WITH judged AS (
     SELECT
         i.created_day, sha256(i.repo_id)[:16] AS row_id,
         i.repo_id, i.organisation, i.endpoint, i.revision, i.created_at, i.state AS repo_state,
-        i.moved_to, i.envelope_sha256, i.traces_sha256,
+        i.moved_to, i.envelope_sha256, i.traces_sha256, i.community,
         f.* EXCLUDE (repo_id, envelope_sha256),
         v.* EXCLUDE (repo_id, organisation, envelope_sha256, traces_sha256),
         CASE
@@ -118,7 +120,7 @@ WITH judged AS (
     ) n ON n.repo_id = i.repo_id
 )
 SELECT
-    * EXCLUDE (finding, findings, headline),
+    * EXCLUDE (finding, findings, headline, community),
     CASE state
         WHEN 'verified' THEN NULL
         WHEN 'invalid' THEN invalid_reason
@@ -137,12 +139,14 @@ SELECT
     END AS state_reason,
     CASE
         WHEN ok AND signer_method = 'dev-key' THEN 'dev'
+        WHEN ok AND community THEN 'community'
         WHEN ok THEN 'verified'
         WHEN NOT ok OR state IN ('malformed', 'no_envelope') THEN 'failed'
     END AS tier,
     sha256(concat_ws('\n', repo_id, organisation, endpoint, revision, created_at,
         coalesce(envelope_sha256, '-'), coalesce(traces_sha256, '-'),
-        coalesce(verdict_sha256, '-')))[:16] AS row_key,
+        coalesce(verdict_sha256, '-'),
+        CASE WHEN community THEN 'community' END))[:16] AS row_key,
     headline, findings
 FROM judged
 ORDER BY created_day, repo_id

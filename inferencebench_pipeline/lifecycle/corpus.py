@@ -10,12 +10,15 @@ from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import DaySummary, verify_days
 from inferencebench_pipeline.lifecycle.findings import check_result, finding_table, report_to_runs
+from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.lifecycle.partitions import days, per_day_check, report_partition
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
 
 
 @dg.asset(
+    # For the picture: what a run published is what a crawl finds. The crawl reads the Hub alone.
+    deps=[dg.AssetDep(hub_dataset, partition_mapping=dg.AllPartitionMapping())],
     group_name="corpus",
     kinds={"huggingface", "parquet"},
     owners=["team:performance"],

@@ -30,7 +30,7 @@ from inferencebench_pipeline.trust.statement import STATEMENT_SUITE, verify_corp
     group_name="corpus",
     kinds={"sigstore", "huggingface"},
     owners=["team:performance"],
-    pool="signing",
+    pool="hub-write",
     code_version="1",
 )
 def corpus_statement(

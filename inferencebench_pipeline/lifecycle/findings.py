@@ -47,7 +47,7 @@ def check_result(
     return dg.AssetCheckResult(
         passed=not errors,
         description=f"{said}, {others} of them about records of others" if others else said,
-        metadata={"findings": finding_table(found)},
+        metadata={"findings": finding_table(found), "errors": len(errors), "of_others": others},
     )
 
 

@@ -41,6 +41,7 @@ def hub_dataset(
     return dg.MaterializeResult(
         metadata={
             "dataset": dg.MetadataValue.url(receipt.url),
+            "card": dg.MetadataValue.url(f"{receipt.url}/blob/{receipt.commit}/README.md"),
             "repo_id": dg.MetadataValue.text(receipt.repo_id),
             "commit": dg.MetadataValue.text(receipt.commit),
             "content_hash": dg.MetadataValue.text(receipt.content_hash),

@@ -38,6 +38,15 @@ def headline_table(metrics: Mapping[str, Metric]) -> dg.MetadataValue:
     )
 
 
+def headline_numbers(metrics: Mapping[str, Metric]) -> dict[str, dg.MetadataValue]:
+    """Return the headline metrics as numbers, which the UI plots over the runs."""
+    return {
+        key: dg.MetadataValue.float(float(metric.value))
+        for key, metric in metrics.items()
+        if key in DEFINITIONS and DEFINITIONS[key].headline and metric.value is not None
+    }
+
+
 def validity_table(flags: Iterable[ValidityFlag]) -> dg.MetadataValue:
     """Return validity flags as a table."""
     return table(
@@ -84,14 +93,13 @@ def verdict_table(verdict: Verdict) -> dg.MetadataValue:
 
 
 def table(rows: Iterable[Mapping[str, str | int]]) -> dg.MetadataValue:
-    """Return rows as a Dagster table; an empty table when there are none."""
+    """Return rows as a Dagster table; the word none when there are none."""
     # Dagster stores plain values only: an enum's text, not the enum.
     records = [
         dg.TableRecord({k: v if isinstance(v, int) else str(v) for k, v in row.items()})
         for row in rows
     ]
-    schema = dg.TableSchema(columns=[dg.TableColumn("none")]) if not records else None
-    return dg.MetadataValue.table(records=records, schema=schema)
+    return dg.MetadataValue.table(records=records) if records else dg.MetadataValue.text("none")
 
 
 def png(data: bytes, *, alt: str) -> dg.MetadataValue:

@@ -27,7 +27,7 @@ def signature(
     world: DeploymentResource,
     outages: OutageResource,
 ) -> dg.MaterializeResult[None]:
-    """The exact signed bytes, ``envelope.json``, and the verdict on them.
+    """The exact signed bytes, `envelope.json`, and the verdict on them.
 
     What the certificate authority, the log and the timestamp authority return is verified before
     it is kept. An envelope that is already signed and verifies is not signed again.
@@ -68,10 +68,7 @@ def signature_verifies(
 
 
 def _proof(verdict: Verdict, deployment: Deployment) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
-        "content_hash": dg.MetadataValue.text(verdict.content_hash or "unknown"),
-        "checks": verdict_table(verdict),
-    }
+    metadata: dict[str, dg.MetadataValue] = {}
     if verdict.signer is not None:
         metadata["signed_by"] = dg.MetadataValue.text(verdict.signer.identity)
         metadata["issuer"] = dg.MetadataValue.text(verdict.signer.issuer)
@@ -79,4 +76,6 @@ def _proof(verdict: Verdict, deployment: Deployment) -> dict[str, dg.MetadataVal
         metadata["log_index"] = dg.MetadataValue.int(verdict.log.index)
         if (page := deployment.log_entry_url(verdict.log)) is not None:
             metadata["log_entry"] = dg.MetadataValue.url(page)
+    metadata["content_hash"] = dg.MetadataValue.text(verdict.content_hash or "unknown")
+    metadata["checks"] = verdict_table(verdict)
     return metadata

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import HfApi
 
 from inferencebench_pipeline.corpus.elsewhere import Bounds, news_elsewhere, take_in_elsewhere
@@ -42,6 +44,14 @@ def publish(world: World, repo_id: str, files: dict[str, bytes]) -> str:
 
 def record(run: RunDirectory) -> dict[str, bytes]:
     return {name.value: run.read(name) for name in (RunFile.ENVELOPE, RunFile.TRACES)}
+
+
+def allow_elsewhere(world: World, namespace: str) -> None:
+    """Let the policy name our signer for another namespace too, as for a partner's."""
+    path = Path(world.sandbox.environ["INFERENCEBENCH_POLICY"])
+    document = yaml.safe_load(path.read_text())
+    document["signers"].append({**document["signers"][0], "organisation": namespace})
+    path.write_text(yaml.safe_dump(document))
 
 
 def others(world: World) -> dict[str, InventoryEntry]:
@@ -143,3 +153,21 @@ def test_a_flood_of_newer_records_does_not_make_older_ones_vanish(world: World):
         publish(world, f"{DEFAULT_USER}/flood{number}", {"envelope.json": b"{"})
     take_in(world, listed=3)
     assert others(world)["old"].state is RepoState.MALFORMED
+
+
+def test_what_the_policy_allows_elsewhere_is_of_the_communitys_tier_and_never_before_ours(
+    world: World, measured_run: RunDirectory
+):
+    assert world.materialise(measured_run).success
+    ours = Receipt.model_validate_json(measured_run.read(RunFile.PUBLICATION)).repo_id
+    copy = f"{DEFAULT_USER}/aaa-copy"
+    publish(world, copy, record(measured_run))
+    allow_elsewhere(world, DEFAULT_USER)
+    for job in ("take_in_community", "crawl_corpus"):
+        assert world.job(job).success
+    for day in Inventory.load(world.store.root).days():
+        world.job("reverify", day)
+    assert failed_checks(world.job("rebuild_leaderboard")) == set()
+    rows = {row.repo_id: row for row in load_leaderboard(world.store.root).runs}
+    assert (rows[ours].tier, rows[ours].state) == ("verified", "verified")
+    assert (rows[copy].tier, rows[copy].state) == ("community", "duplicate")

@@ -1,0 +1,95 @@
+"""The job ``reverify_everything``: a backfill over every day on which something was published."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.execution.backfill import PartitionBackfill
+from pydantic import Field
+
+from inferencebench_pipeline.corpus.inventory import created_days
+from inferencebench_pipeline.lifecycle.corpus import corpus_verification
+from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
+from inferencebench_pipeline.resources import OutageResource, StoreResource
+
+
+class ReverificationConfig(dg.Config):
+    """How to verify."""
+
+    again: bool = Field(
+        default=False,
+        description="Reach every verdict anew, also on bytes already judged under the same rules.",
+    )
+
+
+@dg.op
+def launch_backfill(
+    context: dg.OpExecutionContext,
+    config: ReverificationConfig,
+    runs_store: StoreResource,
+    outages: OutageResource,
+) -> str:
+    """Launch the backfill that a person would launch in the UI; its page shows how it goes.
+
+    The id is that of this run: a step that is tried again finds its backfill launched.
+    """
+    with outages.guard():
+        known = created_days(runs_store.store().root)
+    days = [day for day in known if day >= FIRST_DAY]
+    if not days:
+        raise dg.Failure(
+            description="nothing is published yet, as far as the last crawl knows; launch "
+            "crawl_corpus first",
+            allow_retries=False,
+        )
+    backfill_id = uuid.UUID(context.run_id).hex[:8]
+    if context.instance.get_backfill(backfill_id) is None:
+        context.instance.add_backfill(
+            _backfill(context.instance, backfill_id, days, again=config.again)
+        )
+    context.log.info(
+        "backfill %s over %d days, %s to %s", backfill_id, len(days), days[0], days[-1]
+    )
+    context.add_output_metadata(
+        {
+            "progress_and_result": dg.MetadataValue.md(
+                f"[backfill {backfill_id}](/runs/b/{backfill_id}), then the check "
+                "[of each day](/assets/corpus_verification?view=checks)"
+            ),
+            "days": dg.MetadataValue.int(len(days)),
+            "first_day": dg.MetadataValue.text(days[0]),
+            "last_day": dg.MetadataValue.text(days[-1]),
+        }
+    )
+    return backfill_id
+
+
+@dg.job(
+    description="Verify again everything that is published: a backfill of corpus_verification over "
+    "all days with repositories. The run's output links to its progress and result.",
+    executor_def=dg.in_process_executor,
+)
+def reverify_everything() -> None:
+    """One op, so that the form in the UI asks for nothing but ``again``."""
+    launch_backfill()
+
+
+def _backfill(
+    instance: dg.DagsterInstance, backfill_id: str, days: Sequence[str], *, again: bool
+) -> PartitionBackfill:
+    config = {"ops": {corpus_verification.key.path[-1]: {"config": {"again": again}}}}
+    return PartitionBackfill.from_asset_partitions(
+        backfill_id=backfill_id,
+        asset_graph=AssetGraph.from_assets([corpus_verification]),
+        partition_names=list(days),
+        asset_selection=[corpus_verification.key],
+        backfill_timestamp=datetime.now(tz=UTC).timestamp(),
+        tags={"launched_by": "reverify_everything"},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title="Re-verify everything",
+        description=f"{len(days)} days on which something was published",
+        run_config=config,
+    )
