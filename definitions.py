@@ -9,6 +9,7 @@ from inferencebench_pipeline.automation import (
     asking,
     community,
     corpus_upkeep,
+    dead,
     elsewhere,
     jobs,
     nudges,
@@ -88,9 +89,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             nudges.nudged_crawl,
             unverified.unverified_records,
             elsewhere.published_elsewhere,
+            dead.dead_runs,
             alerts.alerts,
         ],
         resources=build_resources(settings),
+        # A process a step costs more than most steps; also for what automation asks for.
+        executor=dg.in_process_executor,
     )
 
 

@@ -269,7 +269,7 @@ def _checks(graphql: GraphQL, asset: str) -> list[dict[str, Any]]:
                ... on AssetCheckTimePartitionStatuses { ranges { status startKey endKey } } }
                executionForLatestMaterialization { evaluation { success description
                  metadataEntries { label ... on TableMetadataEntry { table { records } } } } }
-             } } } } }""",
+             } } } } } }""",
         a={"path": [asset]},
     )
     return data["assetNodeOrError"]["assetChecksOrError"]["checks"]
