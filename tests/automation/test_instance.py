@@ -1,0 +1,53 @@
+"""The instance that a clone starts with: what its ``dagster.yaml`` is relied on for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.asset_key import AssetKey
+from dagster._core.instance.config import PoolGranularity
+
+from definitions import build_definitions
+from inferencebench_pipeline.automation.pools import LIMITS
+from inferencebench_pipeline.settings import Settings
+
+CLONE = Path(__file__).resolve().parents[2]
+WRITERS = {"hub_dataset", "model_card_backlink", "corpus_statement", "index_dataset"}
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    shutil.copy(CLONE / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def test_a_run_whose_process_died_is_run_again_and_one_that_failed_is_not(shipped):
+    assert shipped.run_retries_enabled
+    assert shipped.run_retries_max_retries == 2
+    assert not shipped.run_retries_retry_on_asset_or_op_failure
+
+
+def test_whole_runs_wait_for_their_place_in_a_pool_and_slots_of_dead_runs_are_freed(shipped):
+    config = shipped.get_concurrency_config()
+    assert config.pool_config.pool_granularity is PoolGranularity.RUN
+    assert config.pool_config.default_pool_limit == 1
+    assert shipped.run_monitoring_enabled
+
+
+def test_whatever_writes_to_the_hub_needs_the_one_place_for_writers(tmp_path):
+    settings = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)})
+    repository = build_definitions(settings).get_repository_def()
+    pools = {
+        AssetKey(key.path).path[-1]: repository.asset_graph.get(key).pools
+        for key in repository.asset_graph.materializable_asset_keys
+    }
+    assert {name for name, of_asset in pools.items() if "hub-write" in of_asset} == WRITERS
+    assert set().union(*pools.values()) <= LIMITS.keys()
+    for job, op in (("takedown", "remove_links"), ("watch_community_results", "look_at_results")):
+        assert repository.get_job(job).get_node_named(op).definition.pool == "hub-write"
