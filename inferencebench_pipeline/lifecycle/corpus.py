@@ -12,7 +12,12 @@ from inferencebench_pipeline.corpus.verification import DaySummary, verify_days
 from inferencebench_pipeline.lifecycle.findings import check_result, finding_table, report_to_runs
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.lifecycle.partitions import days, per_day_check, report_partition
+from inferencebench_pipeline.lifecycle.partitions import (
+    PARTITION_TAG,
+    days,
+    per_day_check,
+    report_partition,
+)
 from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
 
 
@@ -134,7 +139,8 @@ def no_finding_of_severity_error(
         root = runs_store.store().root
         community = community_repos(root)
         found = {day: DayVerdicts.load(root, day).findings for day in context.partition_keys}
-    if len(found) > 1:
+    if PARTITION_TAG not in context.run.tags:
+        # A run over a range, as a backfill launches also for a single day.
         for day, findings in found.items():
             check = no_finding_of_severity_error.check_key
             report_partition(

@@ -5,6 +5,9 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 PARTITION_TAG = "dagster/partition"
 """The tag by which Dagster marks a run with its partition."""
@@ -51,8 +54,11 @@ def report_partition(
     A run over a range of partitions stores a single evaluation without a partition, so the UI
     would not show which of them failed. The event belongs to the Dagster run ``run_id``: storage
     keeps one evaluation of a check and partition per run, hence but one ever outside of all runs
-    (``report_runless_asset_event``).
+    (``report_runless_asset_event``). It is about the partition's latest materialisation: the UI
+    shows no result that is about none.
     """
+    about = dg.AssetRecordsFilter(asset_key=check.asset_key, asset_partitions=[partition_key])
+    latest = instance.fetch_materializations(about, limit=1).records
     evaluation = dg.AssetCheckEvaluation(
         asset_key=check.asset_key,
         check_name=check.name,
@@ -60,6 +66,13 @@ def report_partition(
         description=result.description,
         metadata=dict(result.metadata),
         partition=partition_key,
+        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+            storage_id=latest[0].storage_id,
+            run_id=latest[0].run_id,
+            timestamp=latest[0].timestamp,
+        )
+        if latest
+        else None,
     )
     instance.report_dagster_event(
         DagsterEvent(

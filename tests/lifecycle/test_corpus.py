@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
 from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
@@ -61,6 +62,21 @@ def results(world: World, check: dg.AssetChecksDefinition) -> dict[str | None, l
     return found
 
 
+def shown(world: World, check: dg.AssetChecksDefinition, partition_key: str) -> str:
+    """What the UI shows for one partition of a check."""
+    repository = world.definitions.get_repository_def()
+    key = check.check_key
+    partitions = repository.asset_graph.get(key).partitions_def
+    with partition_loading_context(dynamic_partitions_store=world.instance):
+        state = world.instance.event_log_storage.get_asset_check_state([(key, partitions)])[key]
+        (status,) = [
+            status.name
+            for status, subset in state.subsets.items()
+            if partition_key in subset.subset_value
+        ] or ["NOTHING"]
+    return status
+
+
 @pytest.mark.slow
 def test_a_record_that_was_changed_fails_its_day_and_its_own_run_until_it_is_put_right(
     world: World, measured_run: RunDirectory
@@ -107,3 +123,19 @@ def test_a_backfill_over_several_days_shows_which_of_them_failed(
     shown = results(world, no_finding_of_severity_error)
     assert (shown[yesterday], shown[TODAY]) == ([True], [False])
     assert Path(verdicts_path(world.store.root, yesterday)).read_bytes() == b""
+
+
+@pytest.mark.slow
+def test_a_backfill_of_a_single_day_shows_that_day(world: World, measured_run: RunDirectory):
+    upload(world, published(world, measured_run), b"{")
+    world.job("crawl_corpus")
+    range_of_one = {
+        "dagster/asset_partition_range_start": TODAY,
+        "dagster/asset_partition_range_end": TODAY,
+    }
+    world.definitions.resolve_job_def("reverify").execute_in_process(
+        instance=world.instance, raise_on_error=False, tags=range_of_one
+    )
+    assert results(world, no_finding_of_severity_error)[TODAY] == [False]
+    assert shown(world, no_finding_of_severity_error, TODAY) == "FAILED"
+    assert shown(world, hub_serves_what_was_signed, measured_run.run_id) == "FAILED"
