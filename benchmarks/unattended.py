@@ -157,7 +157,7 @@ class Stretch:
             service = "hub" if hub else "sigstore"
             kind, settings = self.chance.choice(HUB_FAULTS if hub else SIGSTORE_FAULTS)
             url = self.sandbox.hub_url if hub else self.sandbox.sigstore_url
-            Faults(url).add(kind, times=self.chance.randint(1, 8), **settings)
+            Faults(url).add(kind, times=self.chance.randint(1, 4), **settings)
             name = f"{kind} {settings['status']}" if kind == "status" else kind
             self.happened[f"armed: {service} {name}"] += 1
 
@@ -267,7 +267,7 @@ def befall(stretch: Stretch, base_url: str, minutes: float, say: Callable[[str],
             next_delivery = now + chance.uniform(30, 70)
         if now >= next_strike:
             stretch.strike()
-            next_strike = now + chance.uniform(6, 20)
+            next_strike = now + chance.uniform(12, 35)
         if now >= next_nudge:
             nudge(stretch.store.root)
             next_nudge = now + 60

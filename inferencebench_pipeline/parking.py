@@ -74,7 +74,10 @@ def _parked(run: RunDirectory, stage: str, error: RetryableError) -> Parked:
     now = datetime.now(UTC)
     before = parked_state(run)
     again = before is not None and before.stage == stage
-    attempts = before.attempts + 1 if before is not None and again else 1
+    attempts = 1
+    if before is not None and again:
+        # A step that tries once more before the time has come is still the same attempt.
+        attempts = before.attempts + (before.not_before <= now)
     wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
     asked = timedelta(seconds=min(error.retry_after_s or 0.0, LONGEST_WAIT.total_seconds()))
     return Parked(

@@ -27,6 +27,15 @@ def park(run: RunDirectory, stage: str = "signature", **hint: float) -> Parked:
     return state
 
 
+def park_when_due(run: RunDirectory) -> Parked:
+    """Park it again, as the next attempt does, when the time to try again has come."""
+    state = parked_state(run)
+    assert state is not None
+    due = state.model_copy(update={"not_before": datetime.now(UTC)})
+    run.write(RunFile.PARKED, due.model_dump_json().encode())
+    return park(run)
+
+
 def pause(state: Parked) -> float:
     return (state.not_before - datetime.now(UTC)).total_seconds()
 
@@ -41,13 +50,20 @@ def test_an_outage_parks_with_its_reason_and_success_takes_off(run: RunDirectory
 
 def test_the_pause_doubles_up_to_hours_and_the_beginning_is_kept(run: RunDirectory) -> None:
     first = park(run)
-    states = [park(run) for _ in range(12)]
+    states = [park_when_due(run) for _ in range(12)]
     assert [state.attempts for state in states[:3]] == [2, 3, 4]
     assert {state.since for state in states} == {first.since}
     pauses = [pause(state) for state in (first, *states)]
     assert pauses == sorted(pauses)
     assert 50 < pauses[0] <= 60
     assert timedelta(hours=5).total_seconds() < pauses[-1] <= timedelta(hours=6).total_seconds()
+
+
+def test_a_step_that_tries_again_before_its_time_is_the_same_attempt(run: RunDirectory) -> None:
+    states = [park(run) for _ in range(3)]
+    assert [state.attempts for state in states] == [1, 1, 1]
+    assert pause(states[-1]) <= 60
+    assert park_when_due(run).attempts == 2
 
 
 def test_what_the_server_asks_is_heeded_within_reason(run: RunDirectory) -> None:
