@@ -7,6 +7,17 @@ from datetime import datetime
 
 import dagster as dg
 import pytest
+from dagster._core.storage.defs_state.base import _current_storage
+
+
+@pytest.fixture(autouse=True)
+def _no_storage_of_a_dead_instance() -> None:
+    """Forget which instance was entered last.
+
+    Dagster keeps its storage in a context variable, and an instance that is left by the garbage
+    collector puts back there what was before it, which may be the storage of one that is gone.
+    """
+    _current_storage.set(None)
 
 
 @pytest.fixture

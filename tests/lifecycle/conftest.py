@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.defs_state.base import _current_storage
 
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
@@ -84,6 +85,16 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
     }
+
+
+@pytest.fixture(autouse=True)
+def _no_storage_of_a_dead_instance() -> None:
+    """Forget which instance was entered last.
+
+    Dagster keeps its storage in a context variable, and an instance that is left by the garbage
+    collector puts back there what was before it, which may be the storage of one that is gone.
+    """
+    _current_storage.set(None)
 
 
 @pytest.fixture(scope="session")
