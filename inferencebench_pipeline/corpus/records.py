@@ -51,35 +51,37 @@ ORDER BY i.repo_id
 """
 
 
-# What the last pass of verification did not see: other bytes, or none at all.
+# What the last pass of verification did not see: another state, other bytes, or nothing at all.
 _UNVERIFIED = """
-SELECT i.created_day, list_sort(list(i.repo_id || '@' || i.envelope_sha256))
-FROM inventory i
-ANTI JOIN records r ON r.repo_id = i.repo_id AND r.envelope_sha256 = i.envelope_sha256
-    AND r.traces_sha256 IS NOT DISTINCT FROM i.traces_sha256 AND r.outcome IS NOT NULL
-WHERE i.state = $published
+SELECT i.created_day,
+    list_sort(list(i.repo_id || '@' || coalesce(i.envelope_sha256, '-') || ' ' || i.state))
+FROM inventory i LEFT JOIN records r ON r.repo_id = i.repo_id
+WHERE r.state IS DISTINCT FROM i.state OR i.state = $published AND (
+    r.outcome IS NULL OR r.envelope_sha256 IS DISTINCT FROM i.envelope_sha256
+    OR r.traces_sha256 IS DISTINCT FROM i.traces_sha256)
 GROUP BY i.created_day
 ORDER BY i.created_day
 """
 
 
 def unverified_days(store_root: Path) -> dict[str, tuple[str, ...]]:
-    """Return the days with published records that no verdict was reached on, oldest first.
+    """Return the days with records that were not verified as they are now, oldest first.
 
     Returns:
-        By day, ``repo_id@envelope_sha256`` of each such record.
+        By day, what is there now of each such record: repository, envelope and state.
     """
     if not inventory_path(store_root).exists():
         return {}
     with duckdb.connect(":memory:") as connection:
         connection.register("inventory", pq.read_table(inventory_path(store_root), schema=SCHEMA))
         connection.execute(
-            "CREATE TABLE records (repo_id VARCHAR, envelope_sha256 VARCHAR, "
+            "CREATE TABLE records (repo_id VARCHAR, state VARCHAR, envelope_sha256 VARCHAR, "
             "traces_sha256 VARCHAR, outcome VARCHAR)"
         )
         if records_path(store_root).exists():
             connection.execute(
-                "INSERT INTO records SELECT repo_id, envelope_sha256, traces_sha256, outcome "
+                "INSERT INTO records "
+                "SELECT repo_id, state, envelope_sha256, traces_sha256, outcome "
                 "FROM read_parquet($records)",
                 {"records": str(records_path(store_root))},
             )

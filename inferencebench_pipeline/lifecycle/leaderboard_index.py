@@ -21,7 +21,10 @@ from inferencebench_pipeline.resources import OutageResource, StoreResource
     kinds={"duckdb", "parquet"},
     owners=["team:performance"],
     automation_condition=(
-        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        # Not after a crawl alone: what it found changed is verified at once, and then it is time.
+        dg.AutomationCondition.any_deps_updated()
+        .ignore(dg.AssetSelection.assets(published_corpus))
+        .since_last_handled()
         & ~dg.AutomationCondition.in_progress()
     ),
     code_version="2",

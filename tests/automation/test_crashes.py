@@ -332,10 +332,14 @@ def _condition(place: Place, cursor: object = None) -> tuple[int, object]:
     return result.total_requested, result.cursor
 
 
-def test_the_leaderboard_is_asked_for_once_for_a_crawl_and_again_after_a_crash(place: Place):
+def test_the_leaderboard_is_asked_for_once_for_a_day_verified_and_again_after_a_crash(place: Place):
     _, start = _condition(place)
-    event = dg.AssetMaterialization("published_corpus")
-    place.instance.report_runless_asset_event(event)
+    crawled = dg.AssetMaterialization("published_corpus")
+    place.instance.report_runless_asset_event(crawled)
+    asked, start = _condition(place, start)
+    assert asked == 0, "what a crawl found is verified first"
+    verified = dg.AssetMaterialization("corpus_verification", partition=PUBLISHED_DAY)
+    place.instance.report_runless_asset_event(verified)
     asked, after = _condition(place, start)
     assert asked == 1
     assert _condition(place, after)[0] == 0, "twice in a row"

@@ -11,6 +11,7 @@ import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 from huggingface_hub import HfApi, constants
 
+from inferencebench_pipeline.corpus.records import unverified_days
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
 from inferencebench_pipeline.hub.publish import Receipt
 from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_error
@@ -139,3 +140,22 @@ def test_a_backfill_of_a_single_day_shows_that_day(world: World, measured_run: R
     assert results(world, no_finding_of_severity_error)[TODAY] == [False]
     assert shown(world, no_finding_of_severity_error, TODAY) == "FAILED"
     assert shown(world, hub_serves_what_was_signed, measured_run.run_id) == "FAILED"
+
+
+@pytest.mark.slow
+def test_days_are_unverified_until_they_were_verified_as_they_are_now(
+    world: World, measured_run: RunDirectory
+):
+    receipt = published(world, measured_run)
+    world.job("crawl_corpus")
+    assert list(unverified_days(world.store.root)) == [TODAY]
+    world.job("reverify", TODAY)
+    assert unverified_days(world.store.root) == {}
+
+    HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write")).delete_repo(
+        receipt.repo_id, repo_type="dataset"
+    )
+    world.job("crawl_corpus")
+    assert list(unverified_days(world.store.root)) == [TODAY]
+    world.job("reverify", TODAY)
+    assert unverified_days(world.store.root) == {}
