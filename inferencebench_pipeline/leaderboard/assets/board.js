@@ -82,7 +82,8 @@
     panel.update(table, view.filters);
     if (document.activeElement !== $("search")) $("search").value = view.q;
     const many = (n) => n.toLocaleString("en-US");
-    $("count").textContent = left === total ? `${many(total)} runs` : `${many(left)} of ${many(total)} runs`;
+    const runs = total === 1 ? "run" : "runs";
+    $("count").textContent = left === total ? `${many(total)} ${runs}` : `${many(left)} of ${many(total)} ${runs}`;
     $("none").hidden = left > 0;
     $("pager").hidden = pages === 1;
     $("where").textContent = `Page ${view.page} of ${many(pages)}`;

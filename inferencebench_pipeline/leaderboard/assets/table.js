@@ -184,7 +184,7 @@
     cells.push(
       IB.el("th", { scope: "row", class: "name" },
         IB.el("a", { href: board.page(board.ids[i]) }, text("model") || board.repos[i]), small(text("quantization"))),
-      IB.el("td", {}, text("engine") || "–", small(text("engine_version"))),
+      IB.el("td", { class: "engine" }, text("engine") || "–", small(text("engine_version"))),
       IB.el("td", { class: "hardware" }, text("hardware") || "–", small(text("hardware_class"))),
       IB.el("td", { class: "load" }, text("load") || "not stated"),
     );
