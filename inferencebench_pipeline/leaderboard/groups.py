@@ -1,7 +1,7 @@
 """Comparison groups kept from build to build: a group is compared anew when its runs changed.
 
-``groups.tsv`` has a line for each group: its id, the digest of the rows it was made of, and as JSON
-the group itself and what was tested in it. It is derived; a build makes what it lacks.
+``groups.tsv`` has a line for each group: its id, the digest of the rows it was made of, its order,
+and as JSON the group itself and what was tested in it. It is derived; a build makes what it lacks.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
+import orjson
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import TypeAdapter
 
-from inferencebench_pipeline.leaderboard.document import RunRow, Variance
+from inferencebench_pipeline.leaderboard.document import RunRow
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
 from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, group_of, group_order, run_row
 from inferencebench_pipeline.leaderboard.tables import FETCHED_ROWS, read_batches
-from inferencebench_pipeline.leaderboard.variance import group_variances
+from inferencebench_pipeline.leaderboard.variance import TestedVariance, group_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_atomically
 
@@ -44,15 +45,7 @@ WHERE group_id BETWEEN $first AND $last AND group_id IN (SELECT unnest($groups))
 ORDER BY group_id, repo_id
 """  # noqa: S608 - names of our own columns
 _TABLES_IN_FLIGHT: Final = 3
-
-
-class Tests(BaseModel):
-    """What was tested within one group, before all groups are looked at together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    changes: tuple[TestedChange, ...] = ()
-    variances: tuple[Variance, ...] = ()
+_CHANGES: Final = TypeAdapter(tuple[TestedChange, ...])
 
 
 @dataclass(frozen=True)
@@ -66,14 +59,35 @@ class KeptGroup:
     """Sorts groups as :func:`.ranking.group_order` does."""
     group: bytes
     """JSON of the :class:`.document.Group`, without its empty fields."""
-    tests: Tests
+    changes: tuple[TestedChange, ...]
+    """What was tested in it, before all groups are looked at together."""
+    variances: tuple[TestedVariance, ...]
 
     def line(self) -> bytes:
-        """Return its line."""
-        head = "\t".join((self.group_id, self.key, self.order)).encode()
-        return b"\t".join(
-            (head, self.group, self.tests.model_dump_json(exclude_none=True).encode())
-        )
+        """Return its line: JSON holds no tab, so each spread may be two fields of its own."""
+        fields = [self.group_id.encode(), self.key.encode(), self.order.encode(), self.group]
+        fields.append(_CHANGES.dump_json(self.changes, exclude_none=True))
+        for item in self.variances:
+            fields += (orjson.dumps([item.p_value, *item.place]), item.data)
+        return b"\t".join(fields)
+
+    @classmethod
+    def of_line(cls, line: bytes) -> KeptGroup:
+        """Return the group of a line.
+
+        Raises:
+            ValueError: it is not one that :meth:`line` makes.
+        """
+        group_id, key, order, group, changes, *spreads = line.split(b"\t")
+        heads = map(orjson.loads, spreads[::2])
+        return cls(
+            group_id.decode(), key.decode(), order.decode(), group,
+            _CHANGES.validate_json(changes),
+            tuple(
+                TestedVariance(chance, tuple(place), data)
+                for (chance, *place), data in zip(heads, spreads[1::2], strict=True)
+            ),
+        )  # fmt: skip
 
 
 def compare(
@@ -87,7 +101,8 @@ def compare(
         key=key,
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
         group=group.model_dump_json(exclude_none=True).encode(),
-        tests=Tests(changes=tested_changes(group, rows), variances=group_variances(group, rows)),
+        changes=tested_changes(group, rows),
+        variances=tuple(map(TestedVariance.of, group_variances(group, rows))),
     )
 
 
@@ -191,12 +206,8 @@ def _load(folder: Path) -> Iterator[KeptGroup]:
         return
     for line in lines:
         try:
-            group_id, key, order, group, tests = line.split(b"\t")
-            yield KeptGroup(
-                group_id.decode(), key.decode(), order.decode(), group,
-                Tests.model_validate_json(tests),
-            )  # fmt: skip
-        except (ValueError, ValidationError):
+            yield KeptGroup.of_line(line)
+        except (ValueError, TypeError):
             continue
 
 

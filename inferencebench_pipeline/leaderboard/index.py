@@ -33,7 +33,7 @@ from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
 from inferencebench_pipeline.leaderboard.tables import read_batches
-from inferencebench_pipeline.leaderboard.variance import significant_variances
+from inferencebench_pipeline.leaderboard.variance import TestedVariance, significant_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import sync_files, write_atomically
 
@@ -226,15 +226,15 @@ def _document(
     findings: list[FindingRow],
 ) -> bytes:
     """Return ``leaderboard.json``: a ``Summary`` with a line for each thing in a list."""
-    tested = [item for group in groups for item in group.tests.changes]
+    tested = [item for group in groups for item in group.changes]
     register = load_evaluations(store_root)
     evaluations, withheld = evaluation_rows(register)
-    spreads = [item for group in groups for item in group.tests.variances]
-    spreads.extend(quality_variances(register.results))
+    spreads = [item for group in groups for item in group.variances]
+    spreads.extend(map(TestedVariance.of, quality_variances(register.results)))
     lists: dict[str, Iterable[bytes]] = {
         "groups": (group.group for group in groups),
         "changes": _json(significant_changes(tested)),
-        "variances": _json(significant_variances(spreads)),
+        "variances": significant_variances(spreads),
         "findings": _json(findings),
         "evaluations": _json(evaluations),
         "withheld": _json(withheld),

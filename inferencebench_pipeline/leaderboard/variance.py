@@ -8,12 +8,14 @@ of hardware, load and the other choices, and never of a single run per provider.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import orjson
 
 from inferencebench_pipeline.leaderboard.document import Group, RunRow, Variance, VarianceLevel
 from inferencebench_pipeline.leaderboard.permutation import (
@@ -105,6 +107,7 @@ def group_variances(group: Group, rows: Iterable[RunRow]) -> tuple[Variance, ...
         item
         for (model_id, revision), runs in sorted(models.items())
         for facet in _FACETS
+        if len({level for run in runs if (level := facet.level(run))}) > 1
         for column in group.columns
         if column.better is not None
         for item in variances_of(
@@ -141,38 +144,51 @@ def variances_of(topic: Topic, observations: Iterable[Observation]) -> list[Vari
     return [_variance(topic, part) for part in parts if len({item.value for item in part}) > 1]
 
 
-def significant_variances(tested: Sequence[Variance]) -> tuple[Variance, ...]:
-    """Return the spreads with the false-discovery rate held over all of them, surest first."""
-    judged = [item for item in tested if item.p_value is not None]
-    adjusted = adjusted_p_values([item.p_value for item in judged if item.p_value is not None])
-    told = [
-        item.model_copy(
-            update={"q_value": q_value, "more_than_noise": q_value <= FALSE_DISCOVERY_RATE}
-        )
-        for item, q_value in zip(judged, adjusted, strict=True)
-    ]
-    unknown = [item for item in tested if item.p_value is None]
-    return tuple(
-        sorted(
-            (*told, *unknown),
-            key=lambda item: (
-                2.0 if item.q_value is None else item.q_value,
-                item.group_id,
-                item.model_id,
-                item.across,
-                item.key,
-                item.levels[0].name,
-            ),
-        )
-    )
+@dataclass(frozen=True)
+class TestedVariance:
+    """A spread with its own p-value, as it is kept until all spreads are looked at together."""
+
+    p_value: float | None
+    place: tuple[str, ...]
+    """Orders spreads that are equally sure."""
+    data: bytes
+    """JSON of the :class:`.document.Variance`, without its empty fields."""
+
+    @classmethod
+    def of(cls, item: Variance) -> TestedVariance:
+        """Return a spread as it is kept."""
+        place = (item.group_id, item.model_id, item.across, item.key, item.levels[0].name)
+        return cls(item.p_value, place, item.model_dump_json(exclude_none=True).encode())
+
+    def judged(self, q_value: float | None) -> bytes:
+        """Return its JSON with what all tests together say of it.
+
+        Spliced in: to parse tens of thousands of spreads again would take longer than all else.
+        """
+        if q_value is None:
+            return self.data
+        told = {"q_value": q_value, "more_than_noise": q_value <= FALSE_DISCOVERY_RATE}
+        return self.data[:-1] + b"," + orjson.dumps(told)[1:]
+
+
+def significant_variances(tested: Iterable[TestedVariance]) -> list[bytes]:
+    """Return the spreads with the false-discovery rate held over all of them, surest first.
+
+    Each is the JSON of a :class:`.document.Variance`. Spreads of too few runs come last, unjudged.
+    """
+    known = list(tested)
+    chances = [item.p_value for item in known if item.p_value is not None]
+    adjusted = iter(adjusted_p_values(chances))
+    judged = [(None if item.p_value is None else next(adjusted), item) for item in known]
+    judged.sort(key=lambda pair: (2.0 if pair[0] is None else pair[0], pair[1].place))
+    return [item.judged(q_value) for q_value, item in judged]
 
 
 def find_variances(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Variance, ...]:
     """Return every spread in speed, the surest first."""
     known = tuple(rows)
-    return significant_variances(
-        [item for group in groups for item in group_variances(group, known)]
-    )
+    tested = (TestedVariance.of(item) for group in groups for item in group_variances(group, known))
+    return tuple(map(Variance.model_validate_json, significant_variances(tested)))
 
 
 def _alike(row: RunRow, facet: _Facet) -> Alike:
@@ -289,7 +305,7 @@ def _level(
     return VarianceLevel(
         name=name,
         n=len(values),
-        median=float(np.median(values)),
+        median=statistics.median(values.tolist()),
         low=low,
         high=high,
         row_ids=names if topic.kind == "speed" else (),

@@ -15,9 +15,10 @@ from inferencebench_pipeline.hub.evaluation_results import (
     EvaluationEntry,
     Source,
 )
-from inferencebench_pipeline.leaderboard.document import Column
+from inferencebench_pipeline.leaderboard.document import Column, Variance
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.variance import (
+    TestedVariance,
     find_variances,
     median_interval,
     significant_variances,
@@ -200,7 +201,8 @@ def result(number: int, value: float, **configuration: Any) -> CommunityResult:
 
 
 def quality(results, across):
-    found = significant_variances(quality_variances(results))
+    tested = map(TestedVariance.of, quality_variances(results))
+    found = [Variance.model_validate_json(line) for line in significant_variances(tested)]
     return [item for item in found if item.across == across]
 
 
