@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from corpus_generation import ORGANISATION, EnvelopeFactory, Method
+from cost import cost_of
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.judging import PolicyJudge
@@ -167,75 +165,14 @@ _STEPS = {"first": _first, "second": _second, "sign": _sign, "verify": _verify}
 @contextmanager
 def _measured(name: str) -> Iterator[None]:
     """Print the time by the clock and the CPU, and the most memory that all processes held."""
-    peak = _PeakMemory()
-    before, started = _cpu_s(), time.monotonic()
-    with peak:
+    with cost_of() as cost:
         yield
-    wall_s = time.monotonic() - started
-    samples = " ".join(f"{value:.0f}" for value in peak.quarters())
+    samples = " ".join(f"{value:.0f}" for value in cost.quarters_mb)
     print(
-        f"{name:34}{wall_s:8.2f} s{_cpu_s() - before:10.2f} CPU s{peak.most_mb:8.0f} MB at most"
+        f"{name:34}{cost.wall_s:8.2f} s{cost.cpu_s:10.2f} CPU s{cost.peak_mb:8.0f} MB at most"
         f"  (at each quarter: {samples} MB)",
         flush=True,
     )
-
-
-def _cpu_s() -> float:
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
-class _PeakMemory:
-    """Samples the resident memory of this process and its children, shared pages counted once."""
-
-    def __init__(self) -> None:
-        self.samples: list[float] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    @property
-    def most_mb(self) -> float:
-        return max(self.samples, default=0.0)
-
-    def quarters(self) -> list[float]:
-        count = len(self.samples)
-        return [self.samples[min(count - 1, count * part // 4)] for part in range(1, 5)]
-
-    def _watch(self) -> None:
-        while True:
-            self.samples.append(sum(map(_proportional_mb, _family())))
-            if self._over.wait(0.5):
-                return
-
-
-def _family() -> list[int]:
-    found = [os.getpid()]
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def _proportional_mb(pid: int) -> float:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return 0.0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ class Cost:
     cpu_s: float = 0.0
     peak_mb: float = 0.0
     """Proportional set size of this process and its children, summed, at its highest."""
+    quarters_mb: tuple[float, ...] = ()
+    """The same at the end of each quarter of the step: memory that grows is told from a plateau."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def cost_of() -> Iterator[Cost]:
         yield cost
     cost.wall_s = time.monotonic() - started
     cost.cpu_s = cpu_s() - cpu_before
-    cost.peak_mb = peak.most_mb
+    cost.peak_mb, cost.quarters_mb = max(peak.samples_mb), peak.quarters_mb()
 
 
 def cpu_s() -> float:
@@ -46,7 +48,7 @@ class _PeakMemory:
     """Samples the resident memory of this process and its children, shared pages counted once."""
 
     def __init__(self) -> None:
-        self.most_mb = 0.0
+        self.samples_mb: list[float] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -57,9 +59,13 @@ class _PeakMemory:
         self._over.set()
         self._thread.join()
 
+    def quarters_mb(self) -> tuple[float, ...]:
+        last = len(self.samples_mb) - 1
+        return tuple(self.samples_mb[last * part // 4] for part in range(1, 5))
+
     def _watch(self) -> None:
         while True:
-            self.most_mb = max(self.most_mb, sum(map(_proportional_mb, _family())))
+            self.samples_mb.append(sum(map(_proportional_mb, _family())))
             if self._over.wait(0.2):
                 return
 
