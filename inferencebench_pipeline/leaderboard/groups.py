@@ -25,7 +25,7 @@ from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, group_of, group_order, run_row
 from inferencebench_pipeline.leaderboard.tables import FETCHED_ROWS, read_batches
-from inferencebench_pipeline.leaderboard.variance import TestedVariance, group_variances
+from inferencebench_pipeline.leaderboard.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_atomically
 
@@ -61,7 +61,7 @@ class KeptGroup:
     """JSON of the :class:`.document.Group`, without its empty fields."""
     changes: tuple[TestedChange, ...]
     """What was tested in it, before all groups are looked at together."""
-    variances: tuple[TestedVariance, ...]
+    variances: tuple[KeptVariance, ...]
 
     def line(self) -> bytes:
         """Return its line: JSON holds no tab, so each spread may be two fields of its own."""
@@ -84,7 +84,7 @@ class KeptGroup:
             group_id.decode(), key.decode(), order.decode(), group,
             _CHANGES.validate_json(changes),
             tuple(
-                TestedVariance(chance, tuple(place), data)
+                KeptVariance(chance, tuple(place), data)
                 for (chance, *place), data in zip(heads, spreads[1::2], strict=True)
             ),
         )  # fmt: skip
@@ -102,7 +102,7 @@ def compare(
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
         group=group.model_dump_json(exclude_none=True).encode(),
         changes=tested_changes(group, rows),
-        variances=tuple(map(TestedVariance.of, group_variances(group, rows))),
+        variances=tuple(map(KeptVariance.of, group_variances(group, rows))),
     )
 
 

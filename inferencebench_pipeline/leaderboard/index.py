@@ -33,7 +33,7 @@ from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
 from inferencebench_pipeline.leaderboard.tables import read_batches
-from inferencebench_pipeline.leaderboard.variance import TestedVariance, significant_variances
+from inferencebench_pipeline.leaderboard.variance import KeptVariance, significant_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import sync_files, write_atomically
 
@@ -230,7 +230,7 @@ def _document(
     register = load_evaluations(store_root)
     evaluations, withheld = evaluation_rows(register)
     spreads = [item for group in groups for item in group.variances]
-    spreads.extend(map(TestedVariance.of, quality_variances(register.results)))
+    spreads.extend(map(KeptVariance.of, quality_variances(register.results)))
     lists: dict[str, Iterable[bytes]] = {
         "groups": (group.group for group in groups),
         "changes": _json(significant_changes(tested)),

@@ -145,7 +145,7 @@ def variances_of(topic: Topic, observations: Iterable[Observation]) -> list[Vari
 
 
 @dataclass(frozen=True)
-class TestedVariance:
+class KeptVariance:
     """A spread with its own p-value, as it is kept until all spreads are looked at together."""
 
     p_value: float | None
@@ -155,7 +155,7 @@ class TestedVariance:
     """JSON of the :class:`.document.Variance`, without its empty fields."""
 
     @classmethod
-    def of(cls, item: Variance) -> TestedVariance:
+    def of(cls, item: Variance) -> KeptVariance:
         """Return a spread as it is kept."""
         place = (item.group_id, item.model_id, item.across, item.key, item.levels[0].name)
         return cls(item.p_value, place, item.model_dump_json(exclude_none=True).encode())
@@ -171,7 +171,7 @@ class TestedVariance:
         return self.data[:-1] + b"," + orjson.dumps(told)[1:]
 
 
-def significant_variances(tested: Iterable[TestedVariance]) -> list[bytes]:
+def significant_variances(tested: Iterable[KeptVariance]) -> list[bytes]:
     """Return the spreads with the false-discovery rate held over all of them, surest first.
 
     Each is the JSON of a :class:`.document.Variance`. Spreads of too few runs come last, unjudged.
@@ -187,7 +187,7 @@ def significant_variances(tested: Iterable[TestedVariance]) -> list[bytes]:
 def find_variances(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Variance, ...]:
     """Return every spread in speed, the surest first."""
     known = tuple(rows)
-    tested = (TestedVariance.of(item) for group in groups for item in group_variances(group, known))
+    tested = (KeptVariance.of(item) for group in groups for item in group_variances(group, known))
     return tuple(map(Variance.model_validate_json, significant_variances(tested)))
 
 

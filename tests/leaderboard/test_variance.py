@@ -18,7 +18,7 @@ from inferencebench_pipeline.hub.evaluation_results import (
 from inferencebench_pipeline.leaderboard.document import Column, Variance
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.variance import (
-    TestedVariance,
+    KeptVariance,
     find_variances,
     median_interval,
     significant_variances,
@@ -201,7 +201,7 @@ def result(number: int, value: float, **configuration: Any) -> CommunityResult:
 
 
 def quality(results, across):
-    tested = map(TestedVariance.of, quality_variances(results))
+    tested = map(KeptVariance.of, quality_variances(results))
     found = [Variance.model_validate_json(line) for line in significant_variances(tested)]
     return [item for item in found if item.across == across]
 
