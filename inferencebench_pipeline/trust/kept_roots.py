@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from sigstore._utils import read_embedded
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
@@ -25,7 +26,11 @@ from inferencebench_pipeline.trust.roots import TrustRoot, parse_trust
 SHIPPED_SHA256: Final = "5dbed9e98ec43127eb117693aacb9474f08ea898d1e30a12c147108de33ed5c5"
 """Digest of the trust configuration shipped with this package."""
 
+TUF_ROOT_SHA256: Final = "73747011d0857ada15479a16c4cae0f3ed03aac698b523b97e1de314ac9d9ca8"
+"""Digest of the public-good instance's root metadata, version 15, as sigstore-python carries it."""
+
 _SHIPPED = Path(__file__).with_name("public_good")
+_PUBLIC_GOOD_URL: Final = "https://tuf-repo-cdn.sigstore.dev"
 _TARGETS = {"trustedRoot": "trusted_root.json", "signingConfig": "signing_config.v0.2.json"}
 _KEYS = {
     "tlogs": "transparency log",
@@ -52,9 +57,19 @@ class TufRepository:
 
 
 def public_good_repository() -> TufRepository:
-    """Return the repository of Sigstore's public-good instance."""
-    bootstrap = (_SHIPPED / "tuf_root.json").read_bytes()
-    return TufRepository("https://tuf-repo-cdn.sigstore.dev", bootstrap)
+    """Return the repository of Sigstore's public-good instance, with the reviewed root metadata.
+
+    Raises:
+        TrustConfigError: the installed sigstore-python carries other metadata than was reviewed.
+    """
+    bootstrap = read_embedded("root.json", _PUBLIC_GOOD_URL)
+    found = hashlib.sha256(bootstrap).hexdigest()
+    if found != TUF_ROOT_SHA256:
+        raise TrustConfigError(
+            f"the installed sigstore carries TUF root metadata {found}, {TUF_ROOT_SHA256} was "
+            "reviewed; install the locked version, or review the new metadata and pin it"
+        )
+    return TufRepository(_PUBLIC_GOOD_URL, bootstrap)
 
 
 class _Part(BaseModel):

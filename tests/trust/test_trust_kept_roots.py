@@ -45,6 +45,16 @@ def document(running_world: World) -> dict[str, Any]:
     return json.loads(running_world.trust_config.read_text())
 
 
+def test_a_refresh_starts_from_the_reviewed_root_metadata_and_from_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bootstrap = kept_roots.public_good_repository().bootstrap
+    assert json.loads(bootstrap)["signed"]["_type"] == "root"
+    monkeypatch.setattr(kept_roots, "read_embedded", lambda *_: bootstrap + b" ")
+    with pytest.raises(TrustConfigError, match="review the new metadata"):
+        kept_roots.public_good_repository()
+
+
 def test_before_any_refresh_the_shipped_public_good_root_counts_and_nobody_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
