@@ -83,7 +83,12 @@ def write_models(site: SiteFolder, board: Leaderboard) -> None:
                 spreads=spread_rows(spreads[item.name]),
             ),
         )
-    site.write("models.html", render("models.html", root="", items=overviews, at="models"))
+    site.write(
+        "models.html",
+        render(
+            "overviews.html", root="", at="models", title="Models", kind="Model", items=overviews
+        ),
+    )
 
 
 def write_hardware(site: SiteFolder, board: Leaderboard) -> None:
@@ -105,7 +110,17 @@ def write_hardware(site: SiteFolder, board: Leaderboard) -> None:
                 unranked=[row for row in item.rows if row.state != "verified"][:MOST_ROWS],
             ),
         )
-    site.write("hardware.html", render("hardwares.html", root="", items=overviews, at="hardware"))
+    site.write(
+        "hardware.html",
+        render(
+            "overviews.html",
+            root="",
+            at="hardware",
+            title="Hardware",
+            kind="Accelerators, or the processor",
+            items=overviews,
+        ),
+    )
 
 
 def board_address(group_id: str, facet: str, value: str) -> str:
