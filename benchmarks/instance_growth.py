@@ -251,7 +251,13 @@ def webserver(environment: dict[str, str]) -> Iterator[Callable[[str, dict[str, 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "inferencebench_pipeline.webserver", "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "inferencebench_pipeline.automation.webserver",
+        "-p",
+        str(port),
+    ]
     process = subprocess.Popen(
         [*command, "-h", "127.0.0.1"],
         cwd=CLONE,

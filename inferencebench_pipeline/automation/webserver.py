@@ -2,8 +2,8 @@
 
 The stock webserver executes a GraphQL mutation that arrives as a plain GET from a foreign origin,
 which any page open in the same browser can send, and answers under any host name, which DNS
-rebinding needs. It is started from here instead, with the same options:
-``python -m inferencebench_pipeline.webserver -h 127.0.0.1 -p 3000 -w workspace.yaml``. With
+rebinding needs. It is started from here instead, with the same options (``python -m
+inferencebench_pipeline.automation.webserver -h 127.0.0.1 -p 3000 -w workspace.yaml``). With
 ``--read-only`` it is fit for the public: nothing that could change anything is passed on, whatever
 Dagster itself would allow. It imports nothing of ours, so that an image needs no more than this
 file and Dagster.

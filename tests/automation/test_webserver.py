@@ -20,11 +20,11 @@ from urllib.parse import quote
 
 import pytest
 
-from inferencebench_pipeline.webserver import exposed_secrets
+from inferencebench_pipeline.automation.webserver import exposed_secrets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
-CLONE = Path(__file__).resolve().parent.parent
+CLONE = Path(__file__).resolve().parent.parent.parent
 JSON = {"Content-Type": "application/json"}
 LIMIT = 'mutation { setConcurrencyLimit(concurrencyKey: "attack", limit: %d) }'
 QUERY = '{ instance { concurrencyLimit(concurrencyKey: "attack") { slotCount } } }'
@@ -82,7 +82,12 @@ def running(home: Path, *options: str) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "inferencebench_pipeline.webserver", "--empty-workspace"]
+    command = [
+        sys.executable,
+        "-m",
+        "inferencebench_pipeline.automation.webserver",
+        "--empty-workspace",
+    ]
     command += ["-h", "127.0.0.1", "-p", str(port), *options]
     environment = os.environ | {
         "DAGSTER_HOME": str(home),
@@ -260,7 +265,12 @@ def test_a_webserver_that_others_reach_holds_no_secret(tmp_path: Path) -> None:
         "DAGSTER_HOME": str(tmp_path),
         "PYTHONPATH": str(CLONE),
     }
-    command = [sys.executable, "-m", "inferencebench_pipeline.webserver", "--empty-workspace"]
+    command = [
+        sys.executable,
+        "-m",
+        "inferencebench_pipeline.automation.webserver",
+        "--empty-workspace",
+    ]
     done = subprocess.run(
         [*command, "-h", "0.0.0.0", "-p", "0"],
         cwd=tmp_path,
