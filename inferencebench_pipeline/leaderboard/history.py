@@ -112,12 +112,6 @@ def significant_changes(tested: Sequence[TestedChange]) -> tuple[Change, ...]:
     return tuple(sorted(found, key=lambda change: (change.q_value, change.group_id, change.key)))
 
 
-def find_changes(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Change, ...]:
-    """Return where a metric of a repeated benchmark changed, most certain first."""
-    known = tuple(rows)
-    return significant_changes([item for group in groups for item in tested_changes(group, known)])
-
-
 def change_point(values: Values, *, seed: int) -> ChangePoint:
     """Return the likeliest change of level in ``values`` with its permutation p-value.
 

@@ -184,13 +184,6 @@ def significant_variances(tested: Iterable[KeptVariance]) -> list[bytes]:
     return [item.judged(q_value) for q_value, item in judged]
 
 
-def find_variances(groups: Iterable[Group], rows: Iterable[RunRow]) -> tuple[Variance, ...]:
-    """Return every spread in speed, the surest first."""
-    known = tuple(rows)
-    tested = (KeptVariance.of(item) for group in groups for item in group_variances(group, known))
-    return tuple(map(Variance.model_validate_json, significant_variances(tested)))
-
-
 def _alike(row: RunRow, facet: _Facet) -> Alike:
     """Return what runs must share to be compared: hardware, load, and the other choices.
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inferencebench_pipeline.leaderboard import history
 from inferencebench_pipeline.leaderboard.document import (
+    Change,
     Column,
     Group,
     Leaderboard,
@@ -21,8 +23,8 @@ from inferencebench_pipeline.leaderboard.history import (
     LONGEST_HISTORY,
     SMALLEST_SEGMENT,
     change_point,
-    find_changes,
     shift,
+    significant_changes,
 )
 from inferencebench_pipeline.leaderboard.index import leaderboard_folder
 from inferencebench_pipeline.leaderboard.permutation import adjusted_p_values
@@ -37,6 +39,13 @@ SPEED = Column(
     better="higher",
 )  # fmt: skip
 FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
+
+
+def find_changes(groups: Sequence[Group], rows: Sequence[RunRow]) -> tuple[Change, ...]:
+    """What a build finds: each group tested by itself, then all tests judged together."""
+    return significant_changes(
+        [item for group in groups for item in history.tested_changes(group, rows)]
+    )
 
 
 def run(number: int, values: dict[str, float], **facts: Any) -> RunRow:

@@ -19,7 +19,7 @@ from inferencebench_pipeline.leaderboard.document import Column, Variance
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.variance import (
     KeptVariance,
-    find_variances,
+    group_variances,
     median_interval,
     significant_variances,
 )
@@ -39,9 +39,15 @@ def noisy(seed: int, n: int = 6, level: float = 100.0):
     return level * np.exp(np.random.default_rng(seed).normal(0, 0.05, n))
 
 
-def spread(rows, across, *columns):
-    found = find_variances([group(rows, *columns)], rows)
+def judged(variances, across):
+    """What a build publishes of these spreads: all of them judged together."""
+    lines = significant_variances(map(KeptVariance.of, variances))
+    found = [Variance.model_validate_json(line) for line in lines]
     return [item for item in found if item.across == across]
+
+
+def spread(rows, across, *columns):
+    return judged(group_variances(group(rows, *columns), rows), across)
 
 
 def test_a_slower_engine_is_more_than_noise():
@@ -201,9 +207,7 @@ def result(number: int, value: float, **configuration: Any) -> CommunityResult:
 
 
 def quality(results, across):
-    tested = map(KeptVariance.of, quality_variances(results))
-    found = [Variance.model_validate_json(line) for line in significant_variances(tested)]
-    return [item for item in found if item.across == across]
+    return judged(quality_variances(results), across)
 
 
 def test_nine_providers_of_the_same_weights_show_their_spread():
