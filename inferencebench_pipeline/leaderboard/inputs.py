@@ -42,10 +42,10 @@ class CorpusInputs:
     inputs: dict[str, DayInputs]
 
     def of_days(self, days: Iterable[str]) -> pa.Table:
-        """Return the entries of ``days``."""
+        """Return the entries of ``days``, copied: a slice takes the whole table where it goes."""
         return pa.concat_tables(
             [empty(self.entries.schema), *(self.entries.slice(*self.rows[day]) for day in days)]
-        )
+        ).combine_chunks()
 
     def noted_of(self, days: Iterable[str]) -> pa.Table:
         """Return the findings of crawl and logs about repositories of ``days``."""
