@@ -233,7 +233,7 @@ def _compared(
     if not strata:
         return None
     identical = all(np.ptp(stratum.values) == 0 for stratum in strata)
-    testable = not identical and enough_runs(strata)
+    testable = not identical and enough_runs([stratum.levels for stratum in strata])
     seed = seed_of(definition.key, *sorted(run.facts.run_id for side in sides for run in side))
     found = difference(strata, seed=seed)
     told = [

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from inferencebench_pipeline.measure.traces import ValidityFlag
 from inferencebench_pipeline.trust.verdict import Verdict
 
-FORMAT: Final = "inferencebench-pipeline-leaderboard/2"
+FORMAT: Final = "inferencebench-pipeline-leaderboard/3"
 """Changes whenever a field changes its meaning or goes away; added fields do not change it."""
 
 
@@ -125,6 +125,11 @@ class RunDetails(_Part):
     verdict: Verdict | None = None
 
 
+def six_digits(value: float) -> float:
+    """Return six significant digits: more than a plot shows, and a third of the bytes."""
+    return float(f"{value:.6g}")
+
+
 class FrontPoint(_Part):
     """One run in a front's plot, with its 95 % intervals where they are known."""
 
@@ -213,15 +218,31 @@ class VarianceLevel(_Part):
     """The runs of one provider, engine, engine version or quantisation."""
 
     name: str
-    n: int
-    median: float
-    """Of several kinds of hardware or load, as it would be on ``Variance.alike``."""
-    low: float | None = None
-    high: float | None = None
-    """95 % interval of the median; null with fewer than six runs."""
     row_ids: tuple[RowId, ...] = ()
     urls: tuple[str, ...] = ()
     """Where results of the community stand that have no row here."""
+
+    @property
+    def n(self) -> int:
+        """Return how many runs there are."""
+        return len(self.row_ids) + len(self.urls)
+
+
+class MetricSpread(_Part):
+    """How far one metric is apart between levels; each list has a place for each of them."""
+
+    key: str
+    label: str
+    unit: str | None = None
+    medians: tuple[float, ...]
+    """Of several kinds of hardware or load, as it would be on ``Variance.alike``."""
+    lows: tuple[float | None, ...]
+    highs: tuple[float | None, ...]
+    """95 % interval of the median; null with fewer than six runs."""
+    spread: float | None = None
+    """``(largest median - smallest) / smallest``; null where that is zero."""
+    p_value: float | None = None
+    """Null with too few runs to say."""
 
 
 class Variance(_Part):
@@ -237,18 +258,13 @@ class Variance(_Part):
     """What the runs share beside the model and the workload: the commonest hardware, load, ..."""
     strata: int = 1
     """How many kinds of runs, alike in all else, were compared each within itself."""
-    key: str
-    label: str
-    unit: str | None = None
     across: Literal["provider", "engine", "engine_version", "quantization"]
     levels: tuple[VarianceLevel, ...]
-    spread: float | None = None
-    """``(largest median - smallest) / smallest``; null where that is zero."""
-    p_value: float | None = None
-    q_value: float | None = None
-    """``p_value`` adjusted for all spreads that were tested."""
-    more_than_noise: bool | None = None
-    """None: too few runs to say."""
+    metrics: tuple[MetricSpread, ...]
+    q_values: tuple[float | None, ...] = ()
+    """Of each of ``metrics``: ``p_value`` adjusted for all spreads that were tested."""
+    more_than_noise: tuple[bool | None, ...] = ()
+    """Of each of ``metrics``. Null: too few runs to say."""
 
 
 class FindingRow(_Part):
@@ -306,7 +322,7 @@ class Summary(_Part):
     It holds no clock reading: the same corpus gives the same bytes.
     """
 
-    format: Literal["inferencebench-pipeline-leaderboard/2"] = FORMAT
+    format: Literal["inferencebench-pipeline-leaderboard/3"] = FORMAT
     states: dict[str, int]
     """How many runs are in each state."""
     groups: tuple[Group, ...]

@@ -13,6 +13,7 @@ from inferencebench_pipeline.leaderboard.document import (
     FrontPoint,
     MetricCell,
     RunRow,
+    six_digits,
 )
 from inferencebench_pipeline.leaderboard.pareto import Measured, standings
 from inferencebench_pipeline.leaderboard.prices import Prices
@@ -83,8 +84,8 @@ def _front(trade_off: _TradeOff, rows: Sequence[tuple[RunRow, Cells]]) -> Front 
         points=tuple(
             FrontPoint(
                 row_id=row.row_id,
-                x=_short(at_x.value),
-                y=_short(at_y.value),
+                x=six_digits(at_x.value),
+                y=six_digits(at_y.value),
                 x_low=_end(at_x.low),
                 x_high=_end(at_x.high),
                 y_low=_end(at_y.low),
@@ -202,13 +203,8 @@ def _inverse(item: Measured | None, of: float) -> Measured | None:
     return Measured(of / item.value, of / item.high, of / item.low)
 
 
-def _short(value: float) -> float:
-    """Return six significant digits: more than a plot shows, and a third of the bytes."""
-    return float(f"{value:.6g}")
-
-
 def _end(value: float | None) -> float | None:
-    return None if value is None else _short(value)
+    return None if value is None else six_digits(value)
 
 
 _INTERACTIVITY: Final = _Axis(

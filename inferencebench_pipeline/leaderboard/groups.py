@@ -68,7 +68,7 @@ class KeptGroup:
         fields = [self.group_id.encode(), self.key.encode(), self.order.encode(), self.group]
         fields.append(_CHANGES.dump_json(self.changes, exclude_none=True))
         for item in self.variances:
-            fields += (orjson.dumps([item.p_value, *item.place]), item.data)
+            fields += (orjson.dumps([item.p_values, *item.place]), item.data)
         return b"\t".join(fields)
 
     @classmethod
@@ -84,8 +84,8 @@ class KeptGroup:
             group_id.decode(), key.decode(), order.decode(), group,
             _CHANGES.validate_json(changes),
             tuple(
-                KeptVariance(chance, tuple(place), data)
-                for (chance, *place), data in zip(heads, spreads[1::2], strict=True)
+                KeptVariance(tuple(chances), tuple(place), data)
+                for (chances, *place), data in zip(heads, spreads[1::2], strict=True)
             ),
         )  # fmt: skip
 
@@ -100,7 +100,7 @@ def compare(
         group_id=group_id,
         key=key,
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
-        group=group.model_dump_json(exclude_none=True).encode(),
+        group=group.model_dump_json(exclude_defaults=True).encode(),
         changes=tested_changes(group, rows),
         variances=tuple(map(KeptVariance.of, group_variances(group, rows))),
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -37,46 +39,70 @@ class Stratum:
     """Of each value its level, counted from 0."""
 
 
-def informative(strata: Sequence[Stratum]) -> list[Stratum]:
-    """Return the strata in which more than one level was run: the others compare nothing."""
-    return [stratum for stratum in strata if len(np.unique(stratum.levels)) > 1]
-
-
-def enough_runs(strata: Sequence[Stratum]) -> bool:
-    """Return whether any outcome at all could be told from chance by :func:`p_value`.
+def enough_runs(strata: Sequence[Levels]) -> bool:
+    """Return whether any outcome at all could be told from chance by :func:`p_values`.
 
     Of two levels, both directions count as equally surprising, of ``k`` all ``k!`` orders of the
     levels do; with few runs even the most extreme outcome is one in a handful. Two levels need four
     runs each, or eight and two.
+
+    Args:
+        strata: the level of each run, stratum by stratum.
     """
-    present = {int(level) for stratum in strata for level in np.unique(stratum.levels)}
-    possible = math.prod(_arrangements(stratum) for stratum in strata)
+    present: set[int] = set()
+    possible = 1
+    for levels in strata:
+        counts = Counter(levels.tolist())
+        present.update(counts)
+        possible *= math.factorial(len(levels)) // math.prod(map(math.factorial, counts.values()))
     return len(present) > 1 and math.factorial(len(present)) / possible <= SIGNIFICANCE
 
 
 def p_value(strata: Sequence[Stratum], *, seed: int) -> float:
     """Return how often chance alone sets the levels as far apart as they are.
 
+    Args:
+        strata: at least one, each with more than one level.
+        seed: of the assignments.
+    """
+    values = np.concatenate([stratum.values for stratum in strata])
+    levels = np.concatenate([stratum.levels for stratum in strata])
+    within = np.repeat(np.arange(len(strata)), [len(stratum.values) for stratum in strata])
+    return p_values(values[None, :], levels, within, seed=seed)[0]
+
+
+def p_values(values: Values, levels: Levels, within: Levels, *, seed: int) -> list[float]:
+    """Return, for each of several metrics of the same runs, what :func:`p_value` says of it.
+
     The statistic is van Elteren's (1960) for any number of levels: ranks within each stratum,
     centred and weighted by ``1 / (n + 1)``, summed per level over the strata. It finds differences
     that point the same way in all strata. Its distribution comes from random assignments of the
-    values within their strata, drawn until it is known well enough (Besag and Clifford 1991). Under
-    exchangeable runs at most a share ``a`` of the results is ``a`` or less.
+    runs within their strata, drawn until it is known well enough (Besag and Clifford 1991). Under
+    exchangeable runs at most a share ``a`` of the results is ``a`` or less. All metrics share the
+    assignments, which depend on the seed alone: a metric's answer does not depend on the others.
 
     Args:
-        strata: as :func:`informative` returns them; at least one.
+        values: of shape ``(metrics, runs)``, the runs of a stratum beside each other.
+        levels: of each run; more than one in each stratum.
+        within: each run's stratum.
         seed: of the assignments.
     """
-    scores, member, blocks = _scored(strata)
-    observed = float(_distance(scores[None, :], member)[0])
+    starts = np.flatnonzero(np.r_[True, within[1:] != within[:-1]]).tolist()
+    blocks = [slice(a, b) for a, b in pairwise([*starts, len(within)])]
+    scores = np.hstack([_scores(values[:, block]) for block in blocks])
+    _, level = np.unique(levels, return_inverse=True)
+    member = np.eye(int(level.max()) + 1)[level]
+    member /= np.sqrt(member.sum(axis=0))
+    # A tie with what was observed is as surprising; rounding must not decide.
+    reached = _distance(scores, member) * (1 - 1e-9)
     random = np.random.default_rng(seed)
-    drawn = extreme = 0
-    while extreme < _ENOUGH and drawn < MOST_DRAWN:
-        found = _distance(_shuffled(scores, blocks, random), member)
-        # A tie with what was observed is as surprising; rounding must not decide.
-        extreme += int((found >= observed * (1 - 1e-9)).sum())
-        drawn += BATCH
-    return (extreme + 1) / (drawn + 1)
+    extreme, drawn = np.zeros(len(values), dtype=np.intp), np.zeros(len(values), dtype=np.intp)
+    while len(open_ := np.flatnonzero((extreme < _ENOUGH) & (drawn < MOST_DRAWN))):
+        orders = _orders(blocks, random)
+        for at in open_:
+            extreme[at] += (_distance(scores[at][orders], member) >= reached[at]).sum()
+        drawn[open_] += BATCH
+    return [float(chance) for chance in (extreme + 1) / (drawn + 1)]
 
 
 def adjusted_p_values(p_values: Sequence[float]) -> list[float]:
@@ -92,10 +118,20 @@ def adjusted_p_values(p_values: Sequence[float]) -> list[float]:
 
 
 def mid_ranks(values: Values) -> Values:
-    """Return ranks from 1; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
+    """Return ranks from 1 along the last axis; equal values share the mean of theirs."""
+    order = np.argsort(values, axis=-1)
+    ordered = np.take_along_axis(values, order, axis=-1)
+    places = np.broadcast_to(np.arange(values.shape[-1]), values.shape)
+    differs = ordered[..., 1:] != ordered[..., :-1]
+    edge = np.ones((*values.shape[:-1], 1), dtype=bool)
+    first = np.maximum.accumulate(
+        np.where(np.concatenate([edge, differs], axis=-1), places, 0), axis=-1
+    )
+    last = np.where(np.concatenate([differs, edge], axis=-1), places, values.shape[-1])
+    last = np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=-1)
+    return ranks
 
 
 def seed_of(*names: str) -> int:
@@ -103,34 +139,24 @@ def seed_of(*names: str) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:8], "big")
 
 
-def _arrangements(stratum: Stratum) -> int:
-    """Return in how many ways the levels can be assigned to the values of a stratum."""
-    _, counts = np.unique(stratum.levels, return_counts=True)
-    sizes = (math.factorial(int(count)) for count in counts)
-    return math.factorial(len(stratum.values)) // math.prod(sizes)
+def _scores(values: Values) -> Values:
+    """Return the scores of one stratum's runs, a line for each metric."""
+    n = values.shape[-1]
+    scores: Values = (mid_ranks(values) - (n + 1) / 2) / (n + 1)
+    return scores
 
 
-def _scored(strata: Sequence[Stratum]) -> tuple[Values, Values, list[slice]]:
-    """Return each value's score, each level's members scaled by their number, each stratum."""
-    scores = np.concatenate(
-        [(mid_ranks(s.values) - (len(s.values) + 1) / 2) / (len(s.values) + 1) for s in strata]
-    )
-    _, levels = np.unique(np.concatenate([s.levels for s in strata]), return_inverse=True)
-    member = np.eye(int(levels.max()) + 1)[levels]
-    ends = np.cumsum([len(s.values) for s in strata])
-    starts = ends - [len(s.values) for s in strata]
-    blocks = [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-    return scores, member / np.sqrt(member.sum(axis=0)), blocks
-
-
-def _shuffled(scores: Values, blocks: list[slice], random: np.random.Generator) -> Values:
-    drawn = np.tile(scores, (BATCH, 1))
+def _orders(blocks: list[slice], random: np.random.Generator) -> Levels:
+    """Return a batch of random orders of the runs, a line each, that keep the strata."""
+    runs = np.arange(blocks[-1].stop)
+    orders: Levels = np.tile(runs, (BATCH, 1))
     for block in blocks:
-        drawn[:, block] = random.permuted(drawn[:, block], axis=1)
-    return drawn
+        orders[:, block] = random.permuted(orders[:, block], axis=1)
+    return orders
 
 
 def _distance(scores: Values, member: Values) -> Values:
+    """Return how far apart each line's levels are."""
     sums: Values = scores @ member
     result: Values = np.square(sums).sum(axis=1)
     return result

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from inferencebench_pipeline.hub.evaluation_notes import RunConfiguration, parse_notes
 from inferencebench_pipeline.hub.evaluation_register import CommunityResult
 from inferencebench_pipeline.leaderboard.document import Variance
 from inferencebench_pipeline.leaderboard.facts import comparison_group
 from inferencebench_pipeline.leaderboard.variance import (
     Across,
+    Metric,
     Observation,
     Topic,
     variances_of,
@@ -77,30 +80,20 @@ def quality_variances(results: Iterable[CommunityResult]) -> tuple[Variance, ...
             for result in distinct.values()
             if (configuration := parse_notes(result.entry.notes or "").configuration)
         ]
+        name = f"{dataset_id}/{task_id}"
+        group_id = comparison_group("quality", dataset_id, task_id, revision)
         for facet in _FACETS:
-            topic = Topic(
-                group_id=comparison_group("quality", dataset_id, task_id, revision),
-                kind="quality",
-                model_id=model_id,
-                model_revision=None,
-                key=f"{dataset_id}/{task_id}",
-                label=f"{dataset_id}, {task_id}",
-                unit=None,
-                across=facet.across,
-            )
+            observations, values = [], []
+            for result, configuration in runs:
+                if level := facet.level(configuration):
+                    when = result.entry.date or result.first_seen_at.isoformat()
+                    alike = _alike(configuration, facet)
+                    observations.append(Observation(result.url, when, level, alike))
+                    values.append(float(result.entry.value))
             found += variances_of(
-                topic,
-                [
-                    Observation(
-                        name=result.url,
-                        when=result.entry.date or result.first_seen_at.isoformat(),
-                        value=float(result.entry.value),
-                        level=level,
-                        alike=_alike(configuration, facet),
-                    )
-                    for result, configuration in runs
-                    if (level := facet.level(configuration))
-                ],
+                Topic(group_id, "quality", model_id, None, facet.across),
+                observations,
+                [Metric(name, f"{dataset_id}, {task_id}", None, np.array(values))],
             )
     return tuple(found)
 

@@ -22,6 +22,7 @@ from inferencebench_pipeline.leaderboard.document import (
     Group,
     Leaderboard,
     MetricCell,
+    MetricSpread,
     RunDetails,
     RunRow,
     TakedownRow,
@@ -425,32 +426,31 @@ def _variances(runs: list[RunRow]) -> tuple[Variance, ...]:
     rows = [row for row in runs if row.state == "verified"][:3]
     if len(rows) < 3:
         return ()
+    medians = (1480.0, 1390.0, 610.0)
     return tuple(
         Variance(
             group_id=rows[0].group_id or "",
             model_id=rows[0].model_id or "",
             model_revision="a" * 40,
-            key="output_tok_per_s",
-            label="Output throughput",
-            unit="token/s",
             across=across,
             levels=tuple(
-                VarianceLevel(
-                    name=name,
-                    n=7,
-                    median=median,
-                    low=median * 0.95,
-                    high=median * 1.05,
-                    row_ids=(row.row_id,),
-                )
-                for name, median, row in zip(
-                    ("vllm", "sglang", "llama.cpp"), (1480.0, 1390.0, 610.0), rows, strict=True
-                )
+                VarianceLevel(name=name, row_ids=(row.row_id,) * 7)
+                for name, row in zip(("vllm", "sglang", "llama.cpp"), rows, strict=True)
             ),
-            spread=1.43,
-            p_value=0.001,
-            q_value=0.004,
-            more_than_noise=noisy,
+            metrics=(
+                MetricSpread(
+                    key="output_tok_per_s",
+                    label="Output throughput",
+                    unit="token/s",
+                    medians=medians,
+                    lows=tuple(median * 0.95 for median in medians),
+                    highs=tuple(median * 1.05 for median in medians),
+                    spread=1.43,
+                    p_value=0.001,
+                ),
+            ),
+            q_values=(0.004,),
+            more_than_noise=(noisy,),
         )
         for across, noisy in (("engine", True), ("quantization", None))
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from inferencebench_pipeline.leaderboard.permutation import (
     Stratum,
     adjusted_p_values,
     enough_runs,
-    informative,
     mid_ranks,
     p_value,
+    p_values,
     seed_of,
 )
 
@@ -59,7 +62,7 @@ def test_an_effect_is_found_although_the_strata_lie_far_apart():
 
 def test_pairs_alone_decide_when_there_are_enough():
     pairs = [stratum([base], [base * 1.1]) for base in range(10, 20)]
-    assert enough_runs(pairs)
+    assert enough_runs([pair.levels for pair in pairs])
     assert p_value(pairs, seed=1) < 0.01
 
 
@@ -72,12 +75,7 @@ def test_equal_values_are_no_difference():
                           ((2, 2, 2), False), ((3, 3, 3), True)],
 )  # fmt: skip
 def test_too_few_runs_are_told_before_any_test(sizes, enough):
-    assert enough_runs([stratum(*(range(size) for size in sizes))]) is enough
-
-
-def test_a_stratum_with_a_single_level_compares_nothing():
-    alone, both = stratum([1, 2, 3]), stratum([1], [2])
-    assert informative([alone, both]) == [both]
+    assert enough_runs([stratum(*(range(size) for size in sizes)).levels]) is enough
 
 
 def test_false_discovery_rate_adjustment_is_benjamini_hochbergs():
@@ -86,6 +84,25 @@ def test_false_discovery_rate_adjustment_is_benjamini_hochbergs():
 
 def test_equal_values_share_the_mean_of_their_ranks():
     assert mid_ranks(np.array([3.0, 1.0, 3.0])).tolist() == [2.5, 1.0, 2.5]
+
+
+@given(hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 12)), elements=st.sampled_from(
+    [0.0, 1.0, 1.5, 2.0, 9.0])))  # fmt: skip
+def test_ranks_are_one_more_than_what_is_less_and_half_of_what_is_equal(values):
+    for line, ranks in zip(values, mid_ranks(values), strict=True):
+        for value, rank in zip(line, ranks, strict=True):
+            assert rank == (line < value).sum() + ((line == value).sum() + 1) / 2
+
+
+def test_what_is_said_of_a_metric_does_not_depend_on_the_others():
+    """A clear effect, none at all, and only ties: each is drawn for as long as it needs."""
+    random = np.random.default_rng(5)
+    levels, within = np.tile([0, 0, 0, 0, 1, 1, 1, 1], 2), np.repeat([0, 1], 8)
+    values = np.array([levels * 3 + random.normal(0, 0.1, 16), random.normal(0, 1, 16), [1.0] * 16])
+    together = p_values(values, levels, within, seed=3)
+    alone = [p_values(line[None, :], levels, within, seed=3)[0] for line in values]
+    assert together == alone
+    assert together[0] < 0.01 < together[1] < together[2] == 1.0
 
 
 def test_the_same_runs_give_the_same_answer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from inferencebench_pipeline.hub.evaluation_results import (
     EvaluationEntry,
     Source,
 )
-from inferencebench_pipeline.leaderboard.document import Column, Variance
+from inferencebench_pipeline.leaderboard.document import Column, MetricSpread, Variance
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.variance import (
     KeptVariance,
@@ -39,11 +40,31 @@ def noisy(seed: int, n: int = 6, level: float = 100.0):
     return level * np.exp(np.random.default_rng(seed).normal(0, 0.05, n))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The spread of one metric as it is published."""
+
+    variance: Variance
+    metric: MetricSpread
+    q_value: float | None
+    more_than_noise: bool | None
+
+    @property
+    def levels(self):
+        """The runs of each level."""
+        return self.variance.levels
+
+
 def judged(variances, across):
     """What a build publishes of these spreads: all of them judged together."""
     lines = significant_variances(map(KeptVariance.of, variances))
     found = [Variance.model_validate_json(line) for line in lines]
-    return [item for item in found if item.across == across]
+    return [
+        Judged(item, *told)
+        for item in found
+        if item.across == across
+        for told in zip(item.metrics, item.q_values, item.more_than_noise, strict=True)
+    ]
 
 
 def spread(rows, across, *columns):
@@ -59,8 +80,8 @@ def test_a_slower_engine_is_more_than_noise():
     assert [(level.name, level.n) for level in found.levels] == [("sglang", 6), ("vllm", 6)]
     assert found.more_than_noise is True
     assert found.q_value <= 0.05
-    assert found.spread == pytest.approx(0.4, abs=0.1)
-    assert found.levels[0].low > found.levels[1].high
+    assert found.metric.spread == pytest.approx(0.4, abs=0.1)
+    assert found.metric.lows[0] > found.metric.highs[1]
     assert found.levels[1].row_ids == tuple(row.row_id for row in rows[:6])
 
 
@@ -73,12 +94,12 @@ def test_hardware_and_load_are_no_variance_of_the_engine():
         *runs(50, noisy(4, 4, 1000), engine_name="sglang", hardware="slow"),
     ]
     (found,) = spread(rows, "engine")
-    assert found.strata == 2
+    assert found.variance.strata == 2
     assert found.more_than_noise is False
-    assert found.spread < 0.1
-    medians = [level.median for level in found.levels]
-    assert medians == pytest.approx([100, 100], rel=0.15) or medians == pytest.approx(
-        [1000, 1000], rel=0.15
+    assert found.metric.spread < 0.1
+    medians = found.metric.medians
+    assert medians == pytest.approx((100, 100), rel=0.15) or medians == pytest.approx(
+        (1000, 1000), rel=0.15
     )
 
 
@@ -90,9 +111,9 @@ def test_an_effect_is_told_for_the_commonest_hardware_and_load():
         *runs(50, noisy(4, 5, 1200), engine_version="2", load_point="64 in flight"),
     ]
     (found,) = spread(rows, "engine_version")
-    assert "1 in flight" in found.alike
-    assert [level.median for level in found.levels] == pytest.approx([100, 120], rel=0.05)
-    assert found.spread == pytest.approx(0.2, abs=0.06)
+    assert "1 in flight" in found.variance.alike
+    assert found.metric.medians == pytest.approx((100, 120), rel=0.05)
+    assert found.metric.spread == pytest.approx(0.2, abs=0.06)
 
 
 def test_versions_of_different_engines_are_not_compared():
@@ -117,9 +138,9 @@ def test_other_revisions_of_the_model_are_not_compared():
 def test_a_single_run_each_shows_a_spread_and_no_verdict():
     rows = [row for at in range(9) for row in runs(at, [100 + at], provider=f"p{at}")]
     (found,) = spread(rows, "provider")
-    assert (found.p_value, found.q_value, found.more_than_noise) == (None, None, None)
-    assert found.spread == pytest.approx(0.08)
-    assert all(level.low is None for level in found.levels)
+    assert (found.metric.p_value, found.q_value, found.more_than_noise) == (None, None, None)
+    assert found.metric.spread == pytest.approx(0.08)
+    assert found.metric.lows == (None,) * 9
 
 
 def test_shares_may_be_zero():
@@ -128,7 +149,7 @@ def test_shares_may_be_zero():
         *runs(50, np.linspace(0.1, 0.12, 6), SHARE.key, engine_name="sglang"),
     ]
     (found,) = spread(rows, "engine", SHARE)
-    assert (found.more_than_noise, found.spread) == (True, None)
+    assert (found.more_than_noise, found.metric.spread) == (True, None)
 
 
 def test_values_that_are_all_the_same_have_no_spread():
@@ -168,9 +189,30 @@ def test_effects_are_found_among_many_that_are_none():
             model_id=f"org/{model}",
         )
     ]
-    called = [int(item.model_id[4:]) for item in spread(rows, "engine") if item.more_than_noise]
+    called = [
+        int(item.variance.model_id[4:]) for item in spread(rows, "engine") if item.more_than_noise
+    ]
     assert len([model for model in called if model < 10]) >= 9
     assert len([model for model in called if model >= 10]) <= 2
+
+
+def test_metrics_measured_in_the_same_runs_come_together_and_others_apart():
+    rows = [
+        run(
+            number,
+            {TTFT.key: 100.0 + number, SHARE.key: number / 100}
+            | ({} if number % 2 else {"only_some": 1.0 + number}),
+            engine_name="ab"[number // 8],
+        )
+        for number in range(16)
+    ]
+    some = Column(key="only_some", label="Only some", unit="ms", better="lower")
+    found = group_variances(group(rows, TTFT, SHARE, some), rows)
+    assert [[metric.key for metric in item.metrics] for item in found] == [
+        [TTFT.key, SHARE.key],
+        ["only_some"],
+    ]
+    assert [[level.n for level in item.levels] for item in found] == [[8, 8], [4, 4]]
 
 
 def test_the_order_of_rows_changes_nothing():
@@ -216,8 +258,8 @@ def test_nine_providers_of_the_same_weights_show_their_spread():
         [result(at, float(score), provider=f"p{at}") for at, score in enumerate(scores)],
         "provider",
     )
-    assert found.kind == "quality"
-    assert found.spread == pytest.approx(0.05)
+    assert found.variance.kind == "quality"
+    assert found.metric.spread == pytest.approx(0.05)
     assert found.more_than_noise is None
     assert found.levels[0].urls == ("https://huggingface.co/org/model/discussions/0",)
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from inferencebench_pipeline.leaderboard.document import Variance, VarianceLevel
+from inferencebench_pipeline.leaderboard.document import (
+    MetricSpread,
+    Variance,
+    VarianceLevel,
+)
 
 WIDTH = 240
 """Pixels of a level's bar; its left end is zero."""
@@ -14,56 +19,70 @@ _INSET = 6
 
 @dataclass(frozen=True)
 class DrawnLevel:
-    """One level and where its median and interval lie on the bar, in pixels."""
+    """One level, its median and interval, and where they lie on the bar, in pixels."""
 
     level: VarianceLevel
-    at: float
+    median: float
     low: float | None
     high: float | None
+    at_px: float | None
+    low_px: float | None
+    high_px: float | None
 
 
 @dataclass(frozen=True)
 class DrawnSpread:
-    """One spread; all its levels share a scale that begins at zero."""
+    """The spread of one metric; all its levels share a scale that begins at zero."""
 
-    spread: Variance
+    variance: Variance
+    metric: MetricSpread
+    q_value: float | None
+    more_than_noise: bool | None
     levels: tuple[DrawnLevel, ...]
     largest: float
     """The value at the bars' right end."""
 
 
 def spread_rows(variances: Iterable[Variance]) -> list[DrawnSpread]:
-    """Return each spread with its levels on one scale from zero, surest first."""
-    ordered = sorted(
-        variances,
+    """Return each metric's spread with its levels on one scale from zero, surest first."""
+    drawn = [
+        _drawn(item, metric, q_value, sure)
+        for item in variances
+        for metric, q_value, sure in zip_longest(item.metrics, item.q_values, item.more_than_noise)
+    ]
+    return sorted(
+        drawn,
         key=lambda item: (
             {True: 0, False: 1, None: 2}[item.more_than_noise],
             item.q_value if item.q_value is not None else 1.0,
-            -(item.spread or 0.0),
+            -(item.metric.spread or 0.0),
         ),
     )
-    return [_drawn(item) for item in ordered]
 
 
-def _drawn(spread: Variance) -> DrawnSpread:
+def _drawn(
+    variance: Variance, metric: MetricSpread, q_value: float | None, sure: bool | None
+) -> DrawnSpread:
     values = [
         value
-        for level in spread.levels
-        for value in (level.median, level.low, level.high)
+        for value in (*metric.medians, *metric.lows, *metric.highs)
         if value is not None
-    ]
+    ]  # fmt: skip
     largest = max([*values, 0.0]) or 1.0
 
     def place(value: float | None) -> float | None:
         return None if value is None else round(_at(value, largest), 1)
 
     return DrawnSpread(
-        spread=spread,
+        variance=variance,
+        metric=metric,
+        q_value=q_value,
+        more_than_noise=sure,
         levels=tuple(
-            DrawnLevel(
-                level, round(_at(level.median, largest), 1), place(level.low), place(level.high)
+            DrawnLevel(level, median, low, high, *map(place, (median, low, high)))
+            for level, median, low, high in zip(
+                variance.levels, metric.medians, metric.lows, metric.highs, strict=True
             )
-            for level in spread.levels
         ),
         largest=largest,
     )
