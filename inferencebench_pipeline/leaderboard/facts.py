@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -183,6 +184,7 @@ def metric_facts(envelope: Envelope) -> Iterator[MetricFact]:
         )
 
 
+@lru_cache(maxsize=1024)
 def comparison_group(*parts: str | None) -> str:
     """Return the id of the results that may be compared: 16 hex digits of what they share.
 

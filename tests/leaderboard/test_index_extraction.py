@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.leaderboard.extraction import FactColumns, headlines, read_plain
+from inferencebench_pipeline.leaderboard.extraction import FactColumns, headlines
 from inferencebench_pipeline.leaderboard.facts import envelope_facts, metric_facts
+from inferencebench_pipeline.leaderboard.plain import read_plain
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import record
 
