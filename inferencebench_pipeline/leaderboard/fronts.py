@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,20 +11,18 @@ from inferencebench_pipeline.leaderboard.document import (
     Column,
     Front,
     FrontPoint,
-    MetricCell,
-    RunRow,
     six_digits,
 )
 from inferencebench_pipeline.leaderboard.pareto import Measured, standings
 from inferencebench_pipeline.leaderboard.prices import Prices
+from inferencebench_pipeline.leaderboard.ranked import RankedRun
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 _ONE_KIND = re.compile(r"\d+ × (?P<model>[^,]+)")
 _TOKENS_PRICED: Final = 1_000_000
 _PER_GPU: Final = " per GPU"
 
-Cells = Mapping[str, MetricCell]
-Reading = Callable[[RunRow, Cells], Measured | None]
+Reading = Callable[[RankedRun], Measured | None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class _TradeOff:
     note: str | None = None
 
 
-def fronts_of(rows: Iterable[RunRow], prices: Prices | None = None) -> tuple[Front, ...]:
+def fronts_of(rows: Iterable[RankedRun], prices: Prices | None = None) -> tuple[Front, ...]:
     """Return the fronts of one comparison group's ranked runs.
 
     Throughput against interactivity (tokens per second that one user sees: ``1 / TPOT p50``),
@@ -52,20 +50,14 @@ def fronts_of(rows: Iterable[RunRow], prices: Prices | None = None) -> tuple[Fro
     per system, because a host and a GPU are not the same unit. A front of fewer than two runs
     compares nothing and is left out.
     """
-    known = [
-        (row, {cell.key: cell for cell in row.metrics})
-        for row in rows
-        if row.metric_definitions == METRIC_DEFINITIONS_VERSION
-    ]
+    known = [row for row in rows if row.metric_definitions == METRIC_DEFINITIONS_VERSION]
     found = (_front(trade_off, known) for trade_off in _trade_offs(prices))
     return tuple(front for front in found if front is not None)
 
 
-def _front(trade_off: _TradeOff, rows: Sequence[tuple[RunRow, Cells]]) -> Front | None:
+def _front(trade_off: _TradeOff, rows: Sequence[RankedRun]) -> Front | None:
     placed = [
-        (row, x, y)
-        for row, cells in rows
-        if (x := trade_off.x.read(row, cells)) and (y := trade_off.y.read(row, cells))
+        (row, x, y) for row in rows if (x := trade_off.x.read(row)) and (y := trade_off.y.read(row))
     ]
     if len(placed) < 2:
         return None
@@ -142,7 +134,7 @@ def _column(key: str, *, suffix: str = "", unit: str | None = None) -> Column:
 
 
 def _axis(key: str) -> _Axis:
-    return _Axis(_column(key), lambda _, cells: _measured(cells, key))
+    return _Axis(_column(key), lambda row: _measured(row, key))
 
 
 def _rate(key: str, unit: str) -> _Axis:
@@ -150,24 +142,24 @@ def _rate(key: str, unit: str) -> _Axis:
     if unit != "GPU":
         return _Axis(
             _column(key),
-            lambda row, cells: None if row.accelerators else _measured(cells, key),
+            lambda row: None if row.accelerators else _measured(row, key),
         )
     return _Axis(
         _column(key, suffix=_PER_GPU, unit=f"{DEFINITIONS[key].unit}/GPU"),
-        lambda row, cells: (
-            _scaled(_measured(cells, key), 1 / row.accelerators) if row.accelerators else None
+        lambda row: (
+            _scaled(_measured(row, key), 1 / row.accelerators) if row.accelerators else None
         ),
     )
 
 
 def _cost(prices: Prices) -> _Axis:
-    def read(row: RunRow, cells: Cells) -> Measured | None:
+    def read(row: RankedRun) -> Measured | None:
         kind = _ONE_KIND.fullmatch(row.hardware or "")
         per_hour = prices.per_hour(kind["model"]) if kind else None
         if per_hour is None or not row.accelerators:
             return None
         per_token = per_hour * row.accelerators / 3600
-        return _inverse(_measured(cells, "output_tok_per_s"), per_token * _TOKENS_PRICED)
+        return _inverse(_measured(row, "output_tok_per_s"), per_token * _TOKENS_PRICED)
 
     column = Column(
         key="cost_per_million_output_tokens",
@@ -180,8 +172,8 @@ def _cost(prices: Prices) -> _Axis:
     return _Axis(column, read)
 
 
-def _measured(cells: Cells, key: str) -> Measured | None:
-    cell = cells.get(key)
+def _measured(row: RankedRun, key: str) -> Measured | None:
+    cell = row.metrics.get(key)
     if cell is None or cell.value is None:
         return None
     return Measured(cell.value, cell.low, cell.high)
@@ -215,5 +207,5 @@ _INTERACTIVITY: Final = _Axis(
         definition="Tokens per second that one user sees once they flow: 1000 / TPOT p50.",
         better="higher",
     ),
-    lambda _, cells: _inverse(_measured(cells, "tpot_p50_ms"), 1000),
+    lambda row: _inverse(_measured(row, "tpot_p50_ms"), 1000),
 )

@@ -19,12 +19,12 @@ import orjson
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from inferencebench_pipeline.leaderboard.document import RunRow
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
 from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
 from inferencebench_pipeline.leaderboard.prices import Prices
-from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, group_of, group_order, run_row
-from inferencebench_pipeline.leaderboard.tables import FETCHED_ROWS, read_batches
+from inferencebench_pipeline.leaderboard.ranked import RANKED_COLUMNS, RankedRun, ranked_runs
+from inferencebench_pipeline.leaderboard.ranking import group_of, group_order
+from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_atomically
@@ -38,13 +38,15 @@ WHERE state = 'verified' AND group_id IS NOT NULL
 GROUP BY group_id
 """
 _ROWS = f"""
-SELECT {", ".join(ROW_COLUMNS)}
+SELECT {", ".join(RANKED_COLUMNS)}
 FROM read_parquet($files, hive_partitioning = false)
 WHERE group_id BETWEEN $first AND $last AND group_id IN (SELECT unnest($groups))
     AND state = 'verified'
 ORDER BY group_id, repo_id
 """  # noqa: S608 - names of our own columns
-_TABLES_IN_FLIGHT: Final = 3
+_TABLES_IN_FLIGHT: Final = 2
+_TABLE_ROWS: Final = 8192
+"""Each table reads a row group of every month: so many rows are worth that."""
 _CHANGES: Final = TypeAdapter(tuple[TestedChange, ...])
 
 
@@ -91,7 +93,7 @@ class KeptGroup:
 
 
 def compare(
-    group_id: str, key: str, rows: Sequence[RunRow], prices: Prices | None = None
+    group_id: str, key: str, rows: Sequence[RankedRun], prices: Prices | None = None
 ) -> KeptGroup:
     """Return a group made of its ranked rows, ordered by repository."""
     group = group_of(rows, prices)
@@ -180,7 +182,7 @@ def _tables(
     for at, (name, count) in enumerate(counts, start=1):
         names.append(name)
         rows += count
-        if rows >= FETCHED_ROWS or at == len(counts):
+        if rows >= _TABLE_ROWS or at == len(counts):
             values = {"files": files, "groups": names, "first": names[0], "last": names[-1]}
             yield read_batches(connection, _ROWS, values).read_all()
             names, rows = [], 0
@@ -189,10 +191,9 @@ def _tables(
 def _compare_rows(
     table: pa.Table, keys: Mapping[str, str], prices: Prices | None
 ) -> list[KeptGroup]:
-    lines = table.to_pylist()
     return [
-        compare(group_id, keys[group_id], [run_row(line) for line in members], prices)
-        for group_id, members in groupby(lines, key=lambda line: str(line["group_id"]))
+        compare(group_id, keys[group_id], list(members), prices)
+        for group_id, members in groupby(ranked_runs(table), key=lambda run: run.group_id)
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from inferencebench_pipeline.leaderboard.document import Change, Column, Group, RunRow
+from inferencebench_pipeline.leaderboard.document import Change, Column, Group
 from inferencebench_pipeline.leaderboard.permutation import (
     FALSE_DISCOVERY_RATE,
     Values,
@@ -21,6 +21,7 @@ from inferencebench_pipeline.leaderboard.permutation import (
     mid_ranks,
     seed_of,
 )
+from inferencebench_pipeline.leaderboard.ranked import RankedRun
 
 SMALLEST_SEGMENT: Final = 5
 """Runs on either side of a change; with fewer a level is an accident."""
@@ -61,7 +62,7 @@ class Shift:
 class _Series:
     group: Group
     column: Column
-    runs: tuple[RunRow, ...]
+    runs: tuple[RankedRun, ...]
     values: Values
 
     @property
@@ -80,7 +81,7 @@ class TestedChange(BaseModel):
     """What it would be, with its p-value for a q-value; left out where that is too large anyway."""
 
 
-def tested_changes(group: Group, rows: Iterable[RunRow]) -> tuple[TestedChange, ...]:
+def tested_changes(group: Group, rows: Iterable[RankedRun]) -> tuple[TestedChange, ...]:
     """Return the change tested in each history of one comparison group.
 
     A history is the ranked runs of one comparison group that share publisher, model, quantisation,
@@ -154,8 +155,8 @@ def shift(before: Values, after: Values, *, seed: int) -> Shift:
     return Shift(first, second, relative=relative, low=float(low), high=float(high))
 
 
-def _series_of(group: Group, rows: Sequence[RunRow]) -> Iterable[_Series]:
-    histories: dict[tuple[object, ...], list[RunRow]] = defaultdict(list)
+def _series_of(group: Group, rows: Sequence[RankedRun]) -> Iterable[_Series]:
+    histories: dict[tuple[object, ...], list[RankedRun]] = defaultdict(list)
     for row in rows:
         histories[_what_stays(row)].append(row)
     for history in histories.values():
@@ -164,7 +165,7 @@ def _series_of(group: Group, rows: Sequence[RunRow]) -> Iterable[_Series]:
             if column.better is None:
                 continue
             measured = [
-                (run, value) for run in runs if (value := _value(run, column.key)) is not None
+                (run, value) for run in runs if (value := run.value(column.key)) is not None
             ]
             kept = measured[-LONGEST_HISTORY:]
             if len(kept) >= 2 * SMALLEST_SEGMENT:
@@ -176,7 +177,7 @@ def _series_of(group: Group, rows: Sequence[RunRow]) -> Iterable[_Series]:
                 )
 
 
-def _what_stays(row: RunRow) -> tuple[object, ...]:
+def _what_stays(row: RankedRun) -> tuple[object, ...]:
     return (
         row.organisation,
         row.model_id,
@@ -186,10 +187,6 @@ def _what_stays(row: RunRow) -> tuple[object, ...]:
         row.hardware,
         row.load_point,
     )
-
-
-def _value(row: RunRow, key: str) -> float | None:
-    return next((cell.value for cell in row.metrics if cell.key == key), None)
 
 
 def _change(series: _Series, point: ChangePoint, q_value: float) -> Change:

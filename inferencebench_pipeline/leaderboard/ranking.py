@@ -17,6 +17,7 @@ from inferencebench_pipeline.leaderboard.document import (
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.leaderboard.fronts import fronts_of
 from inferencebench_pipeline.leaderboard.prices import Prices
+from inferencebench_pipeline.leaderboard.ranked import RankedRun, quantization
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 Row = Mapping[str, Any]
@@ -35,7 +36,7 @@ ROW_COLUMNS = (
 """The columns that :func:`run_row` reads."""
 
 
-def group_of(rows: Sequence[RunRow], prices: Prices | None = None) -> Group:
+def group_of(rows: Sequence[RankedRun], prices: Prices | None = None) -> Group:
     """Return the comparison group of runs that share one, with its columns and its order.
 
     Args:
@@ -49,7 +50,7 @@ def group_of(rows: Sequence[RunRow], prices: Prices | None = None) -> Group:
     by = next((column for column in ranking if column.key == RANKED_BY), next(iter(ranking), None))
     ordered = sorted(rows, key=lambda row: _order(row, by))
     return Group(
-        group_id=first.group_id or "",
+        group_id=first.group_id,
         suite_id=first.suite_id or "",
         suite_version=first.suite_version or "",
         dataset_id=first.dataset_id or "",
@@ -70,7 +71,7 @@ def group_order(group: Group) -> tuple[bool, str, str, str]:
     return (foreign, group.suite_id, group.dataset_id, group.group_id)
 
 
-def _ranks(rows: Sequence[RunRow], by: Column | None) -> tuple[int | None, ...]:
+def _ranks(rows: Sequence[RankedRun], by: Column | None) -> tuple[int | None, ...]:
     """Return each row's rank: one more than the number of runs that are better for sure.
 
     Better for sure is a run whose 95 % interval lies wholly on the better side of the row's; a run
@@ -84,22 +85,24 @@ def _ranks(rows: Sequence[RunRow], by: Column | None) -> tuple[int | None, ...]:
     return tuple(None if end is None else 1 + bisect_left(worst, end[0]) for end in ends)
 
 
-def _interval(row: RunRow, key: str, sign: float) -> tuple[float, float] | None:
+def _interval(row: RankedRun, key: str, sign: float) -> tuple[float, float] | None:
     """Return the ends of a metric's interval, the better one first and as if lower were better."""
-    cell = next((cell for cell in row.metrics if cell.key == key), None)
+    cell = row.metrics.get(key)
     if cell is None or cell.value is None or cell.low is None or cell.high is None:
         return None
     low, high = sorted((sign * cell.low, sign * cell.high))
     return low, high
 
 
-def _columns(definitions: str, rows: Sequence[RunRow]) -> tuple[Column, ...]:
+def _columns(definitions: str, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
     """Return what a group's table shows: the headline metrics, where their meaning is known.
 
     Of envelopes that state no definitions, the first few numbers are shown under their own keys,
     and nobody claims to know which direction is better.
     """
-    present = dict.fromkeys(cell.key for row in rows for cell in row.metrics if cell.text is None)
+    present = dict.fromkeys(
+        key for row in rows for key, cell in row.metrics.items() if cell.text is None
+    )
     if definitions == METRIC_DEFINITIONS_VERSION:
         known = [
             Column(
@@ -120,9 +123,9 @@ def _columns(definitions: str, rows: Sequence[RunRow]) -> tuple[Column, ...]:
     )
 
 
-def _order(row: RunRow, by: Column | None) -> tuple[float, str]:
+def _order(row: RankedRun, by: Column | None) -> tuple[float, str]:
     """Return the sort key: the better value first, missing values last, ties by repository."""
-    value = next((cell.value for cell in row.metrics if by and cell.key == by.key), None)
+    value = row.value(by.key) if by else None
     if value is None or by is None:
         return (math.inf, row.repo_id)
     return (-value if by.better == "higher" else value, row.repo_id)
@@ -131,7 +134,6 @@ def _order(row: RunRow, by: Column | None) -> tuple[float, str]:
 def run_row(line: Row) -> RunRow:
     """Return the row of one line of the table of runs."""
     repo_id, revision = line["repo_id"], line["revision"]
-    parts = (line["quantization_format"], line["quantization_method"])
     base = f"{line['endpoint']}/datasets/{quote(repo_id)}"
     return RunRow.model_validate(
         {name: line[name] for name in _COPIED}
@@ -139,7 +141,7 @@ def run_row(line: Row) -> RunRow:
             "dataset_url": f"{base}/tree/{quote(revision, safe='')}",
             "verify_command": _verify_command(line["endpoint"], repo_id, revision),
             "created_at": line["created_at"].isoformat(),
-            "quantization": " ".join(part for part in parts if part) or None,
+            "quantization": quantization(line["quantization_format"], line["quantization_method"]),
             "metrics": line["headline"] or (),
         }
     )

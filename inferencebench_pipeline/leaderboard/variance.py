@@ -21,7 +21,6 @@ import orjson
 from inferencebench_pipeline.leaderboard.document import (
     Group,
     MetricSpread,
-    RunRow,
     Variance,
     VarianceLevel,
     six_digits,
@@ -35,6 +34,7 @@ from inferencebench_pipeline.leaderboard.permutation import (
     p_values,
     seed_of,
 )
+from inferencebench_pipeline.leaderboard.ranked import RankedRun
 
 LATEST: Final = 20
 """Runs of one level within one stratum that are looked at, so that old ones leave in time."""
@@ -80,8 +80,8 @@ class Metric:
 @dataclass(frozen=True)
 class _Facet:
     across: Across
-    level: Callable[[RunRow], str | None]
-    others: Callable[[RunRow], tuple[str | None, ...]]
+    level: Callable[[RankedRun], str | None]
+    others: Callable[[RankedRun], tuple[str | None, ...]]
 
 
 _FACETS: Final = (
@@ -105,7 +105,7 @@ _FACETS: Final = (
 """A provider chooses its engine and an engine its version: those are part of the level."""
 
 
-def group_variances(group: Group, rows: Iterable[RunRow]) -> tuple[Variance, ...]:
+def group_variances(group: Group, rows: Iterable[RankedRun]) -> tuple[Variance, ...]:
     """Return the spreads in speed within one comparison group, each with its own p-values.
 
     Args:
@@ -113,7 +113,7 @@ def group_variances(group: Group, rows: Iterable[RunRow]) -> tuple[Variance, ...
         rows: at least the group's ranked runs.
     """
     ranked = set(group.rows)
-    models: dict[tuple[str, str], list[RunRow]] = defaultdict(list)
+    models: dict[tuple[str, str], list[RankedRun]] = defaultdict(list)
     for row in rows:
         if row.row_id in ranked and row.model_id and row.model_revision:
             models[row.model_id, row.model_revision].append(row)
@@ -130,21 +130,21 @@ def group_variances(group: Group, rows: Iterable[RunRow]) -> tuple[Variance, ...
 
 
 def _observed(
-    group: Group, runs: Iterable[RunRow], facet: _Facet
+    group: Group, runs: Iterable[RankedRun], facet: _Facet
 ) -> tuple[list[Observation], list[Metric]]:
     """Return the runs that were made at a level, and their metrics with a better direction."""
-    found, cells = [], []
+    found, measured = [], []
     for row in runs:
         if level := facet.level(row):
             found.append(Observation(row.row_id, row.timestamp or "", level, _alike(row, facet)))
-            cells.append({cell.key: cell.value for cell in row.metrics})
+            measured.append(row)
     metrics = [
         # NumPy reads None as NaN.
         Metric(
             column.key,
             column.label,
             column.unit,
-            np.array([values.get(column.key) for values in cells], dtype=np.float64),
+            np.array([row.value(column.key) for row in measured], dtype=np.float64),
         )
         for column in group.columns
         if column.better is not None
@@ -222,7 +222,7 @@ def significant_variances(tested: Iterable[KeptVariance]) -> list[bytes]:
     return [item.judged(q_values) for q_values, item in judged]
 
 
-def _alike(row: RunRow, facet: _Facet) -> Alike:
+def _alike(row: RankedRun, facet: _Facet) -> Alike:
     """Return what runs must share to be compared: hardware, load, and the other choices.
 
     Of a remote endpoint the described hardware is the client's; nobody knows the provider's.

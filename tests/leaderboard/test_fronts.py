@@ -10,6 +10,7 @@ import pytest
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.fronts import fronts_of
 from inferencebench_pipeline.leaderboard.prices import PricesError, load_prices
+from tests.leaderboard.ranking import ranked
 
 H100 = "NVIDIA H100 80GB HBM3"
 PRICES = f"""
@@ -62,7 +63,7 @@ def row(
 
 
 def front(rows, name, prices=None):
-    return next((item for item in fronts_of(rows, prices) if item.name == name), None)
+    return next((item for item in fronts_of(map(ranked, rows), prices) if item.name == name), None)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_there_is_no_cost_without_a_price_and_no_price_without_its_source_and_da
 
 def test_numbers_of_unknown_meaning_are_on_no_front():
     rows = [row(n).model_copy(update={"metric_definitions": "not stated"}) for n in (1, 2)]
-    assert fronts_of(rows) == ()
+    assert fronts_of(map(ranked, rows)) == ()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from inferencebench_pipeline.leaderboard.permutation import adjusted_p_values
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
 from inferencebench_pipeline.resources import OutageResource, StoreResource
+from tests.leaderboard.ranking import ranked
 
 GROUP = "0" * 16
 TTFT = Column(key="ttft_p50_ms", label="TTFT p50", unit="ms", definition=None, better="lower")
@@ -44,7 +45,7 @@ FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
 def find_changes(groups: Sequence[Group], rows: Sequence[RunRow]) -> tuple[Change, ...]:
     """What a build finds: each group tested by itself, then all tests judged together."""
     return significant_changes(
-        [item for group in groups for item in history.tested_changes(group, rows)]
+        [item for group in groups for item in history.tested_changes(group, map(ranked, rows))]
     )
 
 

@@ -24,6 +24,7 @@ from inferencebench_pipeline.leaderboard.variance import (
     median_interval,
     significant_variances,
 )
+from tests.leaderboard.ranking import ranked
 from tests.leaderboard.test_leaderboard_history import TTFT, group, run
 
 SHARE = Column(key="error_rate", label="Error rate", unit="ratio", better="lower")
@@ -68,7 +69,7 @@ def judged(variances, across):
 
 
 def spread(rows, across, *columns):
-    return judged(group_variances(group(rows, *columns), rows), across)
+    return judged(group_variances(group(rows, *columns), map(ranked, rows)), across)
 
 
 def test_a_slower_engine_is_more_than_noise():
@@ -207,7 +208,7 @@ def test_metrics_measured_in_the_same_runs_come_together_and_others_apart():
         for number in range(16)
     ]
     some = Column(key="only_some", label="Only some", unit="ms", better="lower")
-    found = group_variances(group(rows, TTFT, SHARE, some), rows)
+    found = group_variances(group(rows, TTFT, SHARE, some), map(ranked, rows))
     assert [[metric.key for metric in item.metrics] for item in found] == [
         [TTFT.key, SHARE.key],
         ["only_some"],
