@@ -23,9 +23,10 @@ from inferencebench_pipeline.leaderboard.partitions import (
     unique_texts,
     write_partition,
 )
+from inferencebench_pipeline.leaderboard.tables import ROW_GROUP_ROWS
 from inferencebench_pipeline.leaderboard.workers import Workers
 
-_TASK_ROWS: Final = 1500
+_TASK_ROWS: Final = 2500
 _MONTHS_IN_FLIGHT: Final = 1
 
 # Of several verified publications of one run the first ranks, ours before anybody else's; the
@@ -159,8 +160,7 @@ class _Month:
         tables = [part.rows for part in built]
         if self.kept is not None:
             tables.append(self.kept.cast(tables[0].schema) if tables else self.kept)
-        rows = pa.concat_tables(tables).sort_by(_ORDER)
-        manifest.months[self.name] = write_partition(folder, _place(self.name), rows)
+        manifest.months[self.name] = _write(folder, self.name, pa.concat_tables(tables))
         return sum(part.extracted for part in built)
 
 
@@ -196,11 +196,12 @@ def _tell_repeated(folder: Path, manifest: Manifest) -> None:
             patched = connection.sql(_PATCHED).to_arrow_table()
             if table is not None:
                 patched = patched.select(table.schema.names).cast(table.schema)
-            manifest.months[month] = write_partition(folder, _place(month), patched.sort_by(_ORDER))
+            manifest.months[month] = _write(folder, month, patched)
 
 
-def _place(month: str) -> str:
-    return f"runs/created_month={month}"
+def _write(folder: Path, month: str, rows: pa.Table) -> str:
+    place = f"runs/created_month={month}"
+    return write_partition(folder, place, rows.sort_by(_ORDER), group_rows=ROW_GROUP_ROWS)
 
 
 _PATCHES = pa.schema([("repo_id", pa.string()), ("first", pa.string())])

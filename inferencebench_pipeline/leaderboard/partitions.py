@@ -96,13 +96,15 @@ def build_days(task: DayTask) -> BuiltDays:
     return BuiltDays(rows, written, extracted)
 
 
-def write_partition(folder: Path, place: str, table: pa.Table) -> str:
+def write_partition(
+    folder: Path, place: str, table: pa.Table, *, group_rows: int | None = None
+) -> str:
     """Write a table under ``place`` (``runs/created_month=2026-05``) and return its name.
 
     Nothing is written when the file is there: its name says what it holds. It is on disk for good
     when :func:`..runs.sync_files` was called with it.
     """
-    data = parquet_bytes(table)
+    data = parquet_bytes(table, group_rows=group_rows)
     name = f"{place}/{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     path = folder / name
     if not path.is_file() or path.stat().st_size != len(data):
