@@ -107,6 +107,20 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.write_bytes(data)
 
 
+def write_changed(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` like :func:`write_atomically`, unless that is what it holds.
+
+    Raises:
+        StoreError: see :func:`write_atomically`.
+    """
+    try:
+        same = path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        same = False
+    if not same:
+        write_atomically(path, data)
+
+
 def write_unsynced(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees all of it or none.
 

@@ -24,16 +24,15 @@ from inferencebench_pipeline.leaderboard.document import Summary
 from inferencebench_pipeline.leaderboard.extraction import HEADLINE_FIELDS
 from inferencebench_pipeline.leaderboard.facts import MetricFact, envelope_facts, metric_facts
 from inferencebench_pipeline.leaderboard.index import (
-    DOCUMENT_FILE,
     LeaderboardError,
     leaderboard_folder,
     load_summary,
 )
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
-from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest, month_of
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, Manifest, span_of
 from inferencebench_pipeline.leaderboard.partitions import is_sound, read_partition, unique_texts
 from inferencebench_pipeline.leaderboard.workers import Workers
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.runs import write_changed
 
 CHECKED_FILE: Final = "checked.json"
 _METRIC_FIELDS: Final = tuple(MetricFact.__dataclass_fields__)
@@ -58,7 +57,7 @@ WHERE state = 'verified' AND group_id IS NOT NULL
 
 
 class _Task(NamedTuple):
-    """Days of one month to read anew."""
+    """Days of one span to read anew."""
 
     store_root: Path
     folder: Path
@@ -113,7 +112,7 @@ def _missing(folder: Path, inputs: CorpusInputs, manifest: Manifest) -> Iterator
     known = inputs.of_days(day for day in changed if day in inputs.rows)
     published = set(unique_texts(known["repo_id"]))
     indexed: set[str] = set()
-    if manifest.months:
+    if manifest.spans:
         values = {"files": manifest.run_files(folder), "days": changed}
         with duckdb.connect(":memory:") as connection:
             indexed.update(name for (name,) in connection.execute(_NAMES, values).fetchall())
@@ -139,7 +138,7 @@ def _uncounted(
 
 def _ungrouped(folder: Path, manifest: Manifest, summary: Summary) -> Iterator[str]:
     """Yield rows without a verdict, and rows that the document ranks wrongly or not at all."""
-    if not manifest.months:
+    if not manifest.spans:
         return
     files = {"files": manifest.run_files(folder)}
     with duckdb.connect(":memory:") as connection:
@@ -153,7 +152,7 @@ def _ungrouped(folder: Path, manifest: Manifest, summary: Summary) -> Iterator[s
 
 def _days(folder: Path, manifest: Manifest) -> dict[str, tuple[int, int, str]]:
     """Return of each day its rows, its repositories, and what its rows are recognised by."""
-    if not manifest.months:
+    if not manifest.spans:
         return {}
     with duckdb.connect(":memory:") as connection:
         found = connection.execute(_DAYS, {"files": manifest.run_files(folder)}).fetchall()
@@ -167,13 +166,13 @@ def _days(folder: Path, manifest: Manifest) -> dict[str, tuple[int, int, str]]:
 def _tasks(
     store_root: Path, folder: Path, inputs: CorpusInputs, manifest: Manifest, days: list[str]
 ) -> Iterator[_Task]:
-    for month, members in groupby(days, key=month_of):
+    for span, members in groupby(days, key=span_of):
         names = [day for day in members if day in manifest.days and day in inputs.rows]
         entries = inputs.of_days(names)
         yield _Task(
             store_root,
             folder,
-            manifest.months[month],
+            manifest.spans[span],
             {day: manifest.days[day].metrics for day in names},
             {
                 str(entry["repo_id"]): str(entry["revision"])
@@ -255,6 +254,4 @@ def _checked(folder: Path) -> dict[str, str]:
 
 def _keep(folder: Path, days: dict[str, str]) -> None:
     data = orjson.dumps({"made_by": MADE_BY, "days": days}, option=orjson.OPT_SORT_KEYS)
-    path = folder / CHECKED_FILE
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data)
+    write_changed(folder / CHECKED_FILE, data)

@@ -18,15 +18,14 @@ from pydantic import BaseModel
 
 from inferencebench_pipeline.leaderboard.document import EvaluationRow, TakedownRow, WithheldRow
 from inferencebench_pipeline.leaderboard.index import (
-    DOCUMENT_FILE,
     LeaderboardError,
     leaderboard_folder,
     load_summary,
 )
-from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest, digest, month_of
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, Manifest, digest
 from inferencebench_pipeline.leaderboard.partitions import read_partition
 from inferencebench_pipeline.leaderboard.tables import parquet_bytes
-from inferencebench_pipeline.runs import replaced_atomically, write_atomically
+from inferencebench_pipeline.runs import replaced_atomically, write_changed
 
 DATA_FOLDER: Final = "data"
 """In the published dataset: everything in it is this index's."""
@@ -66,8 +65,8 @@ def published_files(store_root: Path) -> dict[str, Path]:
         if made.get(path) != key or not (out / path).is_file():
             _MAKERS[path.split("/")[1]](folder, manifest, out / path, path)
     for name, rows in _small(store_root).items():
-        _write(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
-    _write(out / _KEYS_FILE, orjson.dumps({"made_by": MADE_BY, "keys": keys}))
+        write_changed(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
+    write_changed(out / _KEYS_FILE, orjson.dumps({"made_by": MADE_BY, "keys": keys}))
     current = {*keys, *(f"{DATA_FOLDER}/{name}.parquet" for name in _SMALL)}
     _remove_others(out / DATA_FOLDER, {out / path for path in current})
     return {path: out / path for path in sorted(current)} | {DOCUMENT_FILE: folder / DOCUMENT_FILE}
@@ -75,9 +74,9 @@ def published_files(store_root: Path) -> dict[str, Path]:
 
 def _keys(manifest: Manifest) -> dict[str, str]:
     """Return what each published table is made of, by its path."""
-    keys = {f"{DATA_FOLDER}/findings.parquet": digest(_encoded(manifest.months.values()))}
-    for month, runs in manifest.months.items():
-        keys[_month_path("runs", month)] = runs
+    keys = {f"{DATA_FOLDER}/findings.parquet": digest(_encoded(manifest.spans.values()))}
+    for month in sorted({span[:7] for span in manifest.spans}):
+        keys[_month_path("runs", month)] = digest(_encoded(_runs_of(manifest, month)))
         metrics = _metrics_of(manifest, month)
         if metrics:
             keys[_month_path("metrics", month)] = digest(_encoded(name for _, name in metrics))
@@ -85,8 +84,8 @@ def _keys(manifest: Manifest) -> dict[str, str]:
 
 
 def _make_runs(folder: Path, manifest: Manifest, to: Path, path: str) -> None:
-    name = manifest.months[_month_in(path)]
-    _write(to, parquet_bytes(_query(_RUNS, [str(folder / name)])))
+    files = [str(folder / name) for name in _runs_of(manifest, _month_in(path))]
+    write_changed(to, parquet_bytes(_query(_RUNS, files)))
 
 
 def _make_findings(folder: Path, manifest: Manifest, to: Path, _path: str) -> None:
@@ -96,7 +95,7 @@ def _make_findings(folder: Path, manifest: Manifest, to: Path, _path: str) -> No
         if files
         else pa.table({name: pa.array([], pa.string()) for name in _FINDING_COLUMNS})
     )
-    _write(to, parquet_bytes(table))
+    write_changed(to, parquet_bytes(table))
 
 
 def _make_metrics(folder: Path, manifest: Manifest, to: Path, path: str) -> None:
@@ -165,12 +164,17 @@ def _query(query: str, files: Sequence[str]) -> pa.Table:
     return table
 
 
+def _runs_of(manifest: Manifest, month: str) -> list[str]:
+    """Return the names of a month's partitions of runs."""
+    return [name for span, name in sorted(manifest.spans.items()) if span.startswith(month)]
+
+
 def _metrics_of(manifest: Manifest, month: str) -> list[tuple[str, str]]:
     """Return the days of a month that have metrics, and the names of their partitions."""
     return [
         (day, record.metrics)
         for day, record in sorted(manifest.days.items())
-        if month_of(day) == month and record.metrics is not None
+        if day.startswith(month) and record.metrics is not None
     ]
 
 
@@ -193,11 +197,6 @@ def _made(out: Path) -> dict[str, str]:
         return dict(found["keys"]) if found["made_by"] == MADE_BY else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _write(path: Path, data: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data)
 
 
 def _remove_others(folder: Path, current: set[Path]) -> None:

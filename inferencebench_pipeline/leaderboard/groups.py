@@ -1,7 +1,7 @@
 """Comparison groups kept from build to build: a group is compared anew when its runs changed.
 
-``groups.tsv`` has a line for each group: its id, the digest of the rows it was made of, its order,
-and as JSON the group itself and what was tested in it. It is derived; a build makes what it lacks.
+``groups.json`` says of each group where its parts lie in ``leaderboard.json``, the digest of the
+rows they were made of, and what was tested in it. It is derived; a build makes what it lacks.
 """
 
 from __future__ import annotations
@@ -12,24 +12,29 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import orjson
 import pyarrow as pa
-from pydantic import TypeAdapter
 
+from inferencebench_pipeline.leaderboard.assembly import Part
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
-from inferencebench_pipeline.leaderboard.manifest import MADE_BY, Manifest
+from inferencebench_pipeline.leaderboard.manifest import (
+    DOCUMENT_FILE,
+    MADE_BY,
+    Manifest,
+    file_state,
+)
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranked import RANKED_COLUMNS, RankedRun, ranked_runs
 from inferencebench_pipeline.leaderboard.ranking import group_of, group_order
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.runs import write_changed
 
-GROUPS_FILE: Final = "groups.tsv"
+GROUPS_FILE: Final = "groups.json"
 
 _KEYS = """
 SELECT group_id, sha256(string_agg(row_key, ',' ORDER BY row_key))[:32], count(*)
@@ -46,8 +51,7 @@ ORDER BY group_id, repo_id
 """  # noqa: S608 - names of our own columns
 _TABLES_IN_FLIGHT: Final = 2
 _TABLE_ROWS: Final = 8192
-"""Each table reads a row group of every month: so many rows are worth that."""
-_CHANGES: Final = TypeAdapter(tuple[TestedChange, ...])
+"""Each table reads a row group of every span: so many rows are worth that."""
 
 
 @dataclass(frozen=True)
@@ -59,37 +63,11 @@ class KeptGroup:
     """Digest of the rows it was made of, and of the prices."""
     order: str
     """Sorts groups as :func:`.ranking.group_order` does."""
-    group: bytes
-    """JSON of the :class:`.document.Group`, without its empty fields."""
+    group: Part
+    """JSON of the :class:`.document.Group`, without its default fields."""
     changes: tuple[TestedChange, ...]
     """What was tested in it, before all groups are looked at together."""
     variances: tuple[KeptVariance, ...]
-
-    def line(self) -> bytes:
-        """Return its line: JSON holds no tab, so each spread may be two fields of its own."""
-        fields = [self.group_id.encode(), self.key.encode(), self.order.encode(), self.group]
-        fields.append(_CHANGES.dump_json(self.changes, exclude_none=True))
-        for item in self.variances:
-            fields += (orjson.dumps([item.p_values, *item.place]), item.data)
-        return b"\t".join(fields)
-
-    @classmethod
-    def of_line(cls, line: bytes) -> KeptGroup:
-        """Return the group of a line.
-
-        Raises:
-            ValueError: it is not one that :meth:`line` makes.
-        """
-        group_id, key, order, group, changes, *spreads = line.split(b"\t")
-        heads = map(orjson.loads, spreads[::2])
-        return cls(
-            group_id.decode(), key.decode(), order.decode(), group,
-            _CHANGES.validate_json(changes),
-            tuple(
-                KeptVariance(tuple(chances), tuple(place), data)
-                for (chances, *place), data in zip(heads, spreads[1::2], strict=True)
-            ),
-        )  # fmt: skip
 
 
 def compare(
@@ -118,7 +96,7 @@ def update_groups(
     """Return all groups in order, those made anew whose rows or prices are not the last build's."""
     priced = f"/{prices.digest}" if prices else ""
     kept = {group.group_id: group for group in _load(folder)}
-    if not manifest.months:
+    if not manifest.spans:
         return []
     files = manifest.run_files(folder)
     keys = {
@@ -134,13 +112,32 @@ def update_groups(
     return sorted(current, key=lambda group: group.order)
 
 
-def save_groups(folder: Path, groups: Iterable[KeptGroup]) -> None:
-    """Keep groups for the next build."""
-    lines = [MADE_BY.encode(), *(group.line() for group in groups)]
-    data = b"\n".join(lines) + b"\n"
-    path = folder / GROUPS_FILE
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data)
+def save_groups(
+    folder: Path, groups: Iterable[KeptGroup], starts: Mapping[tuple[str, ...], int]
+) -> None:
+    """Keep groups for the next build.
+
+    Args:
+        folder: of the index, which holds the document of this build.
+        groups: to be kept.
+        starts: where the document holds each group, by its id, and each spread, by its place.
+    """
+    rows = [
+        [
+            group.group_id, group.key, group.order, starts[group.group_id,], len(group.group),
+            [
+                item.p_value if item.change is None else item.model_dump()
+                for item in group.changes
+            ],
+            [
+                [item.p_values, item.place, starts[item.place], len(item.data)]
+                for item in group.variances
+            ],
+        ]
+        for group in groups
+    ]  # fmt: skip
+    content = {"made_by": MADE_BY, "document": file_state(folder / DOCUMENT_FILE), "groups": rows}
+    write_changed(folder / GROUPS_FILE, orjson.dumps(content))
 
 
 def _compared(
@@ -197,21 +194,35 @@ def _compare_rows(
     ]
 
 
-def _load(folder: Path) -> Iterator[KeptGroup]:
-    """Yield the groups of the last build; none when this version did not write them."""
+def _load(folder: Path) -> list[KeptGroup]:
+    """Return the groups of the last build; none when they are not those of the document there."""
+    path = folder / DOCUMENT_FILE
     try:
-        made_by, *lines = (folder / GROUPS_FILE).read_bytes().split(b"\n")
-    except (OSError, ValueError):
-        return
-    if made_by != MADE_BY.encode():
-        return
-    for line in lines:
-        try:
-            yield KeptGroup.of_line(line)
-        except (ValueError, TypeError):
-            continue
+        content: Any = orjson.loads((folder / GROUPS_FILE).read_bytes())
+        if content["made_by"] != MADE_BY or content["document"] != file_state(path):
+            return []
+        document = memoryview(path.read_bytes())
+        return [_kept(row, document) for row in content["groups"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _kept(row: list[Any], document: memoryview) -> KeptGroup:
+    group_id, key, order, start, size, changes, spreads = row
+    return KeptGroup(
+        group_id, key, order, document[start : start + size],
+        tuple(
+            # Most are nothing but a p-value.
+            TestedChange(p_value=item) if isinstance(item, float) else TestedChange(**item)
+            for item in changes
+        ),
+        tuple(
+            KeptVariance(tuple(p_values), tuple(place), document[at : at + length])
+            for p_values, place, at, length in spreads
+        ),
+    )  # fmt: skip
 
 
 def _plain(text: str) -> str:
-    """Return text without what separates fields and lines; only its order matters."""
+    """Return text without what separates the parts of an order."""
     return "".join(" " if ord(character) < 32 else character for character in text)

@@ -7,15 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import duckdb
-import orjson
 from pydantic import BaseModel, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.evaluation_register import load_evaluations
 from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.leaderboard.assembly import Assembly
 from inferencebench_pipeline.leaderboard.community import evaluation_rows, takedown_rows
 from inferencebench_pipeline.leaderboard.document import (
     FORMAT,
@@ -27,17 +26,15 @@ from inferencebench_pipeline.leaderboard.document import (
 from inferencebench_pipeline.leaderboard.groups import KeptGroup, save_groups, update_groups
 from inferencebench_pipeline.leaderboard.history import significant_changes
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
-from inferencebench_pipeline.leaderboard.manifest import Manifest
-from inferencebench_pipeline.leaderboard.months import update_months
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, Manifest
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
+from inferencebench_pipeline.leaderboard.spans import update_spans
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, significant_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
-from inferencebench_pipeline.runs import sync_files, write_atomically
-
-DOCUMENT_FILE: Final = "leaderboard.json"
+from inferencebench_pipeline.runs import sync_files, write_changed
 
 _STATES = """
 SELECT state, count(*), count(*) FILTER (state = 'verified' AND group_id IS NOT NULL)
@@ -110,15 +107,15 @@ def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
     with Workers() as workers, duckdb.connect(":memory:") as connection:
         # Each file's description is read once, not for each question.
         connection.execute("SET parquet_metadata_cache = true")
-        manifest, extracted = update_months(store_root, folder, inputs, before, workers)
+        manifest, extracted = update_spans(store_root, folder, inputs, before, workers, connection)
         sync_files([folder / name for name in manifest.partitions() - before.partitions()])
         groups = update_groups(folder, manifest, workers, connection, prices)
         states = _states(folder, manifest, connection)
         findings = _findings(folder, manifest, inputs, connection)
-    document = _document(store_root, groups, states, findings)
+    document, starts = _document(store_root, groups, states, findings)
     manifest.save(folder)
-    save_groups(folder, groups)
-    _write(folder / DOCUMENT_FILE, document)
+    write_changed(folder / DOCUMENT_FILE, document)
+    save_groups(folder, groups, starts)
     _remove_others(folder, manifest.partitions())
     return IndexInfo(
         rows=sum(count for _, count, _ in states),
@@ -194,7 +191,7 @@ def _states(
     folder: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection
 ) -> list[tuple[str, int, int]]:
     """Return, for each state, how many rows are in it and how many of them rank."""
-    if not manifest.months:
+    if not manifest.spans:
         return []
     found: list[tuple[str, int, int]] = connection.execute(
         _STATES, {"files": manifest.run_files(folder)}
@@ -212,7 +209,7 @@ def _findings(
         )
         for item in inputs.unplaced
     ]  # fmt: skip
-    if manifest.months:
+    if manifest.spans:
         files = {"files": manifest.run_files(folder)}
         for batch in read_batches(connection, _FINDINGS, files):
             rows.extend(FindingRow(**line) for line in batch.to_pylist())
@@ -224,40 +221,34 @@ def _document(
     groups: list[KeptGroup],
     states: list[tuple[str, int, int]],
     findings: list[FindingRow],
-) -> bytes:
-    """Return ``leaderboard.json``: a ``Summary`` with a line for each thing in a list."""
+) -> tuple[bytes, dict[tuple[str, ...], int]]:
+    """Return ``leaderboard.json``, a ``Summary`` with a line for each thing in a list.
+
+    With it, where it holds each group, by its id, and each spread, by its place.
+    """
     tested = [item for group in groups for item in group.changes]
     register = load_evaluations(store_root)
     evaluations, withheld = evaluation_rows(register)
     spreads = [item for group in groups for item in group.variances]
     spreads.extend(map(KeptVariance.of, quality_variances(register.results)))
-    lists: dict[str, Iterable[bytes]] = {
-        "groups": (group.group for group in groups),
-        "changes": _json(significant_changes(tested)),
-        "variances": significant_variances(spreads),
-        "findings": _json(findings),
-        "evaluations": _json(evaluations),
-        "withheld": _json(withheld),
-        "takedowns": _json(takedown_rows(load_takedowns(store_root))),
-    }
-    head: dict[str, Any] = {"format": FORMAT, "states": {name: count for name, count, _ in states}}
-    parts = [orjson.dumps(head)[:-1]]
-    for name, items in lists.items():
-        lines = b",\n".join(items)
-        parts.append(
-            b'"%s":[\n%s\n]' % (name.encode(), lines) if lines else b'"%s":[]' % name.encode()
-        )
-    return b",\n".join(parts) + b"}\n"
+    judged = significant_variances(spreads)
+    document = Assembly({"format": FORMAT, "states": {name: count for name, count, _ in states}})
+    of_groups = document.add_list("groups", ((group.group,) for group in groups))
+    document.add_list("changes", _json(significant_changes(tested)))
+    of_spreads = document.add_list("variances", ((item.data, told) for item, told in judged))
+    document.add_list("findings", _json(findings))
+    document.add_list("evaluations", _json(evaluations))
+    document.add_list("withheld", _json(withheld))
+    document.add_list("takedowns", _json(takedown_rows(load_takedowns(store_root))))
+    starts: dict[tuple[str, ...], int] = {}
+    starts.update(((group.group_id,), at) for group, at in zip(groups, of_groups, strict=True))
+    starts.update((item.place, at) for (item, _), at in zip(judged, of_spreads, strict=True))
+    return document.whole(), starts
 
 
-def _json(items: Iterable[BaseModel]) -> Iterator[bytes]:
+def _json(items: Iterable[BaseModel]) -> Iterator[tuple[bytes]]:
     for item in items:
-        yield item.model_dump_json(exclude_none=True).encode()
-
-
-def _write(path: Path, data: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data)
+        yield (item.model_dump_json(exclude_none=True).encode(),)
 
 
 def _remove_others(folder: Path, current: set[str]) -> None:

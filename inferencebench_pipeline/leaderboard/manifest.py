@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.leaderboard.document import FORMAT
 from inferencebench_pipeline.leaderboard.extraction import FACTS_VERSION
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.runs import write_changed
 
-INDEX_VERSION: Final = "2"
+INDEX_VERSION: Final = "3"
 """Raised whenever the same corpus would give other tables; all partitions are then made anew."""
 MANIFEST_FILE: Final = "index.json"
+DOCUMENT_FILE: Final = "leaderboard.json"
 MADE_BY: Final = f"{__version__}/{INDEX_VERSION}/{FACTS_VERSION}/{FORMAT}"
 
 
@@ -49,8 +50,8 @@ class Manifest(_Part):
 
     made_by: str = MADE_BY
     days: dict[str, DayRecord] = {}
-    months: dict[str, str] = {}
-    """Name of each month's partition of runs."""
+    spans: dict[str, str] = {}
+    """Name of each span's partition of runs."""
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -68,23 +69,26 @@ class Manifest(_Part):
             StoreError: the folder cannot be written.
         """
         data = self.model_dump_json(indent=1).encode() + b"\n"
-        path = folder / MANIFEST_FILE
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomically(path, data)
+        write_changed(folder / MANIFEST_FILE, data)
 
     def partitions(self) -> set[str]:
         """Return the names of all partitions."""
         metrics = {day.metrics for day in self.days.values() if day.metrics is not None}
-        return metrics | set(self.months.values())
+        return metrics | set(self.spans.values())
 
     def run_files(self, folder: Path) -> list[str]:
-        """Return the paths of the partitions of runs, oldest month first."""
-        return [str(folder / self.months[month]) for month in sorted(self.months)]
+        """Return the paths of the partitions of runs, oldest span first."""
+        return [str(folder / self.spans[span]) for span in sorted(self.spans)]
 
 
-def month_of(day: str) -> str:
-    """Return the month (``2026-05``) of a day (``2026-05-18``)."""
-    return day[:7]
+def span_of(day: str) -> str:
+    """Return the span of days that share a partition of runs: a third of a month, by its first day.
+
+    All of ``2026-05-11`` to ``2026-05-20`` are in the span ``2026-05-11``. Smaller ones would make
+    many files to look through, larger ones more to write again for each run that comes.
+    """
+    first = "01" if day[8:] <= "10" else "11" if day[8:] <= "20" else "21"
+    return f"{day[:7]}-{first}"
 
 
 def file_state(path: Path) -> str:

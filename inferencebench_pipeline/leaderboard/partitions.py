@@ -99,7 +99,7 @@ def build_days(task: DayTask) -> BuiltDays:
 def write_partition(
     folder: Path, place: str, table: pa.Table, *, group_rows: int | None = None
 ) -> str:
-    """Write a table under ``place`` (``runs/created_month=2026-05``) and return its name.
+    """Write a table under ``place`` (``runs/created_from=2026-05-11``) and return its name.
 
     Nothing is written when the file is there: its name says what it holds. It is on disk for good
     when :func:`..runs.sync_files` was called with it.

@@ -18,6 +18,7 @@ from typing import Final, Literal
 import numpy as np
 import orjson
 
+from inferencebench_pipeline.leaderboard.assembly import Part
 from inferencebench_pipeline.leaderboard.document import (
     Group,
     MetricSpread,
@@ -181,33 +182,27 @@ class KeptVariance:
     p_values: tuple[float | None, ...]
     """Of each of its metrics."""
     place: tuple[str, ...]
-    """Orders spreads that are equally sure."""
-    data: bytes
-    """JSON of the :class:`.document.Variance`, without its empty fields."""
+    """Names it among all spreads, and orders those that are equally sure."""
+    data: Part
+    """JSON of the :class:`.document.Variance`, without its default fields and its last brace."""
 
     @classmethod
     def of(cls, item: Variance) -> KeptVariance:
         """Return a spread as it is kept."""
         place = (
             item.group_id, item.model_id, item.across, item.metrics[0].key, item.levels[0].name,
+            item.model_revision or "",
         )  # fmt: skip
-        data = item.model_dump_json(exclude_defaults=True).encode()
+        data = item.model_dump_json(exclude_defaults=True).encode()[:-1]
         return cls(tuple(metric.p_value for metric in item.metrics), place, data)
 
-    def judged(self, q_values: Sequence[float | None]) -> bytes:
-        """Return its JSON with what all tests together say of it.
 
-        Spliced in: to parse thousands of spreads again would take longer than all else.
-        """
-        sure = [None if q is None else q <= FALSE_DISCOVERY_RATE for q in q_values]
-        told = {"q_values": q_values, "more_than_noise": sure}
-        return self.data[:-1] + b"," + orjson.dumps(told)[1:]
-
-
-def significant_variances(tested: Iterable[KeptVariance]) -> list[bytes]:
+def significant_variances(tested: Iterable[KeptVariance]) -> list[tuple[KeptVariance, bytes]]:
     """Return the spreads with the false-discovery rate held over all of them, surest first.
 
-    Each is the JSON of a :class:`.document.Variance`. Spreads of too few runs come last, unjudged.
+    Each comes with what all tests together say of it: the rest of its JSON. To parse thousands of
+    spreads again for that would take longer than all else. Spreads of too few runs come last,
+    unjudged.
     """
     known = list(tested)
     chances = [chance for item in known for chance in item.p_values if chance is not None]
@@ -219,7 +214,12 @@ def significant_variances(tested: Iterable[KeptVariance]) -> list[bytes]:
     judged.sort(
         key=lambda pair: (min((q for q in pair[0] if q is not None), default=2.0), pair[1].place)
     )
-    return [item.judged(q_values) for q_values, item in judged]
+    return [(item, _told(q_values)) for q_values, item in judged]
+
+
+def _told(q_values: Sequence[float | None]) -> bytes:
+    sure = [None if q is None else q <= FALSE_DISCOVERY_RATE for q in q_values]
+    return b"," + orjson.dumps({"q_values": q_values, "more_than_noise": sure})[1:]
 
 
 def _alike(row: RankedRun, facet: _Facet) -> Alike:

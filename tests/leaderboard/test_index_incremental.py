@@ -21,7 +21,7 @@ from inferencebench_pipeline.leaderboard.index import (
     leaderboard_folder,
     load_leaderboard,
 )
-from inferencebench_pipeline.leaderboard.manifest import MANIFEST_FILE
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MANIFEST_FILE
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import ORG, FolderHub, altered, record, resigned, verifier
 
@@ -67,7 +67,7 @@ def content(store: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.suffix == ".parquet" or path.name in ("leaderboard.json", "groups.tsv")
+        if path.suffix == ".parquet" or path.name == DOCUMENT_FILE
     }
 
 
@@ -134,7 +134,7 @@ def test_a_run_of_a_day_that_was_indexed_is_read_alone(hub, store):
     assert content(store) == from_scratch(store)
 
 
-@pytest.mark.parametrize("stage", ["groups", "manifest", "document"])
+@pytest.mark.parametrize("stage", ["groups", "manifest", "document", "kept"])
 def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes(
     hub, store, monkeypatch, stage
 ):
@@ -152,10 +152,10 @@ def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes
         elif stage == "manifest":
             patch.setattr(index.Manifest, "save", killed)
         else:
-            patch.setattr(index, "_write", killed)
+            patch.setattr(index, "write_changed" if stage == "document" else "save_groups", killed)
         with pytest.raises(KeyboardInterrupt):
             build_index(store)
-    if stage != "document":
+    if stage in ("groups", "manifest"):
         assert [row.repo_id for row in load_leaderboard(store).runs] == NAMES[:1]
 
     build_index(store)
@@ -164,7 +164,9 @@ def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes
     assert content(store) == from_scratch(store)
 
 
-@pytest.mark.parametrize("lost", ["runs", "metrics", MANIFEST_FILE, groups.GROUPS_FILE])
+@pytest.mark.parametrize(
+    "lost", ["runs", "metrics", MANIFEST_FILE, groups.GROUPS_FILE, DOCUMENT_FILE]
+)
 def test_whatever_is_lost_or_damaged_is_made_again(hub, store, lost):
     published(hub, 0, RECORDS[0])
     published(hub, 1, RECORDS[1])
@@ -173,6 +175,17 @@ def test_whatever_is_lost_or_damaged_is_made_again(hub, store, lost):
     for path in folder.rglob("*.parquet") if "." not in lost else [folder / lost]:
         if lost in str(path.relative_to(folder)):
             path.unlink()
+
+    build_index(store)
+
+    assert content(store) == before
+
+
+def test_a_document_that_somebody_else_wrote_is_not_built_upon(hub, store):
+    published(hub, 0, RECORDS[0])
+    built(hub, store)
+    before, document = content(store), leaderboard_folder(store) / DOCUMENT_FILE
+    document.write_bytes(document.read_bytes().replace(b"example", b"EXAMPLE"))
 
     build_index(store)
 

@@ -58,8 +58,8 @@ class Judged:
 
 def judged(variances, across):
     """What a build publishes of these spreads: all of them judged together."""
-    lines = significant_variances(map(KeptVariance.of, variances))
-    found = [Variance.model_validate_json(line) for line in lines]
+    kept = significant_variances(map(KeptVariance.of, variances))
+    found = [Variance.model_validate_json(item.data + told) for item, told in kept]
     return [
         Judged(item, *told)
         for item in found

@@ -1,4 +1,4 @@
-"""The table of runs, a partition for each month: only months that something changed in are made."""
+"""The table of runs, a partition for each span of days: only those that changed are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs
-from inferencebench_pipeline.leaderboard.manifest import DayRecord, Manifest, month_of
+from inferencebench_pipeline.leaderboard.manifest import DayRecord, Manifest, span_of
 from inferencebench_pipeline.leaderboard.partitions import (
     BuiltDays,
     DayTask,
@@ -27,19 +27,21 @@ from inferencebench_pipeline.leaderboard.tables import ROW_GROUP_ROWS
 from inferencebench_pipeline.leaderboard.workers import Workers
 
 _TASK_ROWS: Final = 2500
-_MONTHS_IN_FLIGHT: Final = 1
+_SPANS_IN_FLIGHT: Final = 2
 
+# Runs with more than one verified publication, or with one that was said to repeat another.
+_SUSPECTS = """
+SELECT run_id FROM read_parquet($files, hive_partitioning = false)
+WHERE state IN ('verified', 'duplicate')
+GROUP BY run_id HAVING count(*) > 1 OR bool_or(state = 'duplicate')
+"""
 # Of several verified publications of one run the first ranks, ours before anybody else's; the
 # others stay visible.
 _REPEATED = """
 SELECT repo_id, created_day, state, state_reason,
     CASE WHEN row_number() OVER same_run > 1 THEN first_value(repo_id) OVER same_run END AS first
-FROM (
-    FROM read_parquet($files, hive_partitioning = false)
-    SELECT repo_id, created_day, created_at, run_id, state, state_reason, tier
-    WHERE state IN ('verified', 'duplicate')
-    QUALIFY state = 'duplicate' OR count(*) OVER (PARTITION BY run_id) > 1
-)
+FROM read_parquet($files, hive_partitioning = false)
+WHERE state IN ('verified', 'duplicate') AND run_id IN (SELECT unnest($runs))
 WINDOW same_run AS (PARTITION BY run_id ORDER BY (tier = 'community'), created_at, repo_id)
 """
 _PATCHED = """
@@ -50,13 +52,14 @@ SELECT m.* REPLACE (
         WHEN p.first IS NOT NULL THEN 'this run was published first as ' || p.first
         END AS state_reason
 )
-FROM month m LEFT JOIN patches p ON p.repo_id = m.repo_id
+FROM span m LEFT JOIN patches p ON p.repo_id = m.repo_id
 """
 
 
-def update_months(
-    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest, workers: Workers
-) -> tuple[Manifest, int]:
+def update_spans(
+    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest, workers: Workers,
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[Manifest, int]:  # fmt: skip
     """Write the partitions that are not up to date; return the manifest of all, and what it cost.
 
     The second number counts the envelopes that had to be read.
@@ -68,29 +71,29 @@ def update_months(
     changed = _changed_days(folder, inputs, before)
     manifest = Manifest(
         days={day: record for day, record in before.days.items() if day in inputs.inputs},
-        months={
-            month: before.months[month]
-            for month in sorted({month_of(day) for day in inputs.inputs})
-            if month in before.months
+        spans={
+            span: before.spans[span]
+            for span in sorted({span_of(day) for day in inputs.inputs})
+            if span in before.spans
         },
     )
-    gone = {month_of(day) for day in before.days.keys() - inputs.inputs.keys()}
-    months = sorted({month_of(day) for day in changed} | (gone & manifest.months.keys()))
+    gone = {span_of(day) for day in before.days.keys() - inputs.inputs.keys()}
+    spans = sorted({span_of(day) for day in changed} | (gone & manifest.spans.keys()))
     extracted = 0
-    waiting: deque[_Month] = deque()
+    waiting: deque[_Span] = deque()
     workers.expect(sum(inputs.rows[day][1] for day in changed))
-    for name in months:
-        days = sorted(day for day in inputs.inputs if month_of(day) == name)
-        month = _Month(name, days, changed.intersection(days))
-        month.start(store_root, folder, inputs, before, workers)
-        waiting.append(month)
-        if len(waiting) > _MONTHS_IN_FLIGHT:
+    for name in spans:
+        days = sorted(day for day in inputs.inputs if span_of(day) == name)
+        span = _Span(name, days, changed.intersection(days))
+        span.start(store_root, folder, inputs, before, workers)
+        waiting.append(span)
+        if len(waiting) > _SPANS_IN_FLIGHT:
             extracted += waiting.popleft().finish(folder, inputs, manifest)
-    for month in waiting:
-        extracted += month.finish(folder, inputs, manifest)
+    for span in waiting:
+        extracted += span.finish(folder, inputs, manifest)
     manifest.days = dict(sorted(manifest.days.items()))
-    manifest.months = dict(sorted(manifest.months.items()))
-    _tell_repeated(folder, manifest)
+    manifest.spans = dict(sorted(manifest.spans.items()))
+    _tell_repeated(folder, manifest, connection)
     return manifest, extracted
 
 
@@ -99,7 +102,7 @@ def _changed_days(folder: Path, inputs: CorpusInputs, before: Manifest) -> set[s
     present = {name for name in before.partitions() if (folder / name).is_file()}
 
     def is_current(day: str) -> bool:
-        record, runs = before.days.get(day), before.months.get(month_of(day))
+        record, runs = before.days.get(day), before.spans.get(span_of(day))
         return (
             record is not None
             and record.inputs == inputs.inputs[day]
@@ -111,8 +114,8 @@ def _changed_days(folder: Path, inputs: CorpusInputs, before: Manifest) -> set[s
 
 
 @dataclass
-class _Month:
-    """One month to be made: what stays of it, and the work on the rest."""
+class _Span:
+    """One span to be made: what stays of it, and the work on the rest."""
 
     name: str
     days: Sequence[str]
@@ -129,7 +132,7 @@ class _Month:
         workers: Workers,
     ) -> None:
         """Begin the work on the days that changed."""
-        old = read_partition(folder, before.months.get(self.name, ""))
+        old = read_partition(folder, before.spans.get(self.name, ""))
         if old is None:
             # Rows of days that did not change are lost with their partition.
             self.changed = set(self.days)
@@ -148,7 +151,7 @@ class _Month:
             self.work.append(workers.submit(build_days, task))
 
     def finish(self, folder: Path, inputs: CorpusInputs, manifest: Manifest) -> int:
-        """Write the month's partition, note it in the manifest, and return the envelopes read."""
+        """Write the span's partition, note it in the manifest, and return the envelopes read."""
         built = [future.result() for future in self.work]
         for part in built:
             for day in unique_texts(part.rows["created_day"]):
@@ -160,7 +163,7 @@ class _Month:
         tables = [part.rows for part in built]
         if self.kept is not None:
             tables.append(self.kept.cast(tables[0].schema) if tables else self.kept)
-        manifest.months[self.name] = _write(folder, self.name, pa.concat_tables(tables))
+        manifest.spans[self.name] = _write(folder, self.name, pa.concat_tables(tables))
         return sum(part.extracted for part in built)
 
 
@@ -178,29 +181,32 @@ def _batches(days: Iterable[str], inputs: CorpusInputs) -> Iterator[list[str]]:
         yield batch
 
 
-def _tell_repeated(folder: Path, manifest: Manifest) -> None:
+def _tell_repeated(folder: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> None:
     """Say of each verified publication of a run but the first that it repeats it, and no other."""
-    if not manifest.months:
+    if not manifest.spans:
         return
-    with duckdb.connect(":memory:") as connection:
-        found = connection.execute(_REPEATED, {"files": manifest.run_files(folder)}).fetchall()
-        wrong = defaultdict(list)
-        for repo_id, day, state, reason, first in found:
-            said = f"this run was published first as {first}" if first else None
-            if (state, reason) != ("duplicate" if first else "verified", said):
-                wrong[month_of(day)].append({"repo_id": repo_id, "first": first})
-        for month, patches in wrong.items():
-            table = read_partition(folder, manifest.months[month])
-            connection.register("month", table)
-            connection.register("patches", pa.Table.from_pylist(patches, schema=_PATCHES))
-            patched = connection.sql(_PATCHED).to_arrow_table()
-            if table is not None:
-                patched = patched.select(table.schema.names).cast(table.schema)
-            manifest.months[month] = _write(folder, month, patched)
+    files = manifest.run_files(folder)
+    suspects = [run_id for (run_id,) in connection.execute(_SUSPECTS, {"files": files}).fetchall()]
+    if not suspects:
+        return
+    values = {"files": files, "runs": suspects}
+    wrong = defaultdict(list)
+    for repo_id, day, state, reason, first in connection.execute(_REPEATED, values).fetchall():
+        said = f"this run was published first as {first}" if first else None
+        if (state, reason) != ("duplicate" if first else "verified", said):
+            wrong[span_of(day)].append({"repo_id": repo_id, "first": first})
+    for span, patches in wrong.items():
+        table = read_partition(folder, manifest.spans[span])
+        connection.register("span", table)
+        connection.register("patches", pa.Table.from_pylist(patches, schema=_PATCHES))
+        patched = connection.sql(_PATCHED).to_arrow_table()
+        if table is not None:
+            patched = patched.select(table.schema.names).cast(table.schema)
+        manifest.spans[span] = _write(folder, span, patched)
 
 
-def _write(folder: Path, month: str, rows: pa.Table) -> str:
-    place = f"runs/created_month={month}"
+def _write(folder: Path, span: str, rows: pa.Table) -> str:
+    place = f"runs/created_from={span}"
     return write_partition(folder, place, rows.sort_by(_ORDER), group_rows=ROW_GROUP_ROWS)
 
 
@@ -209,4 +215,4 @@ _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
     ("group_id", "ascending"),
     ("repo_id", "ascending"),
 ]
-"""Whoever compares a group reads the few row groups of each month that hold it."""
+"""Whoever compares a group reads the few row groups of each span that hold it."""
