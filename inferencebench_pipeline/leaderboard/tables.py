@@ -16,7 +16,7 @@ from inferencebench_pipeline.leaderboard.extraction import FACTS_SCHEMA, HEADLIN
 
 FETCHED_ROWS: Final = 2048
 """Rows of a query that are in memory at a time."""
-ROW_GROUP_ROWS: Final = 2048
+ROW_GROUP_ROWS: Final = 1024
 """Of a Parquet file: what is read at least of each file that holds a wanted row."""
 _TIME = pa.timestamp("us", tz="UTC")
 _CELL_TYPES: dict[str, pa.DataType] = {
