@@ -21,7 +21,7 @@ from inferencebench_pipeline.leaderboard.pages.folder import SiteFolder
 from inferencebench_pipeline.leaderboard.pages.overviews import write_hardware, write_models
 from inferencebench_pipeline.leaderboard.pages.rendering import PACKAGE, render
 from inferencebench_pipeline.leaderboard.pages.runs import Details, write_run_pages
-from inferencebench_pipeline.leaderboard.pages.spread import spread_rows
+from inferencebench_pipeline.leaderboard.pages.spread import drawn_spreads
 from inferencebench_pipeline.leaderboard.permutation import FALSE_DISCOVERY_RATE
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
@@ -103,7 +103,7 @@ def _write_lists(site: SiteFolder, board: Leaderboard) -> None:
     )
     site.write(
         "variance.html",
-        render("variance.html", root="", at="variance", spreads=spread_rows(board.variances)),
+        render("variance.html", root="", at="variance", spreads=drawn_spreads(board.variances)),
     )
     site.write(
         "record.html", render("record.html", root="", at="record", board=board, row_ids=index)

@@ -14,7 +14,13 @@ from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.leaderboard.document import Leaderboard, MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.pages.data import group_script, runs_script
 from inferencebench_pipeline.leaderboard.pages.folder import SiteFolder
-from inferencebench_pipeline.leaderboard.pages.rendering import hardware_page, model_page, run_page
+from inferencebench_pipeline.leaderboard.pages.rendering import (
+    hardware_page,
+    model_page,
+    render,
+    run_page,
+)
+from inferencebench_pipeline.leaderboard.pages.spread import MOST_SPREADS, drawn_spreads
 from inferencebench_pipeline.leaderboard.site import write_site
 from tests.leaderboard.boards import board_of, details_of
 
@@ -200,3 +206,15 @@ def test_what_is_no_longer_part_of_the_site_goes_last(tmp_path):
     site.remove_stale()
 
     assert [path.name for path in tmp_path.rglob("*.html")] == ["index.html"]
+
+
+def test_a_page_shows_the_surest_spreads_and_says_how_many_there_are():
+    sure, unsure = BOARD.variances
+    found = drawn_spreads((unsure,) * MOST_SPREADS + (sure,))
+
+    assert (len(found.shown), found.known) == (MOST_SPREADS, MOST_SPREADS + 1)
+    assert found.shown[0].more_than_noise is True
+    page = render("variance.html", root="", at="variance", spreads=found).decode()
+    assert f"The surest {MOST_SPREADS} of {MOST_SPREADS + 1} spreads" in page
+    page = render("variance.html", root="", at="variance", spreads=drawn_spreads([sure])).decode()
+    assert "The surest" not in page

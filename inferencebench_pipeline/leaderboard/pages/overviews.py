@@ -23,7 +23,7 @@ from inferencebench_pipeline.leaderboard.pages.rendering import (
     model_page,
     render,
 )
-from inferencebench_pipeline.leaderboard.pages.spread import spread_rows
+from inferencebench_pipeline.leaderboard.pages.spread import drawn_spreads
 
 MOST_ROWS = 100
 """Runs of one group that a page lists; the board shows the rest, filtered."""
@@ -80,7 +80,7 @@ def write_models(site: SiteFolder, board: Leaderboard) -> None:
                 parts=index.parts(item.rows, "model", item.name),
                 unranked=[row for row in item.rows if row.state != "verified"][:MOST_ROWS],
                 changes=changes[item.name],
-                spreads=spread_rows(spreads[item.name]),
+                spreads=drawn_spreads(spreads[item.name]),
             ),
         )
     site.write(

@@ -15,6 +15,8 @@ from inferencebench_pipeline.leaderboard.document import (
 WIDTH = 240
 """Pixels of a level's bar; its left end is zero."""
 _INSET = 6
+MOST_SPREADS = 100
+"""On one page; ``leaderboard.json`` has all."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,31 @@ class DrawnSpread:
     """The value at the bars' right end."""
 
 
-def spread_rows(variances: Iterable[Variance]) -> list[DrawnSpread]:
-    """Return each metric's spread with its levels on one scale from zero, surest first."""
+@dataclass(frozen=True)
+class DrawnSpreads:
+    """What a page shows of the spreads it is about."""
+
+    shown: tuple[DrawnSpread, ...]
+    """The surest first."""
+    known: int
+    """How many there are."""
+
+
+def drawn_spreads(variances: Iterable[Variance]) -> DrawnSpreads:
+    """Return the surest spreads, each with its levels on one scale from zero."""
     drawn = [
         _drawn(item, metric, q_value, sure)
         for item in variances
         for metric, q_value, sure in zip_longest(item.metrics, item.q_values, item.more_than_noise)
     ]
-    return sorted(
-        drawn,
+    drawn.sort(
         key=lambda item: (
             {True: 0, False: 1, None: 2}[item.more_than_noise],
             item.q_value if item.q_value is not None else 1.0,
             -(item.metric.spread or 0.0),
-        ),
+        )
     )
+    return DrawnSpreads(tuple(drawn[:MOST_SPREADS]), len(drawn))
 
 
 def _drawn(
