@@ -118,7 +118,7 @@ def _write_lists(site: SiteFolder, board: Leaderboard) -> None:
             definitions=DEFINITIONS.values(),
         ),
     )
-    summary = board.model_dump_json(exclude={"runs"}, exclude_none=True)
+    summary = board.model_dump_json(exclude={"runs"}, exclude_unset=True)
     site.write("leaderboard.json", summary.encode() + b"\n")
     site.write("README.md", _SPACE.encode())
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 
-PROCESSES: Final = 2
+PROCESSES: Final = max(2, min(4, os.cpu_count() or 1))
+"""More would wait for the one that hands out the work and puts together what comes back."""
 SHARED_FROM: Final = 5000
 """So many repositories are worth the start of other processes, which takes a second or two."""
 

@@ -18,7 +18,6 @@ FEWEST_BATCHES: Final = 4
 STEADY_FACTOR: Final = 5
 """A series is called steady when what is kept is this many times what is cut off."""
 
-_NS_PER_S: Final = 10**9
 _Floats = npt.NDArray[np.float64]
 
 
@@ -75,30 +74,3 @@ def _marginal_errors(batches: _Floats) -> _Floats:
     squares = np.cumsum((centred**2)[::-1])[::-1]
     spread: _Floats = np.maximum(squares - sums**2 / left, 0.0)
     return spread / left**2
-
-
-def rate_per_window(
-    instants_ns: npt.ArrayLike,
-    amounts: npt.ArrayLike,
-    *,
-    start_ns: int,
-    end_ns: int,
-    window_ns: int = _NS_PER_S,
-) -> _Floats:
-    """Return the rate, per second, in each whole window between ``start_ns`` and ``end_ns``.
-
-    Args:
-        instants_ns: when each amount arrived.
-        amounts: how much arrived, for example output tokens.
-        start_ns: start of the first window.
-        end_ns: a last window that would pass it is left out.
-        window_ns: length of a window.
-    """
-    windows = max(0, (end_ns - start_ns) // window_ns)
-    instants = np.asarray(instants_ns, dtype=np.int64)
-    inside = (instants >= start_ns) & (instants < start_ns + windows * window_ns)
-    index = (instants[inside] - start_ns) // window_ns
-    weights = np.asarray(amounts, dtype=np.float64)[inside]
-    totals = np.bincount(index, weights=weights, minlength=windows)
-    rates: _Floats = totals.astype(np.float64) * (_NS_PER_S / window_ns)
-    return rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard import groups, index
+from inferencebench_pipeline.leaderboard import groups, index, workers
 from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.index import (
     IndexInfo,
@@ -21,6 +22,7 @@ from inferencebench_pipeline.leaderboard.index import (
     leaderboard_folder,
     load_leaderboard,
 )
+from inferencebench_pipeline.leaderboard.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MANIFEST_FILE
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import ORG, FolderHub, altered, record, resigned, verifier
@@ -123,6 +125,30 @@ def test_an_unchanged_corpus_writes_nothing_and_one_more_run_reads_one_envelope(
     unchanged = [name for name, _ in before.items() & written(folder).items()]
     # May's runs, and the metrics of the days that nothing happened on.
     assert len([name for name in unchanged if name.suffix == ".parquet"]) == 4
+
+
+def test_several_processes_make_the_index_that_one_makes(hub, store, monkeypatch):
+    for at in range(4):
+        published(hub, at, RECORDS[at])
+    monkeypatch.setattr(workers, "SHARED_FROM", 1)
+
+    assert built(hub, store).extracted == 4
+
+    monkeypatch.undo()
+    assert content(store) == from_scratch(store)
+
+
+def test_what_goes_to_another_process_is_of_the_days_it_is_about(hub, store):
+    for at in range(4):
+        published(hub, at, RECORDS[at])
+    verified(hub, store)
+    inputs = read_inputs(store)
+    days = sorted(inputs.inputs)
+
+    sent = pickle.dumps(inputs.of_days(days[1:2]))
+
+    # A slice is pickled with all of what it is a slice of.
+    assert [name for name in NAMES if name.encode() in sent] == [NAMES[1]]
 
 
 def test_a_run_of_a_day_that_was_indexed_is_read_alone(hub, store):

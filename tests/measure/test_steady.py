@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencebench_pipeline.measure.steady import BATCH, mser5, rate_per_window
+from inferencebench_pipeline.measure.steady import BATCH, mser5
 
 
 def slow_mser5(series: list[float]) -> int:
@@ -64,11 +64,3 @@ def test_a_start_up_as_long_as_the_rest_is_not_steady() -> None:
 def test_too_few_observations_are_never_steady() -> None:
     assert not mser5([1.0] * 19).steady
     assert mser5([1.0] * 20).steady
-
-
-def test_rates_count_whole_windows_only() -> None:
-    instants = [-1, 0, 999_999_999, 1_000_000_000, 2_500_000_000]
-    rates = rate_per_window(instants, [9, 1, 2, 4, 8], start_ns=0, end_ns=2_600_000_000)
-    assert rates.tolist() == [3.0, 4.0]
-    half = rate_per_window([0], [1], start_ns=0, end_ns=500_000_000, window_ns=500_000_000)
-    assert half.tolist() == [2.0]
