@@ -56,7 +56,7 @@ _TABLE_ROWS: Final = 8192
 
 @dataclass(frozen=True)
 class KeptGroup:
-    """One group as ``groups.tsv`` has it."""
+    """One group as it is kept."""
 
     group_id: str
     key: str
@@ -95,7 +95,7 @@ def update_groups(
 ) -> list[KeptGroup]:
     """Return all groups in order, those made anew whose rows or prices are not the last build's."""
     priced = f"/{prices.digest}" if prices else ""
-    kept = {group.group_id: group for group in _load(folder)}
+    kept = {group.group_id: group for group in load_groups(folder)}
     if not manifest.spans:
         return []
     files = manifest.run_files(folder)
@@ -194,7 +194,7 @@ def _compare_rows(
     ]
 
 
-def _load(folder: Path) -> list[KeptGroup]:
+def load_groups(folder: Path) -> list[KeptGroup]:
     """Return the groups of the last build; none when they are not those of the document there."""
     path = folder / DOCUMENT_FILE
     try:

@@ -12,6 +12,7 @@ from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.hub.evaluation_register import record_results
+from inferencebench_pipeline.leaderboard import groups
 from inferencebench_pipeline.leaderboard.checking import check_rows
 from inferencebench_pipeline.leaderboard.document import Summary
 from inferencebench_pipeline.leaderboard.index import (
@@ -129,6 +130,24 @@ def test_the_same_corpus_gives_the_same_spreads_bit_by_bit_and_at_once(
         for day in created_days(store):
             verify_day(store, day, verifier())
     assert built(published).variances == built(tmp_path / "other").variances
+
+
+def test_a_register_that_changed_compares_no_group_again(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = built(published)
+    record_results(published, [result(at, 0.8 + at / 100, provider=f"p{at}") for at in range(3)])
+
+    def compared(*_: object) -> None:
+        raise AssertionError("a group was compared again")
+
+    monkeypatch.setattr(groups, "compare", compared)
+    after = built(published)
+
+    assert after.groups == before.groups
+    told = [item for item in after.variances if item.kind == "speed"]
+    assert [item.metrics for item in told] == [item.metrics for item in before.variances]
+    assert len(after.variances) == len(before.variances) + 1
 
 
 def test_the_page_shows_both_kinds_of_spreads_and_links_only_to_what_is_there(published: Path):
