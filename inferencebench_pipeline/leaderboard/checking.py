@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -43,8 +45,8 @@ SELECT created_day, count(*), count(DISTINCT repo_id), bit_xor(hash(r))
 FROM read_parquet($files, hive_partitioning = false) r GROUP BY created_day
 """
 _UNJUDGED = """
-SELECT repo_id, created_day FROM read_parquet($files, hive_partitioning = false)
-WHERE envelope_sha256 IS NOT NULL AND verdict_sha256 IS NULL ORDER BY repo_id
+SELECT repo_id, created_day, created_at FROM read_parquet($files, hive_partitioning = false)
+WHERE envelope_sha256 IS NOT NULL AND verdict_sha256 IS NULL ORDER BY created_at, repo_id
 """
 _NAMES = """
 SELECT repo_id FROM read_parquet($files, hive_partitioning = false)
@@ -71,9 +73,9 @@ class _Task(NamedTuple):
 def check_rows(store_root: Path) -> list[str]:
     """Return what is wrong with the built index; nothing, when it may be shown.
 
-    Every published repository has exactly one row, every row of one has a verdict on its very
-    bytes, every ranked row is in its group of the document once, and every row and metric that is
-    new says what the envelope says, read anew from the stored bytes by the full parser.
+    Every published repository has exactly one row, every ranked row is in its group of the document
+    once, and every row and metric that is new says what the envelope says, read anew from the
+    stored bytes by the full parser.
     """
     folder = leaderboard_folder(store_root)
     inputs, manifest = read_inputs(store_root), Manifest.load(folder)
@@ -96,6 +98,36 @@ def check_rows(store_root: Path) -> list[str]:
     problems.extend(problem for found in wrong.values() for problem in found)
     _keep(folder, {day: key for day, key in keys.items() if day not in wrong})
     return sorted(problems)
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """A row that waits for a verdict on its very bytes; until then it does not rank."""
+
+    repo_id: str
+    day: str
+    """Whose records have to be verified."""
+    created_at: datetime
+
+
+def unjudged_rows(store_root: Path) -> list[Unjudged]:
+    """Return the rows of the built index that have no verdict yet, the oldest first.
+
+    Raises:
+        LeaderboardError: the table of runs cannot be read.
+    """
+    folder = leaderboard_folder(store_root)
+    files = Manifest.load(folder).run_files(folder)
+    if not files:
+        return []
+    try:
+        with duckdb.connect(":memory:") as connection:
+            found = connection.execute(_UNJUDGED, {"files": files}).fetchall()
+    except duckdb.Error as error:
+        raise LeaderboardError(
+            f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
+        ) from error
+    return [Unjudged(*line) for line in found]
 
 
 def _missing(folder: Path, inputs: CorpusInputs, manifest: Manifest) -> Iterator[str]:
@@ -137,13 +169,11 @@ def _uncounted(
 
 
 def _ungrouped(folder: Path, manifest: Manifest, summary: Summary) -> Iterator[str]:
-    """Yield rows without a verdict, and rows that the document ranks wrongly or not at all."""
+    """Yield rows that the document ranks wrongly or not at all."""
     if not manifest.spans:
         return
     files = {"files": manifest.run_files(folder)}
     with duckdb.connect(":memory:") as connection:
-        for repo_id, day in connection.execute(_UNJUDGED, files).fetchall():
-            yield f"{repo_id}: has no verdict; verify day {day}"
         ranked = Counter(connection.execute(_RANKED, files).fetchall())
     listed = Counter((row_id, group.group_id) for group in summary.groups for row_id in group.rows)
     for row_id, group_id in (ranked - listed) + (listed - ranked):

@@ -1,14 +1,21 @@
 """``leaderboard_index``: published and verified results, side by side."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
 import dagster as dg
 
-from inferencebench_pipeline.leaderboard.checking import check_rows
+from inferencebench_pipeline.leaderboard.checking import check_rows, unjudged_rows
 from inferencebench_pipeline.leaderboard.document import Change
 from inferencebench_pipeline.leaderboard.index import build_index, load_summary
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
 from inferencebench_pipeline.resources import OutageResource, StoreResource
+
+VERIFIED_WITHIN: Final = timedelta(hours=1)
+"""After it was published; the sensor that verifies what a crawl found needs minutes."""
+_MOST_NAMED: Final = 20
 
 
 @dg.asset(
@@ -52,8 +59,8 @@ def leaderboard_index(
     asset=leaderboard_index,
     name="rows_agree_with_envelopes",
     description=(
-        "Every row has a verdict, no published run is missing, and each number in a row is the "
-        "number in its envelope."
+        "No published run is missing, every ranked row is in its group once, and each number in a "
+        "row is the number in its envelope."
     ),
     blocking=True,
 )
@@ -65,6 +72,32 @@ def rows_agree_with_envelopes(
         problems = check_rows(runs_store.store().root)
     return dg.AssetCheckResult(
         passed=not problems, metadata={"problems": "; ".join(problems) or "none"}
+    )
+
+
+@dg.asset_check(
+    asset=leaderboard_index,
+    name="every_row_has_a_verdict",
+    description=(
+        "No row has waited for its verification for more than an hour; what waits does not rank."
+    ),
+)
+def every_row_has_a_verdict(
+    runs_store: StoreResource, outages: OutageResource
+) -> dg.AssetCheckResult:
+    """Look for rows that nobody verifies: what a crawl found a minute ago is no such thing."""
+    with outages.guard():
+        waiting = unjudged_rows(runs_store.store().root)
+    late = [row for row in waiting if datetime.now(UTC) - row.created_at > VERIFIED_WITHIN]
+    days = ", ".join(sorted({row.day for row in late}))
+    return dg.AssetCheckResult(
+        passed=not late,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"without a verdict: {len(late)} rows; verify {days}" if late else None,
+        metadata={
+            "waiting": len(waiting),
+            "late": "; ".join(row.repo_id for row in late[:_MOST_NAMED]) or "none",
+        },
     )
 
 

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.logs import LogReport, keep_reports
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard.checking import check_rows
+from inferencebench_pipeline.leaderboard.checking import check_rows, unjudged_rows
 from inferencebench_pipeline.leaderboard.details import run_details
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
 from inferencebench_pipeline.leaderboard.extraction import SHOWN_METRICS
@@ -25,8 +26,10 @@ from inferencebench_pipeline.leaderboard.index import (
 )
 from inferencebench_pipeline.leaderboard.manifest import MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.partitions import write_partition
+from inferencebench_pipeline.lifecycle.leaderboard_index import every_row_has_a_verdict
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.traces import ValidityFlag, read_traces
+from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import (
     ORG,
@@ -225,13 +228,39 @@ def test_a_rejected_copy_cannot_push_the_genuine_run_out(hub, store, files):
     assert row_of(board, f"{ORG}/squatter").state == "rejected"
 
 
-def test_an_unverified_run_does_not_rank_and_fails_the_check(hub, store, files):
+def test_an_unverified_run_does_not_rank_and_is_told(hub, store, files):
     hub.commit(REPO, files)
     crawl_source(hub, ORG, store)
     build_index(store)
 
     assert row_of(load_leaderboard(store)).state == "unverified"
-    assert check_rows(store) == [f"{REPO}: has no verdict; verify day 2026-05-18"]
+    assert check_rows(store) == []
+    assert [(row.repo_id, row.day) for row in unjudged_rows(store)] == [(REPO, "2026-05-18")]
+    assert indexed(hub, store).states == {"verified": 1}
+    assert unjudged_rows(store) == []
+
+
+def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_came(
+    hub, store, files
+):
+    def check() -> dg.AssetCheckResult:
+        crawl_source(hub, ORG, store)
+        build_index(store)
+        resource = StoreResource(root=str(store), specs="specs")
+        result: object = every_row_has_a_verdict(runs_store=resource, outages=OutageResource())
+        assert isinstance(result, dg.AssetCheckResult)
+        return result
+
+    hub.commit(f"{ORG}/new", files, created_at=datetime.now(UTC))
+    just_came = check()
+    hub.commit(REPO, files)
+    late = check()
+
+    assert just_came.passed
+    assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert late.description == "without a verdict: 1 rows; verify 2026-05-18"
+    assert late.metadata["waiting"].value == 2
+    assert late.metadata["late"].value == REPO
 
 
 def test_a_verdict_on_other_bytes_does_not_count(hub, store, files):
