@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.corpus.inventory import corpus_blobs
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary
 from inferencebench_pipeline.leaderboard.extraction import HEADLINE_FIELDS
 from inferencebench_pipeline.leaderboard.facts import MetricFact, envelope_facts, metric_facts
@@ -121,7 +122,7 @@ def unjudged_rows(store_root: Path) -> list[Unjudged]:
     if not files:
         return []
     try:
-        with duckdb.connect(":memory:") as connection:
+        with session() as connection:
             found = connection.execute(_UNJUDGED, {"files": files}).fetchall()
     except duckdb.Error as error:
         raise LeaderboardError(
@@ -146,7 +147,7 @@ def _missing(folder: Path, inputs: CorpusInputs, manifest: Manifest) -> Iterator
     indexed: set[str] = set()
     if manifest.spans:
         values = {"files": manifest.run_files(folder), "days": changed}
-        with duckdb.connect(":memory:") as connection:
+        with session() as connection:
             indexed.update(name for (name,) in connection.execute(_NAMES, values).fetchall())
     for repo_id in published - indexed:
         yield f"{repo_id}: is published but has no row"
@@ -173,7 +174,7 @@ def _ungrouped(folder: Path, manifest: Manifest, summary: Summary) -> Iterator[s
     if not manifest.spans:
         return
     files = {"files": manifest.run_files(folder)}
-    with duckdb.connect(":memory:") as connection:
+    with session() as connection:
         ranked = Counter(connection.execute(_RANKED, files).fetchall())
     listed = Counter((row_id, group.group_id) for group in summary.groups for row_id in group.rows)
     for row_id, group_id in (ranked - listed) + (listed - ranked):
@@ -184,7 +185,7 @@ def _days(folder: Path, manifest: Manifest) -> dict[str, tuple[int, int, str]]:
     """Return of each day its rows, its repositories, and what its rows are recognised by."""
     if not manifest.spans:
         return {}
-    with duckdb.connect(":memory:") as connection:
+    with session() as connection:
         found = connection.execute(_DAYS, {"files": manifest.run_files(folder)}).fetchall()
     return {
         day: (rows, repositories, f"{rows}:{mixed}:{record.metrics if record else None}")

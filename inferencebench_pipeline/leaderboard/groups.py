@@ -6,7 +6,7 @@ rows they were made of, and what was tested in it. It is derived; a build makes 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,12 +20,7 @@ import pyarrow as pa
 
 from inferencebench_pipeline.leaderboard.assembly import Part
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
-from inferencebench_pipeline.leaderboard.manifest import (
-    DOCUMENT_FILE,
-    MADE_BY,
-    Manifest,
-    file_state,
-)
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, file_state
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranked import RANKED_COLUMNS, RankedRun, ranked_runs
 from inferencebench_pipeline.leaderboard.ranking import group_of, group_order
@@ -36,11 +31,11 @@ from inferencebench_pipeline.runs import write_changed
 
 GROUPS_FILE: Final = "groups.json"
 
-_KEYS = """
-SELECT group_id, sha256(string_agg(row_key, ',' ORDER BY row_key))[:32], count(*)
+_STANDING = """
+SELECT state, CASE WHEN state = 'verified' THEN group_id END AS ranked_in,
+    sha256(string_agg(row_key, ',' ORDER BY row_key))[:32], count(*)
 FROM read_parquet($files, hive_partitioning = false)
-WHERE state = 'verified' AND group_id IS NOT NULL
-GROUP BY group_id
+GROUP BY state, ranked_in ORDER BY state
 """
 _ROWS = f"""
 SELECT {", ".join(RANKED_COLUMNS)}
@@ -86,26 +81,49 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Which rows there are, and which of them rank with which others."""
+
+    states: Mapping[str, int]
+    """How many rows are in each state."""
+    groups: Mapping[str, tuple[str, int]]
+    """Of each comparison group the digest of its ranked rows, and how many they are."""
+
+
+def standing_of(files: list[str], connection: duckdb.DuckDBPyConnection) -> Standing:
+    """Return how the rows in these partitions of runs stand."""
+    states: Counter[str] = Counter()
+    groups: dict[str, tuple[str, int]] = {}
+    lines = connection.execute(_STANDING, {"files": files}).fetchall() if files else []
+    for state, group_id, key, count in lines:
+        states[state] += count
+        if group_id is not None:
+            groups[group_id] = (key, count)
+    return Standing(states, groups)
+
+
 def update_groups(
-    folder: Path,
-    manifest: Manifest,
+    kept: Iterable[KeptGroup],
+    standing: Standing,
+    files: list[str],
     workers: Workers,
     connection: duckdb.DuckDBPyConnection,
     prices: Prices | None = None,
 ) -> list[KeptGroup]:
-    """Return all groups in order, those made anew whose rows or prices are not the last build's."""
+    """Return all groups in order, those made anew whose rows or prices are not the last build's.
+
+    Args:
+        kept: of the last build.
+        standing: of the rows now.
+        files: the partitions of runs, in which the rows of a group are beside each other.
+        workers: who compares.
+        connection: to read the rows with.
+        prices: what costs are computed from.
+    """
     priced = f"/{prices.digest}" if prices else ""
-    kept = {group.group_id: group for group in load_groups(folder)}
-    if not manifest.spans:
-        return []
-    files = manifest.run_files(folder)
-    keys = {
-        group_id: (key + priced, count)
-        for group_id, key, count in connection.execute(_KEYS, {"files": files}).fetchall()
-    }
-    current = [
-        group for group_id, group in kept.items() if keys.get(group_id, ("",))[0] == group.key
-    ]
+    keys = {name: (key + priced, count) for name, (key, count) in standing.groups.items()}
+    current = [group for group in kept if keys.get(group.group_id, ("",))[0] == group.key]
     stale = keys.keys() - {group.group_id for group in current}
     made = _compared(connection, files, {name: keys[name] for name in stale}, workers, prices)
     current.extend(made)

@@ -16,6 +16,7 @@ from inferencebench_pipeline.hub.evaluation_register import load_evaluations
 from inferencebench_pipeline.hub.takedown_register import load_takedowns
 from inferencebench_pipeline.leaderboard.assembly import Assembly
 from inferencebench_pipeline.leaderboard.community import evaluation_rows, takedown_rows
+from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import (
     FORMAT,
     FindingRow,
@@ -23,7 +24,13 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
     Summary,
 )
-from inferencebench_pipeline.leaderboard.groups import KeptGroup, save_groups, update_groups
+from inferencebench_pipeline.leaderboard.groups import (
+    KeptGroup,
+    load_groups,
+    save_groups,
+    standing_of,
+    update_groups,
+)
 from inferencebench_pipeline.leaderboard.history import significant_changes
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, Manifest
@@ -36,10 +43,6 @@ from inferencebench_pipeline.leaderboard.variance import KeptVariance, significa
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import sync_files, write_changed
 
-_STATES = """
-SELECT state, count(*), count(*) FILTER (state = 'verified' AND group_id IS NOT NULL)
-FROM read_parquet($files, hive_partitioning = false) GROUP BY state ORDER BY state
-"""
 _FINDINGS = """
 SELECT repo_id, row_id, f.kind AS kind, f.severity AS severity, f.revision AS revision,
     f.detail AS detail, f.seen_at AS seen_at
@@ -104,24 +107,23 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
 
 def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
     inputs, before = read_inputs(store_root), Manifest.load(folder)
-    with Workers() as workers, duckdb.connect(":memory:") as connection:
-        # Each file's description is read once, not for each question.
-        connection.execute("SET parquet_metadata_cache = true")
+    with Workers() as workers, session() as connection:
         manifest, extracted = update_spans(store_root, folder, inputs, before, workers, connection)
         sync_files([folder / name for name in manifest.partitions() - before.partitions()])
-        groups = update_groups(folder, manifest, workers, connection, prices)
-        states = _states(folder, manifest, connection)
-        findings = _findings(folder, manifest, inputs, connection)
-    document, starts = _document(store_root, groups, states, findings)
+        files = manifest.run_files(folder)
+        standing = standing_of(files, connection)
+        groups = update_groups(load_groups(folder), standing, files, workers, connection, prices)
+        findings = _findings(files, inputs, connection)
+    document, starts = _document(store_root, groups, standing.states, findings)
     manifest.save(folder)
     write_changed(folder / DOCUMENT_FILE, document)
     save_groups(folder, groups, starts)
     _remove_others(folder, manifest.partitions())
     return IndexInfo(
-        rows=sum(count for _, count, _ in states),
-        ranked=sum(ranked for _, _, ranked in states),
+        rows=sum(standing.states.values()),
+        ranked=sum(count for _, count in standing.groups.values()),
         comparison_groups=len(groups),
-        states={state: count for state, count, _ in states},
+        states=standing.states,
         extracted=extracted,
     )
 
@@ -178,7 +180,7 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
         query += "WHERE repo_id IN (SELECT unnest($wanted))"
         values["wanted"] = sorted(repo_ids)
     try:
-        with duckdb.connect(":memory:") as connection:
+        with session() as connection:
             for batch in read_batches(connection, query, values):
                 yield from map(run_row, batch.to_pylist())
     except (duckdb.Error, ValidationError) as error:
@@ -187,20 +189,8 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
         ) from error
 
 
-def _states(
-    folder: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection
-) -> list[tuple[str, int, int]]:
-    """Return, for each state, how many rows are in it and how many of them rank."""
-    if not manifest.spans:
-        return []
-    found: list[tuple[str, int, int]] = connection.execute(
-        _STATES, {"files": manifest.run_files(folder)}
-    ).fetchall()
-    return found
-
-
 def _findings(
-    folder: Path, manifest: Manifest, inputs: CorpusInputs, connection: duckdb.DuckDBPyConnection
+    files: list[str], inputs: CorpusInputs, connection: duckdb.DuckDBPyConnection
 ) -> list[FindingRow]:
     rows = [
         FindingRow(
@@ -209,9 +199,8 @@ def _findings(
         )
         for item in inputs.unplaced
     ]  # fmt: skip
-    if manifest.spans:
-        files = {"files": manifest.run_files(folder)}
-        for batch in read_batches(connection, _FINDINGS, files):
+    if files:
+        for batch in read_batches(connection, _FINDINGS, {"files": files}):
             rows.extend(FindingRow(**line) for line in batch.to_pylist())
     return rows
 
@@ -219,7 +208,7 @@ def _findings(
 def _document(
     store_root: Path,
     groups: list[KeptGroup],
-    states: list[tuple[str, int, int]],
+    states: Mapping[str, int],
     findings: list[FindingRow],
 ) -> tuple[bytes, dict[tuple[str, ...], int]]:
     """Return ``leaderboard.json``, a ``Summary`` with a line for each thing in a list.
@@ -232,7 +221,7 @@ def _document(
     spreads = [item for group in groups for item in group.variances]
     spreads.extend(map(KeptVariance.of, quality_variances(register.results)))
     judged = significant_variances(spreads)
-    document = Assembly({"format": FORMAT, "states": {name: count for name, count, _ in states}})
+    document = Assembly({"format": FORMAT, "states": dict(states)})
     of_groups = document.add_list("groups", ((group.group,) for group in groups))
     document.add_list("changes", _json(significant_changes(tested)))
     of_spreads = document.add_list("variances", ((item.data, told) for item, told in judged))

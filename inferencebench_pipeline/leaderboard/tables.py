@@ -10,8 +10,10 @@ from typing import Any, Final
 import duckdb
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.extraction import FACTS_SCHEMA, HEADLINE_FIELDS
 
 FETCHED_ROWS: Final = 2048
@@ -88,7 +90,7 @@ WITH judged AS (
         i.created_day, sha256(i.repo_id)[:16] AS row_id,
         i.repo_id, i.organisation, i.endpoint, i.revision, i.created_at, i.state AS repo_state,
         i.moved_to, i.envelope_sha256, i.traces_sha256, i.community,
-        f.* EXCLUDE (repo_id, envelope_sha256),
+        f.invalid_reason,
         v.* EXCLUDE (repo_id, organisation, envelope_sha256, traces_sha256),
         CASE
             WHEN i.state <> 'published' THEN i.state
@@ -100,10 +102,9 @@ WITH judged AS (
             WHEN d.finding IS NOT NULL THEN 'disputed'
             ELSE 'verified'
         END AS state,
-        d.finding, n.findings, h.headline
+        d.finding, n.findings
     FROM inventory i
     LEFT JOIN facts f USING (repo_id)
-    LEFT JOIN headlines h USING (repo_id)
     LEFT JOIN verdicts v
         ON v.repo_id = i.repo_id
         AND v.organisation = i.organisation
@@ -120,7 +121,7 @@ WITH judged AS (
     ) n ON n.repo_id = i.repo_id
 )
 SELECT
-    * EXCLUDE (finding, findings, headline, community),
+    * EXCLUDE (finding, findings, community, invalid_reason),
     CASE state
         WHEN 'verified' THEN NULL
         WHEN 'invalid' THEN invalid_reason
@@ -147,10 +148,11 @@ SELECT
         coalesce(envelope_sha256, '-'), coalesce(traces_sha256, '-'),
         coalesce(verdict_sha256, '-'),
         CASE WHEN community THEN 'community' END))[:16] AS row_key,
-    headline, findings
+    findings
 FROM judged
 ORDER BY created_day, repo_id
 """
+_DECIDING: Final = ["repo_id", "binds_traces", "valid", "invalid_reason"]
 _FINDING_CELLS = ", ".join(f"'{name}': {name}" for name in FINDING_FIELDS)
 
 
@@ -162,16 +164,28 @@ def run_rows(
 
     Of several findings of severity ``error`` about one repository, the first is the reason.
     """
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET threads = 1")
+    with session() as connection:
         connection.register("inventory", inventory)
-        connection.register("facts", facts)
-        connection.register("headlines", headlines)
+        connection.register("facts", facts.select(_DECIDING))
         connection.register("verdicts", verdicts)
         positions = pa.array(range(len(findings)), pa.int64())
         connection.register("findings", findings.append_column("position", positions))
-        table: pa.Table = connection.sql(_RUNS.format(cells=_FINDING_CELLS)).to_arrow_table()
-    return table
+        judged: pa.Table = connection.sql(_RUNS.format(cells=_FINDING_CELLS)).to_arrow_table()
+    # What decides nothing is only looked up: forty columns more would take a join twice as long.
+    stated = _of(judged["repo_id"], facts).drop(["repo_id", "envelope_sha256"])
+    shown = _of(judged["repo_id"], headlines).select(["headline"])
+    names = judged.schema.names
+    first, last = names.index("ok"), names.index("findings")
+    parts = (
+        judged.select(names[:first]), stated, judged.select(names[first:last]), shown,
+        judged.select(names[last:]),
+    )  # fmt: skip
+    return pa.table({name: part[name] for part in parts for name in part.schema.names})
+
+
+def _of(repo_ids: pa.ChunkedArray[Any], table: pa.Table) -> pa.Table:
+    """Return a line for each repository: the table's, or nulls where it has none."""
+    return table.take(pc.index_in(repo_ids, table["repo_id"].combine_chunks()))
 
 
 def verdict_row(line: bytes, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from multiprocessing import get_context
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 
+from inferencebench_pipeline.leaderboard.database import use_one_thread
+
 PROCESSES: Final = max(2, min(4, os.cpu_count() or 1))
 """More would wait for the one that hands out the work and puts together what comes back."""
 SHARED_FROM: Final = 5000
@@ -45,9 +47,7 @@ class Workers:
         if self._pool is None and rows >= SHARED_FROM:
             # Spawned: a fork of a process with threads may hang. Columns of plain values hold no
             # cycles, and looking for some among millions of them takes a fifth of the time.
-            self._pool = ProcessPoolExecutor(
-                PROCESSES, get_context("spawn"), gc.set_threshold, (_RARELY,)
-            )
+            self._pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), _begin)
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Return what ``function`` returns, now or when it is ready."""
@@ -56,3 +56,8 @@ class Workers:
         ready: Future[T] = Future()
         ready.set_result(function(*args, **kwargs))
         return ready
+
+
+def _begin() -> None:
+    gc.set_threshold(_RARELY)
+    use_one_thread()
