@@ -104,7 +104,7 @@ def write_partition(
     Nothing is written when the file is there: its name says what it holds. It is on disk for good
     when :func:`..runs.sync_files` was called with it.
     """
-    data = parquet_bytes(table, group_rows=group_rows)
+    data = parquet_bytes(table, compression="lz4", group_rows=group_rows)
     name = f"{place}/{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     path = folder / name
     if not path.is_file() or path.stat().st_size != len(data):

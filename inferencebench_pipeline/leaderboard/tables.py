@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import duckdb
 import orjson
@@ -245,18 +245,24 @@ def read_batches(
     return found
 
 
-def parquet_bytes(table: pa.Table, *, group_rows: int | None = None) -> bytes:
+def parquet_bytes(
+    table: pa.Table,
+    *,
+    compression: Literal["zstd", "lz4"] = "zstd",
+    group_rows: int | None = None,
+) -> bytes:
     """Return a table as a Parquet file; the same rows give the same bytes.
 
     Args:
         table: what to write.
+        compression: small (zstd) or quickly read (lz4).
         group_rows: rows of a row group, of which a reader takes all or none.
     """
     buffer = io.BytesIO()
     # Numbers hardly repeat: looking for those that do takes a third of the time, and more bytes.
     texts: Any = [field.name for field in table.schema if pa.types.is_string(field.type)]
     pq.write_table(
-        table.combine_chunks(), buffer, compression="zstd", row_group_size=group_rows,
+        table.combine_chunks(), buffer, compression=compression, row_group_size=group_rows,
         use_dictionary=texts,
     )  # fmt: skip
     return buffer.getvalue()
