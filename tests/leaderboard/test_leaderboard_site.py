@@ -11,13 +11,15 @@ import pytest
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard.index import build_index, leaderboard_folder
+from inferencebench_pipeline.leaderboard.pages import latency
 from inferencebench_pipeline.leaderboard.pages.words import (
     format_instant,
     format_value,
     http_url,
 )
 from inferencebench_pipeline.leaderboard.site import render_site
-from inferencebench_pipeline.measure.trace_arrays import Rows
+from inferencebench_pipeline.measure.spec import Slo
+from inferencebench_pipeline.measure.trace_arrays import Rows, TraceArrays
 from inferencebench_pipeline.measure.trace_file import open_traces
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import ORG, FolderHub, altered, policy, record, resigned, verifier
@@ -94,6 +96,22 @@ def test_latency_curves_are_those_of_the_published_traces(hub, store):
     assert curves["TTFT"]["x"][-1] == pytest.approx(ttft_ms[-1], abs=1e-3)
     assert curves["TTFT"]["share"][-1] == 1.0
     assert curves["TTFT"]["marks"][0]["share"] == 0.5
+    gaps_ms = TraceArrays.of(open_traces(files["traces.parquet"]), Slo()).gaps / 1e6
+    assert (curves["ITL"]["n"], len(gaps_ms) > 0) == (len(gaps_ms), True)
+    assert curves["ITL"]["x"][-1] == pytest.approx(gaps_ms.max(), abs=1e-3)
+    assert "of so long a run" not in page.text
+
+
+def test_gaps_between_the_tokens_of_a_very_long_run_are_not_read_for_its_page(
+    hub, store, monkeypatch
+):
+    monkeypatch.setattr(latency, "MOST_TOKENS", 3)
+    hub.commit(REPO, record(new_run_id(), REPO))
+
+    page = run_page(rendered(hub, store))
+
+    assert "not the gaps between tokens of so long a run" in page.text
+    assert '"label":"ITL"' in page.text
 
 
 def test_every_local_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(hub, store):

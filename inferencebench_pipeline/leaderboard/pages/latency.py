@@ -16,7 +16,8 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails
 from inferencebench_pipeline.measure.metric_definitions import DISTRIBUTIONS
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION
-from inferencebench_pipeline.measure.trace_arrays import Rows
+from inferencebench_pipeline.measure.spec import Slo
+from inferencebench_pipeline.measure.trace_arrays import Rows, TraceArrays
 from inferencebench_pipeline.measure.trace_file import open_traces
 
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
@@ -25,14 +26,16 @@ _NONE = np.empty(0)
 _NS_PER_MS = 1e6
 _PS_PER_MS = 1e9
 _DRAWN = ("ttft", "tpot", "itl", "e2e")
+MOST_TOKENS = 1_000_000
+"""Of a run whose chunks are all read for its page."""
 
 
 def latency_curves(details: RunDetails, blobs: BlobStore) -> list[dict[str, Any]]:
     """Return what the run's page draws: per latency its curve and its stated percentiles.
 
-    The curve is computed from the published traces, where the record verifies and they are kept;
-    gaps between tokens would need every chunk, so of those only the percentiles are drawn. A curve
-    without either is left out.
+    The curve is computed from the published traces, where the record verifies and they are kept.
+    Gaps between tokens need every chunk: of a very long run only their percentiles are drawn. A
+    latency without either is left out.
     """
     run = details.run
     if run.metric_definitions != METRIC_DEFINITIONS_VERSION:
@@ -85,11 +88,15 @@ def _samples(details: RunDetails, blobs: BlobStore) -> dict[str, npt.NDArray[np.
     if run.traces_sha256 is None or details.verdict is None or not details.verdict.ok:
         return {}
     try:
-        rows = Rows.of(open_traces(blobs.get(run.traces_sha256)).rows)
+        traces = open_traces(blobs.get(run.traces_sha256))
+        rows = Rows.of(traces.rows)
+        good = rows.good
+        gaps = {}
+        if rows.output_tokens[good].sum() <= MOST_TOKENS:
+            gaps["itl"] = TraceArrays.of(traces, Slo()).gaps / _NS_PER_MS
     except (BlobError, PermanentError):
         return {}
-    good = rows.good
-    return {
+    return gaps | {
         "ttft": (rows.first_token - rows.sent)[good] / _NS_PER_MS,
         "tpot": rows.tpot_ps[rows.measured & rows.has_tpot] / _PS_PER_MS,
         "e2e": (rows.last_token - rows.sent)[good] / _NS_PER_MS,

@@ -73,6 +73,7 @@ def _page(details: RunDetails, blobs: BlobStore) -> bytes:
         curves=curves,
         curves_json=json_block(curves),
         drawn_from_traces=any(curve["x"] for curve in curves),
+        all_drawn=all(curve["x"] for curve in curves),
     )
 
 
