@@ -85,10 +85,12 @@ class GraphQL:
         assert self.status(run_id) == "SUCCESS"
 
 
-def wait_until(condition: Callable[[], bool], deadline_s: float) -> None:
+def wait_until(
+    condition: Callable[[], bool], deadline_s: float, seen: Callable[[], object] = str
+) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end, "timed out"
+        assert time.monotonic() < end, f"timed out; seen: {seen()}"
         time.sleep(0.5)
 
 
@@ -196,11 +198,17 @@ def test_re_verifying_everything_shows_its_progress_and_the_record_that_was_chan
     changed = genuine.replace(b'"seed": 42', b'"seed": 43')
     parent = hub.head(repo).commit
     hub.commit(repo, {"envelope.json": changed}, message="changed", parent=parent)
-    crawl = dagster_dev.launch("crawl_corpus")
-    wait_until(lambda: dagster_dev.status(crawl) in {"SUCCESS", "FAILURE"}, 180)
+    dagster_dev.finish(dagster_dev.launch("crawl_corpus"))
 
-    launch = dagster_dev.launch("reverify_everything")
-    dagster_dev.finish(launch)
+    # Others verify that day at the same time: people, and the sensor for what a crawl found.
+    today = receipt["published_at"][:10]
+    launch, *others = [
+        dagster_dev.launch("reverify_everything"),
+        dagster_dev.launch("reverify", today),
+        dagster_dev.launch("reverify", today),
+    ]
+    for one in (launch, *others):
+        dagster_dev.finish(one)
     backfill_id = launch.replace("-", "")[:8]
     wait_until(lambda: _backfill_of(dagster_dev, backfill_id)["status"] != "REQUESTED", 180)
     seen = _backfill_of(dagster_dev, backfill_id)
@@ -208,9 +216,11 @@ def test_re_verifying_everything_shows_its_progress_and_the_record_that_was_chan
     assert seen["numPartitions"] == 1
     assert seen["status"].startswith("COMPLETED")
 
-    # Waited for: the sensor that verifies what a crawl found changed may be at work on that day.
-    today = receipt["published_at"][:10]
-    wait_until(lambda: _is_shown_failed(dagster_dev, today, receipt["repo_id"]), 180)
+    wait_until(
+        lambda: _is_shown_failed(dagster_dev, today, receipt["repo_id"]),
+        180,
+        lambda: _checks(dagster_dev, "corpus_verification"),
+    )
 
 
 def _is_shown_failed(graphql: GraphQL, day: str, repo_id: str) -> bool:

@@ -1,5 +1,8 @@
 """The pools and their limits, set at start-up: how many may use a GPU, sign, or write to the Hub.
 
+``verification`` is there for the order: two verifications of one day that end in another order than
+they were asked for leave the older verdicts, and the UI shows that day's check as never executed.
+
 ``python -m inferencebench_pipeline.automation.pools`` sets them in a deployment.
 """
 
@@ -8,7 +11,7 @@ from typing import Final
 import dagster as dg
 
 GPU: Final = "gpu"
-LIMITS: Final = {GPU: 1, "signing": 1, "hub-write": 1, "hub-read": 1}
+LIMITS: Final = {GPU: 1, "signing": 1, "hub-write": 1, "hub-read": 1, "verification": 1}
 """Runs that may be in each pool at once, unless an operator has set another number."""
 GOING_ON: Final = [
     dg.DagsterRunStatus.NOT_STARTED,

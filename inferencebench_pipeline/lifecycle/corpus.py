@@ -82,6 +82,7 @@ class VerificationConfig(dg.Config):
     deps=[published_corpus],
     partitions_def=days,
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=31),
+    pool="verification",
     group_name="corpus",
     kinds={"sigstore"},
     owners=["team:performance"],

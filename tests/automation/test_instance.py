@@ -40,9 +40,19 @@ def test_whole_runs_wait_for_their_place_in_a_pool_and_slots_of_dead_runs_are_fr
     assert shipped.run_monitoring_enabled
 
 
-def test_whatever_writes_to_the_hub_needs_the_one_place_for_writers(tmp_path):
+@pytest.fixture
+def repository(tmp_path: Path) -> dg.RepositoryDefinition:
     settings = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)})
-    repository = build_definitions(settings).get_repository_def()
+    return build_definitions(settings).get_repository_def()
+
+
+def test_verifications_end_in_the_order_they_were_asked_for_or_the_ui_would_show_none(repository):
+    verification = repository.asset_graph.get(AssetKey("corpus_verification"))
+    assert verification.pools == {"verification"}
+    assert LIMITS["verification"] == 1
+
+
+def test_whatever_writes_to_the_hub_needs_the_one_place_for_writers(repository):
     pools = {
         AssetKey(key.path).path[-1]: repository.asset_graph.get(key).pools
         for key in repository.asset_graph.materializable_asset_keys
