@@ -13,13 +13,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
 from inferencebench_pipeline.alerts import AlertAddressError, AlertNotSentError, send_alert
-from inferencebench_pipeline.automation.alerts import MOST_LINES, alerts
+from inferencebench_pipeline.automation.alerts import MOST_LINES
 from inferencebench_pipeline.automation.ticks import Ledger, keep_ledger
 from inferencebench_pipeline.lifecycle.partitions import report_partition
 from inferencebench_pipeline.settings import Settings, SettingsError, alert_addresses
+from tests.automation.ticks import sensor_tick
 
 DAY_CHECK = dg.AssetCheckKey(
     dg.AssetKey("corpus_verification"), "no_finding_of_severity_error"
@@ -77,16 +79,8 @@ class Watch:
     instance: dg.DagsterInstance
     cursor: str | None = None
 
-    def tick(self) -> dg.SensorResult | dg.SkipReason:
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            instance_ref=self.instance.get_ref(),
-            definitions=self.definitions,
-            sensor_name="alerts",
-            cursor=self.cursor,
-            resources=self.definitions.resources,
-        )
-        found = alerts.evaluate_tick(context)
+    def tick(self) -> SensorExecutionData:
+        found = sensor_tick(self.definitions, self.instance, "alerts", self.cursor)
         self.cursor = found.cursor or self.cursor
         return found
 

@@ -30,7 +30,7 @@ from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_ru
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_USER
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.settings import Settings
-from tests.automation.conftest import schedule_tick
+from tests.automation.ticks import schedule_tick, sensor_tick
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 
@@ -102,16 +102,7 @@ class Place:
         return repository.get_schedule_def(name).job_name
 
     def _sensor(self, name: str) -> tuple[list[dg.RunRequest], str | None]:
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            instance_ref=self.instance.get_ref(),
-            definitions=self.definitions,
-            sensor_name=name,
-            cursor=self.cursors.get(name),
-            resources=self.definitions.resources,
-        )
-        sensor = self.definitions.get_repository_def().get_sensor_def(name)
-        data = sensor.evaluate_tick(context)
+        data = sensor_tick(self.definitions, self.instance, name, self.cursors.get(name))
         for register in data.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(
                 register.partitions_def_name, list(register.partition_keys)

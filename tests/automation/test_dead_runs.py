@@ -32,8 +32,8 @@ def started(definitions: dg.Definitions, instance: dg.DagsterInstance, pid: int 
 
 
 def tick(instance: dg.DagsterInstance) -> str:
-    context = dg.build_sensor_context(instance=instance)
-    return str(dead.dead_runs.evaluate_tick(context).skip_message)
+    with dg.build_sensor_context(instance=instance) as context:
+        return str(dead.dead_runs.evaluate_tick(context).skip_message)
 
 
 def ended_process() -> int:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.sensors import new_runs
 from inferencebench_pipeline.inbox import Inbox, deliver
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.runs import RunDirectory, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
+from tests.automation.ticks import sensor_tick
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 
@@ -41,20 +42,11 @@ def definitions(settings: Settings) -> dg.Definitions:
     return build_definitions(settings)
 
 
-def _tick(
-    definitions: dg.Definitions, instance: dg.DagsterInstance
-) -> dg.SensorResult | dg.SkipReason:
-    context = dg.build_sensor_context(
-        instance=instance,
-        instance_ref=instance.get_ref(),
-        definitions=definitions,
-        sensor_name="new_runs",
-        resources=definitions.resources,
-    )
-    return new_runs.evaluate_tick(context)
+def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> SensorExecutionData:
+    return sensor_tick(definitions, instance, "new_runs")
 
 
-def _started(tick: dg.SensorResult) -> list[str]:
+def _started(tick: SensorExecutionData) -> list[str]:
     return [str(request.partition_key) for request in tick.run_requests]
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import dagster as dg
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.sensors import ASKED_ONE_BY_ONE, new_runs
+from inferencebench_pipeline.automation.sensors import ASKED_ONE_BY_ONE
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
+from tests.automation.ticks import sensor_tick
 
 
 def test_of_many_delivered_runs_only_those_that_nobody_started_are_started(tmp_path: Path):
@@ -27,12 +28,5 @@ def test_of_many_delivered_runs_only_those_that_nobody_started_are_started(tmp_p
     with dg.instance_for_test() as instance:
         for run_id in launched:
             instance.add_run(dg.DagsterRun("publish_run", tags={PARTITION_TAG: run_id}))
-        context = dg.build_sensor_context(
-            instance=instance,
-            instance_ref=instance.get_ref(),
-            definitions=definitions,
-            sensor_name="new_runs",
-            resources=definitions.resources,
-        )
-        tick = new_runs.evaluate_tick(context)
+        tick = sensor_tick(definitions, instance, "new_runs")
     assert [request.partition_key for request in tick.run_requests] == delivered[-2:]

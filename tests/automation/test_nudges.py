@@ -32,9 +32,9 @@ def test_a_crawl_is_due_hourly_or_when_nudged(
 
 def evaluate(root: Path, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
     with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_sensor_context(instance=instance, cursor=cursor)
         store = StoreResource(root=str(root), specs=str(root))
-        answer = nudged_crawl(context, runs_store=store)
+        with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+            answer = nudged_crawl(context, runs_store=store)
     assert isinstance(answer, dg.SensorResult | dg.SkipReason)
     return answer
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.sensors import requested_runs, unanswered
+from inferencebench_pipeline.automation.sensors import unanswered
 from inferencebench_pipeline.measure.spec_file import read_spec
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
+from tests.automation.ticks import sensor_tick
 
 
 @pytest.fixture
@@ -25,15 +27,8 @@ def definitions(settings: Settings) -> dg.Definitions:
     return build_definitions(settings)
 
 
-def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.SensorResult:
-    context = dg.build_sensor_context(
-        instance=instance,
-        instance_ref=instance.get_ref(),
-        definitions=definitions,
-        sensor_name="requested_runs",
-        resources=definitions.resources,
-    )
-    return requested_runs.evaluate_tick(context)
+def _tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> SensorExecutionData:
+    return sensor_tick(definitions, instance, "requested_runs")
 
 
 def test_a_launch_writes_the_spec_and_the_sensor_starts_its_whole_life(

@@ -24,7 +24,7 @@ from inferencebench_pipeline.measure.schedule_spec import Schedule
 from inferencebench_pipeline.measure.spec_file import read_spec
 from inferencebench_pipeline.runs import RunFile, RunStore, run_started_at
 from inferencebench_pipeline.settings import Settings
-from tests.automation.conftest import schedule_tick
+from tests.automation.ticks import schedule_tick
 
 SHIPPED = Path(__file__).resolve().parents[2] / "specs"
 NAME = "benchmark_smollm2_chat_quick"

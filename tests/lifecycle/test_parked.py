@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from inferencebench_pipeline.automation.parked import parked_runs, unfinished
+from inferencebench_pipeline.automation.parked import unfinished
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.parking import parked_by_an_outage, parked_state
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust.errors import SigningUnavailableError
+from tests.automation.ticks import sensor_tick
 from tests.lifecycle.conftest import failed_steps, failure_text, materialised
 
 LATER = datetime.now(UTC) + timedelta(hours=7)
@@ -27,14 +28,7 @@ def world(world):
 
 
 def tick(world):
-    context = dg.build_sensor_context(
-        instance=world.instance,
-        instance_ref=world.instance.get_ref(),
-        definitions=world.definitions,
-        sensor_name="parked_runs",
-        resources=world.definitions.resources,
-    )
-    return parked_runs.evaluate_tick(context).run_requests
+    return sensor_tick(world.definitions, world.instance, "parked_runs").run_requests
 
 
 def make_due(run):
