@@ -6,7 +6,7 @@ rows they were made of, and what was tested in it. It is derived; a build makes 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY,
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranked import RANKED_COLUMNS, RankedRun, ranked_runs
 from inferencebench_pipeline.leaderboard.ranking import group_of, group_order
+from inferencebench_pipeline.leaderboard.standing import GroupStanding, Standing
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
@@ -31,12 +32,6 @@ from inferencebench_pipeline.runs import write_changed
 
 GROUPS_FILE: Final = "groups.json"
 
-_STANDING = """
-SELECT state, CASE WHEN state = 'verified' THEN group_id END AS ranked_in,
-    sha256(string_agg(row_key, ',' ORDER BY row_key))[:32], count(*)
-FROM read_parquet($files, hive_partitioning = false)
-GROUP BY state, ranked_in ORDER BY state
-"""
 _ROWS = f"""
 SELECT {", ".join(RANKED_COLUMNS)}
 FROM read_parquet($files, hive_partitioning = false)
@@ -81,32 +76,10 @@ def compare(
     )
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Which rows there are, and which of them rank with which others."""
-
-    states: Mapping[str, int]
-    """How many rows are in each state."""
-    groups: Mapping[str, tuple[str, int]]
-    """Of each comparison group the digest of its ranked rows, and how many they are."""
-
-
-def standing_of(files: list[str], connection: duckdb.DuckDBPyConnection) -> Standing:
-    """Return how the rows in these partitions of runs stand."""
-    states: Counter[str] = Counter()
-    groups: dict[str, tuple[str, int]] = {}
-    lines = connection.execute(_STANDING, {"files": files}).fetchall() if files else []
-    for state, group_id, key, count in lines:
-        states[state] += count
-        if group_id is not None:
-            groups[group_id] = (key, count)
-    return Standing(states, groups)
-
-
 def update_groups(
     kept: Iterable[KeptGroup],
     standing: Standing,
-    files: list[str],
+    folder: Path,
     workers: Workers,
     connection: duckdb.DuckDBPyConnection,
     prices: Prices | None = None,
@@ -116,17 +89,23 @@ def update_groups(
     Args:
         kept: of the last build.
         standing: of the rows now.
-        files: the partitions of runs, in which the rows of a group are beside each other.
+        folder: of the index; in its partitions of runs the rows of a group are beside each other.
         workers: who compares.
         connection: to read the rows with.
         prices: what costs are computed from.
     """
     priced = f"/{prices.digest}" if prices else ""
-    keys = {name: (key + priced, count) for name, (key, count) in standing.groups.items()}
-    current = [group for group in kept if keys.get(group.group_id, ("",))[0] == group.key]
-    stale = keys.keys() - {group.group_id for group in current}
-    made = _compared(connection, files, {name: keys[name] for name in stale}, workers, prices)
-    current.extend(made)
+    keys = {name: item.key + priced for name, item in standing.groups.items()}
+    current = [group for group in kept if keys.get(group.group_id) == group.key]
+    stale = sorted(keys.keys() - {group.group_id for group in current})
+    workers.expect(sum(standing.groups[name].rows for name in stale))
+    waiting: deque[Future[list[KeptGroup]]] = deque()
+    for table in _tables(connection, folder, {name: standing.groups[name] for name in stale}):
+        waiting.append(workers.submit(_compare_rows, table, keys, prices))
+        if len(waiting) > _TABLES_IN_FLIGHT:
+            current.extend(waiting.popleft().result())
+    for future in waiting:
+        current.extend(future.result())
     return sorted(current, key=lambda group: group.order)
 
 
@@ -158,49 +137,27 @@ def save_groups(
     write_changed(folder / GROUPS_FILE, orjson.dumps(content))
 
 
-def _compared(
-    connection: duckdb.DuckDBPyConnection,
-    files: list[str],
-    keys: dict[str, tuple[str, int]],
-    workers: Workers,
-    prices: Prices | None,
-) -> list[KeptGroup]:
-    """Return the groups of ``keys``, made from their rows."""
-    if not keys:
-        return []
-    known = {group_id: key for group_id, (key, _) in keys.items()}
-    workers.expect(sum(count for _, count in keys.values()))
-    found: list[KeptGroup] = []
-    waiting: deque[Future[list[KeptGroup]]] = deque()
-    counts = sorted((group_id, count) for group_id, (_, count) in keys.items())
-    for table in _tables(connection, files, counts):
-        waiting.append(workers.submit(_compare_rows, table, known, prices))
-        if len(waiting) > _TABLES_IN_FLIGHT:
-            found.extend(waiting.popleft().result())
-    for future in waiting:
-        found.extend(future.result())
-    return found
-
-
 def _tables(
-    connection: duckdb.DuckDBPyConnection, files: list[str], counts: list[tuple[str, int]]
+    connection: duckdb.DuckDBPyConnection, folder: Path, groups: Mapping[str, GroupStanding]
 ) -> Iterator[pa.Table]:
     """Yield the rows of groups, whole groups at a time and a few thousand rows in memory.
 
     Args:
         connection: to run the queries in.
-        files: the partitions of runs, in which the rows of a group are beside each other.
-        counts: each group and how many rows it has, ordered by group.
+        folder: of the index.
+        groups: by their ids, in whose order the rows come.
     """
     names: list[str] = []
+    files: set[str] = set()
     rows = 0
-    for at, (name, count) in enumerate(counts, start=1):
+    for at, (name, group) in enumerate(groups.items(), start=1):
         names.append(name)
-        rows += count
-        if rows >= _TABLE_ROWS or at == len(counts):
-            values = {"files": files, "groups": names, "first": names[0], "last": names[-1]}
+        files.update(str(folder / partition) for partition in group.partitions)
+        rows += group.rows
+        if rows >= _TABLE_ROWS or at == len(groups):
+            values = {"files": sorted(files), "groups": names, "first": names[0], "last": name}
             yield read_batches(connection, _ROWS, values).read_all()
-            names, rows = [], 0
+            names, files, rows = [], set(), 0
 
 
 def _compare_rows(

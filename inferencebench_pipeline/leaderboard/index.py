@@ -28,7 +28,6 @@ from inferencebench_pipeline.leaderboard.groups import (
     KeptGroup,
     load_groups,
     save_groups,
-    standing_of,
     update_groups,
 )
 from inferencebench_pipeline.leaderboard.history import significant_changes
@@ -37,22 +36,19 @@ from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, Manifest
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
-from inferencebench_pipeline.leaderboard.spans import update_spans
+from inferencebench_pipeline.leaderboard.spans import tell_repeated, update_spans
+from inferencebench_pipeline.leaderboard.standing import (
+    load_standing,
+    look_into,
+    may_repeat,
+    save_standing,
+    standing_of,
+)
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, significant_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import sync_files, write_changed
 
-_FINDINGS = """
-SELECT repo_id, row_id, f.kind AS kind, f.severity AS severity, f.revision AS revision,
-    f.detail AS detail, f.seen_at AS seen_at
-FROM (
-    SELECT repo_id, row_id, unnest(findings) AS f
-    FROM read_parquet($files, hive_partitioning = false) WHERE findings IS NOT NULL
-)
-WHERE f.severity IN ('error', 'warn')
-ORDER BY repo_id, kind, detail, seen_at
-"""
 _RUNS = f"""
 SELECT {", ".join(ROW_COLUMNS)} FROM read_parquet($files, hive_partitioning = false)
 """  # noqa: S608 - names of our own columns
@@ -107,21 +103,25 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
 
 def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
     inputs, before = read_inputs(store_root), Manifest.load(folder)
+    known = load_standing(folder)
     with Workers() as workers, session() as connection:
-        manifest, extracted = update_spans(store_root, folder, inputs, before, workers, connection)
+        manifest, extracted = update_spans(store_root, folder, inputs, before, workers)
+        partitions = look_into(known, manifest.spans.values(), folder, connection)
+        tell_repeated(folder, manifest, may_repeat(known, partitions), connection)
+        partitions = look_into(partitions, manifest.spans.values(), folder, connection)
         sync_files([folder / name for name in manifest.partitions() - before.partitions()])
-        files = manifest.run_files(folder)
-        standing = standing_of(files, connection)
-        groups = update_groups(load_groups(folder), standing, files, workers, connection, prices)
-        findings = _findings(files, inputs, connection)
-    document, starts = _document(store_root, groups, standing.states, findings)
+        standing = standing_of(partitions)
+        groups = update_groups(load_groups(folder), standing, folder, workers, connection, prices)
+        findings = [*_unplaced(inputs), *standing.findings]
+        document, starts = _document(store_root, groups, standing.states, findings)
     manifest.save(folder)
     write_changed(folder / DOCUMENT_FILE, document)
     save_groups(folder, groups, starts)
+    save_standing(folder, partitions)
     _remove_others(folder, manifest.partitions())
     return IndexInfo(
         rows=sum(standing.states.values()),
-        ranked=sum(count for _, count in standing.groups.values()),
+        ranked=sum(group.rows for group in standing.groups.values()),
         comparison_groups=len(groups),
         states=standing.states,
         extracted=extracted,
@@ -189,20 +189,13 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
         ) from error
 
 
-def _findings(
-    files: list[str], inputs: CorpusInputs, connection: duckdb.DuckDBPyConnection
-) -> list[FindingRow]:
-    rows = [
-        FindingRow(
+def _unplaced(inputs: CorpusInputs) -> Iterator[FindingRow]:
+    """Yield the findings about repositories that are not in the index."""
+    for item in inputs.unplaced:
+        yield FindingRow(
             repo_id=item.repo_id, kind=item.kind, severity=item.severity.value,
             revision=item.revision, detail=item.detail, seen_at=item.seen_at.isoformat(),
-        )
-        for item in inputs.unplaced
-    ]  # fmt: skip
-    if files:
-        for batch in read_batches(connection, _FINDINGS, {"files": files}):
-            rows.extend(FindingRow(**line) for line in batch.to_pylist())
-    return rows
+        )  # fmt: skip
 
 
 def _document(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +67,9 @@ def read_inputs(store_root: Path) -> CorpusInputs:
     noted, unplaced = _noted(store_root, entries)
     inputs = {
         day: DayInputs(
-            inventory=_table_digest(entries.slice(*place)),
+            inventory=digest(
+                batch.serialize().to_pybytes() for batch in entries.slice(*place).to_batches()
+            ),
             verdicts=file_state(verdicts_path(store_root, day)),
             noted=digest([orjson.dumps(noted.get(day, []))]),
         )
@@ -123,10 +123,3 @@ def _noted(
         else:
             noted[day].append({"source": source, **item.model_dump(mode="json")})
     return dict(noted), tuple(unplaced)
-
-
-def _table_digest(table: pa.Table) -> str:
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return hashlib.sha256(sink.getbuffer()).hexdigest()[:32]

@@ -14,7 +14,7 @@ from inferencebench_pipeline.leaderboard.document import FORMAT
 from inferencebench_pipeline.leaderboard.extraction import FACTS_VERSION
 from inferencebench_pipeline.runs import write_changed
 
-INDEX_VERSION: Final = "3"
+INDEX_VERSION: Final = "4"
 """Raised whenever the same corpus would give other tables; all partitions are then made anew."""
 MANIFEST_FILE: Final = "index.json"
 DOCUMENT_FILE: Final = "leaderboard.json"

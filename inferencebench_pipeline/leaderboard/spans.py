@@ -57,12 +57,12 @@ FROM span m LEFT JOIN patches p ON p.repo_id = m.repo_id
 
 
 def update_spans(
-    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest, workers: Workers,
-    connection: duckdb.DuckDBPyConnection,
+    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest, workers: Workers
 ) -> tuple[Manifest, int]:  # fmt: skip
     """Write the partitions that are not up to date; return the manifest of all, and what it cost.
 
-    The second number counts the envelopes that had to be read.
+    The second number counts the envelopes that had to be read. Whether a run was published more
+    than once is for :func:`tell_repeated` to say.
 
     Raises:
         VerdictsError: a day's verdicts cannot be read.
@@ -93,7 +93,6 @@ def update_spans(
         extracted += span.finish(folder, inputs, manifest)
     manifest.days = dict(sorted(manifest.days.items()))
     manifest.spans = dict(sorted(manifest.spans.items()))
-    _tell_repeated(folder, manifest, connection)
     return manifest, extracted
 
 
@@ -181,14 +180,23 @@ def _batches(days: Iterable[str], inputs: CorpusInputs) -> Iterator[list[str]]:
         yield batch
 
 
-def _tell_repeated(folder: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> None:
-    """Say of each verified publication of a run but the first that it repeats it, and no other."""
-    if not manifest.spans:
-        return
-    files = manifest.run_files(folder)
-    suspects = [run_id for (run_id,) in connection.execute(_SUSPECTS, {"files": files}).fetchall()]
+def tell_repeated(
+    folder: Path, manifest: Manifest, among: Iterable[str], connection: duckdb.DuckDBPyConnection
+) -> None:
+    """Say of each verified publication of a run but the first that it repeats it, and no other.
+
+    Args:
+        folder: of the index.
+        manifest: of all partitions; it is changed with them.
+        among: the partitions of runs in which to look for what is published more than once.
+        connection: to read with.
+    """
+    some = [str(folder / name) for name in among]
+    found = connection.execute(_SUSPECTS, {"files": some}).fetchall() if some else []
+    suspects = [run_id for (run_id,) in found]
     if not suspects:
         return
+    files = manifest.run_files(folder)
     values = {"files": files, "runs": suspects}
     wrong = defaultdict(list)
     for repo_id, day, state, reason, first in connection.execute(_REPEATED, values).fetchall():

@@ -260,10 +260,12 @@ def parquet_bytes(
     """
     buffer = io.BytesIO()
     # Numbers hardly repeat: looking for those that do takes a third of the time, and more bytes.
+    # Arrow's schema would be stored as well, and there what is in a list has one name in a table
+    # that was queried and another in one that was read.
     texts: Any = [field.name for field in table.schema if pa.types.is_string(field.type)]
     pq.write_table(
         table.combine_chunks(), buffer, compression=compression, row_group_size=group_rows,
-        use_dictionary=texts,
+        use_dictionary=texts, store_schema=False,
     )  # fmt: skip
     return buffer.getvalue()
 

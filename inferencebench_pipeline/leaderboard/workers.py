@@ -25,12 +25,19 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Runs functions at once, and in other processes after a lot of work was announced."""
+    """Runs functions at once, and in other processes after a lot of work was announced.
+
+    While they are there, the garbage collector looks for cycles rarely: columns of plain values
+    hold none, and looking for some among millions of them takes a fifth of the time.
+    """
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._threshold = gc.get_threshold()
 
     def __enter__(self) -> Self:
+        self._threshold = gc.get_threshold()
+        gc.set_threshold(_RARELY)
         return self
 
     def __exit__(
@@ -39,14 +46,14 @@ class Workers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        gc.set_threshold(*self._threshold)
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def expect(self, rows: int) -> None:
         """Say how many rows are about to be worked on."""
         if self._pool is None and rows >= SHARED_FROM:
-            # Spawned: a fork of a process with threads may hang. Columns of plain values hold no
-            # cycles, and looking for some among millions of them takes a fifth of the time.
+            # Spawned: a fork of a process with threads may hang.
             self._pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), _begin)
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:

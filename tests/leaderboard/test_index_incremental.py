@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
@@ -24,6 +24,7 @@ from inferencebench_pipeline.leaderboard.index import (
 )
 from inferencebench_pipeline.leaderboard.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MANIFEST_FILE
+from inferencebench_pipeline.leaderboard.standing import STANDING_FILE
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import ORG, FolderHub, altered, record, resigned, verifier
 
@@ -91,8 +92,9 @@ def from_scratch(store: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(edits=EDITS)
+@example(edits=[(0, 1, False), (3, 1, True), (2, 0, False)]).via("a repeated run, kept")
 def test_any_order_of_events_gives_the_index_that_is_built_at_once(edits):
     with tempfile.TemporaryDirectory() as folder:
         hub, store = FolderHub(Path(folder) / "hub"), Path(folder) / "store"
@@ -160,7 +162,7 @@ def test_a_run_of_a_day_that_was_indexed_is_read_alone(hub, store):
     assert content(store) == from_scratch(store)
 
 
-@pytest.mark.parametrize("stage", ["groups", "manifest", "document", "kept"])
+@pytest.mark.parametrize("stage", ["groups", "manifest", "document", "kept", "standing"])
 def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes(
     hub, store, monkeypatch, stage
 ):
@@ -178,7 +180,8 @@ def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes
         elif stage == "manifest":
             patch.setattr(index.Manifest, "save", killed)
         else:
-            patch.setattr(index, "write_changed" if stage == "document" else "save_groups", killed)
+            step = {"document": "write_changed", "kept": "save_groups", "standing": "save_standing"}
+            patch.setattr(index, step[stage], killed)
         with pytest.raises(KeyboardInterrupt):
             build_index(store)
     if stage in ("groups", "manifest"):
@@ -191,7 +194,7 @@ def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes
 
 
 @pytest.mark.parametrize(
-    "lost", ["runs", "metrics", MANIFEST_FILE, groups.GROUPS_FILE, DOCUMENT_FILE]
+    "lost", ["runs", "metrics", MANIFEST_FILE, groups.GROUPS_FILE, STANDING_FILE, DOCUMENT_FILE]
 )
 def test_whatever_is_lost_or_damaged_is_made_again(hub, store, lost):
     published(hub, 0, RECORDS[0])
