@@ -143,13 +143,11 @@ def look_into(
     return {name: item or read[str(folder / name)] for name, item in found.items()}
 
 
-def _read(
-    files: list[str], connection: duckdb.DuckDBPyConnection
-) -> defaultdict[str, PartitionStanding]:
-    """Return how the rows in each of these files stand; one without rows is not in it."""
-    found: defaultdict[str, PartitionStanding] = defaultdict(PartitionStanding)
+def _read(files: list[str], connection: duckdb.DuckDBPyConnection) -> dict[str, PartitionStanding]:
+    """Return how the rows in each of these files stand; each has some."""
     if not files:
-        return found
+        return {}
+    found: defaultdict[str, PartitionStanding] = defaultdict(PartitionStanding)
     lines = connection.execute(_STANDING, {"files": files}).fetchall()
     for file, state, group_id, key, count, first, last in lines:
         item = found[file]
@@ -162,7 +160,7 @@ def _read(
     for batch in read_batches(connection, _FINDINGS, {"files": files}):
         for line in batch.to_pylist():
             found[line.pop("filename")].findings.append(line)
-    return found
+    return dict(found)
 
 
 def may_repeat(
