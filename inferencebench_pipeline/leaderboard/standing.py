@@ -199,4 +199,4 @@ def standing_of(partitions: Mapping[str, PartitionStanding]) -> Standing:
             group.rows += count
         findings.extend(item.findings)
     findings.sort(key=itemgetter("repo_id", "kind", "detail", "seen_at"))
-    return Standing(states, groups, [FindingRow(**line) for line in findings])
+    return Standing(dict(sorted(states.items())), groups, [FindingRow(**line) for line in findings])

@@ -36,7 +36,6 @@ class Workers:
         self._threshold = gc.get_threshold()
 
     def __enter__(self) -> Self:
-        self._threshold = gc.get_threshold()
         gc.set_threshold(_RARELY)
         return self
 
