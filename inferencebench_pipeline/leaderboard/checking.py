@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.inventory import corpus_blobs
+from inferencebench_pipeline.corpus.inventory import corpus_blobs, inventory_path
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary
@@ -46,8 +46,10 @@ SELECT created_day, count(*), count(DISTINCT repo_id), bit_xor(hash(r))
 FROM read_parquet($files, hive_partitioning = false) r GROUP BY created_day
 """
 _UNJUDGED = """
-SELECT repo_id, created_day, created_at FROM read_parquet($files, hive_partitioning = false)
-WHERE envelope_sha256 IS NOT NULL AND verdict_sha256 IS NULL ORDER BY created_at, repo_id
+SELECT repo_id, created_day, coalesce(i.last_modified, created_at) AS changed_at
+FROM read_parquet($files, hive_partitioning = false)
+LEFT JOIN (SELECT repo_id, last_modified FROM read_parquet($inventory)) i USING (repo_id)
+WHERE envelope_sha256 IS NOT NULL AND verdict_sha256 IS NULL ORDER BY changed_at, repo_id
 """
 _NAMES = """
 SELECT repo_id FROM read_parquet($files, hive_partitioning = false)
@@ -108,14 +110,15 @@ class Unjudged:
     repo_id: str
     day: str
     """Whose records have to be verified."""
-    created_at: datetime
+    changed_at: datetime
+    """When the Hub changed the repository last, as the last crawl has it."""
 
 
 def unjudged_rows(store_root: Path) -> list[Unjudged]:
-    """Return the rows of the built index that have no verdict yet, the oldest first.
+    """Return the rows of the built index that have no verdict yet, the longest unchanged first.
 
     Raises:
-        LeaderboardError: the table of runs cannot be read.
+        LeaderboardError: the table of runs cannot be read, or the inventory that it was made from.
     """
     folder = leaderboard_folder(store_root)
     files = Manifest.load(folder).run_files(folder)
@@ -123,7 +126,8 @@ def unjudged_rows(store_root: Path) -> list[Unjudged]:
         return []
     try:
         with session() as connection:
-            found = connection.execute(_UNJUDGED, {"files": files}).fetchall()
+            values = {"files": files, "inventory": str(inventory_path(store_root))}
+            found = connection.execute(_UNJUDGED, values).fetchall()
     except duckdb.Error as error:
         raise LeaderboardError(
             f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"

@@ -47,9 +47,15 @@ class FolderHub:
     endpoint: str = "https://huggingface.co"
     fetched: list[tuple[str, str]] = field(default_factory=list)
     heads: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    modified: dict[str, datetime] = field(default_factory=dict)
 
     def commit(
-        self, repo_id: str, files: dict[str, bytes], *, created_at: datetime | None = None
+        self,
+        repo_id: str,
+        files: dict[str, bytes],
+        *,
+        created_at: datetime | None = None,
+        modified_at: datetime | None = None,
     ) -> str:
         """Make ``files`` the repository's head commit and return its revision."""
         before = self.heads.get(repo_id)
@@ -62,6 +68,7 @@ class FolderHub:
         (self.folder / repo_id / revision).mkdir(parents=True, exist_ok=True)
         created = before[1] if before else created_at or datetime(2026, 5, 18, 9, tzinfo=UTC)
         self.heads[repo_id] = (revision, created)
+        self.modified[repo_id] = modified_at or created
         return revision
 
     def delete(self, repo_id: str) -> None:
@@ -72,7 +79,11 @@ class FolderHub:
         for repo_id, (revision, created_at) in sorted(self.heads.items()):
             if repo_id.startswith(f"{organisation}/"):
                 yield PublishedRepo(
-                    repo_id, revision, created_at, created_at, self._card(repo_id, revision)
+                    repo_id,
+                    revision,
+                    created_at,
+                    self.modified[repo_id],
+                    self._card(repo_id, revision),
                 )
 
     def fetch(self, repo_id: str, revision: str, path: str) -> bytes | None:

@@ -252,6 +252,7 @@ def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_cam
         return result
 
     hub.commit(f"{ORG}/new", files, created_at=datetime.now(UTC))
+    hub.commit(f"{ORG}/changed", files, modified_at=datetime.now(UTC))
     just_came = check()
     hub.commit(REPO, files)
     late = check()
@@ -259,7 +260,7 @@ def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_cam
     assert just_came.passed
     assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert late.description == "without a verdict: 1 rows; verify 2026-05-18"
-    assert late.metadata["waiting"].value == 2
+    assert late.metadata["waiting"].value == 3
     assert late.metadata["late"].value == REPO
 
 

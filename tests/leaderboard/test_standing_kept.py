@@ -46,7 +46,7 @@ def test_what_was_looked_into_comes_back_as_it_was(tmp_path: Path):
         b"[]",
         b"{}",
         b'{"made_by": "somebody else", "partitions": {}}',
-        f'{{"made_by": "{MADE_BY}", "partitions": {{"x": [{{}}, {{"g": "k"}}, null, []]}}}}'.encode(),
+        b'{"made_by": "%b", "partitions": {"x": [{}, {"g": "k"}]}}' % MADE_BY.encode(),
     ],
 )
 def test_what_cannot_be_used_is_looked_into_again(tmp_path: Path, damage: bytes):
