@@ -30,6 +30,7 @@ from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
     leaderboard_folder,
     load_summary,
+    unreadable_runs,
 )
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, Manifest, span_of
@@ -129,9 +130,7 @@ def unjudged_rows(store_root: Path) -> list[Unjudged]:
             values = {"files": files, "inventory": str(inventory_path(store_root))}
             found = connection.execute(_UNJUDGED, values).fetchall()
     except duckdb.Error as error:
-        raise LeaderboardError(
-            f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
-        ) from error
+        raise unreadable_runs(folder, error) from error
     return [Unjudged(*line) for line in found]
 
 

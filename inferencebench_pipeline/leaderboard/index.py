@@ -184,9 +184,14 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
             for batch in read_batches(connection, query, values):
                 yield from map(run_row, batch.to_pylist())
     except (duckdb.Error, ValidationError) as error:
-        raise LeaderboardError(
-            f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
-        ) from error
+        raise unreadable_runs(folder, error) from error
+
+
+def unreadable_runs(folder: Path, error: Exception) -> LeaderboardError:
+    """Return what to raise when the table of runs in ``folder`` cannot be read."""
+    return LeaderboardError(
+        f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
+    )
 
 
 def _unplaced(inputs: CorpusInputs) -> Iterator[FindingRow]:
