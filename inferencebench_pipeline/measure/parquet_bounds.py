@@ -64,7 +64,7 @@ def check_bounds(data: bytes | memoryview) -> None:
     """
     try:
         _check(memoryview(data).cast("B"))
-    except (ThriftError, KeyError, TypeError, AttributeError) as error:
+    except (ThriftError, LookupError, TypeError, AttributeError) as error:
         raise ParquetDamagedError(f"its metadata is damaged: {error}") from error
 
 

@@ -86,7 +86,9 @@ def test_a_truncated_file_is_a_traces_error(size) -> None:
         read_traces(GOOD[:size])
 
 
-# These made Arrow abort the process, or gave rows without chunks, when they were found.
+# These made Arrow abort the process, gave rows without chunks, or put a list where a page's header
+# has a structure, when they were found.
+@example(1758, 5)
 @example(2660, 59)
 @example(2778, 15)
 @example(5061, 73)
