@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "inferencebench_pipeline"
 ORDER = [
     "errors",
+    "untrusted",
     "runs",
     "parking",
     "settings",

@@ -1,0 +1,79 @@
+"""JSON that a stranger wrote, parsed within bounds; every failure is an error of the input.
+
+Python's own parser raises ``RecursionError`` for deep nesting and ``ValueError`` for long numbers;
+both are one kind here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, TypeAlias
+
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted.text import printable
+
+MAX_DEPTH: Final = 64
+"""Levels of lists and objects; no document that this project reads comes near it."""
+
+
+Json: TypeAlias = Any
+"""Plain data: objects, lists, text, numbers, booleans, None."""
+
+
+class JsonDocumentError(PermanentError, ValueError):
+    """A document is not JSON, or is larger or deeper than a reader may be asked to follow."""
+
+
+def parse_json(data: bytes | str, *, what: str, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
+    """Return the plain data in ``data``.
+
+    Args:
+        data: UTF-8 bytes, or text.
+        what: names the document in the error, such as ``the answer of http://…/models``.
+        max_bytes: the largest document that is parsed.
+        max_depth: the most levels of lists and objects.
+
+    Raises:
+        JsonDocumentError: it is larger, deeper, or no JSON (RFC 8259; NaN and Infinity are none).
+    """
+    if len(data) > max_bytes:
+        raise JsonDocumentError(f"{what} is larger than {max_bytes} bytes; it was not read")
+    try:
+        document = json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise JsonDocumentError(_too_deep(what, max_depth)) from None
+    except (ValueError, OverflowError) as error:
+        raise JsonDocumentError(f"{what} is not JSON: {printable(error)}") from error
+    if _openings(data) > max_depth and _is_deeper(document, max_depth):
+        raise JsonDocumentError(_too_deep(what, max_depth))
+    return document
+
+
+def _too_deep(what: str, max_depth: int) -> str:
+    return f"{what} is nested more than {max_depth} levels deep; it was not read"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _openings(data: bytes | str) -> int:
+    """Return an upper bound of the depth that costs one pass over the bytes."""
+    if isinstance(data, str):
+        return data.count("[") + data.count("{")
+    return data.count(b"[") + data.count(b"{")
+
+
+def _is_deeper(document: Json, max_depth: int) -> bool:
+    level: list[Json] = [document]
+    for _ in range(max_depth):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return any(isinstance(node, dict | list) for node in level)
+
+
+def _children(node: Json) -> list[Json]:
+    if isinstance(node, dict):
+        return list(node.values())
+    return node if isinstance(node, list) else []

@@ -1,0 +1,41 @@
+"""A stranger's text made safe for a terminal, a log, a card or an error: printable and short.
+
+Escaping for HTML or Markdown is not done here; that belongs to whoever writes those formats.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+DEFAULT_LIMIT: Final = 200
+"""Characters of a stranger's text that one message repeats."""
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode general categories that move the cursor, reorder the line, or show nothing at all."""
+
+
+def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
+    r"""Return ``text`` as one line that shows what it holds and cannot act on a terminal.
+
+    White space is folded into single spaces. Control, format (bidirectional overrides among them),
+    surrogate, private-use and unassigned characters become their escapes, such as ``\u202e``
+    (UAX #44, general categories C*, Zl and Zp). What is longer than ``limit`` characters is cut,
+    and the cut says how many characters there were.
+
+    Args:
+        text: any value; what is no string is shown as ``str`` shows it.
+        limit: the most characters of it to return.
+    """
+    whole = text if isinstance(text, str) else str(text)
+    shown = " ".join(whole[: limit + 1].split())
+    if not shown.isascii() or not shown.isprintable():
+        shown = "".join(map(_visible, shown))
+    if len(whole) <= limit and len(shown) <= limit:
+        return shown
+    return f"{shown[:limit]}… ({len(whole)} characters)"
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
