@@ -1,4 +1,4 @@
-"""Sensors: start the runs that were asked for or delivered, keep the leaderboard current."""
+"""Sensors: start the runs that were asked for or delivered."""
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,6 @@ import dagster as dg
 from inferencebench_pipeline.automation.jobs import publish_run
 from inferencebench_pipeline.automation.pools import hold_pools
 from inferencebench_pipeline.inbox import Delivery, Inbox, delivered_since
-from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.runs import RunFile, RunStore, run_started_at
@@ -126,10 +125,3 @@ def _launched(instance: dg.DagsterInstance, run_ids: Collection[str]) -> set[str
         for run_id in run_ids
         if instance.get_runs_count(dg.RunsFilter(tags={PARTITION_TAG: run_id})) > 0
     }
-
-
-keep_leaderboard_current = dg.AutomationConditionSensorDefinition(
-    "keep_leaderboard_current",
-    target=dg.AssetSelection.assets(leaderboard_index),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)

@@ -164,7 +164,7 @@ def load_reports(store_root: Path) -> list[LogReport]:
     Raises:
         LogStateError: it cannot be read.
     """
-    path = _reports_path(store_root)
+    path = log_reports_path(store_root)
     try:
         return _REPORTS.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def load_reports(store_root: Path) -> list[LogReport]:
 
 def keep_reports(store_root: Path, reports: list[LogReport]) -> None:
     """Store what a pass found, for the checks, the leaderboard and the statement."""
-    write_atomically(_reports_path(store_root), _REPORTS.dump_json(reports, indent=1) + b"\n")
+    write_atomically(log_reports_path(store_root), _REPORTS.dump_json(reports, indent=1) + b"\n")
 
 
 def log_findings(store_root: Path) -> list[Finding]:
@@ -397,5 +397,6 @@ def _identity(checkpoint: Checkpoint) -> bytes:
     return hashlib.sha256(checkpoint.model_dump_json().encode()).digest()
 
 
-def _reports_path(store_root: Path) -> Path:
+def log_reports_path(store_root: Path) -> Path:
+    """Return where the last pass's findings about each log lie."""
     return store_root / "corpus" / "log_reports.json"

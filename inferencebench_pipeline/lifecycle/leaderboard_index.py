@@ -1,6 +1,7 @@
 """``leaderboard_index``: published and verified results, side by side."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import dagster as dg
@@ -9,6 +10,7 @@ from inferencebench_pipeline.leaderboard.checking import check_rows, unjudged_ro
 from inferencebench_pipeline.leaderboard.document import Change
 from inferencebench_pipeline.leaderboard.index import build_index, load_summary
 from inferencebench_pipeline.leaderboard.site import render_site
+from inferencebench_pipeline.leaderboard.sources import Sources
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
 from inferencebench_pipeline.resources import OutageResource, StoreResource
@@ -27,13 +29,6 @@ _MOST_NAMED: Final = 20
     group_name="leaderboard",
     kinds={"duckdb", "parquet"},
     owners=["team:performance"],
-    automation_condition=(
-        # Not after a crawl alone: what it found changed is verified at once, and then it is time.
-        dg.AutomationCondition.any_deps_updated()
-        .ignore(dg.AssetSelection.assets(published_corpus))
-        .since_last_handled()
-        & ~dg.AutomationCondition.in_progress()
-    ),
     code_version="2",
 )
 def leaderboard_index(
@@ -42,8 +37,11 @@ def leaderboard_index(
     """The index and its page, from what is published and verified, never from local runs."""
     with outages.guard():
         root = runs_store.store().root
+        # Taken before anything is read: what comes while this builds is asked for again.
+        sources = Sources.now(root, Path(runs_store.prices) if runs_store.prices else None)
         info = build_index(root, runs_store.price_list())
         page = render_site(root)
+        sources.keep(root)
     return dg.MaterializeResult(
         metadata={
             "rows": dg.MetadataValue.int(info.rows),

@@ -18,12 +18,13 @@ import pytest
 
 from definitions import build_definitions
 from inferencebench_pipeline.automation.corpus_upkeep import rolling_share
-from inferencebench_pipeline.automation.sensors import keep_leaderboard_current
 from inferencebench_pipeline.corpus import inventory
 from inferencebench_pipeline.corpus.inventory import InventoryEntry, RepoState
+from inferencebench_pipeline.corpus.records import write_records
+from inferencebench_pipeline.corpus.verdicts import verdicts_path
 from inferencebench_pipeline.hub.client import Hub, Repo
 from inferencebench_pipeline.inbox import deliver
-from inferencebench_pipeline.lifecycle.partitions import report_partition, runs
+from inferencebench_pipeline.lifecycle.partitions import report_partition
 from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.parking import Parked
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
@@ -173,6 +174,15 @@ def _published(place: Place) -> None:
     inventory._save(place.store.root, [entry], [])
 
 
+def _verified(place: Place) -> None:
+    """The table that a verification writes when it ends."""
+    _published(place)
+    verdicts = verdicts_path(place.store.root, PUBLISHED_DAY)
+    verdicts.parent.mkdir(parents=True)
+    verdicts.write_bytes(b"")
+    assert write_records(place.store.root)
+
+
 def _failure(place: Place) -> None:
     place.tick("alerts")  # the first tick only takes note of what there is
     check = dg.AssetCheckKey(dg.AssetKey("corpus_verification"), "no_finding_of_severity_error")
@@ -192,6 +202,7 @@ CASES: dict[str, Case] = {
     "nudged_crawl": Case(_nothing, "crawl_corpus"),
     "published_elsewhere": Case(_elsewhere, "take_in_community"),
     "unverified_records": Case(_published, "reverify", lambda _place: PUBLISHED_DAY),
+    "keep_leaderboard_current": Case(_verified, "rebuild_leaderboard"),
     "alerts": Case(_failure, None),
     "benchmark_smollm2_chat_quick": Case(_nothing, "scheduled_benchmark"),
     "daily_reverification": Case(
@@ -205,7 +216,6 @@ CASES: dict[str, Case] = {
     "daily_watch": Case(_nothing, "watch_community_results"),
 }
 ELSEWHERE = {
-    keep_leaderboard_current.name,  # over the assets' own conditions: below
     "dead_runs",  # asks for nothing and has no cursor: test_dead_runs.py
 }
 
@@ -311,36 +321,3 @@ def test_people_are_told_once_and_after_a_crash_again_rather_than_never(place: P
     assert len(place.told) == 2
     place.tick("alerts")
     assert len(place.told) == 2
-
-
-def _condition(place: Place, cursor: object = None) -> tuple[int, object]:
-    result = dg.evaluate_automation_conditions(
-        place.definitions,
-        place.instance,
-        asset_selection=dg.AssetSelection.assets("leaderboard_index"),
-        cursor=cursor,  # type: ignore[arg-type]
-    )
-    return result.total_requested, result.cursor
-
-
-def test_the_leaderboard_is_asked_for_once_for_a_day_verified_and_again_after_a_crash(place: Place):
-    _, start = _condition(place)
-    crawled = dg.AssetMaterialization("published_corpus")
-    place.instance.report_runless_asset_event(crawled)
-    asked, start = _condition(place, start)
-    assert asked == 0, "what a crawl found is verified first"
-    verified = dg.AssetMaterialization("corpus_verification", partition=PUBLISHED_DAY)
-    place.instance.report_runless_asset_event(verified)
-    asked, after = _condition(place, start)
-    assert asked == 1
-    assert _condition(place, after)[0] == 0, "twice in a row"
-    assert _condition(place, start)[0] == 1, "the cursor was lost: rather twice than never"
-
-
-def test_a_run_that_nobody_has_begun_keeps_the_leaderboard_from_nothing(place: Place):
-    place.instance.add_dynamic_partitions(str(runs.name), [new_run_id()])
-    _, start = _condition(place)
-    place.instance.report_runless_asset_event(
-        dg.AssetMaterialization("corpus_verification", partition=PUBLISHED_DAY)
-    )
-    assert _condition(place, start)[0] == 1

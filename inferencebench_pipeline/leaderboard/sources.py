@@ -1,0 +1,100 @@
+"""Digests of what an index is made from, to be compared with what the last one was made from.
+
+Not what each day consists of, which the build itself finds out (``inputs.py``): these are cheap
+enough to ask for every half minute, and say only whether a build is due.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferencebench_pipeline.corpus.logs import log_reports_path
+from inferencebench_pipeline.corpus.records import records_path
+from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
+from inferencebench_pipeline.hub import evaluation_register, takedown_register
+from inferencebench_pipeline.leaderboard.index import leaderboard_folder
+from inferencebench_pipeline.leaderboard.manifest import (
+    DOCUMENT_FILE,
+    MADE_BY,
+    digest,
+    file_state,
+)
+from inferencebench_pipeline.runs import write_changed
+
+_FILE: Final = "built_from.json"
+
+
+class Sources(BaseModel):
+    """The corpus that an index is made from, as digests: equal ones need no build."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    records: str
+    """Of the table that every verification writes when it ends."""
+    corpus: str
+    """Of that, the verdicts, both registers, the logs' reports, the prices and this version."""
+
+    @classmethod
+    def now(cls, store_root: Path, prices: Path | None = None) -> Sources:
+        """Return the digests of what is there now.
+
+        A file that is only ever replaced is known by its size, time and inode; a small one, which
+        may be written again with the same content, by its content. What cannot be read has a
+        digest too: the build is what says what is wrong with it.
+        """
+        records = file_state(records_path(store_root))
+        small = (
+            store_root / takedown_register.REGISTER_FILE,
+            store_root / evaluation_register.REGISTER_FILE,
+            log_reports_path(store_root),
+            prices,
+        )
+        parts = [
+            MADE_BY,
+            records,
+            *(
+                f"{day} {file_state(verdicts_path(store_root, day))}"
+                for day in verified_days(store_root)
+            ),
+            *("absent" if path is None else _content(path) for path in small),
+        ]
+        return cls(records=records, corpus=digest(f"{part}\n".encode() for part in parts))
+
+    @classmethod
+    def of_the_index(cls, store_root: Path) -> Sources | None:
+        """Return what the index that is there was made from; None when there is none to trust."""
+        if not (leaderboard_folder(store_root) / DOCUMENT_FILE).is_file():
+            return None
+        try:
+            return cls.model_validate_json(_path(store_root).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def keep(self, store_root: Path) -> None:
+        """Write down that the index was made from these. They are taken before the build reads.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        write_changed(_path(store_root), self.model_dump_json(indent=1).encode() + b"\n")
+
+
+def anything_verified(store_root: Path) -> bool:
+    """Return whether there is a verdict to make an index from."""
+    return records_path(store_root).exists() or bool(verified_days(store_root))
+
+
+def _path(store_root: Path) -> Path:
+    return leaderboard_folder(store_root) / _FILE
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.errno}"
