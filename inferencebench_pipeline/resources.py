@@ -22,6 +22,8 @@ from inferencebench_pipeline.settings import Settings
 
 LONGEST_HELD_WAIT_S = 300.0
 """A step waits no longer than this with its process alive."""
+OUTAGE = "outage"
+"""Metadata of a step failure that is no answer: who asked may ask again. A refusal has none."""
 
 
 class StoreResource(dg.ConfigurableResource[Any]):
@@ -103,6 +105,7 @@ class OutageResource(dg.ConfigurableResource[Any]):
             if (error.retry_after_s or 0.0) > LONGEST_HELD_WAIT_S:
                 raise dg.Failure(
                     description=f"{type(error).__name__}: {error}; not waited for here",
+                    metadata={OUTAGE: True},
                     allow_retries=False,
                 ) from error
             raise dg.RetryRequested(

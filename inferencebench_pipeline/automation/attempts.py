@@ -42,8 +42,13 @@ class Attempts:
 
 
 def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts: a minute, doubled up to six hours."""
-    doubled: int = 1 << min(max(attempts - 1, 0), 20)
+    """Return how long to wait after so many attempts: not at all, a minute, then up to six hours.
+
+    It doubles with each attempt.
+    """
+    if attempts < 1:
+        return timedelta(0)
+    doubled: int = 1 << min(attempts - 1, 20)
     return min(FIRST_WAIT * doubled, LONGEST_WAIT)
 
 

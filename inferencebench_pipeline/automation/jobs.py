@@ -1,5 +1,7 @@
 """Jobs over assets: the whole life of one run, the corpus, the leaderboard."""
 
+from typing import Final
+
 import dagster as dg
 
 from inferencebench_pipeline.lifecycle.benchmark_run import benchmark_run
@@ -11,11 +13,13 @@ from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_bac
 from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.lifecycle.traces import traces
 
+_STAGES = (benchmark_run, traces, envelope, signature, hub_dataset, model_card_backlink)
+LIFE: Final = frozenset(stage.key for stage in _STAGES)
+"""The stages of a run's life."""
+
 publish_run = dg.define_asset_job(
     "publish_run",
-    selection=dg.AssetSelection.assets(
-        benchmark_run, traces, envelope, signature, hub_dataset, model_card_backlink
-    ),
+    selection=dg.AssetSelection.assets(*_STAGES),
     description="The whole life of one run, in one process: measure, sign, publish, link back.",
     executor_def=dg.in_process_executor,
 )

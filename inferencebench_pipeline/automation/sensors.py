@@ -1,10 +1,11 @@
 """Sensors: start the runs that were asked for or delivered."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from inferencebench_pipeline.automation import interrupted
 from inferencebench_pipeline.automation.jobs import publish_run
 from inferencebench_pipeline.automation.pools import hold_pools
 from inferencebench_pipeline.inbox import Delivery, Inbox, delivered_since
@@ -42,17 +43,47 @@ def unregistered(run_ids: Iterable[str], known: Collection[str]) -> list[str]:
     job=publish_run,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts publish_run for each run that was asked for and not begun.",
+    description="Starts publish_run for each run that was asked for and not begun, and again for "
+    "each that was interrupted: its process, the database or the code server went away.",
 )
 def requested_runs(
     context: dg.SensorEvaluationContext, runs_store: StoreResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Look back over a window and diff against what exists; no cursor, so nothing is skipped."""
+    """Look back over a window and diff against what exists, so that no request is skipped.
+
+    The cursor is for the interrupted ones alone, and only saves reading: without it the failures of
+    the window are read again.
+    """
     for pool, limit in hold_pools(context.instance).items():
         context.log.info("the pool %s now has %d slot(s)", pool, limit)
     now = datetime.now(tz=UTC)
-    due = unanswered(runs_store.store(), since=now - LOOK_BACK, until=now)
-    return _starting(context.instance, due)
+    store, since = runs_store.store(), now - LOOK_BACK
+    watch = interrupted.read_failures(
+        context.instance, interrupted.Watch.from_cursor(context.cursor), since=since, now=now
+    )
+    again, watch = interrupted.due(context.instance, store, watch, now)
+    for one in again:
+        context.log.warning("run %s was interrupted and is asked for again", one.partition)
+    started = _starting(context.instance, unanswered(store, since=since, until=now))
+    cursor = watch.model_dump_json()
+    if isinstance(started, dg.SensorResult):
+        requests = list(started.run_requests or ())
+    elif again:
+        requests = []
+    else:
+        return dg.SensorResult(skip_reason=_why_none(started, watch), cursor=cursor)
+    requests.extend(one.request() for one in again)
+    return _asking(context.instance, requests, cursor)
+
+
+def _why_none(started: dg.SkipReason, watch: interrupted.Watch) -> dg.SkipReason:
+    """Return why nothing is started, with those whose time has not come."""
+    if not watch.waiting:
+        return started
+    return dg.SkipReason(
+        f"{started.skip_message}; {len(watch.waiting)} that were interrupted are asked for again "
+        f"from {min(item.not_before for item in watch.waiting.values()):%H:%M:%S} UTC on"
+    )
 
 
 @dg.sensor(
@@ -97,14 +128,23 @@ def _starting(
     waiting = [run_id for run_id in wanted if run_id not in launched]
     if not waiting:
         return dg.SkipReason("no run is waiting to be started")
+    return _asking(
+        instance,
+        # Dagster remembers a key for ever: a tick cut off after launching launches once.
+        [dg.RunRequest(run_key=f"{run_id}:1", partition_key=run_id) for run_id in waiting],
+    )
+
+
+def _asking(
+    instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest], cursor: str | None = None
+) -> dg.SensorResult:
+    """Return the tick that makes ``requests``, their runs registered as partitions."""
     known = set(instance.get_dynamic_partitions(str(runs.name)))
+    asked = [str(request.partition_key) for request in requests]
     return dg.SensorResult(
-        run_requests=[
-            # Dagster remembers a key for ever: a tick cut off after launching launches once.
-            dg.RunRequest(run_key=f"{run_id}:1", partition_key=run_id)
-            for run_id in waiting
-        ],
-        dynamic_partitions_requests=[runs.build_add_request(unregistered(waiting, known))],
+        run_requests=list(requests),
+        dynamic_partitions_requests=[runs.build_add_request(unregistered(asked, known))],
+        cursor=cursor,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -137,6 +138,15 @@ def _request(place: Place) -> None:
     place.store.run(place.measured.run_id).write(RunFile.SPEC, b"{}")
 
 
+def _interrupted(place: Place) -> None:
+    """A run that was started, and whose Dagster run ended without an answer."""
+    _request(place)
+    place.instance.add_dynamic_partitions("runs", [place.measured.run_id])
+    job = place.definitions.resolve_job_def("publish_run")
+    tags = {"dagster/partition": place.measured.run_id}
+    place.instance.report_run_failed(place.instance.create_run_for_job(job, tags=tags))
+
+
 def _delivery(place: Place) -> None:
     deliver(place.measured, str(place.settings.inbox))
 
@@ -197,6 +207,7 @@ def _measured(place: Place) -> str:
 
 CASES: dict[str, Case] = {
     "requested_runs": Case(_request, "publish_run", _measured),
+    "requested_runs, interrupted": Case(_interrupted, "publish_run", _measured),
     "new_runs": Case(_delivery, "publish_run", _measured),
     "parked_runs": Case(_parked, "publish_run", _measured),
     "nudged_crawl": Case(_nothing, "crawl_corpus"),
@@ -279,7 +290,12 @@ def test_every_sensor_and_schedule_is_in_the_table(tmp_path):
     settings = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)})
     repository = build_definitions(settings).get_repository_def()
     names = {one.name for one in (*repository.sensor_defs, *repository.schedule_defs)}
-    assert names == CASES.keys() | ELSEWHERE
+    assert names == {sensor_of(case) for case in CASES} | ELSEWHERE
+
+
+def sensor_of(case: str) -> str:
+    """Return what a case is about: its name, up to what tells it from another one."""
+    return case.partition(",")[0]
 
 
 def expected(place: Place, case: Case) -> list[tuple[str, str | None]]:
@@ -290,27 +306,33 @@ def expected(place: Place, case: Case) -> list[tuple[str, str | None]]:
 ASKING = [name for name, case in CASES.items() if case.job is not None]
 
 
-@pytest.mark.parametrize("name", ASKING)
-def test_two_ticks_in_a_row_launch_once(place: Place, name: str):
-    CASES[name].prepare(place)
-    before = place.launched()
-    place.tick(name)
-    place.tick(name)
+def launched_since(place: Place, before: list[tuple[str, str | None]]) -> list[tuple[str, Any]]:
     launched = place.launched()
     for run in before:
         launched.remove(run)
-    assert launched == expected(place, CASES[name])
+    return launched
 
 
-@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("case", ASKING)
+def test_two_ticks_in_a_row_launch_once(place: Place, case: str):
+    CASES[case].prepare(place)
+    before = place.launched()
+    place.tick(sensor_of(case))
+    place.tick(sensor_of(case))
+    assert launched_since(place, before) == expected(place, CASES[case])
+
+
+@pytest.mark.parametrize("case", ASKING)
 def test_a_crash_on_either_side_of_the_launch_loses_nothing_and_launches_nothing_twice(
-    place: Place, name: str
+    place: Place, case: str
 ):
-    CASES[name].prepare(place)
+    name = sensor_of(case)
+    CASES[case].prepare(place)
+    before = place.launched()
     assert place.evaluate(name), "died before it launched what it asked for"
     place.launch(name, place.evaluate(name))  # died before its cursor was kept
     place.tick(name)
-    assert place.launched() == expected(place, CASES[name])
+    assert launched_since(place, before) == expected(place, CASES[case])
 
 
 def test_people_are_told_once_and_after_a_crash_again_rather_than_never(place: Place):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.definitions.asset_key import AssetKey
 from dagster._core.instance.config import PoolGranularity
 
@@ -38,6 +39,21 @@ def test_whole_runs_wait_for_their_place_in_a_pool_and_slots_of_dead_runs_are_fr
     assert config.pool_config.pool_granularity is PoolGranularity.RUN
     assert config.pool_config.default_pool_limit == 1
     assert shipped.run_monitoring_enabled
+
+
+@pytest.mark.parametrize("file", ["dagster.yaml", "deploy/dagster.postgres.yaml"])
+def test_a_queue_outlives_a_code_server_that_is_away_for_minutes(file, tmp_path, monkeypatch):
+    """Every instance that is shipped: its settings stand beside the limits of the same queue."""
+    for name in ("HOST", "PORT", "DB", "USER", "PASSWORD"):
+        monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", "1")
+    settings = yaml.safe_load((CLONE / file).read_text())
+    settings.pop("storage", None)  # no database for this
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+    assert queue.max_user_code_failure_retries * queue.user_code_failure_retry_delay >= 600
+    assert queue.max_concurrent_runs == settings["concurrency"]["runs"]["max_concurrent_runs"]
+    assert queue.tag_concurrency_limits
 
 
 @pytest.fixture
