@@ -15,7 +15,7 @@ FROM base AS host
 COPY --from=host-packages /opt/venv /opt/venv
 COPY deploy/dagster.postgres.yaml /opt/dagster/home/dagster.yaml
 COPY deploy/workspace.yaml /opt/dagster/workspace.yaml
-COPY inferencebench_pipeline/automation/webserver.py /opt/dagster/webserver.py
+COPY inferencebench_pipeline/automation/webserver /opt/dagster/webserver
 ENV PATH=/opt/venv/bin:$PATH DAGSTER_HOME=/opt/dagster/home
 WORKDIR /opt/dagster
 RUN chown -R dagster:dagster /opt/dagster
@@ -26,7 +26,7 @@ EXPOSE 3000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3000/server_info', timeout=5)"]
 # INFERENCEBENCH_UI_HOSTS names it as people reach it; with --read-only it is fit for the public.
-CMD ["python", "webserver.py", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
+CMD ["python", "-m", "webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
 
 FROM base AS code-packages
 COPY requirements.lock /tmp/requirements.lock

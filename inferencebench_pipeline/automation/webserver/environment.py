@@ -1,0 +1,118 @@
+"""Which variables hold a secret that a webserver others can reach must not have.
+
+They are told by the words of their names and by the look of their values, since nobody can list all
+names: a variable of tomorrow is refused too. A false alarm costs one line of configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ALLOWED_VARIABLE = "INFERENCEBENCH_UI_ALLOWED_VARIABLES"
+"""Names, with commas, that an operator lets the webserver hold although they look like secrets."""
+
+_NEVER_ALLOWED = frozenset(
+    {
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "INFERENCEBENCH_ALERTS",
+        "INFERENCEBENCH_DEV_KEY",
+        "INFERENCEBENCH_IDENTITY_TOKEN_COMMAND",
+        "INFERENCEBENCH_IDENTITY_TOKEN_FILE",
+        "INFERENCEBENCH_WEBHOOK_SECRET",
+        "INFERENCEBENCH_WEBHOOK_SECRET_FILE",
+        "SIGSTORE_ID_TOKEN",
+    }
+)
+"""The pipeline's own secrets. The webserver has no use for them, so no operator can allow them."""
+_NEEDED = frozenset({"DAGSTER_POSTGRES_PASSWORD"})
+"""The webserver reads runs and events from the database, so it must hold that password."""
+_WITHOUT_A_WORD = frozenset(
+    {"DOCKER_AUTH_CONFIG", "INFERENCEBENCH_ALERTS", "NETRC", "PGPASSFILE", "PGSERVICEFILE"}
+)
+"""Names of secrets that hold none of the words below."""
+_SECRET_WORDS = frozenset(
+    {"APIKEY", "APITOKEN", "CREDENTIAL", "CREDENTIALS", "CREDS", "DSN", "JWT", "KEY", "KEYS"}
+    | {"OAUTH", "PASS", "PASSPHRASE", "PASSWD", "PASSWORD", "PASSWORDS", "PAT", "PWD"}
+    | {"SECRET", "SECRETS", "TOKEN", "TOKENS"}
+)
+_SECRET_ENDINGS = ("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "CREDENTIALS")
+"""How words like ``PGPASSWORD`` and ``AUTHTOKEN`` end; ``MONKEY`` is why KEY is no such ending."""
+_SECRET_PAIRS = frozenset({("CONNECTION", "STRING"), ("WEBHOOK", "URL"), ("SAS", "URL")})
+_COUNTING = frozenset(
+    {"AVG", "BATCHED", "BUDGET", "CACHED", "COUNT", "GENERATED", "INPUT", "LIMIT", "MAX", "MEAN"}
+    | {"MIN", "NUM", "NUMBER", "OUTPUT", "PREFILL", "PROMPT", "SPECULATIVE", "TOTAL"}
+)
+"""Beside TOKENS or KEYS these make a number of them, as in ``VLLM_MAX_TOKENS``."""
+_SWITCHING = frozenset(
+    {"ALLOW", "DISABLE", "DISABLED", "ENABLE", "ENABLED", "NO", "REQUIRE", "USE", "VERIFY"}
+)
+"""With these and a value of yes or no, a name is a switch: ``HF_HUB_DISABLE_IMPLICIT_TOKEN=1``."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SWITCH = re.compile(r"(?i)[01]|true|false|yes|no|on|off")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_FINGERPRINT = re.compile(r"(0x)?[0-9A-Fa-f]{16,64}")
+_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP)(_[A-Z]+)?)?)$")
+_ADDRESS = re.compile(r"((tcp|udp)://)?[0-9a-f.:\[\]]+|tcp|udp")
+_SECRET_VALUE = re.compile(
+    # A URL with a password, or one that carries its secret in the query.
+    r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#@:]*:[^\s/?#@]+@"
+    r"|://\S*[?&](?i:access_token|api_?key|key|password|secret|sig|signature|token)=[^&\s]"
+    # A connection string: libpq's, Azure's.
+    r"|\b(?i:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^\s;]"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    # What the issuers of tokens mark them with: Hugging Face, GitHub, GitLab, Slack, AWS, JWTs.
+    r"|\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}"
+    r"|xox[abprs]-[\w-]{10,}|(AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
+)
+
+
+def exposed_secrets(host: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the names of secrets in the environment of a webserver that others can reach.
+
+    Args:
+        host: the address it listens on; on loopback nothing is exposed.
+        environ: its environment. No value is ever returned.
+    """
+    if host in LOOPBACK:
+        return []
+    named = {name.strip() for name in environ.get(ALLOWED_VARIABLE, "").split(",")}
+    allowed = (named - _NEVER_ALLOWED) | _NEEDED
+    return sorted(
+        name
+        for name, value in environ.items()
+        if value and name not in allowed and holds_secret(name, value)
+    )
+
+
+def holds_secret(name: str, value: str) -> bool:
+    """Return whether a variable of that name and value looks like a secret."""
+    return (
+        name.upper() in _WITHOUT_A_WORD
+        or _names_secret(name, value)
+        or bool(_SECRET_VALUE.search(value))
+    )
+
+
+def _names_secret(name: str, value: str) -> bool:
+    words = [word.upper() for word in _WORD.findall(name)]
+    if _SERVICE_LINK.search(name) and _ADDRESS.fullmatch(value):
+        return False  # where Kubernetes says that a service such as "token" stands
+    if words in (["PWD"], ["OLDPWD"]):
+        return False  # the shell's working folder
+    secret = {word for word in words if word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS)}
+    if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
+        return True
+    if secret <= {"TOKENS", "KEYS"} and (_COUNTING & {*words} or _NUMBER.fullmatch(value)):
+        return False
+    if secret <= {"KEY", "KEYS"} and ("PUBLIC" in words or _is_fingerprint(words, value)):
+        return False
+    return bool(secret) and not (_SWITCHING & {*words} and _SWITCH.fullmatch(value))
+
+
+def _is_fingerprint(words: list[str], value: str) -> bool:
+    """Return whether it is like GPG_KEY in Python's images, which names who signed the release."""
+    return "GPG" in words and bool(_FINGERPRINT.fullmatch(value))
