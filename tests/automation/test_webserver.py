@@ -2,122 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import http.client
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from inferencebench_pipeline.automation.webserver import exposed_secrets
+from tests.automation.webservers import CLONE, JSON, LIMIT, Server, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
-
-CLONE = Path(__file__).resolve().parent.parent.parent
-JSON = {"Content-Type": "application/json"}
-LIMIT = 'mutation { setConcurrencyLimit(concurrencyKey: "attack", limit: %d) }'
-QUERY = '{ instance { concurrencyLimit(concurrencyKey: "attack") { slotCount } } }'
-
-
-@dataclass(frozen=True)
-class Server:
-    """A webserver that is up, on loopback."""
-
-    port: int
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return answer.status, text
-
-    def graphql(self, query: str, **headers: str) -> tuple[int, str]:
-        return self.ask("POST", "/graphql", json.dumps({"query": query}), JSON | headers)
-
-    def limit(self) -> int:
-        """Return what the attack tries to change."""
-        status, text = self.graphql(QUERY)
-        assert status == 200, text
-        return int(json.loads(text)["data"]["instance"]["concurrencyLimit"]["slotCount"])
-
-    def handshake(self, **headers: str) -> int:
-        """Return the status that a WebSocket handshake is answered with."""
-        lines = {
-            "Host": f"127.0.0.1:{self.port}",
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Protocol": "graphql-ws",
-        } | headers
-        text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as wire:
-            wire.sendall(f"GET /graphql HTTP/1.1\r\n{text}\r\n".encode())
-            return int(wire.recv(4096).split()[1])
-
-
-@contextlib.contextmanager
-def running(home: Path, *options: str) -> Iterator[Server]:
-    home.mkdir()
-    shutil.copyfile(CLONE / "dagster.yaml", home / "dagster.yaml")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "inferencebench_pipeline.automation.webserver",
-        "--empty-workspace",
-    ]
-    command += ["-h", "127.0.0.1", "-p", str(port), *options]
-    environment = os.environ | {
-        "DAGSTER_HOME": str(home),
-        "INFERENCEBENCH_UI_HOSTS": "ui.example.org",
-        "PYTHONPATH": str(CLONE),
-    }
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
-        try:
-            server = Server(port)
-            wait_until_up(server, process, home / "log")
-            yield server
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_until_up(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline_s = time.monotonic() + 120
-    while time.monotonic() < deadline_s:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError):
-            if server.ask("GET", "/server_info")[0] == 200:
-                return
-        time.sleep(0.5)
-    raise AssertionError(f"not up in two minutes: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +158,236 @@ def test_the_public_ui_passes_on_only_what_it_understands(public: Server, body: 
 def test_a_query_of_any_length_is_not_read_into_memory(public: Server) -> None:
     status, _ = public.ask("POST", "/graphql", " " * (1024 * 1024 + 1), JSON)
     assert status == 413
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/graphql%0A",
+        "/graphql%0D%0A",
+        "/graphql%00",
+        "/graphql%E2%80%A8",
+        "/graphql%20",
+        "//graphql",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("site", [{}, {"Sec-Fetch-Site": "cross-site"}])
+def test_no_other_spelling_of_the_path_helps(
+    unharmed: Server, public: Server, method: str, path: str, site: dict[str, str]
+) -> None:
+    for server in (unharmed, public):
+        target = f"{path}?query={quote(LIMIT % 5)}"
+        assert server.ask(method, target, headers=site)[0] in {400, 403, 405}
+        target = f"{path}?query={quote('mutation{setNuxSeen}')}"
+        status, text = server.ask(method, target, headers=site)
+        assert (status in {400, 403, 405}, "setNuxSeen" in text) == (True, False)
+
+
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "x", ""])
+@pytest.mark.parametrize(
+    "path", ["/", "/server_info", "/runs", "/favicon.png", "/graphql", "/logs/a/b"]
+)
+def test_another_site_may_open_a_page_and_nothing_else(
+    server: Server, site: str, path: str
+) -> None:
+    foreign = {"Sec-Fetch-Site": site}
+    embedded = [
+        {},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "document"},
+    ]
+    for more in embedded:
+        for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE"):
+            assert server.ask(method, path, headers=foreign | more | JSON)[0] == 403
+    for method in ("HEAD", "POST", "OPTIONS"):
+        assert server.ask(method, path, headers=foreign | NAVIGATION | JSON)[0] == 403
+    assert server.ask("GET", path, headers=foreign | NAVIGATION)[0] in {200, 404, 405}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["x@127.0.0.1", "127.0.0.1:x", "127.0.0.1/", "127.0.0.1?", "127.0.0.1#", " ", "localhost.",
+     "127.0.0.1, evil.example", "user:pw@localhost", "127.0.0.1:3000:3000", "[::1]x", "[::1",
+     "http://127.0.0.1", "127.1", "2130706433", "0x7f000001", "127.0.0.1\\@evil.example"],
+)  # fmt: skip
+def test_a_host_that_only_looks_like_ours_is_none(server: Server, host: str) -> None:
+    assert server.ask("GET", "/server_info", headers={"Host": host})[0] in {400, 421}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://x@127.0.0.1:%d", "http://127.0.0.1:%d/", "ftp://127.0.0.1:%d", "//127.0.0.1:%d",
+     "http://127.0.0.1:%d.evil.example", "127.0.0.1:%d", "", "file://"],
+)  # fmt: skip
+def test_an_origin_that_only_looks_like_ours_is_none(unharmed: Server, origin: str) -> None:
+    named = origin.replace("%d", str(unharmed.port))
+    assert unharmed.graphql(LIMIT % 5, Origin=named)[0] == 403
+    assert unharmed.handshake(Origin=named) == 403
+
+
+BOTH = "query Harmless { version } " + (LIMIT % 5).replace("mutation", "mutation Harmful")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps([{"query": LIMIT % 5}]),
+        json.dumps({"query": BOTH}),
+        json.dumps({"query": BOTH, "operationName": "Harmless"}),
+        json.dumps({"query": BOTH, "operationName": ["Harmful"]}),
+        json.dumps({"query": ["mutation"]}),
+        json.dumps({"query": None, "extensions": {"persistedQuery": {"sha256Hash": "x"}}}),
+        json.dumps({"query": LIMIT % 5, "variables": "not an object"}),
+        json.dumps({"query": LIMIT % 5, "variables": [1]}),
+        json.dumps({"query": "{version}", "mutation": LIMIT % 5}),
+        f'{{"query": {json.dumps(LIMIT % 5)}, "query": "{{version}}"}}',
+        "",
+        "null",
+        "[" * 100_000,
+        '{"query": "' + "{a" * 20_000 + '"}',
+        '{"query": "\\ud800"}',
+        '{"query": "{version}", "variables": {"x": ' + "[" * 50_000 + "]" * 50_000 + "}}",
+        '{"query": "subscription { locationStateChangeEvents { __typename } }"}',
+    ],
+)
+def test_a_post_executes_what_it_says_and_nothing_beside(unharmed: Server, body: str) -> None:
+    assert unharmed.ask("POST", "/graphql", body, JSON)[0] in {200, 400}
+
+
+def test_what_stands_in_the_address_of_a_post_is_not_executed(unharmed: Server) -> None:
+    target = f"/graphql?query={quote(LIMIT % 5)}"
+    status, text = unharmed.ask("POST", target, json.dumps({"query": "{version}"}), JSON)
+    assert (status, "version" in text) == (200, True)
+    assert unharmed.ask("POST", target, "{}", JSON)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/logs/..%2f..%2fetc%2fpasswd", "/logs/../../x", "/logs/..%2f", "/logs/", "/logs/x",
+     "/logs//x/y", "/logs/a/./b", "/logs/%2e%2e/%2e%2e/x/err", "/logs/a/b",
+     "/logs/" + "a" * 2000 + "/x/err",
+     "/logs/a/" + "a" * 300 + "/" + "b" * 300, "/logs/..%5c..%5cx/err", "/download_debug/x",
+     "/download_debug/" + "a" * 3000, "/notebook", "/dagit/notebook?path=x.ipynb&repoLocName=x",
+     "/notebook?path=%2Fetc%2Fx.ipynb&repoLocName=x", "/_next/..%2f..%2fcsp-header.txt",
+     "/vendor/" + "a" * 3000],
+)  # fmt: skip
+def test_what_is_not_there_is_not_found(server: Server, path: str) -> None:
+    status, text = server.ask("GET", path)
+    assert (status, "Traceback" in text) == (404, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "{", "1", '{"asset_key": 1}', '{"metadata": 1}', '{"passed": "x"}', "[" * 100_000,
+     '{"partition": {}}', '{"passed": true, "check_name": 1, "severity": "x"}'],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["materialization", "check", "observation"])
+@pytest.mark.parametrize("key", ["", "x"])
+def test_a_report_that_is_none_is_refused(server: Server, kind: str, body: str, key: str) -> None:
+    status, text = server.ask("POST", f"/report_asset_{kind}/{key}", body, JSON)
+    assert (status, "Traceback" in text) in {(400, False), (200, False)}
+
+
+def conversation(server: Server, *messages: str | bytes) -> list[str]:
+    """What the server answers on a WebSocket until it falls silent or hangs up."""
+    answers: list[str] = []
+    address = f"ws://127.0.0.1:{server.port}/graphql"
+    protocol = Subprotocol("graphql-ws")
+    with connect(address, subprotocols=[protocol], max_size=None) as wire:
+        try:
+            for message in messages:
+                wire.send(message)
+            while True:
+                answers.append(str(wire.recv(timeout=2)))
+        except TimeoutError:
+            pass
+        except ConnectionClosed as closed:
+            answers.append(f"closed {closed.rcvd.code if closed.rcvd else None}")
+    return answers
+
+
+def started(query: str, **more: object) -> str:
+    return json.dumps({"type": "start", "id": "1", "payload": {"query": query, **more}})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        started(LIMIT % 5),
+        started("{ version }"),
+        started(BOTH, operation_name="Harmful"),
+        started("subscription S { locationStateChangeEvents { __typename } } " + BOTH,
+                operation_name="Harmful"),
+        started("subscription { setConcurrencyLimit(concurrencyKey: \"attack\", limit: 5) }"),
+        started("subscription { ...F } fragment F on Mutation { setNuxSeen }"),
+        started("{" * 50_000),
+        started("subscription { ...F } fragment F on Subscription { ...F }"),
+    ],
+)  # fmt: skip
+def test_a_web_socket_executes_subscriptions_only(
+    unharmed: Server, public: Server, message: str
+) -> None:
+    for server in (unharmed, public):
+        hello = json.dumps({"type": "connection_init"})
+        acknowledged, answer, *_ = conversation(server, hello, message)
+        assert json.loads(acknowledged)["type"] == "connection_ack"
+        assert json.loads(answer)["type"] == "error"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["", "x", "[]", "1", "{}", '{"type": 1}', '{"type": "start"}', '{"type": "start", "id": "1"}',
+     '{"type": "start", "id": {}, "payload": {"query": "{version}"}}',
+     '{"type": "start", "id": "1", "payload": {"query": 1}}', '{"type": "stop", "id": []}',
+     "[" * 100_000, b"\x00\xff", '{"type": "start", "id": "1", "payload": []}'],
+)  # fmt: skip
+def test_a_web_socket_that_speaks_something_else_is_hung_up_on(
+    server: Server, message: str | bytes
+) -> None:
+    assert conversation(server, message) == ["closed 1008"]
+
+
+def test_a_web_socket_is_bounded(server: Server) -> None:
+    assert conversation(server, "x" * (2 * 1024 * 1024)) == ["closed 1009"]
+    stream = "subscription { locationStateChangeEvents { __typename } }"
+    many = [json.dumps({"type": "start", "id": str(n), "payload": {"query": stream}})
+            for n in range(60)]  # fmt: skip
+    assert conversation(server, *many)[-1] == "closed 1008"
+
+
+def test_what_the_pages_subscribe_to_is_streamed(server: Server, public: Server) -> None:
+    stream = "subscription L { locationStateChangeEvents { event { message } } }"
+    for one in (server, public):
+        message = started(stream, operationName="L", variables={}, extensions={})
+        assert conversation(one, json.dumps({"type": "connection_init"}), message)[1:] == []
+
+
+def test_no_answer_so_far_was_a_crash(server: Server, public: Server) -> None:
+    """Stands last: nothing that the tests above sent has left a traceback in the log."""
+    for one in (server, public):
+        assert "Traceback" not in one.log.read_text()
+
+
+def test_the_guard_runs_where_nothing_else_of_ours_is(tmp_path: Path) -> None:
+    """The host image holds the folder beside Dagster, under its own name."""
+    shutil.copytree(CLONE / "inferencebench_pipeline/automation/webserver", tmp_path / "webserver")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "webserver", "--help"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert (done.returncode, "--read-only" in done.stdout) == (0, True), done.stderr
 
 
 def test_a_webserver_that_others_reach_holds_no_secret(tmp_path: Path) -> None:
