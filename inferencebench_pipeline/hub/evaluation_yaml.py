@@ -18,9 +18,18 @@ import yaml
 from pydantic import ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted.yaml_documents import (
+    PlainConstructor,
+    YamlDocumentError,
+    YamlNode,
+    parse_yaml,
+)
 
 MAX_FILE_BYTES = 1024 * 1024
 """Evaluation files are a few hundred bytes; a larger one is something else."""
+MAX_FILE_NODES = 50_000
+"""Keys, values, lists and mappings of one, its aliases followed."""
 
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d(?::\d\d(?:\.\d*)?)?\S*)?")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
@@ -62,7 +71,7 @@ class Document:
 
     filename: str
     value: object
-    _root: yaml.Node | None = field(repr=False)
+    _root: YamlNode | None = field(repr=False)
 
     def line_of(self, location: Sequence[int | str]) -> int:
         """Return the line, from 1, of a key or item; that of its nearest parent when absent."""
@@ -98,26 +107,17 @@ class Document:
             yield f"line {self.line_of(location)}: {said}{remedy}"
 
 
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
+class _CoreConstructor(PlainConstructor):
+    """Makes values under the core schema of YAML 1.2."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[object] = []
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is there twice", key_node.start_mark
-                )
-            seen.append(key)
-        return super().construct_mapping(node, deep=deep)
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
 
 for _name, _pattern, _first in _CORE_SCHEMA:
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
-_Loader.add_constructor(f"{_TAG}int", lambda _, node: int(_text(node), 10))
-_Loader.add_constructor(f"{_TAG}float", lambda _, node: _float(_text(node)))
-_Loader.add_constructor(f"{_TAG}timestamp", lambda _, node: UnquotedDate(_text(node)))
+    _CoreConstructor.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
+_CoreConstructor.add_constructor(f"{_TAG}int", lambda _, node: int(_text(node), 10))
+_CoreConstructor.add_constructor(f"{_TAG}float", lambda _, node: _float(_text(node)))
+_CoreConstructor.add_constructor(f"{_TAG}timestamp", lambda _, node: UnquotedDate(_text(node)))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -149,27 +149,31 @@ def read_yaml(data: bytes, *, filename: str) -> Document:
     """Return the document in ``data``; what looks like a date without quotes is marked so.
 
     Raises:
-        EvaluationFileError: too large, not UTF-8, not YAML, or a key is there twice.
+        EvaluationFileError: too large or deep, not UTF-8, not YAML, a key is there twice, or a
+            value is none of its kind.
     """
+    filename = printable(filename)
     if len(data) > MAX_FILE_BYTES:
         raise EvaluationFileError(
             filename, (f"is {len(data)} bytes; an evaluation file has at most {MAX_FILE_BYTES}",)
         )
     try:
-        loader = _Loader(data.decode("utf-8"))
-        root = loader.get_single_node()
-        value = None if root is None else loader.construct_document(root)
+        document = parse_yaml(
+            data.decode("utf-8"),
+            what=filename,
+            max_bytes=MAX_FILE_BYTES,
+            max_nodes=MAX_FILE_NODES,
+            schema=_CoreConstructor,
+        )
     except UnicodeDecodeError as error:
         raise EvaluationFileError(filename, (f"is not UTF-8 (byte {error.start})",)) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = "" if mark is None else f"line {mark.line + 1}: "
-        problem = f"{place}is not YAML we can read: {error.problem or error.context}"
+    except YamlDocumentError as error:
+        line, column = ("", "") if error.line is None else (
+            f"line {error.line}: ", f" (column {error.column})"
+        )  # fmt: skip
+        problem = f"{line}is not YAML we can read: {error.problem}{column}"
         raise EvaluationFileError(filename, (problem,)) from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise EvaluationFileError(filename, (f"is not YAML we can read: {said}",)) from error
-    return Document(filename, value, root)
+    return Document(filename, document.value, document.root)
 
 
 def write_yaml(document: object) -> bytes:

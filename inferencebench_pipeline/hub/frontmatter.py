@@ -9,18 +9,28 @@ it is returned. What cannot be edited this way is refused with a reason, never g
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import yaml
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted.yaml_documents import (
+    YamlDocumentError,
+    parse_yaml,
+    yaml_events,
+    yaml_tokens,
+)
 
 _BOM = "\ufeff"
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _LINE = re.compile(r"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _FENCE = "---"
+_MAX_CARD_BYTES = 8 << 20
+"""Front matter of a card with the results of a large benchmark suite has one or two million."""
+_BLOCK = "the front matter"
 
 
 class FrontMatterError(PermanentError):
@@ -74,11 +84,13 @@ def get_key(data: bytes, key: str) -> Any:  # noqa: ANN401 - whatever the card h
     entry = None if card is None else _find(_entries(card.block), key)
     if card is None or entry is None:
         return None
+    lines = card.block[entry.start : entry.end]
     try:
-        return yaml.safe_load(card.block[entry.start : entry.end])[key]
-    except yaml.YAMLError as error:
+        return parse_yaml(lines, what=_BLOCK, max_bytes=_MAX_CARD_BYTES).value[key]
+    except YamlDocumentError as error:
+        before = card.block.count("\n", 0, entry.start)
         raise FrontMatterError(
-            f"the value of {key!r} cannot be read on its own ({_line(error)}); "
+            f"the value of {key!r} cannot be read on its own ({_place(error, before)}); "
             "does it refer to an anchor elsewhere? Edit the card by hand"
         ) from error
 
@@ -202,19 +214,19 @@ def _read(data: bytes) -> _Card | None:
     return _Card(text, opening.end(), closing.start())
 
 
-def _entries(block: str) -> list[_Entry]:
+@lru_cache(maxsize=4)
+def _entries(block: str) -> tuple[_Entry, ...]:
     """Return the block's top-level keys in order.
+
+    One edit looks at the same text several times, and large cards take a second each time.
 
     Raises:
         FrontMatterError: not one YAML mapping in block style.
     """
-    try:
-        events = list(yaml.parse(block, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise FrontMatterError(f"the front matter is not YAML ({_line(error)}); fix it") from error
+    events = _events(block)
     body = events[1:-1]
     if not body:
-        return []
+        return ()
     root = body[1]
     documents = sum(isinstance(event, yaml.DocumentStartEvent) for event in body)
     ended = isinstance(body[-1], yaml.DocumentEndEvent) and body[-1].explicit
@@ -222,7 +234,24 @@ def _entries(block: str) -> list[_Entry]:
         raise FrontMatterError(
             "the front matter is not one mapping with one 'key: value' per line; rewrite it so"
         )
-    return list(_pairs(block, body[2:-2]))
+    return tuple(_pairs(block, body[2:-2]))
+
+
+def _events(block: str) -> list[yaml.Event]:
+    try:
+        return yaml_events(block, what=_BLOCK)
+    except YamlDocumentError as error:
+        raise FrontMatterError(
+            f"the front matter is not YAML ({_place(error, 0)}); fix it"
+        ) from error
+
+
+def _place(error: YamlDocumentError, lines_before: int) -> str:
+    """Return what is wrong and where, in lines of the front matter."""
+    if error.line is None:
+        return error.problem
+    line = lines_before + error.line
+    return f"line {line} of the front matter, column {error.column}: {error.problem}"
 
 
 def _pairs(block: str, events: list[yaml.Event]) -> Iterator[_Entry]:
@@ -285,7 +314,7 @@ def _item_lines(block: str, entry: _Entry, index: int) -> tuple[int, int]:
     column = _mark(entry.value).column
     dashes = [
         token.start_mark.index
-        for token in yaml.scan(block[: entry.end], Loader=yaml.SafeLoader)
+        for token in yaml_tokens(block[: entry.end], what=_BLOCK)
         if isinstance(token, yaml.BlockEntryToken)
         and token.start_mark.index >= entry.start
         and token.start_mark.column == column
@@ -295,7 +324,7 @@ def _item_lines(block: str, entry: _Entry, index: int) -> tuple[int, int]:
 
 
 def _end_of_item(block: str, entry: _Entry, index: int) -> int:
-    events = list(yaml.parse(block, Loader=yaml.SafeLoader))
+    events = _events(block)
     at = 1 + next(
         number
         for number, event in enumerate(events)
@@ -323,14 +352,14 @@ def _seen(event: yaml.Event) -> tuple[object, ...]:
     )
 
 
-def _find(entries: list[_Entry], key: str) -> _Entry | None:
+def _find(entries: Sequence[_Entry], key: str) -> _Entry | None:
     found = [entry for entry in entries if entry.key == key]
     if len(found) > 1:
         raise FrontMatterError(f"the front matter has {key!r} {len(found)} times; keep one")
     return found[0] if found else None
 
 
-def _indent(block: str, entries: list[_Entry]) -> int:
+def _indent(block: str, entries: Sequence[_Entry]) -> int:
     if not entries:
         return 0
     first = block[entries[0].start :]
@@ -375,7 +404,3 @@ def _spliced(card: _Card, key: str, start: int, end: int, lines: str) -> bytes:
             f"editing {key!r} would change another key of the front matter; edit it by hand"
         )
     return result
-
-
-def _line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())

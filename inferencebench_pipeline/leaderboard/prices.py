@@ -11,12 +11,13 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted.yaml_documents import YamlDocumentError, parse_yaml
 
 _MAX_BYTES: Final = 100_000
+_MAX_NODES: Final = 20_000
 
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -84,9 +85,10 @@ def load_prices(path: Path) -> Prices:
     if len(data) > _MAX_BYTES:
         raise PricesError(f"the prices {path} are larger than {_MAX_BYTES} bytes")
     try:
-        return Prices.model_validate(yaml.safe_load(data))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise PricesError(f"the prices {path} are not valid YAML: {error}") from error
+        document = parse_yaml(data, what=str(path), max_bytes=_MAX_BYTES, max_nodes=_MAX_NODES)
+        return Prices.model_validate(document.value)
+    except YamlDocumentError as error:
+        raise PricesError(f"the prices are not valid YAML: {error}") from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(step) for step in item['loc']) or 'the list'}: {item['msg']}"

@@ -5,20 +5,30 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.plan import BenchmarkFile, Plan, expand
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted.yaml_documents import (
+    MappingNode,
+    Mark,
+    ScalarNode,
+    SequenceNode,
+    YamlDocumentError,
+    YamlNode,
+    parse_yaml,
+)
 
 _MAX_SPEC_BYTES: Final = 1_000_000
-_MOST_DEPTH: Final = 50
+_MAX_SPEC_NODES: Final = 50_000
+_MOST_FIELDS_DEEP: Final = 20
 _NOT_REPEATED: Final = {"base_url", "proxy", "api_key_env", "args", "env"}
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -96,7 +106,7 @@ def parse_spec(content: object, *, where: str) -> BenchmarkSpec:
 class _Document:
     """Plain data with, when it came from YAML, the place of each part of it."""
 
-    def __init__(self, where: str, content: object, root: yaml.Node | None) -> None:
+    def __init__(self, where: str, content: object, root: YamlNode | None) -> None:
         self._where = where
         self._content = content
         self._root = root
@@ -104,23 +114,18 @@ class _Document:
     @classmethod
     def read(cls, path: Path) -> _Document:
         text = _text(path)
-        loader = None
         try:
-            loader = yaml.SafeLoader(text)
-            root = loader.get_single_node()
-            if root is not None:
-                _require_distinct_keys(path, root)
-            content = None if root is None else loader.construct_document(root)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-            raise SpecError(f"{place}: not valid YAML: {error.problem or error.context}") from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise SpecError(f"{path}: not valid YAML: {error}") from error
-        finally:
-            if loader is not None:
-                loader.dispose()
-        return cls(str(path), content, root)
+            document = parse_yaml(
+                text, what=str(path), max_bytes=_MAX_SPEC_BYTES, max_nodes=_MAX_SPEC_NODES
+            )
+        except YamlDocumentError as error:
+            place = str(path) if error.line is None else f"{path}:{error.line}:{error.column}"
+            if error.repeated is not None:
+                said = f"{error.repeated} is given twice; remove one"
+            else:
+                said = f"not valid YAML: {error.problem}"
+            raise SpecError(f"{place}: {said}") from error
+        return cls(str(path), document.value, document.root)
 
     def override(self, text: str) -> None:
         """Replace one field, given as ``load.concurrency=8``.
@@ -130,16 +135,22 @@ class _Document:
         """
         name, equals, written = text.partition("=")
         *parents, last = name.strip().split(".")
-        node = self._content
-        for step in parents:
-            node = node.setdefault(step, {}) if isinstance(node, dict) else None
-        try:
-            value = yaml.safe_load(written)
-        except yaml.YAMLError:
+        if len(parents) > _MOST_FIELDS_DEEP:
             equals = ""
+        node = self._content
+        for step in parents[:_MOST_FIELDS_DEEP]:
+            node = node.setdefault(step, {}) if isinstance(node, dict) else None
+        said = ""
+        try:
+            value = parse_yaml(
+                written, what="its value", max_bytes=_MAX_SPEC_BYTES, max_nodes=_MAX_SPEC_NODES
+            ).value
+        except YamlDocumentError as error:
+            equals, said = "", f" ({error})"
         if not (equals and last and isinstance(node, dict)):
             raise SpecError(
-                f"the override {text!r} cannot be applied to {self._where}; write it as "
+                f"the override {printable(repr(text))} cannot be applied to {self._where}{said}; "
+                "write it as "
                 "load.concurrency=8: fields joined by dots, no lists among them, and a value"
             )
         node[last] = value
@@ -238,45 +249,14 @@ def _text(path: Path) -> str:
         raise SpecError(f"the spec {path} is not UTF-8 text: {error}") from error
 
 
-def _require_distinct_keys(path: Path, root: yaml.Node) -> None:
-    """Refuse a key that is given twice, of which YAML silently keeps the last."""
-    for mapping in _mappings(root, 0, set()):
-        seen: set[str] = set()
-        for key, _ in mapping.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                mark = key.start_mark
-                raise SpecError(
-                    f"{path}:{mark.line + 1}:{mark.column + 1}: {key.value} is given twice; "
-                    "remove one"
-                )
-            seen.add(str(key.value))
-
-
-def _mappings(node: yaml.Node, depth: int, visited: set[int]) -> Iterator[yaml.MappingNode]:
-    if id(node) in visited:
-        return  # an alias of what has been looked at
-    visited.add(id(node))
-    if depth > _MOST_DEPTH:
-        raise RecursionError(f"nested more than {_MOST_DEPTH} deep")
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        children: Sequence[yaml.Node] = [value for _, value in node.value]
-    elif isinstance(node, yaml.SequenceNode):
-        children = node.value
-    else:
-        return
-    for child in children:
-        yield from _mappings(child, depth + 1, visited)
-
-
-def _child(node: yaml.Node, step: str | int) -> tuple[yaml.error.Mark, yaml.Node] | None:
+def _child(node: YamlNode, step: str | int) -> tuple[Mark, YamlNode] | None:
     """Return the node at ``step`` and where it begins: at its key, when it has one."""
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, MappingNode):
         for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value == str(step):
+            if isinstance(key, ScalarNode) and key.value == str(step):
                 return key.start_mark, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        item: yaml.Node = node.value[step]
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+        item: YamlNode = node.value[step]
         return item.start_mark, item
     return None
 

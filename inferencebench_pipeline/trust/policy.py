@@ -11,9 +11,8 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -30,8 +29,11 @@ from pydantic import (
 
 from inferencebench_pipeline.trust.certificates import WORKFLOW_CLAIMS, SignerIdentity
 from inferencebench_pipeline.trust.errors import PolicyError
+from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted.yaml_documents import YamlDocumentError, parse_yaml
 
 MAX_POLICY_BYTES = 1 << 20
+_MAX_POLICY_NODES = 50_000
 
 
 def _known_claim(name: str) -> str:
@@ -225,9 +227,12 @@ def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
     if len(data) > MAX_POLICY_BYTES:
         raise PolicyError(f"the identity policy {where} is larger than {MAX_POLICY_BYTES} bytes")
     try:
-        content = yaml.load(data, Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise PolicyError(f"the identity policy {where} is not valid YAML: {error}") from error
+        content = parse_yaml(
+            data, what=where, max_bytes=MAX_POLICY_BYTES, max_nodes=_MAX_POLICY_NODES
+        ).value
+    except YamlDocumentError as error:
+        said = "" if error.repeated is None else f" (the key {error.repeated!r} appears twice)"
+        raise PolicyError(f"the identity policy is not valid YAML: {error}{said}") from error
     if not isinstance(content, dict) or "sha256" in content:
         raise PolicyError(
             f"the identity policy {where} must be a mapping with version, signers and dev_keys"
@@ -239,23 +244,10 @@ def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']} "
-            f"(got {item['input']!r:.80})"
+            f"(got {printable(item['input'], 80)})"
             for item in error.errors(include_url=False)
         )
         raise PolicyError(f"the identity policy {where} is not usable: {problems}") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a mapping that repeats a key: the reviewer may have read the other one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 def _sha(data: bytes) -> str:
