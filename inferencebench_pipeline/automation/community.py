@@ -33,6 +33,8 @@ def look_at_results(
         seen = watch(hub, root, benchmarks=sorted({*config.benchmarks, *known}))
         if seen.register.results:
             publish_register(hub, root, deployment.require_organisation())
+    for failure in seen.failed:
+        context.log.warning("could not be looked at: %s", failure)
     withheld = seen.register.withheld()
     for result in seen.withheld:
         context.log.warning("withheld: %s", " ".join(_row(result).values()))

@@ -184,6 +184,8 @@ def watch(
     found = watch_hub(
         _hub(settings), settings.store, benchmarks=benchmark or (), models=model or ()
     )
+    for failure in found.failed:
+        _print(f"could not be looked at: {failure}")
     for result in found.new:
         _print(f"new: {_named(result)}: {result.url}")
     for result in found.withheld:

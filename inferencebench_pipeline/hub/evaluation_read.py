@@ -12,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from inferencebench_pipeline.hub.errors import HubIntegrityError
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
 from inferencebench_pipeline.hub.evaluation_results import EvaluationEntry
+from inferencebench_pipeline.untrusted.text import printable
+
+_MOST_CHARACTERS = 2000
+"""Of a note or an address, as in a results file."""
 
 
 class Tier(StrEnum):
@@ -75,8 +79,8 @@ class _Item(_Lenient):
 
 
 class _Row(_Lenient):
-    rank: int
-    modelId: str = Field(min_length=1)  # noqa: N815
+    rank: int = Field(ge=0, lt=2**63)
+    modelId: str = Field(min_length=1, max_length=200)  # noqa: N815
     value: float = Field(allow_inf_nan=False)
     filename: str
     verified: bool
@@ -107,16 +111,21 @@ def read_leaderboard(
         dataset_id: the benchmark.
         derived_models: also rank models that declare a base model.
 
+    A row that cannot be read, which one file of a stranger may bring about, is left out.
+
     Raises:
         HubNotFoundError: it is no benchmark.
-        HubIntegrityError: the answer is not that of a Hub.
+        HubIntegrityError: the answer is not that of a Hub: no row of it can be read.
     """
-    rows = []
-    for item in hub.leaderboard(dataset_id, derived_models=derived_models):
+    rows: list[LeaderboardRow] = []
+    items = hub.leaderboard(dataset_id, derived_models=derived_models)
+    for item in items:
         try:
             row = _Row.model_validate(item)
         except ValidationError as error:
-            raise _not_a_hub(f"the leaderboard of {dataset_id}", error) from error
+            if len(items) == 1:
+                raise _not_a_hub(f"the leaderboard of {dataset_id}", error) from error
+            continue
         url = (row.source or {}).get("url")
         rows.append(
             LeaderboardRow(
@@ -126,8 +135,8 @@ def read_leaderboard(
                 filename=row.filename,
                 tier=_tier(row.verified, row.pullRequest),
                 pull_request=row.pullRequest,
-                source_url=None if url is None else str(url),
-                notes=row.notes,
+                source_url=None if url is None else printable(url, _MOST_CHARACTERS),
+                notes=None if row.notes is None else printable(row.notes, _MOST_CHARACTERS),
             )
         )
     return sorted(rows, key=lambda row: row.rank)
@@ -139,14 +148,16 @@ def _result(model_id: str, item: Mapping[str, Any]) -> ModelResult | UnreadableR
     except ValidationError as error:
         raise _not_a_hub(f"the evaluation results of {model_id}", error) from error
     if found.error is not None:
-        return UnreadableResult(model_id, found.filename, found.error, found.pullRequest)
+        return UnreadableResult(
+            model_id, found.filename, printable(found.error), found.pullRequest
+        )
     try:
         entry = EvaluationEntry.model_validate(found.data, by_alias=True, by_name=False)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"]) or "the entry"
         return UnreadableResult(
-            model_id, found.filename, f"{place}: {problem['msg']}", found.pullRequest
+            model_id, found.filename, printable(f"{place}: {problem['msg']}"), found.pullRequest
         )
     tier = _tier(found.verified, found.pullRequest)
     return ModelResult(model_id, found.filename, tier, entry, found.pullRequest)

@@ -31,11 +31,13 @@ from inferencebench_pipeline.hub.evaluation_yaml import (
     read_yaml,
     write_yaml,
 )
+from inferencebench_pipeline.untrusted.text import controls
 
 FOLDER = ".eval_results"
 """Where the files lie in a model repository; sub-folders are not read by the Hub."""
 
 _RESULT_FILE = re.compile(r"\.eval_results/[^/]+\.ya?ml")
+_LARGEST_INTEGER = 2**63
 _REMEDIES = {
     "dataset": "give id and task_id",
     "dataset.id": "give the benchmark dataset as ORG/NAME",
@@ -50,6 +52,8 @@ _REMEDIES = {
 def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("not a number")  # noqa: TRY004 - pydantic collects ValueErrors
+    if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
+        raise ValueError("not a number that a table can hold")
     if not math.isfinite(value):
         raise ValueError("not a finite number")
     return value
@@ -65,13 +69,13 @@ def _iso_8601(text: str) -> str:
     return text
 
 
-def _printable(text: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+def _harmless(text: str) -> str:
+    if controls(text):
         raise ValueError("holds a control character")
     return text
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=2000), AfterValidator(_printable)]
+Text = Annotated[StrictStr, Field(min_length=1, max_length=2000), AfterValidator(_harmless)]
 RepoName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)]
 Number = Annotated[int | float, BeforeValidator(_number)]
 

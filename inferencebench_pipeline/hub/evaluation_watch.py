@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.errors import HubNotFoundError
 from inferencebench_pipeline.hub.evaluation_client import EvaluationHub, PullRequestFate
 from inferencebench_pipeline.hub.evaluation_read import (
@@ -29,6 +30,7 @@ from inferencebench_pipeline.hub.evaluation_register import (
 )
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import Takedowns, load_takedowns
+from inferencebench_pipeline.untrusted.text import printable
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Watched:
     new: tuple[CommunityResult, ...]
     withheld: tuple[CommunityResult, ...]
     """Those that were there at the last look and were withheld since."""
+    failed: tuple[str, ...] = ()
+    """What could not be looked at, a sentence each; what is known of it stays as it was."""
 
 
 def watch(
@@ -53,6 +57,8 @@ def watch(
     Costs one request per benchmark, one per model with results in open pull requests there or
     named here or in the register, and one per pull request that is new or no longer seen.
 
+    A model, pull request or benchmark whose answer cannot be read fails alone.
+
     Args:
         hub: where.
         root: of the store; the register is there.
@@ -60,21 +66,24 @@ def watch(
         models: looked at besides.
 
     Raises:
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`; the
+        HubUnavailableError: and the other outages of :mod:`inferencebench_pipeline.hub.errors`; the
             register is as it was: an outage is never taken for a result withheld.
+        PermanentError: nothing that was asked could be looked at; this is the first reason.
     """
     with evaluations_held(root):
         before = load_evaluations(root)
         now = datetime.now(UTC).replace(microsecond=0)
         look = _Look(hub, before, load_takedowns(root), now)
         look.at_models(
-            {*models, *_on_leaderboards(hub, benchmarks)}
+            {*models, *look.on_leaderboards(benchmarks)}
             | {result.model_id for result in before.results}
         )
+        look.require_an_answer()
         after = tuple(look.results())
         register = record_results(root, after)
     known = {result.key: result for result in before.results}
     return Watched(
+        failed=tuple(look.failed),
         register=register,
         new=tuple(result for result in after if result.key not in known),
         withheld=tuple(
@@ -84,13 +93,6 @@ def watch(
             and (result.key not in known or known[result.key].state != "withheld")
         ),
     )
-
-
-def _on_leaderboards(hub: EvaluationHub, benchmarks: Iterable[str]) -> Iterator[str]:
-    for dataset_id in benchmarks:
-        for row in read_leaderboard(hub, dataset_id, derived_models=True):
-            if row.pull_request is not None:
-                yield row.model_id
 
 
 class _Look:
@@ -107,8 +109,24 @@ class _Look:
         self._before = before
         self._takedowns = takedowns
         self._now = now
+        self.failed: list[str] = []
+        self._failures: list[PermanentError] = []
+        self._answers = 0
         self._shown: dict[str, list[ModelResult]] = {}
         self._fates: dict[tuple[str, int], PullRequestFate | None] = {}
+
+    def on_leaderboards(self, benchmarks: Iterable[str]) -> list[str]:
+        """Return the models with results in open pull requests on benchmarks' leaderboards."""
+        found: list[str] = []
+        for dataset_id in benchmarks:
+            try:
+                rows = read_leaderboard(self._hub, dataset_id, derived_models=True)
+            except PermanentError as error:
+                self._note(dataset_id, error)
+                continue
+            self._answers += 1
+            found.extend(row.model_id for row in rows if row.pull_request is not None)
+        return found
 
     def at_models(self, models: Iterable[str]) -> None:
         """Read what each model shows; one that is gone shows nothing."""
@@ -117,7 +135,20 @@ class _Look:
                 found = read_results(self._hub, model_id)
             except HubNotFoundError:
                 found = []
+            except PermanentError as error:
+                self._note(model_id, error)
+                continue
+            self._answers += 1
             self._shown[model_id] = [item for item in found if isinstance(item, ModelResult)]
+
+    def require_an_answer(self) -> None:
+        """Raise the first failure when there was nothing else."""
+        if self._failures and not self._answers:
+            raise self._failures[0]
+
+    def _note(self, what: str, error: PermanentError) -> None:
+        self._failures.append(error)
+        self.failed.append(f"{printable(what)}: {printable(error)}")
 
     def results(self) -> Iterator[CommunityResult]:
         """Yield every known result as it is now, and every new one."""
@@ -126,8 +157,13 @@ class _Look:
         for key, result in seen.items():
             yield self._again(known[key], result) if key in known else result
         for key, result in known.items():
-            if key not in seen:
-                yield self._judged(result)
+            if key in seen:
+                continue
+            try:
+                yield self._judged(result) if result.model_id in self._shown else result
+            except PermanentError as error:
+                self._note(f"{result.model_id}, pull request {result.pull_request}", error)
+                yield result
 
     def _seen(self) -> Iterator[CommunityResult]:
         for model_id, found in self._shown.items():
@@ -144,8 +180,7 @@ class _Look:
         if known:
             author = known[0]
         else:
-            fate = self._fate(model_id, number)
-            author = None if fate is None else fate.author
+            author = self._author(model_id, number)
         return CommunityResult(
             model_id=model_id,
             pull_request=number,
@@ -156,6 +191,14 @@ class _Look:
             ours=False,
             first_seen_at=self._now,
         )
+
+    def _author(self, model_id: str, number: int) -> str | None:
+        try:
+            fate = self._fate(model_id, number)
+        except PermanentError as error:
+            self._note(f"{model_id}, pull request {number}", error)
+            return None
+        return None if fate is None else fate.author
 
     def _again(self, known: CommunityResult, seen: CommunityResult) -> CommunityResult:
         """Return a known result that is open, which ends a withholding."""

@@ -13,6 +13,11 @@ DEFAULT_LIMIT: Final = 200
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode general categories that move the cursor, reorder the line, or show nothing at all."""
 
+_ACTING: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_REORDERING: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
 
 def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
     r"""Return ``text`` as one line that shows what it holds and cannot act on a terminal.
@@ -33,6 +38,20 @@ def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
     if len(whole) <= limit and len(shown) <= limit:
         return shown
     return f"{shown[:limit]}… ({len(whole)} characters)"
+
+
+def controls(text: str) -> bool:
+    """Return whether ``text`` holds what acts on a terminal or a line instead of being shown.
+
+    Those are control characters, halves of surrogate pairs, line and paragraph separators, and the
+    characters that reorder what is shown (UAX #9). Joiners and variation selectors are not.
+    """
+    if text.isascii() and text.isprintable():
+        return False
+    return any(
+        character in _REORDERING or unicodedata.category(character) in _ACTING
+        for character in text
+    )
 
 
 def _visible(character: str) -> str:
