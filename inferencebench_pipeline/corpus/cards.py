@@ -11,6 +11,7 @@ from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.hub.card import front_matter
 from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.untrusted.text import printable
 
 CARD_KEY = "inferencebench"
 """The front-matter key that repeats envelope fields for consumers that index cards."""
@@ -36,7 +37,8 @@ def card_differences(card_json: str, envelope_bytes: bytes, verdict: Verdict) ->
         return
     for key, expected in facts.items():
         if key in card and str(card[key]) != str(expected):
-            yield f"card says {key}: {_short(card[key])}, the record gives {_short(expected)}"
+            says, gives = (printable(it, _SHOWN_CHARACTERS) for it in (card[key], expected))
+            yield f"card says {key}: {says}, the record gives {gives}"
 
 
 def _facts(envelope: Envelope, verdict: Verdict) -> Mapping[str, Any]:
@@ -47,8 +49,3 @@ def _facts(envelope: Envelope, verdict: Verdict) -> Mapping[str, Any]:
     if pipeline_extension(envelope) is None:
         del facts["hardware_class"]  # a foreign writer's classes are its own
     return facts
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -41,10 +41,15 @@ from inferencebench_pipeline.corpus.verdicts import (
 )
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.trust.checkpoints import checkpoint_of_envelope
 from inferencebench_pipeline.trust.verdict import Verdict
 
 _TRACES_NAME = TRACES_FILE.encode()
+_ERRORS_OF_THE_INPUT = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
+)  # fmt: skip
+"""What code raises that did not expect such a record: the others' verdicts do not wait for it."""
 _KINDS = {kind.value: kind for kind in FindingKind}
 
 _DUPLICATES = """
@@ -190,6 +195,12 @@ class Examiner:
         except BlobError as error:
             kind = FindingKind.BLOB_DAMAGED
             findings = [finding(kind, entry.repo_id, entry.revision, str(error), now)]
+        except _ERRORS_OF_THE_INPUT as error:
+            if isinstance(error, PipelineError):
+                raise
+            said = f"it cannot be examined: {type(error).__name__}: {error}"
+            judged, kind = None, FindingKind.REJECTED
+            findings = [finding(kind, entry.repo_id, entry.revision, said, now)]
         line = RecordLine(
             inputs_sha256=subject.inputs_sha256,
             repo_id=entry.repo_id,

@@ -8,6 +8,11 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from inferencebench_pipeline.untrusted.text import printable
+
+MAX_DETAIL_CHARACTERS = 2000
+"""Of what a finding says; the rest of a longer text is left out."""
+
 
 class Severity(StrEnum):
     """How much a finding matters; ``error`` is what blocks the corpus verification."""
@@ -79,13 +84,13 @@ class Finding(BaseModel):
 def finding(
     kind: FindingKind, repo_id: str, revision: str | None, detail: str, seen_at: datetime
 ) -> Finding:
-    """Return a finding with the severity of its kind."""
+    """Return a finding with the severity of its kind; its detail is one printable line."""
     return Finding(
         kind=kind,
         severity=SEVERITY.get(kind, Severity.ERROR),
         repo_id=repo_id,
         revision=revision,
-        detail=detail,
+        detail=printable(detail, MAX_DETAIL_CHARACTERS),
         seen_at=seen_at,
     )
 

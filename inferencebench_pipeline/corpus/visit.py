@@ -16,6 +16,7 @@ from inferencebench_pipeline.envelope.extension import TRACES_FILE
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.card import ENVELOPE_FILE
 from inferencebench_pipeline.hub.crawl import PublishedRepo
+from inferencebench_pipeline.untrusted.text import printable
 
 
 class Visit:
@@ -119,11 +120,11 @@ class Visit:
         return replace(
             entry,
             content_hash=content_hash(envelope),
-            run_id=envelope.run_id,
-            suite_id=envelope.suite_id,
-            suite_version=envelope.suite_version,
-            model_id=envelope.model.id,
-            engine_name=envelope.engine.name,
+            run_id=printable(envelope.run_id),
+            suite_id=printable(envelope.suite_id),
+            suite_version=printable(envelope.suite_version),
+            model_id=printable(envelope.model.id),
+            engine_name=printable(envelope.engine.name),
         )
 
     def _note_change(self, known: InventoryEntry, entry: InventoryEntry) -> None:

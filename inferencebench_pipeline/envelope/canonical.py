@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted.text import printable
 
 MAX_ENVELOPE_BYTES = 2 * 1024 * 1024
 """Largest input read. Published envelopes are below 20 KB, a Sigstore bundle adds 20 KB."""
@@ -22,6 +23,7 @@ _Hook = Callable[[list[tuple[str, object]]], object]
 _CONTAINERS = (dict, list)
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
+_SAID_CHARACTERS = 400
 
 
 class EnvelopeError(PermanentError):
@@ -150,8 +152,8 @@ def _describe(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_context=False)
     sentences = []
     for item in found[:_SHOWN_ERRORS]:
-        field = ".".join(str(part) for part in item["loc"]) or "envelope"
-        message = item["msg"].removeprefix("Value error, ")
+        field = printable(".".join(str(part) for part in item["loc"])) or "envelope"
+        message = printable(item["msg"].removeprefix("Value error, "), _SAID_CHARACTERS)
         sentences.append(f"{field}: {message} (got {_shorten(item['input'])})")
     more = len(found) - len(sentences)
     return "not a v1 envelope: " + "; ".join(sentences) + (f"; and {more} more" if more else "")
@@ -160,8 +162,9 @@ def _describe(error: ValidationError) -> str:
 def _shorten(value: object) -> str:
     if isinstance(value, dict):
         return f"an object with {len(value)} fields"
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    if isinstance(value, str | bytes | list):
+        value = value[: _SHOWN_CHARACTERS + 1]  # the rest is not worth writing out
+    return printable(repr(value), _SHOWN_CHARACTERS)
 
 
 def _non_finite(value: Any, path: str) -> Iterator[tuple[str, float]]:  # noqa: ANN401

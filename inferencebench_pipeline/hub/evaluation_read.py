@@ -148,9 +148,7 @@ def _result(model_id: str, item: Mapping[str, Any]) -> ModelResult | UnreadableR
     except ValidationError as error:
         raise _not_a_hub(f"the evaluation results of {model_id}", error) from error
     if found.error is not None:
-        return UnreadableResult(
-            model_id, found.filename, printable(found.error), found.pullRequest
-        )
+        return UnreadableResult(model_id, found.filename, printable(found.error), found.pullRequest)
     try:
         entry = EvaluationEntry.model_validate(found.data, by_alias=True, by_name=False)
     except ValidationError as error:

@@ -177,10 +177,7 @@ class _Look:
             for result in self._before.results
             if (result.model_id, result.pull_request) == (model_id, number)
         ]
-        if known:
-            author = known[0]
-        else:
-            author = self._author(model_id, number)
+        author = known[0] if known else self._author(model_id, number)
         return CommunityResult(
             model_id=model_id,
             pull_request=number,

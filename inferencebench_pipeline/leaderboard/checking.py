@@ -24,8 +24,12 @@ from inferencebench_pipeline.corpus.inventory import corpus_blobs, inventory_pat
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary
-from inferencebench_pipeline.leaderboard.extraction import HEADLINE_FIELDS
-from inferencebench_pipeline.leaderboard.facts import MetricFact, envelope_facts, metric_facts
+from inferencebench_pipeline.leaderboard.extraction import (
+    HEADLINE_FIELDS,
+    METRIC_FIELDS,
+    stated_facts,
+)
+from inferencebench_pipeline.leaderboard.fitting import UnfitError
 from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
     leaderboard_folder,
@@ -39,7 +43,6 @@ from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_changed
 
 CHECKED_FILE: Final = "checked.json"
-_METRIC_FIELDS: Final = tuple(MetricFact.__dataclass_fields__)
 
 # The hash over a day's rows only tells rows that were checked from others; it proves nothing.
 _DAYS = """
@@ -265,11 +268,18 @@ def _differences(
         if row["state"] == "verified":
             yield "ranks although its envelope is malformed"
         return
-    for name, value in vars(envelope_facts(envelope, row["envelope_sha256"])).items():
+    try:
+        facts, metrics = stated_facts(envelope, row["envelope_sha256"])
+    except UnfitError as error:
+        if row["run_id"] is not None or cells:
+            yield f"is shown although {error}"
+        return
+    for name, value in facts.items():
         if row[name] != value:
             yield f"{name} is {row[name]!r}, the envelope says {value!r}"
-    stated = {fact.key: vars(fact) for fact in metric_facts(envelope)}
-    if [{name: cell[name] for name in _METRIC_FIELDS} for cell in cells] != [*stated.values()]:
+    named = [dict(zip(METRIC_FIELDS, metric, strict=True)) for metric in metrics]
+    stated = {metric["key"]: metric for metric in named}
+    if [{name: cell[name] for name in METRIC_FIELDS} for cell in cells] != [*stated.values()]:
         yield "its metrics are not the envelope's"
     for cell in row["headline"] or ():
         if cell != {name: stated[cell["key"]][name] for name in HEADLINE_FIELDS}:

@@ -17,9 +17,15 @@ from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_enve
 from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeline_extension
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
-from inferencebench_pipeline.leaderboard.facts import metric_facts
+from inferencebench_pipeline.leaderboard.extraction import METRIC_FIELDS, stated_facts
+from inferencebench_pipeline.leaderboard.fitting import UnfitError, line
 from inferencebench_pipeline.leaderboard.index import load_rows
+from inferencebench_pipeline.measure.validity import ValidityFlag
+from inferencebench_pipeline.untrusted.text import printable
 
+_MOST_FLAGS = 200
+_MOST_CHARACTERS = 10_000
+"""Of one value on a run's page."""
 _BLANK: tuple[object, ...] = (None, "", [])
 
 
@@ -52,7 +58,7 @@ def _details(row: RunRow, found: RepoVerdict | None, blobs: BlobStore) -> RunDet
     return RunDetails(
         run=row,
         metrics=tuple(_cells(envelope)) if envelope else (),
-        validity=extension.validity if extension else (),
+        validity=tuple(_flags(extension)) if extension else (),
         provenance=_provenance(envelope, extension) if envelope else {},
         verdict=found.verdict if found and judged else None,
     )
@@ -76,9 +82,18 @@ def _extension(envelope: Envelope | None) -> PipelineExtension | None:
 
 
 def _cells(envelope: Envelope) -> Iterable[MetricCell]:
-    names = MetricCell.model_fields
-    for fact in metric_facts(envelope):
-        yield MetricCell(**{name: getattr(fact, name) for name in names})
+    try:
+        _, metrics = stated_facts(envelope, "")
+    except UnfitError:
+        return
+    for metric in metrics:
+        cell = dict(zip(METRIC_FIELDS, metric, strict=True))
+        yield MetricCell(**{name: cell[name] for name in MetricCell.model_fields})
+
+
+def _flags(extension: PipelineExtension) -> Iterator[ValidityFlag]:
+    for flag in extension.validity[:_MOST_FLAGS]:
+        yield flag.model_copy(update={"name": line(flag.name), "detail": line(flag.detail)})
 
 
 def _subject(item: RunRow | RepoVerdict) -> tuple[str, str, str | None, str | None]:
@@ -143,6 +158,6 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return ``value`` as text that UTF-8 can hold; an extra field may hold half a surrogate."""
+    """Return ``value`` as text that a page can show; an extra field may hold anything."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return printable(text, _MOST_CHARACTERS)

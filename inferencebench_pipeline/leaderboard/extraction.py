@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.leaderboard.facts import (
     FOREIGN_DEFINITIONS,
     EnvelopeFacts,
@@ -18,10 +19,11 @@ from inferencebench_pipeline.leaderboard.facts import (
     envelope_facts,
     metric_facts,
 )
+from inferencebench_pipeline.leaderboard.fitting import UnfitError, fitted_facts, fitted_metrics
 from inferencebench_pipeline.leaderboard.plain import read_plain
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
 
-FACTS_VERSION: Final = "1"
+FACTS_VERSION: Final = "2"
 """Raised whenever the same envelope would give other facts; kept ones are then read anew."""
 
 _TYPES: dict[object, pa.DataType] = {
@@ -44,6 +46,8 @@ METRICS_SCHEMA: Final = pa.schema(
         *(pa.field(item.name, _TYPES[item.type]) for item in fields(MetricFact)),
     ]
 )
+UNFIT_SCHEMA: Final = pa.schema([("repo_id", pa.string()), ("unfit", pa.string())])
+METRIC_FIELDS: Final = tuple(item.name for item in fields(MetricFact))
 FOREIGN_CELLS: Final = 24
 """Numbers of an envelope without definitions that a row of the index holds itself."""
 SHOWN_METRICS: Final = frozenset(
@@ -76,9 +80,13 @@ class FactColumns:
     )
     counts: list[int] = field(default_factory=list)
     """How many metrics each envelope has."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """Repositories whose envelope states what no column holds, and what that is."""
 
     def add(self, repo_id: str, data: bytes, sha256: str, content_hash: str | None) -> None:
         """Take the facts of a repository's envelope; of bytes that are none, nothing.
+
+        Whatever is in it, the other repositories' columns stay whole.
 
         Args:
             repo_id: where it is published.
@@ -86,10 +94,16 @@ class FactColumns:
             sha256: of those bytes.
             content_hash: as the crawl computed it from them; None when they are malformed.
         """
-        taken = (content_hash and read_plain(data, sha256, content_hash)) or _parsed(data, sha256)
-        if taken is None:
+        try:
+            taken = (content_hash and read_plain(data, sha256, content_hash)) or _parsed(
+                data, sha256
+            )
+            if taken is None:
+                return
+            facts, metrics = fitted_facts(taken[0]), fitted_metrics(METRIC_FIELDS, taken[1])
+        except UnfitError as error:
+            self.unfit[repo_id] = str(error)
             return
-        facts, metrics = taken
         facts["repo_id"] = repo_id
         for name, column in self.facts.items():
             column.append(facts[name])
@@ -101,6 +115,12 @@ class FactColumns:
         """Return the facts, one row per repository, and the metrics, one row per metric."""
         facts = pa.Table.from_pydict(self.facts, schema=FACTS_SCHEMA)
         return facts, metrics_table(self.facts["repo_id"], self.counts, self.metrics)
+
+    def unfit_table(self) -> pa.Table:
+        """Return the repositories whose envelope does not fit, with the reason."""
+        return pa.Table.from_pydict(
+            {"repo_id": list(self.unfit), "unfit": list(self.unfit.values())}, schema=UNFIT_SCHEMA
+        )
 
 
 def metrics_table(
@@ -148,6 +168,17 @@ def headlines(metrics: pa.Table) -> pa.Table:
 def _numpy(column: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - the stubs of compute are wrong
     found: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
     return found
+
+
+def stated_facts(envelope: Envelope, sha256: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Return what the index holds of an envelope: its facts, and the values of each metric fact.
+
+    Raises:
+        UnfitError: it states what no column holds.
+    """
+    metrics = [tuple(vars(fact).values()) for fact in metric_facts(envelope)]
+    facts = fitted_facts(vars(envelope_facts(envelope, sha256)))
+    return facts, fitted_metrics(METRIC_FIELDS, metrics)
 
 
 def _parsed(data: bytes, sha256: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]] | None:

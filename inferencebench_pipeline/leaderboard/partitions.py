@@ -27,6 +27,7 @@ from inferencebench_pipeline.leaderboard.extraction import (
     FactColumns,
     headlines,
 )
+from inferencebench_pipeline.leaderboard.fitting import UnfitError
 from inferencebench_pipeline.leaderboard.tables import (
     FINDINGS_SCHEMA,
     HEADLINE_TYPE,
@@ -41,6 +42,9 @@ from inferencebench_pipeline.leaderboard.tables import (
 from inferencebench_pipeline.runs import write_unsynced
 
 _NAME: Final = re.compile(r"(?:runs|metrics)/[a-z_]+=[0-9-]{7,10}/([0-9a-f]{32})\.parquet")
+_NOT_A_LINE: Final = (
+    orjson.JSONDecodeError, KeyError, TypeError, AttributeError, UnfitError,
+)  # fmt: skip
 _HEADLINES: Final = pa.schema([("repo_id", pa.string()), ("headline", HEADLINE_TYPE)])
 
 
@@ -86,6 +90,7 @@ def build_days(task: DayTask) -> BuiltDays:
     rows = run_rows(
         inventory=task.entries,
         facts=pa.concat_tables([known_facts.select(FACTS_SCHEMA.names), facts]),
+        unfit=columns.unfit_table(),
         headlines=pa.concat_tables(
             [known_facts.select(_HEADLINES.names), headlines(metrics).cast(_HEADLINES)]
         ),
@@ -200,7 +205,7 @@ def _judged(store_root: Path, days: list[str]) -> tuple[pa.Table, pa.Table]:
                 findings.extend(finding_rows(document, "verification"))
                 if document["judged"] is not None:
                     verdicts.append(verdict_row(line, document))
-            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            except _NOT_A_LINE as error:
                 raise unreadable(verdicts_path(store_root, day), error) from error
     return (
         pa.Table.from_pylist(verdicts, schema=VERDICTS_SCHEMA),

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.extraction import FACTS_SCHEMA, HEADLINE_FIELDS
+from inferencebench_pipeline.leaderboard.fitting import fitted, line
 
 FETCHED_ROWS: Final = 2048
 """Rows of a query that are in memory at a time."""
@@ -90,7 +91,7 @@ WITH judged AS (
         i.created_day, sha256(i.repo_id)[:16] AS row_id,
         i.repo_id, i.organisation, i.endpoint, i.revision, i.created_at, i.state AS repo_state,
         i.moved_to, i.envelope_sha256, i.traces_sha256, i.community,
-        f.invalid_reason,
+        f.invalid_reason, u.unfit,
         v.* EXCLUDE (repo_id, organisation, envelope_sha256, traces_sha256),
         CASE
             WHEN i.state <> 'published' THEN i.state
@@ -105,6 +106,7 @@ WITH judged AS (
         d.finding, n.findings
     FROM inventory i
     LEFT JOIN facts f USING (repo_id)
+    LEFT JOIN unfit u ON u.repo_id = i.repo_id
     LEFT JOIN verdicts v
         ON v.repo_id = i.repo_id
         AND v.organisation = i.organisation
@@ -121,7 +123,7 @@ WITH judged AS (
     ) n ON n.repo_id = i.repo_id
 )
 SELECT
-    * EXCLUDE (finding, findings, community, invalid_reason),
+    * EXCLUDE (finding, findings, community, invalid_reason, unfit),
     CASE state
         WHEN 'verified' THEN NULL
         WHEN 'invalid' THEN invalid_reason
@@ -133,10 +135,12 @@ SELECT
             THEN 'the traces its metrics come from are not published, so nobody can re-derive them'
         WHEN 'unverified' THEN 'not verified yet'
         WHEN 'unreadable' THEN CASE repo_state
-            WHEN 'published' THEN 'its envelope is damaged in our store; crawl again'
+            WHEN 'published' THEN coalesce(
+                'its envelope cannot be shown: ' || unfit,
+                'its envelope is damaged in our store; crawl again')
             ELSE 'the Hub refused to serve its files'
         END
-        ELSE reason
+        ELSE concat(reason, '; it cannot be shown either: ' || unfit)
     END AS state_reason,
     CASE
         WHEN ok AND signer_method = 'dev-key' THEN 'dev'
@@ -157,8 +161,8 @@ _FINDING_CELLS = ", ".join(f"'{name}': {name}" for name in FINDING_FIELDS)
 
 
 def run_rows(
-    *, inventory: pa.Table, facts: pa.Table, headlines: pa.Table, verdicts: pa.Table,
-    findings: pa.Table,
+    *, inventory: pa.Table, facts: pa.Table, unfit: pa.Table, headlines: pa.Table,
+    verdicts: pa.Table, findings: pa.Table,
 ) -> pa.Table:  # fmt: skip
     """Return one row per repository of ``inventory``: what it is, says, and was found to be.
 
@@ -167,6 +171,7 @@ def run_rows(
     with session() as connection:
         connection.register("inventory", inventory)
         connection.register("facts", facts.select(_DECIDING))
+        connection.register("unfit", unfit)
         connection.register("verdicts", verdicts)
         positions = pa.array(range(len(findings)), pa.int64())
         connection.register("findings", findings.append_column("position", positions))
@@ -192,7 +197,7 @@ def verdict_row(line: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a stored verdict.
 
     Raises:
-        KeyError, TypeError: it is not what verification writes.
+        KeyError, TypeError, UnfitError: it is not what verification writes.
     """
     judged = document["judged"]
     verdict, signer, log = (
@@ -201,7 +206,7 @@ def verdict_row(line: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
         judged["verdict"]["log"] or {},
     )
     row = {name: judged[name] for name in SUBJECT} | {
-        name: verdict[name]
+        name: _cell(name, verdict[name])
         for name in (
             "ok",
             "reason",
@@ -212,10 +217,10 @@ def verdict_row(line: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
         )
     }
     return row | {
-        "signer_method": signer.get("method"),
-        "signer_identity": signer.get("identity"),
-        "signer_issuer": signer.get("issuer"),
-        "log_index": log.get("index"),
+        "signer_method": _cell("signer_method", signer.get("method")),
+        "signer_identity": _cell("signer_identity", signer.get("identity")),
+        "signer_issuer": _cell("signer_issuer", signer.get("issuer")),
+        "log_index": _cell("log_index", log.get("index")),
         "verdict_sha256": hashlib.sha256(line).hexdigest(),
     }
 
@@ -223,7 +228,13 @@ def verdict_row(line: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
 def finding_rows(document: Mapping[str, Any], source: str) -> Iterable[dict[str, Any]]:
     """Yield the columns of a verdict line's findings."""
     for item in document["findings"]:
-        yield {"source": source, **{name: item[name] for name in ("repo_id", *FINDING_FIELDS[1:])}}
+        names = ("repo_id", *FINDING_FIELDS[1:])
+        yield {"source": source, **{name: _cell(name, item[name]) for name in names}}
+
+
+def _cell(name: str, value: object) -> object:
+    """Return a stored value as its column holds it; a text that does not fit is cut."""
+    return line(value) if isinstance(value, str) else fitted(name, value)
 
 
 def parse_line(line: bytes) -> dict[str, Any]:

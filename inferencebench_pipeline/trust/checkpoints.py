@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.trust import Keyring, RekorKeyring
 from sigstore._utils import KeyID
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
+from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.errors import PermanentError
 
 
@@ -42,10 +43,10 @@ def checkpoint_of_envelope(envelope: bytes) -> Checkpoint | None:
     Only for bytes whose verdict is good: the note's signature is not looked at again. A
     development signature is in no log and has none.
     """
-    signature = orjson.loads(envelope)["signature"]
-    if signature["method"] == "dev-key":
+    signature = parse_envelope(envelope).signature
+    if signature is None or signature.method == "dev-key":
         return None
-    bundle = orjson.loads(base64.b64decode(signature["bundle"]))
+    bundle = json.loads(base64.b64decode(signature.bundle))
     (entry,) = bundle["verificationMaterial"]["tlogEntries"]
     note = entry["inclusionProof"]["checkpoint"]["envelope"]
     return unverified_checkpoint(note, base64.b64decode(entry["logId"]["keyId"]).hex())

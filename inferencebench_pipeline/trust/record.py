@@ -10,15 +10,18 @@ from typing import Self
 
 from inferencebench_pipeline.trust.bundle import BundleRejectedError
 from inferencebench_pipeline.trust.verdict import Check, CheckStatus, FailureClass
+from inferencebench_pipeline.untrusted.text import printable
 
 _DETAIL_CHARACTERS = 600
+_MOST_CHARACTERS = 4000
+"""Of what a check says itself, such as every metric that differs."""
 
 
 class RejectedError(Exception):
     """A check failed: the record ends here."""
 
     def __init__(self, check: str, failure: FailureClass, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(_line(detail))
         self.check = check
         self.failure = failure
 
@@ -109,7 +112,9 @@ class Record:
         self.skip([name for name in names if name not in made], reason)
 
     def add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
-        """Record the result of one check."""
+        """Record the result of one check; what it quotes of the record is made printable."""
+        detail = _line(detail)
+        evidence = {key: _line(value) for key, value in evidence.items()}
         check = (
             Check(name=name, status=status, detail=detail, evidence=evidence)
             if evidence
@@ -131,5 +136,11 @@ def _cause(error: Exception) -> dict[str, str]:
 
 def _describe(error: Exception) -> str:
     """Return the error's text on one line, bounded: it may quote the input."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _DETAIL_CHARACTERS else text[:_DETAIL_CHARACTERS] + "…"
+    return printable(error, _DETAIL_CHARACTERS) or type(error).__name__
+
+
+def _line(text: str) -> str:
+    """Return a text as it is where that is harmless, which nearly every one is."""
+    if text.isprintable() and len(text) <= _DETAIL_CHARACTERS:
+        return text
+    return printable(text, _MOST_CHARACTERS)

@@ -40,6 +40,17 @@ def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
     return f"{shown[:limit]}… ({len(whole)} characters)"
 
 
+def visible(text: str) -> str:
+    """Return ``text`` in its lines and at its length, with what hides or acts made to show.
+
+    For whole documents and for the last place before a terminal or a page, where
+    :func:`printable` would fold what is meant to have lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character in "\n\t" else _visible(character) for character in text)
+
+
 def controls(text: str) -> bool:
     """Return whether ``text`` holds what acts on a terminal or a line instead of being shown.
 
@@ -49,8 +60,7 @@ def controls(text: str) -> bool:
     if text.isascii() and text.isprintable():
         return False
     return any(
-        character in _REORDERING or unicodedata.category(character) in _ACTING
-        for character in text
+        character in _REORDERING or unicodedata.category(character) in _ACTING for character in text
     )
 
 

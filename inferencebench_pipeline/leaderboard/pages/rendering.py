@@ -7,9 +7,11 @@ from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from inferencebench_pipeline.leaderboard.pages import words
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.untrusted.text import visible
 
 PACKAGE = "inferencebench_pipeline.leaderboard"
 SHAPING = ("templates", "pages")
@@ -26,6 +28,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
     made.filters.update(
         value=words.format_value,
@@ -46,6 +49,16 @@ def environment() -> Environment:
         hardware_page=hardware_page,
     )
     return made
+
+
+def _shown(value: object) -> object:
+    """Return what a page says, with no character in it that acts or hides.
+
+    Rows come printable from the index; a run's page also quotes its envelope.
+    """
+    if not isinstance(value, str):
+        return value
+    return Markup(visible(value)) if isinstance(value, Markup) else visible(value)  # noqa: S704
 
 
 def render(template: str, **values: object) -> bytes:
