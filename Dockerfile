@@ -1,6 +1,9 @@
-# Two images from one file. Nothing here knows a token or a signing identity.
-#   docker build --target host -t inferencebench-host .   webserver and daemon: Dagster, guarded
-#   docker build --target code -t inferencebench-code .   this package, its clients and its engine
+# Three images from one file, one for each part that must be alive, with its command and its health
+# check. Nothing here knows a token or a signing identity.
+#   docker build --target host -t inferencebench-host .       the webserver: Dagster, guarded
+#   docker build --target daemon -t inferencebench-daemon .   the daemon: the same, another command
+#   docker build --target code -t inferencebench-code .       this package, its clients, its engine
+# Run each with a restart policy: a command that dies takes its container with it.
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN useradd --create-home --uid 10001 dagster \
@@ -21,12 +24,18 @@ WORKDIR /opt/dagster
 RUN chown -R dagster:dagster /opt/dagster
 USER 10001
 EXPOSE 3000
-# The daemon runs from the same image: command ["dagster-daemon", "run", "-w", "workspace.yaml"],
-# health check ["CMD", "dagster-daemon", "liveness-check"].
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3000/server_info', timeout=5)"]
 # INFERENCEBENCH_UI_HOSTS names it as people reach it; with --read-only it is fit for the public.
 CMD ["python", "-m", "webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
+
+FROM host AS daemon
+# Dagster's own tolerance is half an hour; here a daemon that is dead or hangs is unhealthy in five
+# minutes. It says so itself only while it lives: INFERENCEBENCH_HEARTBEAT_URL is for the rest.
+ENV DAGSTER_DAEMON_HEARTBEAT_TOLERANCE=180
+HEALTHCHECK --interval=60s --timeout=30s --start-period=120s --retries=1 \
+  CMD ["dagster-daemon", "liveness-check"]
+CMD ["dagster-daemon", "run", "-w", "workspace.yaml"]
 
 FROM base AS code-packages
 COPY requirements.lock /tmp/requirements.lock
@@ -49,4 +58,6 @@ USER 10001
 EXPOSE 4000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
   CMD ["dagster", "api", "grpc-health-check", "-p", "4000"]
-CMD ["dagster", "code-server", "start", "-h", "0.0.0.0", "-p", "4000", "-f", "definitions.py"]
+# One process that loads the code and serves it. `dagster code-server start` is two: when the second
+# dies, the first stays, answers the health check and starts nothing any more.
+CMD ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", "4000", "-f", "definitions.py"]

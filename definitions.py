@@ -11,6 +11,7 @@ from inferencebench_pipeline.automation import (
     corpus_upkeep,
     dead,
     elsewhere,
+    heartbeat,
     jobs,
     leaderboard,
     nudges,
@@ -92,6 +93,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             elsewhere.published_elsewhere,
             dead.dead_runs,
             alerts.alerts,
+            heartbeat.heartbeat,
         ],
         resources=build_resources(settings),
         # A process a step costs more than most steps; also for what automation asks for.

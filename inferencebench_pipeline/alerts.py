@@ -1,9 +1,16 @@
-"""Alerts: telling people, through whatever they read, that something needs them."""
+"""Alerts: telling people, through whatever they read, that something needs them.
+
+And the heartbeat, by which a monitor elsewhere notices that there is nobody left to tell.
+"""
 
 from __future__ import annotations
 
+import http.client
 import logging
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
+from typing import Any, Final
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
@@ -14,6 +21,17 @@ class AlertAddressError(PermanentError):
 
 class AlertNotSentError(RetryableError):
     """At least one address did not take the alert."""
+
+
+class HeartbeatAddressError(PermanentError):
+    """The address of the monitor cannot be used. The message does not hold it."""
+
+
+class HeartbeatNotSentError(RetryableError):
+    """The monitor could not be reached. The message does not hold its address."""
+
+
+_HEARTBEAT_TIMEOUT_S: Final = 10
 
 
 def send_alert(addresses: Sequence[str], *, title: str, body: str) -> None:
@@ -47,3 +65,32 @@ def send_alert(addresses: Sequence[str], *, title: str, body: str) -> None:
             f"not all of the {len(addresses)} alert addresses took the alert {title!r}; it is sent "
             "again at the next tick"
         )
+
+
+def send_heartbeat(url: str) -> None:
+    """Call a monitor once: a GET, whose answer is not read and whose redirects are not followed.
+
+    Raises:
+        HeartbeatAddressError: the address is not one of http or https.
+        HeartbeatNotSentError: the monitor could not be reached, or refused.
+    """
+    if not url.startswith(("https://", "http://")):
+        raise HeartbeatAddressError(
+            "INFERENCEBENCH_HEARTBEAT_URL does not begin with https:// or http://; give the "
+            "address that your monitor shows"
+        )
+    opener = urllib.request.build_opener(_NoRedirect)
+    try:
+        opener.open(url, timeout=_HEARTBEAT_TIMEOUT_S).close()
+    except urllib.error.HTTPError as error:
+        raise HeartbeatNotSentError(f"the monitor answered with {error.code}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # Its text may quote the address, which is a secret.
+        raise HeartbeatNotSentError(
+            f"the monitor could not be reached ({type(error).__name__})"
+        ) from None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401
+        """Follow none: the address is a secret of one host."""

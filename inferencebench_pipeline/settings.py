@@ -127,17 +127,33 @@ def alert_addresses(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     Raises:
         SettingsError: the file is named but cannot be read.
     """
-    value = environ.get("INFERENCEBENCH_ALERTS", "").strip()
-    if value.startswith("@"):
-        path = Path(value[1:]).expanduser()
-        try:
-            value = path.read_text()
-        except OSError as error:
-            raise SettingsError(
-                f"INFERENCEBENCH_ALERTS names {path}, which cannot be read ({error.strerror}); "
-                "fix the path, or give the addresses themselves"
-            ) from error
-    return tuple(value.split())
+    return tuple(_text_or_file(environ, "INFERENCEBENCH_ALERTS", "the list").split())
+
+
+def heartbeat_url(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return what ``heartbeat`` calls: ``INFERENCEBENCH_HEARTBEAT_URL``, or the file it names.
+
+    A secret like the addresses of alerts: whoever knows it can say that we are alive.
+
+    Raises:
+        SettingsError: the file is named but cannot be read.
+    """
+    return _text_or_file(environ, "INFERENCEBENCH_HEARTBEAT_URL", "the address").strip() or None
+
+
+def _text_or_file(environ: Mapping[str, str], name: str, what: str) -> str:
+    """Return a variable's value, or what the file holds that ``@`` in front of it names."""
+    value = environ.get(name, "").strip()
+    if not value.startswith("@"):
+        return value
+    path = Path(value[1:]).expanduser()
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise SettingsError(
+            f"{name} names {path}, which cannot be read ({error.strerror}); fix the path, or give "
+            f"{what} itself"
+        ) from error
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:

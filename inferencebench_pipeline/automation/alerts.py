@@ -1,43 +1,86 @@
 """The sensor ``alerts``: what failed or was missed reaches people who do not watch the UI."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import dagster as dg
 from dagster import AssetCheckKey, DagsterInstance, RunStatusChangeRecordsFilter
+from dagster._core.scheduler.instigation import InstigatorState
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.alerts import send_alert
+from inferencebench_pipeline.automation.interrupted import given_up, runs_given_up
+from inferencebench_pipeline.automation.tick_history import (
+    GRACE,
+    failed_ticks,
+    instigators,
+    missed_lines,
+    unheard_ticks,
+)
 from inferencebench_pipeline.automation.ticks import ledgers
 from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.settings import alert_addresses
 
 MOST_LINES: Final = 20
+AWAY: Final = timedelta(minutes=5)
+"""So long without a tick of this sensor, the daemon or the code server was away."""
+SETTLING: Final = timedelta(minutes=5)
+"""After that, schedules get so long to catch up before their ticks count as missed."""
+TOLD_AGAIN_AFTER: Final = timedelta(hours=1)
+"""A sensor that keeps failing is told so often."""
 _PAGE: Final = 50
 _FAILED: Final = {AssetCheckExecutionRecordStatus.FAILED}
 
 
-class Seen(BaseModel):
-    """The cursor: the newest event of each kind that people were told of."""
+class Told(BaseModel):
+    """Failing ticks of one sensor or schedule that people were told of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    last: float
+    """When the newest of them began, in seconds since the epoch."""
+
+
+class Seen(BaseModel):
+    """The cursor: the newest event of each kind that people were told of.
+
+    Fields of a later version are ignored, and those of a later version than the cursor's have a
+    default: neither way round does it stop the sensor.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
     run: int = 0
-    checks: dict[str, int]
+    checks: dict[str, int] = {}
     missed: dict[str, AwareDatetime] = {}
     """The last missed tick of each schedule."""
+    looked_at: AwareDatetime | None = None
+    """When this sensor was here last."""
+    settled_at: AwareDatetime | None = None
+    """The daemon was away; until then its schedules may catch up with what nobody was there for."""
+    examined: AwareDatetime | None = None
+    """Up to when the ticks of schedules were looked for."""
+    failing: dict[str, Told] = {}
+    """Sensors and schedules whose failing ticks were told within the last hour."""
+    given_up: tuple[str, ...] = ()
+    """The last Dagster runs of runs that are not asked for again."""
 
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sends failed runs, failed checks and missed ticks of benchmark schedules to the "
-    "addresses of INFERENCEBENCH_ALERTS.",
+    description="Sends failed runs, failed checks, missed ticks of schedules, failing ticks of "
+    "sensors and runs that were given up to the addresses of INFERENCEBENCH_ALERTS.",
 )
 def alerts(
     context: dg.SensorEvaluationContext, runs_store: StoreResource
@@ -50,28 +93,133 @@ def alerts(
     addresses = alert_addresses()
     if not addresses:
         return dg.SkipReason("nobody to tell: INFERENCEBENCH_ALERTS is not set")
-    repository = context.repository_def
-    if repository is None:
-        raise dg.DagsterInvariantViolationError("the alerts sensor needs its repository")
-    graph = repository.asset_graph
-    checks = {
-        key
-        for key in graph.asset_check_keys
-        # A failed blocking check fails its run, which is told anyway.
-        if not graph.get_check_spec(key).blocking
-    }
-    missed = {one.schedule: one.missed for one in ledgers(runs_store.store().root)}
-    if context.cursor is None:
-        now = _now(context.instance, checks).model_copy(update={"missed": _latest(missed)})
-        return dg.SensorResult(cursor=now.model_dump_json())
-    seen = Seen.model_validate_json(context.cursor)
-    lines, newest = _failures(context.instance, checks, seen)
-    lines.extend(_missed_since(missed, seen))
-    newest = newest.model_copy(update={"missed": {**seen.missed, **_latest(missed)}})
-    if not lines:
-        return dg.SkipReason("nothing failed")
-    send_alert(addresses, title=_title(lines), body=_body(lines))
-    return dg.SensorResult(cursor=newest.model_dump_json())
+    watch = _Watch.of(context, runs_store)
+    seen, lines = _read(context.cursor)
+    if seen is None:
+        seen = watch.now_seen()
+    else:
+        seen, news = watch.look(seen)
+        lines.extend(news)
+    if lines:
+        send_alert(addresses, title=_title(lines), body=_body(lines))
+    reason = None if lines else "nothing failed"
+    return dg.SensorResult(skip_reason=reason, cursor=seen.model_dump_json())
+
+
+def _read(cursor: str | None) -> tuple[Seen | None, list[str]]:
+    """Return what people were told of, and what to tell when nobody knows any more."""
+    if cursor is None:
+        return None, []
+    try:
+        return Seen.model_validate_json(cursor), []
+    except ValidationError:
+        return None, [
+            "the cursor of the sensor alerts was damaged: what failed since its last message may "
+            "not have been told; look at the runs and checks of the last hours"
+        ]
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Where to look for what failed."""
+
+    instance: DagsterInstance
+    repository: dg.RepositoryDefinition
+    location: str | None
+    store_root: Path
+    now: datetime
+
+    @classmethod
+    def of(cls, context: dg.SensorEvaluationContext, runs_store: StoreResource) -> _Watch:
+        if context.repository_def is None:
+            raise dg.DagsterInvariantViolationError("the alerts sensor needs its repository")
+        origin = context.code_location_origin
+        return cls(
+            context.instance,
+            context.repository_def,
+            origin.location_name if origin else None,
+            runs_store.store().root,
+            datetime.now(tz=UTC),
+        )
+
+    def checks(self) -> set[AssetCheckKey]:
+        """Return the checks to tell of: a failed blocking one fails its run, which is told."""
+        graph = self.repository.asset_graph
+        return {key for key in graph.asset_check_keys if not graph.get_check_spec(key).blocking}
+
+    def now_seen(self) -> Seen:
+        """Return the cursor of somebody who was told everything there is."""
+        missed = self._ledgers()
+        return _now(self.instance, self.checks()).model_copy(
+            update={
+                "missed": {name: max(ticks) for name, ticks in missed.items()},
+                "looked_at": self.now,
+                "examined": self.now,
+                "given_up": tuple(run for run, _ in runs_given_up(self.instance, _PAGE)),
+            }
+        )
+
+    def look(self, seen: Seen) -> tuple[Seen, list[str]]:
+        """Return the cursor after all that is new, and a line for each of it."""
+        lines, newest = _failures(self.instance, self.checks(), seen)
+        states = instigators(self.instance, self.repository, self.location)
+        since = min(seen.looked_at or self.now, self.now)
+        missed = self._ledgers()
+        settled_at = seen.settled_at
+        if self.now - since > AWAY:
+            settled_at = self.now + SETTLING
+        examined = min(seen.examined or self.now, self.now)
+        if settled_at is None or settled_at <= self.now:
+            until = self.now - GRACE
+            for name, ticks in unheard_ticks(
+                self.instance, self.repository, states, since=examined, until=until
+            ).items():
+                missed[name] = sorted({*missed.get(name, ()), *ticks})
+            examined = max(examined, until)
+        told_until = {name: min(tick, self.now) for name, tick in seen.missed.items()}
+        for name, ticks in missed.items():
+            told = told_until.get(name)
+            lines.extend(missed_lines(name, [one for one in ticks if told is None or one > told]))
+        failing = self._failing(states, seen, since, lines)
+        given_up_now = list(runs_given_up(self.instance, _PAGE))
+        lines.extend(given_up(run_id) for run, run_id in given_up_now if run not in seen.given_up)
+        latest = {name: max(ticks) for name, ticks in missed.items()}
+        newest = newest.model_copy(
+            update={
+                "missed": {**told_until, **latest},
+                "looked_at": self.now,
+                "settled_at": settled_at,
+                "examined": examined,
+                "failing": failing,
+                "given_up": tuple(run for run, _ in given_up_now),
+            }
+        )
+        return newest, lines
+
+    def _failing(
+        self, states: list[InstigatorState], seen: Seen, since: datetime, lines: list[str]
+    ) -> dict[str, Told]:
+        """Tell of failing ticks into ``lines``, of each sensor once an hour; return what is told.
+
+        A tick is known by when it began, so those that were going on at the last look are read
+        again; what was told of them is known.
+        """
+        told = {
+            name: item
+            for name, item in seen.failing.items()
+            if self.now - TOLD_AGAIN_AFTER < item.at <= self.now
+        }
+        after = {state.name: (since - GRACE).timestamp() for state in states}
+        after |= {name: item.last for name, item in seen.failing.items() if name in after}
+        for failing in failed_ticks(self.instance, states, after):
+            if failing.name not in told:
+                lines.append(str(failing))
+                told[failing.name] = Told(at=self.now, last=failing.last.timestamp())
+        return told
+
+    def _ledgers(self) -> dict[str, list[datetime]]:
+        """Return the ticks that each benchmark's schedule heard too late, or not at all."""
+        return {one.schedule: list(one.missed) for one in ledgers(self.store_root) if one.missed}
 
 
 def _failures(
@@ -91,18 +239,6 @@ def _failures(
             lines.append(_told(key, record))
             newest[_name(key)] = record.id
     return lines, Seen(run=newest_run, checks=newest)
-
-
-def _missed_since(missed: Mapping[str, Sequence[datetime]], seen: Seen) -> Iterator[str]:
-    for schedule, ticks in missed.items():
-        told = seen.missed.get(schedule)
-        for tick in ticks:
-            if told is None or tick > told:
-                yield f"schedule {schedule} missed its tick of {tick:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _latest(missed: Mapping[str, Sequence[datetime]]) -> dict[str, datetime]:
-    return {schedule: max(ticks) for schedule, ticks in missed.items() if ticks}
 
 
 def _failed_runs(instance: DagsterInstance, after: int) -> Iterator[tuple[str, str, int]]:

@@ -29,7 +29,7 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     is reported, not asked for: the daemon's run retries do the rest.
     """
     if not isinstance(context.instance.run_launcher, DefaultRunLauncher):
-        return dg.SkipReason("the run launcher looks after its runs itself")
+        return dg.SkipReason(_elsewhere(context.instance))
     ended = []
     for run in _silent(context.instance, datetime.now(tz=UTC) - JUST_STARTED):
         context.instance.report_run_failed(run, "Its process is gone, and said nothing at the end.")
@@ -37,6 +37,20 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     if ended:
         return dg.SkipReason(f"declared failed, since their processes are gone: {', '.join(ended)}")
     return dg.SkipReason("every run that counts as started has a process")
+
+
+def _elsewhere(instance: dg.DagsterInstance) -> str:
+    """Return who notices a dead run of a launcher whose runs are no processes of this host."""
+    launcher = instance.run_launcher
+    name = type(launcher).__name__
+    limit_s = instance.run_monitoring_max_runtime_seconds if instance.run_monitoring_enabled else 0
+    if limit_s > 0:
+        last = f"max_runtime_seconds ends it after {limit_s} s"
+    else:
+        last = "nothing ends it: set run_monitoring.max_runtime_seconds"
+    if launcher.supports_check_run_worker_health and instance.run_monitoring_enabled:
+        return f"the {name} asks its engine after its runs; where that does not know either, {last}"
+    return f"the {name} asks nobody after its runs; of one that is dead, {last}"
 
 
 def _silent(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg.DagsterRun]:

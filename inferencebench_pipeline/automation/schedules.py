@@ -123,6 +123,8 @@ def _heard(
     last = ledger.last_tick if ledger else None
     known = [moment for moment in (last, switched_on_at(instance, name)) if moment is not None]
     since = max(known, default=None)
+    if since is not None and since > now:
+        since = None  # a clock was ahead when it was written down: nothing before is known
     missed = missed_ticks(schedule, since=since, tick=tick, now=now)
     remembered = sorted({*(ledger.missed if ledger else ()), *missed})[-MOST_REMEMBERED:]
     keep_ledger(root, Ledger(schedule=name, last_tick=tick, missed=tuple(remembered)))

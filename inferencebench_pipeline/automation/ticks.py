@@ -1,6 +1,7 @@
 """Ticks of recurring benchmarks: the runs they name, and the ones that nobody was there for."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,22 +12,19 @@ from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigat
 from dagster._utils.schedules import schedule_execution_time_iterator
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.measure.schedule_spec import Schedule
 from inferencebench_pipeline.runs import new_run_id, write_atomically
+
+_LOG = logging.getLogger(__name__)
 
 MOST_REMEMBERED: Final = 100
 """Missed ticks that are kept for each schedule, the newest."""
 
 
-class LedgerError(PermanentError):
-    """What is kept about a schedule cannot be read."""
-
-
 class Ledger(BaseModel):
     """What is kept about one schedule: the tick it heard last, and those that were missed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     schedule: str
     last_tick: AwareDatetime
@@ -89,8 +87,8 @@ def switched_on_at(instance: DagsterInstance, schedule_name: str) -> datetime | 
 def load_ledger(store_root: Path, schedule_name: str) -> Ledger | None:
     """Return what is kept about a schedule; None before its first tick.
 
-    Raises:
-        LedgerError: the file cannot be read.
+    A file that cannot be read counts as none, and is told in the log: the next tick writes it anew.
+    What it had noted as missed is lost with it, and the schedule goes on.
     """
     path = _path(store_root, schedule_name)
     try:
@@ -98,9 +96,8 @@ def load_ledger(store_root: Path, schedule_name: str) -> Ledger | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise LedgerError(
-            f"cannot read {path}: {error}; remove it, the next tick writes a new one"
-        ) from error
+        _LOG.warning("cannot read %s (%s); it is written anew", path, type(error).__name__)
+        return None
 
 
 def keep_ledger(store_root: Path, ledger: Ledger) -> None:
@@ -114,11 +111,7 @@ def keep_ledger(store_root: Path, ledger: Ledger) -> None:
 
 
 def ledgers(store_root: Path) -> Iterator[Ledger]:
-    """Yield what is kept about each schedule, ordered by name.
-
-    Raises:
-        LedgerError: a file cannot be read.
-    """
+    """Yield what is kept about each schedule, ordered by name, as far as it can be read."""
     for path in sorted((store_root / "schedules").glob("*.json")):
         if (found := load_ledger(store_root, path.stem)) is not None:
             yield found

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,28 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from definitions import build_definitions
 from inferencebench_pipeline.alerts import AlertAddressError, AlertNotSentError, send_alert
 from inferencebench_pipeline.automation.alerts import MOST_LINES
+from inferencebench_pipeline.automation.tick_history import GRACE
 from inferencebench_pipeline.automation.ticks import Ledger, keep_ledger
 from inferencebench_pipeline.lifecycle.partitions import report_partition
 from inferencebench_pipeline.settings import Settings, SettingsError, alert_addresses
@@ -221,3 +239,217 @@ def test_a_missed_tick_of_a_benchmarks_schedule_is_told_once(watch, receiver, tm
     assert "2026-05-05 02:00:00" in str(first)
     assert "2026-05-06 02:00:00" in str(first)
     assert "schedule benchmark_x missed its tick of 2026-05-07 02:00:00 UTC" in str(second)
+
+
+# -- what Dagster itself says of ticks ------------------------------------------------------------
+
+
+def instigator(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, *, on_for: timedelta
+) -> InstigatorState:
+    """Have a sensor or schedule be on, as after a click in the UI so long ago."""
+    repository = definitions.get_repository_def()
+    is_sensor = repository.has_sensor_def(name)
+    code = ManagedGrpcPythonEnvCodeLocationOrigin(
+        LoadableTargetOrigin(python_file="definitions.py"), location_name="here"
+    )
+    state = InstigatorState(
+        RemoteInstigatorOrigin(RemoteRepositoryOrigin(code, "__repository__"), name),
+        InstigatorType.SENSOR if is_sensor else InstigatorType.SCHEDULE,
+        InstigatorStatus.RUNNING,
+        SensorInstigatorData()
+        if is_sensor
+        else ScheduleInstigatorData(
+            repository.get_schedule_def(name).cron_schedule,
+            start_timestamp=(datetime.now(tz=UTC) - on_for).timestamp(),
+        ),
+    )
+    return instance.add_instigator_state(state)
+
+
+def ticked(
+    instance: dg.DagsterInstance,
+    state: InstigatorState,
+    at: datetime,
+    error: str | None = None,
+) -> None:
+    """Have a tick be on record, as Dagster's daemon writes it."""
+    instance.create_tick(
+        TickData(
+            instigator_origin_id=state.instigator_origin_id,
+            instigator_name=state.name,
+            instigator_type=state.instigator_type,
+            status=TickStatus.FAILURE if error else TickStatus.SUCCESS,
+            timestamp=at.timestamp(),
+            selector_id=state.selector_id,
+            run_ids=[] if error else ["a run"],
+            error=SerializableErrorInfo(error, [], "SomeError") if error else None,
+        )
+    )
+
+
+def lived_since(watch: Watch, ago: timedelta, looked: timedelta = timedelta(minutes=1)) -> None:
+    """Have the sensor's first look be so long ago, and its last one a minute."""
+    now = datetime.now(tz=UTC)
+    cursor = json.loads(watch.cursor or "{}")
+    watch.cursor = json.dumps(
+        {**cursor, "examined": f"{now - ago}", "looked_at": f"{now - looked}"}
+    )
+
+
+def text(receiver: Receiver) -> str:
+    return "\n".join(message["message"] for _, message in receiver.got)
+
+
+SCHEDULES = [
+    "daily_reverification",
+    "rolling_reverification",
+    "daily_trust_root",
+    "daily_log_examination",
+    "daily_corpus_statement",
+    "daily_index",
+    "daily_watch",
+    "benchmark_smollm2_chat_quick",
+]
+
+
+def last_ticks(definitions: dg.Definitions, name: str, count: int) -> list[datetime]:
+    schedule = definitions.get_repository_def().get_schedule_def(name)
+    ticks = schedule_execution_time_iterator(
+        (datetime.now(tz=UTC) - GRACE).timestamp(),
+        schedule.cron_schedule,
+        schedule.execution_timezone or "UTC",
+        ascending=False,
+    )
+    return [next(ticks).astimezone(UTC) for _ in range(count)]
+
+
+def test_the_table_names_every_schedule(definitions):
+    repository = definitions.get_repository_def()
+    assert {one.name for one in repository.schedule_defs} == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_tick_of_any_schedule_that_nobody_was_there_for_is_told_once(
+    watch, definitions, instance, receiver, name
+):
+    state = instigator(definitions, instance, name, on_for=timedelta(days=40))
+    last, before, *_ = last_ticks(definitions, name, 3)
+    ticked(instance, state, last)
+    lived_since(watch, datetime.now(tz=UTC) - before + timedelta(minutes=1))
+    watch.tick()
+    watch.tick()
+    assert f"schedule {name} missed its tick of {before:%Y-%m-%d %H:%M:%S} UTC" in text(receiver)
+    assert text(receiver).count(" missed ") == 1
+
+
+def test_what_a_schedule_was_off_for_or_is_not_on_record_yet_was_not_missed(
+    watch, definitions, instance, receiver
+):
+    instigator(definitions, instance, "daily_index", on_for=timedelta(minutes=1))
+    lived_since(watch, timedelta(days=30))
+    watch.tick()
+    assert receiver.got == []
+
+
+def test_after_the_daemon_was_away_schedules_are_let_catch_up_before_anything_is_told(
+    watch, definitions, instance, receiver
+):
+    state = instigator(definitions, instance, "daily_index", on_for=timedelta(days=40))
+    last, before = last_ticks(definitions, "daily_index", 2)
+    lived_since(watch, datetime.now(tz=UTC) - before + timedelta(minutes=1), timedelta(days=2))
+    watch.tick()
+    assert receiver.got == []
+    ticked(instance, state, last)  # the scheduler makes up for the last one alone
+    cursor = json.loads(watch.cursor)
+    watch.cursor = json.dumps({**cursor, "settled_at": f"{datetime.now(tz=UTC)}"})
+    watch.tick()
+    assert "daily_index missed its tick of" in text(receiver)
+    assert text(receiver).count(" missed ") == 1
+
+
+def test_many_missed_ticks_are_told_in_a_line(watch, definitions, instance, receiver):
+    instigator(definitions, instance, "daily_index", on_for=timedelta(days=400))
+    lived_since(watch, timedelta(days=300))
+    watch.tick()
+    assert "schedule daily_index missed 100 ticks, from" in text(receiver)
+
+
+@pytest.mark.parametrize("name", ["new_runs", "requested_runs", "alerts", "daily_index"])
+def test_failing_ticks_of_sensors_and_schedules_are_told_and_not_each_of_them(
+    watch, definitions, instance, receiver, name
+):
+    state = instigator(definitions, instance, name, on_for=timedelta(minutes=1))
+    now = datetime.now(tz=UTC)
+    for seconds in (30, 20, 10):
+        ticked(instance, state, now - timedelta(seconds=seconds), "the inbox \x1b[2Jis gone")
+    watch.tick()
+    assert f"{name} failed 3 times, last at" in text(receiver)
+    assert "the inbox \\x1b[2Jis gone" in text(receiver)
+    ticked(instance, state, now, "the inbox is gone")
+    watch.tick()
+    assert len(receiver.got) == 1, "told within the hour"
+    cursor = json.loads(watch.cursor)
+    cursor["failing"][name]["at"] = f"{now - timedelta(hours=2)}"
+    watch.cursor = json.dumps(cursor)
+    watch.tick()
+    assert len(receiver.got) == 2, "and it fails still"
+    assert f"{name} failed, last at" in receiver.got[1][1]["message"]
+
+
+def test_a_run_that_is_given_up_is_told_once(watch, definitions, instance, receiver):
+    run = instance.create_run_for_job(
+        definitions.resolve_job_def("publish_run"),
+        tags={"inferencebench/ended": "given up", "dagster/partition": "0-1-2"},
+    )
+    assert run
+    watch.tick()
+    watch.tick()
+    assert text(receiver).count("run 0-1-2 was started 7 times and each time interrupted") == 1
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "rubbish", "[]", "3", '{"run": "x"}', '{"checks": 1}', '{"failing": {"a": 1}}'],
+)  # fmt: skip
+def test_a_damaged_cursor_is_told_and_the_sensor_goes_on(
+    watch, definitions, instance, receiver, damaged
+):
+    watch.cursor = damaged
+    watch.tick()
+    assert "the cursor of the sensor alerts was damaged" in text(receiver)
+    fail_day(definitions, instance, "2026-11-20")
+    watch.tick()
+    assert "org/bad: signature_invalid" in text(receiver)
+
+
+@pytest.mark.parametrize("cursor", ['{"run": 0, "checks": {}}', '{"of a later version": 1}'])
+def test_a_cursor_of_another_version_is_understood(watch, definitions, instance, receiver, cursor):
+    watch.cursor = cursor
+    fail_day(definitions, instance, "2026-11-20")
+    watch.tick()
+    assert "org/bad: signature_invalid" in text(receiver)
+
+
+def test_a_clock_that_was_ahead_silences_nothing(watch, definitions, instance, receiver):
+    state = instigator(definitions, instance, "new_runs", on_for=timedelta(days=1))
+    ahead = f"{datetime.now(tz=UTC) + timedelta(days=300)}"
+    cursor = json.loads(watch.cursor)
+    told = {"at": ahead, "last": 0}
+    watch.cursor = json.dumps(
+        {**cursor, "looked_at": ahead, "examined": ahead, "failing": {"new_runs": told}}
+    )
+    ticked(instance, state, datetime.now(tz=UTC), "the inbox is gone")
+    watch.tick()
+    assert "sensor new_runs failed" in text(receiver)
+
+
+def test_a_damaged_ledger_of_one_schedule_silences_nobody(
+    watch, definitions, instance, receiver, tmp_path
+):
+    store = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)}).store
+    keep_ledger(store, Ledger(schedule="benchmark_x", last_tick=datetime.now(tz=UTC)))
+    for path in (store / "schedules").glob("*.json"):
+        path.write_bytes(b"\x00rubbish")
+    fail_day(definitions, instance, "2026-11-20")
+    watch.tick()
+    assert "org/bad: signature_invalid" in text(receiver)

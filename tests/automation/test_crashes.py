@@ -228,6 +228,7 @@ CASES: dict[str, Case] = {
 }
 ELSEWHERE = {
     "dead_runs",  # asks for nothing and has no cursor: test_dead_runs.py
+    "heartbeat",  # so does this: test_heartbeat.py
 }
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
+from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 
 from definitions import build_definitions
 from inferencebench_pipeline.automation import dead
@@ -66,3 +67,29 @@ def test_a_run_that_has_just_started_is_given_time(definitions, instance, monkey
     monkeypatch.setattr(dead, "JUST_STARTED", timedelta(minutes=2))
     run_id = started(definitions, instance, ended_process())
     assert run_id not in tick(instance)
+
+
+class CannotAsk(SyncInMemoryRunLauncher):
+    """A launcher that does not know whether its runs live."""
+
+
+class CanAsk(SyncInMemoryRunLauncher):
+    """A launcher that asks an engine of its own, as those of Kubernetes and Celery do."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("launcher", [CannotAsk, CanAsk])
+@pytest.mark.parametrize("limit_s", [0, 3600])
+def test_for_another_launcher_it_says_who_notices(launcher, limit_s):
+    settings = {
+        "run_launcher": {"module": __name__, "class": launcher.__name__},
+        "run_monitoring": {"enabled": True, "max_runtime_seconds": limit_s},
+    }
+    with dg.instance_for_test(overrides=settings) as instance:
+        said = tick(instance)
+    assert said.startswith(f"the {launcher.__name__} asks")
+    assert ("asks its engine" in said) is (launcher is CanAsk)
+    assert ("ends it after 3600 s" if limit_s else "set run_monitoring.max_runtime") in said

@@ -15,7 +15,9 @@ from definitions import build_definitions
 from inferencebench_pipeline.automation.pools import LIMITS, hold_pools
 from inferencebench_pipeline.automation.sensors import unanswered
 from inferencebench_pipeline.automation.ticks import (
+    Ledger,
     due_at,
+    keep_ledger,
     load_ledger,
     missed_ticks,
     run_id_of_tick,
@@ -172,6 +174,25 @@ def test_a_tick_that_was_asked_for_before_a_crash_is_not_missed_when_tried_again
     data = tick(settings, instance, at)
     assert [request.run_key for request in data.run_requests] == [f"{SPEC}@{int(at.timestamp())}"]
     assert load_ledger(settings.store, NAME).missed == ()
+
+
+@pytest.mark.parametrize("damage", [b"", b"rubbish", b"[]", b"{}", b"\x00" * 9])
+def test_a_damaged_ledger_is_written_anew_and_holds_up_nothing(settings, instance, damage):
+    at = the_last_hour()
+    tick(always_in_time(settings), instance, at)
+    (path,) = (settings.store / "schedules").glob("*.json")
+    path.write_bytes(damage)
+    assert tick(settings, instance, at).run_requests
+    assert load_ledger(settings.store, NAME).last_tick == at
+
+
+def test_a_clock_that_was_ahead_leaves_a_ledger_that_hides_no_missed_tick(settings, instance):
+    at = the_last_hour()
+    ahead = datetime.now(tz=UTC) + timedelta(days=300)
+    keep_ledger(settings.store, Ledger(schedule=NAME, last_tick=ahead))
+    assert tick(always_in_time(settings), instance, at - timedelta(hours=3)).skip_message
+    assert tick(settings, instance, at).run_requests
+    assert at - timedelta(hours=1) in load_ledger(settings.store, NAME).missed
 
 
 def test_ticks_while_the_schedule_was_off_are_not_missed():

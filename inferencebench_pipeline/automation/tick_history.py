@@ -1,0 +1,153 @@
+"""Dagster's own record of ticks: which schedules nobody was there for, and which ticks failed.
+
+What a benchmark's schedule heard too late it keeps itself (``ticks.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Final
+
+import dagster as dg
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorType,
+    ScheduleInstigatorData,
+    TickStatus,
+)
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from inferencebench_pipeline.automation.ticks import MOST_REMEMBERED
+from inferencebench_pipeline.untrusted.text import printable
+
+GRACE: Final = timedelta(minutes=10)
+"""A tick that Dagster has no record of so long after its time was missed."""
+_MOST_READ: Final = 100
+_REASON_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A sensor or schedule whose ticks failed."""
+
+    kind: str
+    name: str
+    count: int
+    last: datetime
+    why: str
+
+    def __str__(self) -> str:
+        """Return it in a line."""
+        times = "" if self.count == 1 else f" {self.count} times"
+        return f"{self.kind} {self.name} failed{times}, last at {_utc(self.last)}: {self.why}"
+
+
+def instigators(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, location: str | None
+) -> list[InstigatorState]:
+    """Return the state of each sensor and schedule of this code location that was ever on."""
+    names = {one.name for one in repository.sensor_defs}
+    names.update(one.name for one in repository.schedule_defs)
+    return [
+        state
+        for state in instance.all_instigator_state()
+        if state.name in names and location in (None, _location_of(state))
+    ]
+
+
+def unheard_ticks(
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    states: list[InstigatorState],
+    *,
+    since: datetime,
+    until: datetime,
+) -> dict[str, list[datetime]]:
+    """Return the ticks of schedules that are on and that Dagster has no record of, by schedule.
+
+    Args:
+        instance: whose record it is.
+        repository: which schedules there are, and when they tick.
+        states: of :func:`instigators`.
+        since: only ticks after it, and after the schedule was switched on.
+        until: only ticks up to it.
+    """
+    found: dict[str, list[datetime]] = {}
+    for state in states:
+        data = state.instigator_data
+        if not state.is_running or not isinstance(data, ScheduleInstigatorData):
+            continue
+        switched_on = datetime.fromtimestamp(data.start_timestamp or 0.0, tz=UTC)
+        begin = max(since, switched_on)
+        schedule = repository.get_schedule_def(state.name)
+        expected = list(_expected(schedule, begin, until))[-MOST_REMEMBERED:]
+        if not expected:
+            continue
+        ticks = instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, after=begin.timestamp() - 1
+        )
+        heard = {int(tick.timestamp) for tick in ticks}
+        if missed := [tick for tick in expected if int(tick.timestamp()) not in heard]:
+            found[state.name] = missed
+    return found
+
+
+def failed_ticks(
+    instance: dg.DagsterInstance, states: list[InstigatorState], after: Mapping[str, float]
+) -> Iterator[Failing]:
+    """Yield the sensors and schedules that have failed ticks after the instants of ``after``."""
+    for state in states:
+        if state.name not in after:
+            continue
+        ticks = instance.get_ticks(
+            state.instigator_origin_id,
+            state.selector_id,
+            after=after[state.name],
+            limit=_MOST_READ,
+            statuses=[TickStatus.FAILURE],
+        )
+        if ticks:
+            error = ticks[0].tick_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            yield Failing(
+                kind="sensor" if state.instigator_type is InstigatorType.SENSOR else "schedule",
+                name=state.name,
+                count=len(ticks),
+                last=datetime.fromtimestamp(ticks[0].timestamp, tz=UTC),
+                why=printable(error.message.strip() if error else "see the UI", _REASON_CHARACTERS),
+            )
+
+
+def missed_lines(schedule: str, ticks: list[datetime]) -> Iterator[str]:
+    """Yield what to tell of the missed ticks of a schedule; of many, how many and when."""
+    if len(ticks) > 3:
+        yield (
+            f"schedule {schedule} missed {len(ticks)} ticks, "
+            f"from {_utc(ticks[0])} to {_utc(ticks[-1])}"
+        )
+        return
+    for tick in ticks:
+        yield f"schedule {schedule} missed its tick of {_utc(tick)}"
+
+
+def _expected(
+    schedule: dg.ScheduleDefinition, after: datetime, until: datetime
+) -> Iterator[datetime]:
+    """Yield the ticks of a schedule after an instant, as Dagster's scheduler counts them."""
+    ticks = schedule_execution_time_iterator(
+        after.timestamp() + 1, schedule.cron_schedule, schedule.execution_timezone or "UTC"
+    )
+    for tick in takewhile(lambda one: one <= until, ticks):
+        yield tick.astimezone(UTC)
+
+
+def _location_of(state: InstigatorState) -> str:
+    return state.origin.repository_origin.code_location_origin.location_name
+
+
+def _utc(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
