@@ -11,10 +11,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from inferencebench_pipeline.errors import PermanentError
 
 DEFAULT_HUB_ENDPOINT = "https://huggingface.co"
+ENGINE_KEYS_VARIABLE = "INFERENCEBENCH_ENGINE_KEYS"
 
 
 class SettingsError(PermanentError):
@@ -154,6 +156,47 @@ def _text_or_file(environ: Mapping[str, str], name: str, what: str) -> str:
             f"{name} names {path}, which cannot be read ({error.strerror}); fix the path, or give "
             f"{what} itself"
         ) from error
+
+
+def engine_keys(environ: Mapping[str, str] = os.environ) -> Mapping[str, frozenset[str]]:
+    """Return which variables hold an API key of an engine, and the origins that may have each.
+
+    ``INFERENCEBENCH_ENGINE_KEYS`` lists them as ``VARIABLE=https://host``, separated by spaces; a
+    variable that is for several origins stands there several times.
+
+    Raises:
+        SettingsError: an entry has another form.
+    """
+    allowed: dict[str, set[str]] = {}
+    for entry in environ.get(ENGINE_KEYS_VARIABLE, "").split():
+        name, _, address = entry.partition("=")
+        try:
+            origin = origin_of(address)
+        except ValueError:
+            origin = None
+        if not name or origin is None or urlsplit(address).path.rstrip("/"):
+            raise SettingsError(
+                f"{ENGINE_KEYS_VARIABLE} holds an entry that is not of the form "
+                "VARIABLE=https://host[:port]; write for example "
+                f'{ENGINE_KEYS_VARIABLE}="OPENAI_API_KEY=https://api.openai.com"'
+            )  # the entry is not repeated: it may be a key
+        allowed.setdefault(name, set()).add(origin)
+    return {name: frozenset(origins) for name, origins in allowed.items()}
+
+
+def origin_of(address: str) -> str:
+    """Return scheme, host and port of an address in one spelling, as ``https://api.test:443``.
+
+    Raises:
+        ValueError: it is no http or https address, or holds credentials.
+    """
+    parts = urlsplit(address)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    plain = parts.scheme in ("http", "https") and parts.username is None
+    if not plain or not parts.hostname or port is None:
+        raise ValueError("not an address of the form https://host[:port]")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:

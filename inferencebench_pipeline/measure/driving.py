@@ -30,6 +30,7 @@ _CLIENT_ERRORS: Final[dict[str, type[PipelineError]]] = {
     kind.__name__: kind
     for kind in (
         errors.EngineUnreachableError,
+        errors.EngineAccessError,
         errors.EngineDiedError,
         errors.RunDeadlineError,
         errors.SpecError,

@@ -1,10 +1,18 @@
-"""Which environment variables an engine that we start gets, and which of them are recorded."""
+"""Which environment variables an engine that we start gets, and which of them are recorded.
+
+There are two sources: the environment of the person who runs the pipeline, and ``engine.env`` of a
+spec. A spec may set what ends in the record and nothing else: not where things are, not who is
+asked for them, not which code is loaded, so that no spec turns the person's own tokens to another
+address.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from typing import Final
+
+from inferencebench_pipeline.measure.secret_names import is_secret, word_set, words_of
 
 _BEHAVIOUR: Final = re.compile(
     r"(?:CUDA|NVIDIA|NCCL|VLLM|SGLANG|OMP|KMP|MKL|OPENBLAS|GOMP|TORCH|TORCHINDUCTOR|PYTORCH|TRITON"
@@ -18,13 +26,14 @@ _PLACES: Final = re.compile(
     r"|(?:HTTPS?|NO|ALL)_PROXY|(?:https?|no|all)_proxy"
 )
 """Variables that say where things are on this machine: passed on, and nobody else's business."""
-_PATHS: Final = re.compile(r".*(?:HOME|CACHE|_DIR|_PATH|_ROOT|_FILE).*")
-_SECRET: Final = re.compile(r".*(?:TOKEN(?!IZERS)|KEY|SECRET|PASSWORD|CREDENTIAL).*")
-
-
-def is_secret(name: str) -> bool:
-    """Return whether a variable of this name holds a secret, such as ``HF_TOKEN``."""
-    return _SECRET.fullmatch(name.upper()) is not None
+_PATH_WORDS: Final = word_set("HOME DIR DIRS DIRECTORY PATH PATHS ROOT FILE FILES FOLDER FILENAME")
+_CACHE_FOLDERS: Final = re.compile(r"(?:HF|TRANSFORMERS|VLLM_ASSETS|PYTORCH)(?:_.+)?_CACHE")
+"""Those whose value is a folder; ``VLLM_DISABLE_COMPILE_CACHE`` is a switch."""
+_ADDRESS_WORDS: Final = word_set("ENDPOINT ENDPOINTS URL URLS URI PROXY PROXIES")
+_LOADER_WORDS: Final = word_set(
+    "PRELOAD PLUGIN PLUGINS LIB LIBS LIBRARY LIBRARIES MODULE MODULES PACKAGE PACKAGES"
+)
+_ABSOLUTE: Final = ("/", "~")
 
 
 def reaches_engines(name: str) -> bool:
@@ -35,15 +44,51 @@ def reaches_engines(name: str) -> bool:
     return bool(_BEHAVIOUR.fullmatch(name) or _PLACES.fullmatch(name))
 
 
+def why_not_in_a_spec(name: str, value: str) -> str | None:
+    """Return why ``engine.env`` may not set this variable to ``value``; None when it may."""
+    words = words_of(name)
+    if not reaches_engines(name):
+        return f"{name!r:.100} is not among the variables an engine may get (docs/engines.md)"
+    if is_secret(name):
+        return f"{name} would put a secret into the record; export it in the environment"
+    if words & _LOADER_WORDS or name.startswith(("LD_", "PYTHON")):
+        return (
+            f"{name} decides which code the engine loads, which no spec may; whoever runs the "
+            "engine can export it in the environment"
+        )
+    if words & _ADDRESS_WORDS:
+        return (
+            f"{name} decides whom the engine asks, and so who is sent the tokens of whoever runs "
+            "it; they can export it in the environment"
+        )
+    if not recorded_environment({name: value}) or "/" in value:
+        return (
+            f"{name} says where something is on one machine, which no record may state; export it "
+            "in that machine's environment"
+        )
+    return None
+
+
 def engine_environment(ours: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
     """Return every variable an engine gets: those of ours that it may see, and the spec's."""
     return {name: value for name, value in ours.items() if reaches_engines(name)} | dict(more)
 
 
+def bundled_engine_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return every variable that an engine gets which has no use for a token: no secret of ours."""
+    passed_on = engine_environment(ours, {})
+    return {name: value for name, value in passed_on.items() if not is_secret(name)}
+
+
 def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that decide how an engine computes, without secrets and local paths."""
-    return {
-        name: value
-        for name, value in sorted(environment.items())
-        if _BEHAVIOUR.fullmatch(name) and not is_secret(name) and not _PATHS.fullmatch(name)
-    }
+    return {name: value for name, value in sorted(environment.items()) if _is_recorded(name, value)}
+
+
+def _is_recorded(name: str, value: str) -> bool:
+    if is_secret(name) or not _BEHAVIOUR.fullmatch(name):
+        return False
+    if name == "LD_PRELOAD":
+        return True  # an allocator decides speed, and has no other name than its path
+    is_place = bool(words_of(name) & _PATH_WORDS or _CACHE_FOLDERS.fullmatch(name))
+    return not is_place and not value.startswith(_ABSOLUTE)

@@ -42,4 +42,4 @@ class TracesError(PermanentError):
 
 
 class EngineAccessError(PermanentError):
-    """The engine answers, but refuses the API key, or the variable that holds it is not set."""
+    """The engine refuses the API key, or the key is not set, or is not for the engine's address."""

@@ -28,7 +28,7 @@ from inferencebench_pipeline.measure.spec import (
     Slo,
     Suite,
 )
-from inferencebench_pipeline.measure.spec_part import Part
+from inferencebench_pipeline.measure.spec_part import Load, Part, Setting
 from inferencebench_pipeline.measure.workload_spec import Workload
 
 MOST_RUNS: Final = 1000
@@ -72,7 +72,7 @@ _Workloads = Annotated[
 class ClosedPoints(ClosedLoad):
     """A closed loop at one number of requests in flight, or at each of several."""
 
-    concurrency: _Concurrencies  # type: ignore[assignment]
+    concurrency: Load[_Concurrencies]  # type: ignore[assignment]
 
     def points(self) -> list[LoadSpec]:
         """Return the load points in the order they are written."""
@@ -83,7 +83,7 @@ class ClosedPoints(ClosedLoad):
 class OpenPoints(OpenLoad):
     """An open loop at one rate of arrivals, or at each of several."""
 
-    rate_per_s: _Rates  # type: ignore[assignment]
+    rate_per_s: Load[_Rates]  # type: ignore[assignment]
 
     def points(self) -> list[LoadSpec]:
         """Return the load points in the order they are written."""
@@ -110,16 +110,16 @@ _Loads = Annotated[
 class Search(Part):
     """Look for the highest rate, or number in flight, at which the SLO is still met."""
 
-    low: float = Field(gt=0.0, le=100_000.0)
+    low: Setting[float] = Field(gt=0.0, le=100_000.0)
     """Where to begin; the SLO should be met there."""
-    high: float = Field(gt=0.0, le=100_000.0)
+    high: Setting[float] = Field(gt=0.0, le=100_000.0)
     """Where to end at the latest."""
-    attainment: float = Field(default=0.9, gt=0.0, lt=1.0)
+    attainment: Setting[float] = Field(default=0.9, gt=0.0, lt=1.0)
     """Share of requests that must meet the SLO: a probe passes when the lower bound of its 95 %
     interval is not below, so this takes enough requests."""
-    resolution: float = Field(default=0.1, gt=0.0, le=1.0)
+    resolution: Setting[float] = Field(default=0.1, gt=0.0, le=1.0)
     """Stop when what passed and what failed are this near each other, relative to what passed."""
-    most_probes: int = Field(default=12, ge=2, le=100)
+    most_probes: Setting[int] = Field(default=12, ge=2, le=100)
 
     @model_validator(mode="after")
     def _ordered(self) -> Search:
@@ -131,7 +131,7 @@ class Search(Part):
 class BenchmarkFile(Part):
     """A benchmark spec: models x engines x workloads x load points, repeated, and one SLO."""
 
-    name: Name
+    name: Load[Name]
     suite: Suite
     model: _Models
     engine: _Engines
@@ -140,7 +140,7 @@ class BenchmarkFile(Part):
     repeats: RepeatsOrCount = Repeats()
     search: Search | None = None
     """For ``inferencebench search``, instead of the load points' own rates."""
-    seed: int = Field(default=42, ge=0, lt=2**63)
+    seed: Load[int] = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
     schedule: Schedule | None = None

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from inferencebench_pipeline.measure.spec_part import Part
+from inferencebench_pipeline.measure.spec_part import Part, Setting
 
 _DAY_MINUTES: Final = 24 * 60
 _MONTHS: Final = (
@@ -32,20 +32,20 @@ _LEAP_YEAR: Final = 2024
 class Schedule(Part):
     """Repeat the benchmark by the clock. It changes when something is measured, never what."""
 
-    cron: str = Field(max_length=100)
+    cron: Setting[str] = Field(max_length=100)
     """Minute, hour, day of the month, month, day of the week: ``0 2 * * *`` is nightly at two."""
-    timezone: str = Field(default="UTC", max_length=100)
+    timezone: Setting[str] = Field(default="UTC", max_length=100)
     """IANA name that ``cron`` is read in. A time that the clocks jump over is ticked right after,
     one that they pass twice is ticked once."""
-    jitter_s: int = Field(default=0, ge=0, le=86_400)
+    jitter_s: Setting[int] = Field(default=0, ge=0, le=86_400)
     """Each tick starts up to this much later: how much is drawn from the spec's name and the tick,
     so that it is the same however often it is asked."""
-    grace_s: int = Field(default=300, ge=60, le=86_400)
+    grace_s: Setting[int] = Field(default=300, ge=60, le=86_400)
     """A tick whose turn comes later than this is missed: people are told, and it is not made up
     for at an hour nobody chose."""
-    when_busy: Literal["skip", "queue"] = "skip"
+    when_busy: Setting[Literal["skip", "queue"]] = "skip"
     """What happens to a tick while every slot of the pool ``gpu`` is taken."""
-    enabled: bool = False
+    enabled: Setting[bool] = False
     """Whether it is on from the start; a person switches it on in the UI otherwise."""
 
     @field_validator("cron")

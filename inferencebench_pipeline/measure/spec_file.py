@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.launching import require_same_code
 from inferencebench_pipeline.measure.plan import BenchmarkFile, Plan, expand
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec_part import Role, parts_below, role_of
 from inferencebench_pipeline.untrusted.text import printable
 from inferencebench_pipeline.untrusted.yaml_documents import (
     MappingNode,
@@ -29,27 +31,42 @@ from inferencebench_pipeline.untrusted.yaml_documents import (
 _MAX_SPEC_BYTES: Final = 1_000_000
 _MAX_SPEC_NODES: Final = 50_000
 _MOST_FIELDS_DEEP: Final = 20
-_NOT_REPEATED: Final = {"base_url", "proxy", "api_key_env", "args", "env"}
+_NOT_REPEATED: Final = {
+    name
+    for part in parts_below(BenchmarkFile)
+    for name, field in part.model_fields.items()
+    if role_of(field) in (Role.RUNS_CODE, Role.PRIVATE) and name != "kind"
+}
+"""Fields whose values may hold a secret that a person wrote there by mistake."""
 _M = TypeVar("_M", bound=BaseModel)
 
 Steps = tuple[str | int, ...]
 
 
-def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
+def load_plan(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Plan:
     """Return the plan in the YAML file at ``path``: one run, or one for each of its points.
 
     Args:
         path: the file.
         overrides: fields to replace, each as ``load.concurrency=8``; the value is YAML.
+        allow_code: whether they may replace what runs on this machine: for those who could run
+            anything here anyway, and for nobody who launches by a form.
 
     Raises:
         SpecError: the file cannot be read, is not YAML, or a field of it is wrong; the message
-            names file, line and field, the value and what is allowed.
+            names file, line and field, the value and what is allowed. Or an override replaces
+            what it may not.
     """
     document = _Document.read(path)
+    written = None
+    if overrides and not allow_code:
+        written = expand(document.validate(BenchmarkFile), folder=path.parent)
     for override in overrides:
         document.override(override)
-    return expand(document.validate(BenchmarkFile), folder=path.parent)
+    asked = expand(document.validate(BenchmarkFile), folder=path.parent)
+    if written is not None:
+        require_same_code(written, asked)
+    return asked
 
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> BenchmarkSpec:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from inferencebench_pipeline.measure.spec_part import Part
+from inferencebench_pipeline.measure.spec_part import DataFile, FilePath, Load, Part
 
 MOST_TOKENS: Final = 1_000_000
 _BUILTIN: Final = "builtin:"
@@ -19,17 +19,17 @@ Salt = Literal["request", "conversation", "run", "none"]
 class FixedLength(Part):
     """The same number of tokens every time; a plain number means this."""
 
-    distribution: Literal["fixed"]
-    tokens: Tokens
+    distribution: Load[Literal["fixed"]]
+    tokens: Load[Tokens]
 
 
 class _DrawnLength(Part):
-    mean: float = Field(ge=1.0, le=MOST_TOKENS)
+    mean: Load[float] = Field(ge=1.0, le=MOST_TOKENS)
     """Mean of the distribution in tokens, before it is cut to ``min`` and ``max``."""
-    stdev: float = Field(gt=0.0, le=MOST_TOKENS)
+    stdev: Load[float] = Field(gt=0.0, le=MOST_TOKENS)
     """Standard deviation in tokens, before the cut."""
-    min: Tokens = 1
-    max: Tokens
+    min: Load[Tokens] = 1
+    max: Load[Tokens]
 
     @model_validator(mode="after")
     def _ordered(self) -> _DrawnLength:
@@ -43,13 +43,13 @@ class _DrawnLength(Part):
 class NormalLength(_DrawnLength):
     """Normally distributed, rounded, and drawn again while outside ``min`` to ``max``."""
 
-    distribution: Literal["normal"]
+    distribution: Load[Literal["normal"]]
 
 
 class LognormalLength(_DrawnLength):
     """Log-normally distributed: many short ones and a few long ones, as real traffic has."""
 
-    distribution: Literal["lognormal"]
+    distribution: Load[Literal["lognormal"]]
 
 
 def _fixed(value: Any) -> Any:  # noqa: ANN401 - anything that YAML can hold
@@ -66,29 +66,29 @@ Length = Annotated[_AnyLength, BeforeValidator(_fixed, json_schema_input_type=To
 class BuiltinDataset(Part):
     """A prompt set that ships with this package; ``builtin:NAME`` is short for it."""
 
-    kind: Literal["builtin"]
-    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    kind: Load[Literal["builtin"]]
+    name: Load[str] = Field(pattern=r"^[a-z0-9-]+$")
 
 
 class JsonlDataset(Part):
     """A file with one JSON object a line: ``prompt`` or ``messages``, ``id``, ``max_tokens``."""
 
-    kind: Literal["jsonl"]
-    path: str = Field(min_length=1, max_length=4096)
+    kind: Load[Literal["jsonl"]]
+    path: DataFile[FilePath]
     """Relative to the spec file."""
-    sha256: Sha256OrNull = None
+    sha256: Load[Sha256OrNull] = None
     """Of the file; recorded with every run, and checked when it is given."""
 
 
 class ShareGptDataset(Part):
     """A JSON list of conversations in ShareGPT's form: ``conversations`` of ``from``, ``value``."""
 
-    kind: Literal["sharegpt"]
-    path: str = Field(min_length=1, max_length=4096)
+    kind: Load[Literal["sharegpt"]]
+    path: DataFile[FilePath]
     """Relative to the spec file."""
-    sha256: Sha256OrNull = None
+    sha256: Load[Sha256OrNull] = None
     """Of the file; recorded with every run, and checked when it is given."""
-    turns: int = Field(default=1, ge=1, le=100)
+    turns: Load[int] = Field(default=1, ge=1, le=100)
     """At most so many questions of a conversation are asked, each with the recorded answers to
     the earlier ones before it."""
 
@@ -96,7 +96,7 @@ class ShareGptDataset(Part):
 class SyntheticDataset(Part):
     """Text of an exact number of tokens, by the tokenizer of the engine under measurement."""
 
-    kind: Literal["synthetic"]
+    kind: Load[Literal["synthetic"]]
     prompt_tokens: Length
     """Of the whole prompt as the engine counts it, chat template included."""
 
@@ -104,8 +104,8 @@ class SyntheticDataset(Part):
 class SharedPrefixDataset(Part):
     """Questions about a few long documents, as retrieval (RAG) asks them."""
 
-    kind: Literal["shared_prefix"]
-    documents: int = Field(ge=1, le=10_000)
+    kind: Load[Literal["shared_prefix"]]
+    documents: Load[int] = Field(ge=1, le=10_000)
     """How many documents there are; each prompt begins with one of them."""
     document_tokens: Length
     question_tokens: Length
@@ -114,8 +114,8 @@ class SharedPrefixDataset(Part):
 class ConversationDataset(Part):
     """Made-up conversations: each turn carries all that was said before it."""
 
-    kind: Literal["conversation"]
-    turns: int = Field(ge=2, le=100)
+    kind: Load[Literal["conversation"]]
+    turns: Load[int] = Field(ge=2, le=100)
     turn_tokens: Length
     """Of each question."""
     answer_tokens: Length
@@ -150,17 +150,17 @@ class Workload(Part):
     """What is asked of the model."""
 
     dataset: Dataset = BuiltinDataset(kind="builtin", name="chat-short")
-    prompts: int = Field(default=24, ge=1, le=10_000)
+    prompts: Load[int] = Field(default=24, ge=1, le=10_000)
     """How many distinct prompts, or conversations, are drawn; requests take them in turn."""
-    max_tokens: Tokens = 32
+    max_tokens: Load[Tokens] = 32
     """Output tokens that each request asks for at most."""
     output_tokens: Length | None = None
     """Drawn for each prompt instead, cut to ``max_tokens``; always ``max_tokens`` when null."""
-    ignore_eos: bool = True
+    ignore_eos: Load[bool] = True
     """Ask the engine to generate exactly that many, so that runs compare."""
-    api: Literal["chat", "completions"] = "chat"
-    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    salt: Salt | None = None
+    api: Load[Literal["chat", "completions"]] = "chat"
+    temperature: Load[float] = Field(default=0.0, ge=0.0, le=2.0)
+    salt: Load[Salt | None] = None
     """What shares a random beginning, and so what a prefix cache can serve: ``request`` nothing,
     ``conversation`` the earlier turns, ``run`` whatever the prompts of one repeat have in common,
     ``none`` also what earlier runs left. By the data set when null: ``run`` for shared_prefix,

@@ -104,3 +104,30 @@ def test_a_folder_without_specs_does_not_stop_the_code_location(tmp_path):
         {"INFERENCEBENCH_HOME": str(tmp_path), "INFERENCEBENCH_SPECS": str(tmp_path)}
     )
     assert build_definitions(settings).resolve_job_def("launch_benchmark")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "engine={kind: openai, base_url: 'http://attacker.test/v1', api_key_env: HF_TOKEN}",
+        "engine={kind: openai, base_url: 'http://169.254.169.254/v1'}",
+        "engine={kind: vllm, args: [--trust-remote-code]}",
+        "workload.dataset={kind: jsonl, path: /etc/passwd}",
+    ],
+)
+@pytest.mark.parametrize(
+    ("job", "op"), [("launch_benchmark", "request_run"), ("search_highest_load", "probe_loads")]
+)
+def test_a_form_replaces_the_load_and_not_what_runs_or_whom_it_asks(
+    job, op, override, definitions, instance, settings
+):
+    spec = "smollm2-sweep" if op == "probe_loads" else "smollm2-chat-quick"
+    config = {"spec": spec, "overrides": [override]}
+    done = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, run_config={"ops": {op: {"config": config}}}, raise_on_error=False
+    )
+    assert not done.success
+    (failure,) = [event for event in done.all_events if event.is_step_failure]
+    said = failure.event_specific_data.error.to_string()
+    assert "a launch may not replace" in said or "no engine is ever sent it" in said
+    assert RunStore(settings.store).run_ids() == []

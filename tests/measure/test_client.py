@@ -9,6 +9,7 @@ from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import Slo
 from inferencebench_pipeline.measure.traces import check_traces, read_traces
 from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.settings import origin_of
 from tests.measure.fake_engine import Behaviour
 from tests.measure.support import measured_rows, spec_for
 
@@ -224,6 +225,7 @@ def test_an_api_key_is_sent_and_written_nowhere(fake, run, monkeypatch, tmp_path
     secret = "sk-do-not-leak-0123456789"
     monkeypatch.setenv("FAKE_KEY", secret)
     engine = fake(Behaviour(usage=()))
+    monkeypatch.setenv("INFERENCEBENCH_ENGINE_KEYS", f"FAKE_KEY={origin_of(engine.base_url)}")
     spec = spec_for(engine.base_url)
     spec = spec.model_copy(
         update={"engine": spec.engine.model_copy(update={"api_key_env": "FAKE_KEY"})}

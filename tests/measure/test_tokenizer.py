@@ -68,6 +68,7 @@ def test_vllm_is_asked_in_its_own_words_and_with_the_key(monkeypatch) -> None:
     monkeypatch.setenv("MY_KEY", "a-secret")
     seen: list[str] = []
     with serving(vllm, seen) as url:
+        monkeypatch.setenv("INFERENCEBENCH_ENGINE_KEYS", f"MY_KEY={url.removesuffix('/v1')}")
         tokenizer = engine_tokenizer(url, "m", Access(api_key_env="MY_KEY"))
         assert tokenizer.length("a b c") == 3
         assert tokenizer.completion_length("a b c") == 4

@@ -7,7 +7,6 @@ holds the API key. Every line on stdout is one JSON object: progress, or the err
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import sys
 import time
@@ -22,6 +21,7 @@ from inferencebench_pipeline.measure.client.board import Board
 from inferencebench_pipeline.measure.client.job import FIRST_REPEAT, Job, Repeat
 from inferencebench_pipeline.measure.client.loop import LoopReport
 from inferencebench_pipeline.measure.client.workers import WorkerError, measure_in_processes
+from inferencebench_pipeline.measure.engine_keys import api_key
 from inferencebench_pipeline.runs import RunDirectory
 
 _REPORT_INTERVAL_S = 0.25
@@ -113,11 +113,12 @@ def main() -> int:
     arguments = parser.parse_args()
     die_with_parent()
     _allow_many_sockets()
-    api_key = os.environ.get(arguments.api_key_env) if arguments.api_key_env else None
     run = RunDirectory(arguments.run_id, arguments.run_directory)
     try:
+        proxy = getattr(Capture(run).spec().engine, "proxy", None)
+        key = api_key(arguments.api_key_env, arguments.base_url, proxy=proxy)
         repeat = Repeat(arguments.repeat, arguments.run_origin_ns)
-        measure(run, arguments.base_url, api_key, repeat)
+        measure(run, arguments.base_url, key, repeat)
     except PipelineError as error:
         _say({"error": type(error).__name__, "message": str(error)})
         return 3

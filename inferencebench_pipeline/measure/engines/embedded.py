@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from inferencebench_pipeline.measure.engines.running import (
     wait_until_healthy,
 )
 from inferencebench_pipeline.measure.engines.says import engine_says
+from inferencebench_pipeline.measure.environment import bundled_engine_environment
 from inferencebench_pipeline.measure.errors import EngineMissingError, SpecError
 from inferencebench_pipeline.measure.gguf import GgufFile, read_gguf
 from inferencebench_pipeline.measure.provenance import EngineProvenance, ModelProvenance
@@ -73,7 +75,8 @@ def embedded_engine(
     for name, value in arguments.items():
         command += [name, str(value)]
     root_url = f"http://127.0.0.1:{port}"
-    with running_child(command, log=log) as process:
+    environment = bundled_engine_environment(os.environ)
+    with running_child(command, log=log, environment=environment) as process:
         wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
         warnings = require_model(f"{root_url}/v1", spec, NO_KEY)
         yield _described(spec, root_url, config, model_file, warnings, process)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from inferencebench_pipeline.measure.engines.running import (
     sha256_text,
 )
 from inferencebench_pipeline.measure.engines.says import EngineSays, engine_says
-from inferencebench_pipeline.measure.errors import EngineAccessError
 from inferencebench_pipeline.measure.provenance import (
     UNKNOWN,
     EngineProvenance,
@@ -36,12 +34,12 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
     """Yield the engine at ``settings.base_url``, which serves the spec's model.
 
     Raises:
-        EngineAccessError: the variable of the API key is not set, or the engine refuses the key.
+        EngineAccessError: the API key is not set, not for that address, or refused by the engine.
         EngineUnreachableError: nothing answers there.
         ModelNotServedError: it serves other models.
     """
-    _require_key(settings)
     access = Access(settings.api_key_env, settings.proxy)
+    access.key_for(settings.base_url)  # a key that may not go there is told before anything is sent
     warnings = require_model(settings.base_url, spec, access)
     says = engine_says(settings.base_url.removesuffix("/v1"), access)
     name, version, more = _identity(says, settings)
@@ -102,21 +100,6 @@ def _commit(revision: str | None) -> str | None:
 
 def _host(base_url: str) -> str:
     return urlsplit(base_url).hostname or "remote"
-
-
-def _require_key(settings: OpenAIEngine) -> None:
-    variable = settings.api_key_env
-    if variable is None:
-        return
-    key = os.environ.get(variable)
-    if not key:
-        raise EngineAccessError(
-            f"engine.api_key_env names {variable}, which is not set; export the API key in it"
-        )
-    if not key.isascii() or not key.isprintable():
-        raise EngineAccessError(
-            f"the API key in {variable} holds characters that no HTTP header can; export it again"
-        )
 
 
 def _identity(says: EngineSays, settings: OpenAIEngine) -> tuple[str, str, tuple[str, ...]]:

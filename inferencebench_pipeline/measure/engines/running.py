@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import socket
 import subprocess
 import time
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.measure.child import log_tail
+from inferencebench_pipeline.measure.engine_keys import api_key
 from inferencebench_pipeline.measure.errors import (
     EngineAccessError,
     EngineUnreachableError,
@@ -39,6 +39,14 @@ class Access:
     """The environment variable that holds the API key."""
     proxy: str | None = None
     """The HTTP proxy to go through; the environment's proxies are not followed."""
+
+    def key_for(self, url: str) -> str | None:
+        """Return the API key to send along with a question to ``url``; None when there is none.
+
+        Raises:
+            EngineAccessError: it is not set, or not for that address.
+        """
+        return api_key(self.api_key_env, url, proxy=self.proxy)
 
 
 NO_KEY: Final = Access()
@@ -83,10 +91,10 @@ def ask(url: str, access: Access, timeout_s: float) -> HttpAnswer:
 
     Raises:
         OSError: nothing answered in time.
+        EngineAccessError: the API key is not for that address; nothing was sent.
     """
     headers = {"User-Agent": f"inferencebench-pipeline/{__version__}"}
-    key = os.environ.get(access.api_key_env) if access.api_key_env else None
-    if key:
+    if key := access.key_for(url):
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - spec allows http(s) only
     # Set on the request: a ProxyHandler would follow the environment's no_proxy.

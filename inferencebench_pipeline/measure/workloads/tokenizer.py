@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ class _Asked:
 
     def __init__(self, base_url: str, model: str, access: Access) -> None:
         self._root = base_url.removesuffix("/").removesuffix("/v1")
-        self._key = os.environ.get(access.api_key_env) if access.api_key_env else None
+        self._access = access
         proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
         self.model = model
@@ -52,10 +51,11 @@ class _Asked:
             EngineUnreachableError: it cannot be reached, or fails.
         """
         headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+        url = self._root + path
+        if key := self._access.key_for(url):
+            headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(  # noqa: S310 - the spec allows http and https only
-            self._root + path, json.dumps(content).encode(), headers
+            url, json.dumps(content).encode(), headers
         )
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
