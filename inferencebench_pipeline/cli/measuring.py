@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from inferencebench_pipeline.cli.live import shown
 from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
-from inferencebench_pipeline.cli.targets import resolve
+from inferencebench_pipeline.cli.targets import Target, resolve
+from inferencebench_pipeline.cli.verifying import (
+    IdentityOption,
+    IssuerOption,
+    OrganisationOption,
+    PolicyOption,
+    TrustOption,
+    deployment_with,
+    judged,
+)
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.envelope.canonical import parse_envelope
@@ -29,10 +41,11 @@ from inferencebench_pipeline.measure.search import (
     search_bases,
     write_search,
 )
-from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, EngineSpec, ModelSpec
 from inferencebench_pipeline.measure.traces import write_traces
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
-from inferencebench_pipeline.settings import Settings
+from inferencebench_pipeline.settings import Settings, SettingsError
+from inferencebench_pipeline.untrusted.text import printable
 
 
 def run(
@@ -90,43 +103,121 @@ def replay(
     ],
     engine: Annotated[
         str | None,
-        typer.Option(help="Measure this engine: an address with /v1, embedded, or vllm."),
+        typer.Option(
+            help="The engine to measure: an address with /v1, embedded, vllm, or a spec of yours "
+            "whose engine and model are taken."
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
     data: Annotated[
         Path, typer.Option(help="Folder with the data files that the envelope names.")
     ] = Path(),
+    client_processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes of the measuring client.")
+    ] = 1,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Replay a record that nobody has verified.")
+    ] = False,
+    policy: PolicyOption = None,
+    trust_config: TrustOption = None,
+    organisation: OrganisationOption = None,
+    require_issuer: IssuerOption = None,
+    require_identity: IdentityOption = None,
 ) -> None:
-    """Drive the load of an envelope again: the same questions, at the same times."""
-    settings = Settings.from_environment()
-    unsigned = Path(target) / RunFile.UNSIGNED_ENVELOPE.value
-    signed = unsigned.with_name(RunFile.ENVELOPE.value)
-    if unsigned.is_file() and not signed.is_file():
-        target = str(unsigned)
-    found = resolve(target, Deployment.from_settings(settings).hub)
+    """Drive the load of an envelope again, on an engine of yours: the same questions and times.
+
+    The record is verified first. Only the load is taken from it: never an engine, its arguments,
+    its environment or an address.
+    """
+    chosen_engine, chosen_model = own_engine(engine, model)
+    deployment = deployment_with(policy, trust_config)
+    found = resolve(_unsigned_too(target), deployment.hub)
+    if not unverified:
+        _require_verified(
+            deployment, found, organisation, issuer=require_issuer, identity=require_identity
+        )
     document = parse_envelope(found.envelope)
     extension = pipeline_extension(document)
     if extension is None:
         raise SpecError(f"{found.where} was not made by this pipeline and does not state its spec")
     spec = replayed_spec(
-        document.driver_options, engine=_engine(engine), model=model, folder=data.absolute()
+        document.driver_options,
+        engine=chosen_engine,
+        model=chosen_model,
+        folder=data.absolute(),
+        processes=client_processes,
     )
     require_same_load(
         spec, workload_hash=extension.workload_hash, schedule_hash=extension.schedule_hash
     )
-    store = RunStore(settings.store)
+    store = RunStore(Settings.from_environment().store)
     measure(spec, store.run(new_run_id()), Console(highlight=False))
 
 
-def _engine(named: str | None) -> dict[str, Any] | None:
+def _unsigned_too(target: str) -> str:
+    """Return the target; of a run directory that is not signed yet, its unsigned envelope."""
+    unsigned = Path(target) / RunFile.UNSIGNED_ENVELOPE.value
+    signed = unsigned.with_name(RunFile.ENVELOPE.value)
+    return str(unsigned) if unsigned.is_file() and not signed.is_file() else target
+
+
+def _require_verified(
+    deployment: Deployment,
+    found: Target,
+    organisation: str | None,
+    *,
+    issuer: str | None,
+    identity: str | None,
+) -> None:
+    """End with exit code 1 unless the record at hand is verified."""
+    advice = "replay it all the same with --unverified"
+    try:
+        verdict = judged(deployment, found, organisation, issuer, identity)
+    except SettingsError as error:
+        raise SettingsError(f"{error}; or {advice}") from error
+    if not verdict.ok:
+        said = f"REJECTED: {printable(verdict.reason, 500)}; {advice}"
+        Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelSpec | None]:
+    """Return the engine that the reader of an envelope names, and the model if they name one.
+
+    Args:
+        named: an address with ``/v1``, ``embedded``, ``vllm``, or a spec file of theirs.
+        model: the id of a model.
+
+    Raises:
+        SpecError: no engine is named, or none can be made of it.
+    """
     if named is None:
-        return None
-    return {"kind": named} if "://" not in named else {"kind": "openai", "base_url": named}
+        raise SpecError(
+            "an envelope is replayed on an engine of yours, not on one that it describes; name it "
+            "with --engine: an address such as http://127.0.0.1:8000/v1, embedded, vllm, or a spec "
+            "of yours whose engine is to be taken"
+        )
+    own_model: ModelSpec | None = None
+    if named in ("embedded", "vllm"):
+        content: object = {"kind": named}
+    elif "://" in named:
+        content = {"kind": "openai", "base_url": named}
+    else:
+        runs = plan_of(named, []).runs
+        content, own_model = runs[0].engine, runs[0].model
+        if any((run.engine, run.model) != (content, own_model) for run in runs):
+            raise SpecError(f"the spec {named} has several engines or models; give one of each")
+    try:
+        engine: EngineSpec = TypeAdapter(EngineSpec).validate_python(content)
+        return engine, own_model if model is None else ModelSpec(id=model)
+    except ValidationError as error:
+        said = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise SpecError(f"--engine and --model do not name an engine: {said}") from error
 
 
 def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> Measurement:
     """Measure one run and write everything up to its unsigned envelope."""
-    title = f"{spec.name}: {spec.model.id}, {load_label(spec.load)}"
+    title = escape(f"{spec.name}: {spec.model.id}, {load_label(spec.load)}")
     console.print(f"run {directory.run_id}", markup=False)
     with shown(console, title) as listener:
         run_benchmark(spec, directory, on_progress=listener)

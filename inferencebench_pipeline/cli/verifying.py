@@ -77,7 +77,7 @@ def verify(
     Without a policy, --require-issuer and --require-identity together say whom to believe.
     Exit codes: 0 verified, 1 rejected (the reason is printed), 2 wrong input, 3 outage.
     """
-    deployment = _deployment(policy, trust_config)
+    deployment = deployment_with(policy, trust_config)
     if corpus:
         results = read_corpus(
             target, deployment, organisation=organisation, revision=revision, offline=offline
@@ -92,7 +92,7 @@ def verify(
         )
         sys.exit(0 if covered else 1)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
-    verdict = _judged(deployment, found, organisation, require_issuer, require_identity)
+    verdict = judged(deployment, found, organisation, require_issuer, require_identity)
     if as_json:
         print(verdict.model_dump_json(indent=2))
     else:
@@ -114,20 +114,21 @@ def explain(
 
     Exit codes as for verify.
     """
-    deployment = _deployment(policy, trust_config)
+    deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
-    verdict = _judged(deployment, found, organisation, require_issuer, require_identity)
+    verdict = judged(deployment, found, organisation, require_issuer, require_identity)
     Console(highlight=False).print(verdict_tree(found.where, verdict))
     sys.exit(0 if verdict.ok else 1)
 
 
-def _judged(
+def judged(
     deployment: Deployment,
     target: Target,
     organisation: str | None,
     issuer: str | None,
     identity: str | None,
 ) -> Verdict:
+    """Return the verdict on a target; without a policy, on the signer that the options name."""
     whose = organisation or target.organisation
     verdict = verify_envelope(
         target.envelope,
@@ -147,7 +148,8 @@ def _policy(
     return deployment.policy()
 
 
-def _deployment(policy: Path | None, trust_config: Path | None) -> Deployment:
+def deployment_with(policy: Path | None, trust_config: Path | None) -> Deployment:
+    """Return the deployment that the environment describes, with what the options replace."""
     configured = Deployment.from_settings(Settings.from_environment())
     return replace(
         configured,

@@ -1,19 +1,28 @@
-"""The spec in an envelope: enough to drive the same load again, and nothing private."""
+"""The spec in an envelope: enough to drive the same load again, and nothing private.
+
+An envelope is a stranger's. What is taken from it is decided by the role of each field
+(measure/spec_part.py): the load, and nothing that starts a process, reads a file of the reader's
+choice, or says where to send something. The engine is always the reader's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from inferencebench_pipeline.measure.arrivals import schedule_sha256
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, EngineSpec, ModelSpec
 from inferencebench_pipeline.measure.spec_file import parse_spec
+from inferencebench_pipeline.measure.spec_part import Part, Role, fields_of, parts_held
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
+from inferencebench_pipeline.untrusted.text import printable
 
-_PRIVATE: Final = ("base_url", "api_key_env", "proxy", "model_path")
-"""Fields of an engine that say where it runs or how to get in; a replay is given its own."""
+_MOST_ERROR: Final = 2000
+_DIGEST: Final = "sha256"
+_ENVELOPE: Final = "of the envelope"
 
 
 def published_spec(spec: BenchmarkSpec) -> dict[str, Any]:
@@ -22,33 +31,30 @@ def published_spec(spec: BenchmarkSpec) -> dict[str, Any]:
     All that decides the load is in it. Addresses are not, and files go by their name and their
     SHA-256.
     """
-    content = spec.model_dump(mode="json")
-    for name in _PRIVATE:
-        content["engine"].pop(name, None)
-    for part, field in ((content["workload"]["dataset"], "path"), (content["load"], "schedule")):
-        if field in part:
-            part[field] = PurePath(part[field]).name
-    return content
+    return _chosen(spec, set(Role) - {Role.PRIVATE}, lambda _, name: PurePath(name).name)
 
 
 def replayed_spec(
     driver_options: Mapping[str, Any],
     *,
-    engine: Mapping[str, Any] | None,
-    model: str | None,
+    engine: EngineSpec,
+    model: ModelSpec | None,
     folder: Path,
+    processes: int = 1,
 ) -> BenchmarkSpec:
-    """Return the spec that drives the load of an envelope again.
+    """Return the spec that drives the load of an envelope again, on an engine of the reader's.
 
     Args:
         driver_options: of the envelope.
-        engine: the engine to measure instead, as a spec file has it; the envelope's when null.
-        model: the id of the model to ask for instead; the envelope's when null.
+        engine: the engine to measure.
+        model: the model to ask for; by the name that the envelope gives it when null, which only
+            an engine that does not load models by their names can be asked for.
         folder: where data files are looked for, by their names.
+        processes: of the measuring client, on this machine.
 
     Raises:
-        SpecError: the envelope does not state its spec, its engine cannot be started again from
-            here, or a file is missing or another one.
+        SpecError: the envelope does not state its spec, or one that this version knows; a model
+            must be named; or a data file is not there.
     """
     stated = driver_options.get("spec")
     if not isinstance(stated, dict):
@@ -56,38 +62,71 @@ def replayed_spec(
             "the envelope does not state the spec it was measured by; only those of this pipeline "
             "do, in driver_options.spec"
         )
-    content = {**stated, "place": None}
-    if engine is not None:
-        content["engine"] = dict(engine)
-    elif _kind(content) == "openai":
+    try:
+        strangers = parse_spec({**stated, "engine": engine, "client": {}}, where=_ENVELOPE)
+        content = _chosen(strangers, {Role.LOAD}, lambda part, name: _found(part, name, folder))
+        content["engine"] = engine
+        content["model"] = model or _asked_for(strangers.model, engine)
+        content["client"] = {"processes": processes}
+        return parse_spec(content, where=_ENVELOPE)
+    except SpecError as error:
+        raise SpecError(printable(str(error), _MOST_ERROR)) from error
+
+
+def _chosen(part: Part, roles: set[Role], file_named: Callable[[Part, str], str]) -> dict[str, Any]:
+    """Return the fields of ``part`` that have one of ``roles``, and of the parts in it.
+
+    Args:
+        part: a spec or a part of one.
+        roles: files are always among them.
+        file_named: makes of a part and the name of its data file what takes the name's place.
+    """
+    dumped = part.model_dump(mode="json")
+    content: dict[str, Any] = {}
+    for name, role, value in fields_of(part):
+        if role is Role.DATA_FILE:
+            content[name] = None if value is None else file_named(part, value)
+        elif role in roles:
+            content[name] = dumped[name]
+        elif role is None:
+            kept = [_chosen(held, roles, file_named) for held in parts_held(value)]
+            if isinstance(value, tuple):
+                content[name] = kept
+            elif value is None or kept[0]:  # a part of which nothing is taken is left out
+                content[name] = kept[0] if kept else None
+    return content
+
+
+def _asked_for(strangers: ModelSpec, engine: EngineSpec) -> ModelSpec:
+    """Return the model by the envelope's name for it, where a name is all it comes to.
+
+    Revision and quantisation are not taken: they say what was measured there, not what is here.
+    """
+    if engine.loads_weights:
         raise SpecError(
-            "the envelope does not say where its engine answers; give one with --engine, for "
-            "example --engine http://127.0.0.1:8000/v1"
+            f"engine.kind: {engine.kind} fetches and loads the model it is named, and a stranger "
+            f"wrote the envelope; name the model yourself, with --model {strangers.id} if you "
+            "trust it"
         )
-    if model is not None:
-        content["model"] = {"id": model}
-    elif engine is not None and isinstance(content.get("model"), dict):
-        content["model"] = {**content["model"], "quantization": None}
-    return parse_spec(_files_found(content, folder), where="of the envelope")
+    return ModelSpec(id=strangers.id, served_name=strangers.served_name)
 
 
-def _kind(content: Mapping[str, Any]) -> object:
-    engine = content.get("engine")
-    return engine.get("kind") if isinstance(engine, dict) else None
-
-
-def _files_found(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the spec with the files it names found in ``folder``."""
-    found = dict(content)
-    load, workload = found.get("load"), found.get("workload")
-    if isinstance(load, dict) and isinstance(name := load.get("schedule"), str):
-        found["load"] = {**load, "schedule": str(folder / PurePath(name).name)}
-    if isinstance(workload, dict) and isinstance(dataset := workload.get("dataset"), dict):
-        name = dataset.get("path")
-        if isinstance(name, str):
-            path = str(folder / PurePath(name).name)
-            found["workload"] = {**workload, "dataset": {**dataset, "path": path}}
-    return found
+def _found(part: Part, stated: str, folder: Path) -> str:
+    """Return the path of a data file that an envelope names: a file of that name in ``folder``."""
+    name = PurePath(stated).name
+    digests = [value for field, _, value in fields_of(part) if field.endswith(_DIGEST)]
+    if not digests or None in digests:
+        raise SpecError(
+            f"the envelope states no SHA-256 of its data file {name!r}, so nobody can tell which "
+            "file it means; it cannot be replayed"
+        )
+    path = folder / name
+    if name in ("", "..") or not os.path.isfile(path):  # noqa: PTH113 - Path's raises for some names
+        raise SpecError(
+            f"{folder} holds no file {name!r}, which the envelope was measured with; name the "
+            "folder that has it with --data"
+        )
+    return str(path)
 
 
 def require_same_load(spec: BenchmarkSpec, *, workload_hash: str, schedule_hash: str) -> None:

@@ -19,6 +19,7 @@ from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.progress import Progress
 from inferencebench_pipeline.runs import RunFile, RunStore
+from inferencebench_pipeline.settings import SettingsError, origin_of
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec
 
@@ -80,7 +81,7 @@ def test_a_sweep_is_a_run_for_each_load_point_and_each_envelope_names_it(spec, s
 def test_a_replay_of_an_envelope_is_a_run_with_the_same_hashes(spec, store, engine) -> None:
     call("run", spec, "--set", "load.concurrency=2")
     (first,) = store.run_ids()
-    call("replay", store.run(first).path, "--engine", engine.base_url)
+    call("replay", store.run(first).path, "--engine", engine.base_url, "--unverified")
     second = next(run_id for run_id in store.run_ids() if run_id != first)
     notes = [
         pipeline_extension(parse_envelope(store.run(run_id).read(RunFile.UNSIGNED_ENVELOPE)))
@@ -92,7 +93,47 @@ def test_a_replay_of_an_envelope_is_a_run_with_the_same_hashes(spec, store, engi
 
 def test_a_replay_of_nothing_is_refused(store, tmp_path) -> None:
     with pytest.raises(TargetError, match="cannot read"):
-        call("replay", tmp_path / "none.json")
+        call("replay", tmp_path / "none.json", "--engine", "embedded")
+
+
+def test_a_replay_names_its_own_engine(spec, store, engine, monkeypatch) -> None:
+    call("run", spec, "--set", "load.concurrency=2")
+    (first,) = store.run_ids()
+    target = store.run(first).path
+    with pytest.raises(SpecError, match="on an engine of yours"):
+        call("replay", target, "--unverified")
+    monkeypatch.setenv("ENGINE_KEY", "sk-0123456789")
+    monkeypatch.setenv("INFERENCEBENCH_ENGINE_KEYS", f"ENGINE_KEY={origin_of(engine.base_url)}")
+    own = content_of_spec(engine.base_url)
+    own["engine"] |= {"api_key_env": "ENGINE_KEY", "version": "mine"}
+    spec.write_text(yaml.safe_dump(own))
+    call("replay", target, "--engine", spec, "--unverified")
+    second = next(run_id for run_id in store.run_ids() if run_id != first)
+    envelope = parse_envelope(store.run(second).read(RunFile.UNSIGNED_ENVELOPE))
+    assert envelope.driver_options["spec"]["engine"]["version"] == "mine"
+    assert engine.truths[-1].headers["authorization"] == "Bearer sk-0123456789"
+    own["engine"] = [own["engine"], {"kind": "embedded"}]
+    spec.write_text(yaml.safe_dump(own))
+    with pytest.raises(SpecError, match="several engines or models"):
+        call("replay", target, "--engine", spec, "--unverified")
+    for wrong in ("http://x y/v1", "ftp://x/v1", "http://a:b@x/v1"):
+        with pytest.raises(SpecError, match="do not name an engine"):
+            call("replay", target, "--engine", wrong, "--unverified")
+    with pytest.raises(SpecError, match="do not name an engine"):
+        call("replay", target, "--engine", engine.base_url, "--model", "-x", "--unverified")
+
+
+def test_a_record_that_nobody_can_verify_needs_a_word_of_the_reader(
+    spec, store, engine, monkeypatch
+) -> None:
+    monkeypatch.delenv("INFERENCEBENCH_POLICY", raising=False)
+    call("run", spec, "--set", "load.concurrency=2")
+    (first,) = store.run_ids()
+    asked = len(engine.truths)
+    with pytest.raises(SettingsError, match="--unverified"):
+        call("replay", store.run(first).path, "--engine", engine.base_url)
+    assert store.run_ids() == [first]
+    assert len(engine.truths) == asked
 
 
 def test_the_live_table_shows_stage_repeat_and_counts() -> None:
