@@ -34,7 +34,7 @@ GIVEN_UP: Final = "given up"
 MOST_ASKS: Final = 6
 """A run that was interrupted so often is given up and told: something about it kills processes."""
 MOST_AT_ONCE: Final = 20
-RETRIED_BY_DAGSTER_WITHIN: Final = timedelta(minutes=3)
+RETRIED_BY_DAGSTER_WITHIN: Final = timedelta(minutes=1)
 """A crashed run is retried by Dagster's daemon, which does not come back to one it failed to."""
 _MOST_READ: Final = 50
 _CHECK_FAILED: Final = "DagsterAssetCheckFailedError"
