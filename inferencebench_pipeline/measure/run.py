@@ -80,6 +80,7 @@ def run_benchmark(
         ModelNotServedError: the engine serves other models.
         AllRequestsFailedError: no measured request succeeded; the capture tells why.
         RunDeadlineError: ``deadlines.run_s`` passed.
+        CaptureError: another host delivered the run, and its capture is damaged.
         StoreError: the run directory is not writable.
     """
     capture = Capture(run)
@@ -87,6 +88,7 @@ def run_benchmark(
     if completion is not None:
         _require_same_spec(spec, capture)
         return _summary(capture, completion)
+    _require_measured_here(run)
     resolved = resolve(spec)
     recipe = recipe_of(resolved.workload, resolved.seed)  # what is missing fails before all else
     started_at = datetime.now(UTC)
@@ -120,6 +122,20 @@ def _usable_completion(capture: Capture) -> Completion | None:
     except errors.CaptureError:
         return None  # damaged: measured again, and kept aside
     return completion if completion.succeeded > 0 else None
+
+
+def _require_measured_here(run: RunDirectory) -> None:
+    """Refuse to start an engine as the spec of a delivery says: another host wrote it.
+
+    Raises:
+        CaptureError: the run was delivered by another host, and its capture is not complete.
+    """
+    if run.has(RunFile.DELIVERY):
+        raise errors.CaptureError(
+            f"run {run.run_id} was delivered by another host, and its capture is damaged or holds "
+            "nothing that succeeded; it is never measured here. Measure it again where it was, "
+            "and deliver that under a run id of its own"
+        )
 
 
 def _require_same_spec(spec: BenchmarkSpec, capture: Capture) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
 import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inferencebench_pipeline import measure
 from inferencebench_pipeline.measure.engine_keys import api_key, why_never_a_key
@@ -22,7 +27,7 @@ from inferencebench_pipeline.measure.errors import (
     SpecError,
 )
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import resolve
+from inferencebench_pipeline.measure.spec import OpenAIEngine, resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs import RunDirectory
 from inferencebench_pipeline.settings import SettingsError, engine_keys, origin_of
@@ -238,3 +243,39 @@ def test_a_proxy_that_pretends_to_be_the_engine_gets_no_key(
             pass
         assert {line.split(b" ")[0] for line in proxy.lines} == {b"CONNECT"}
     assert impostor.truths == []
+
+
+_PIECES = st.sampled_from(
+    [
+        *"abz0:@/\\?#[]%.-_;=&,\t\n\r\x00\x7f ",
+        *(
+            "good.test",
+            "good.test",
+            "GOOD.test",
+            "evil.test",
+            "good.test:80",
+            "[::1]",
+            ":80",
+            "/v1",
+        ),
+        *("http://", "https://", "//", "%40", "%2f", "%2e", "%00", "xn--"),
+        *("\u2100", "\u3002", "\uff0e", "\u00df"),
+    ]
+)
+
+
+@settings(max_examples=3000, derandomize=True)
+@given(st.lists(_PIECES, max_size=8))
+def test_no_spelling_of_an_address_has_two_readings(pieces: list[str]) -> None:
+    """Whoever passes as the address that a key is for is the one that is connected to."""
+    address = "http://" + "".join(pieces)
+    environ = {"ENGINE_KEY": KEY, LIST: "ENGINE_KEY=http://good.test"}
+    try:
+        engine = OpenAIEngine(kind="openai", base_url=address, api_key_env="ENGINE_KEY")
+        api_key("ENGINE_KEY", engine.base_url, environ=environ)
+    except (ValueError, EngineAccessError):
+        return
+    connected = http.client.HTTPConnection(urllib.request.Request(engine.base_url).host)
+    parts = urllib.parse.urlsplit(engine.base_url)
+    assert (connected.host.lower(), connected.port) == ("good.test", 80)
+    assert (parts.hostname, parts.port or 80) == ("good.test", 80)

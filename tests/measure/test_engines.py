@@ -54,6 +54,18 @@ def test_an_engine_that_cannot_start_gives_the_end_of_its_log(tmp_path) -> None:
 
 @needs_engine
 @pytest.mark.engine
+def test_the_embedded_engine_is_given_no_secret(tmp_path, monkeypatch) -> None:
+    names = ["HF_TOKEN", "SIGSTORE_ID_TOKEN", "DAGSTER_POSTGRES_PASSWORD", "AWS_SECRET_ACCESS_KEY"]
+    for name in names:
+        monkeypatch.setenv(name, "hunter2")
+    with engine_for(resolve(load_spec(QUICK)), tmp_path / "engine.log") as engine:
+        environment = Path(f"/proc/{engine.process.pid}/environ").read_bytes()
+    assert b"PATH=" in environment
+    assert b"hunter2" not in environment
+
+
+@needs_engine
+@pytest.mark.engine
 def test_the_embedded_engine_is_measured_described_and_stopped(run) -> None:
     spec = load_spec(QUICK)
     load = spec.load.model_copy(update={"requests": 4, "warmup_requests": 1})

@@ -40,7 +40,7 @@ from inferencebench_pipeline.measure.measurement import (
 )
 from inferencebench_pipeline.measure.plot import latency_plot_png
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import spec_json
+from inferencebench_pipeline.measure.spec import resolve, spec_json
 from inferencebench_pipeline.measure.token_check import count_answers
 from inferencebench_pipeline.measure.traces import read_traces, write_traces
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
@@ -332,3 +332,23 @@ def test_the_tokenizers_counts_come_with_the_traces_as_far_as_it_answered(
     found = read_traces(run.file(RunFile.TRACES)).column("tokenizer_tokens").to_pylist()
     assert sum(count is not None for count in found) == counted
     assert all(count >= 1 for count in found if count is not None)
+
+
+@pytest.mark.parametrize("capture", ["none", "nothing succeeded", "damaged"])
+def test_a_delivered_run_is_never_measured_here(capture, fake, run) -> None:
+    """Its spec is another host's, and would decide which engine is started on this one."""
+    engine = fake(Behaviour(fault="close_before_answer"))
+    spec = spec_for(engine.base_url)
+    run.path.mkdir(parents=True)
+    run.write(RunFile.SPEC, spec_json(resolve(spec)))
+    if capture != "none":
+        with pytest.raises(AllRequestsFailedError):
+            run_benchmark(spec, run, on_progress=ignore_progress)
+    if capture == "damaged":
+        Capture(run).spool.write_bytes(b"")
+    run.write(RunFile.DELIVERY, b"{}")
+    asked = len(engine.truths)
+    with pytest.raises(CaptureError, match="never measured here"):
+        run_benchmark(spec, run, on_progress=ignore_progress)
+    assert len(engine.truths) == asked
+    assert [path.name for path in run.path.glob("capture*")] == (["capture"] * (capture != "none"))
