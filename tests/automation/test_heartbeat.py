@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from inferencebench_pipeline.alerts import (
     HeartbeatNotSentError,
     send_heartbeat,
 )
+from inferencebench_pipeline.automation.webserver import exposed_secrets
 from inferencebench_pipeline.settings import Settings, heartbeat_url
 from tests.automation.test_alerts import instigator, ticked
 from tests.automation.ticks import sensor_tick
@@ -155,3 +157,12 @@ def test_the_address_comes_from_the_environment_or_from_a_secret_file(tmp_path):
     assert heartbeat_url({"INFERENCEBENCH_HEARTBEAT_URL": f"@{secret}"}) == "https://a/"
     assert heartbeat_url({"INFERENCEBENCH_HEARTBEAT_URL": "https://b/"}) == "https://b/"
     assert heartbeat_url({}) is None
+
+
+def test_every_setting_that_the_documentation_calls_secret_is_kept_from_a_webserver():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE)
+    secret = [name for name, meaning in rows if meaning.strip().endswith("; secret")]
+    assert {"INFERENCEBENCH_ALERTS", "INFERENCEBENCH_HEARTBEAT_URL"} <= set(secret)
+    environ = dict.fromkeys(secret, "https://a/b")
+    assert exposed_secrets("0.0.0.0", environ) == sorted(secret)

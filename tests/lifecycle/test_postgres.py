@@ -8,16 +8,20 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from huggingface_hub import HfApi
 
+from inferencebench_pipeline.automation import interrupted
 from inferencebench_pipeline.hub.publish import Receipt
 from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
+from tests.automation.ticks import sensor_tick
 from tests.lifecycle.conftest import (
     MODEL,
     World,
@@ -156,6 +160,36 @@ def test_after_a_crash_of_run_and_database_together_the_run_is_finished(
     assert again.success, failure_text(again)
     assert materialised(again) == set(STAGES)
     assert failed_checks(again) == set()
+
+
+def test_a_database_away_for_longer_than_writes_are_repeated_interrupts_a_run_and_refuses_none(
+    production, postgres, requested_run, tmp_path, monkeypatch
+):
+    """It is asked for again by itself, where Dagster's daemon, here absent, does not retry it."""
+    monkeypatch.setattr(interrupted, "RETRIED_BY_DAGSTER_WITHIN", timedelta(0))
+    production.instance.add_dynamic_partitions("runs", [requested_run.run_id])
+    reached = threading.Event()
+
+    def away() -> None:
+        assert reached.wait(60)
+        postgres.stop()
+        time.sleep(30)
+        postgres.start()
+
+    thread = threading.Thread(target=away)
+    thread.start()
+    with running(_engine(2, reached)) as engine:
+        ask_for(requested_run, spec_for(engine.base_url))
+        process = _materialising(requested_run, tmp_path)
+        process.communicate(timeout=200)
+        thread.join(60)
+    assert not requested_run.has(RunFile.PUBLICATION)
+    (record,) = production.instance.get_run_records(dg.RunsFilter(job_name="publish_run"))
+    if not record.dagster_run.is_finished:
+        # It could not even say that it failed: the monitor, or dead_runs, does.
+        production.instance.report_run_failed(record.dagster_run, "its process is gone")
+    tick = sensor_tick(production.definitions, production.instance, "requested_runs")
+    assert [one.run_key for one in tick.run_requests or ()] == [f"{requested_run.run_id}:2"]
 
 
 def test_the_password_is_nowhere_but_in_the_environment(production, postgres, tmp_path):

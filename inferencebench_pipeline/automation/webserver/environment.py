@@ -20,6 +20,7 @@ _NEVER_ALLOWED = frozenset(
         "HF_TOKEN_PATH",
         "INFERENCEBENCH_ALERTS",
         "INFERENCEBENCH_DEV_KEY",
+        "INFERENCEBENCH_HEARTBEAT_URL",
         "INFERENCEBENCH_IDENTITY_TOKEN_COMMAND",
         "INFERENCEBENCH_IDENTITY_TOKEN_FILE",
         "INFERENCEBENCH_WEBHOOK_SECRET",
@@ -31,7 +32,8 @@ _NEVER_ALLOWED = frozenset(
 _NEEDED = frozenset({"DAGSTER_POSTGRES_PASSWORD"})
 """The webserver reads runs and events from the database, so it must hold that password."""
 _WITHOUT_A_WORD = frozenset(
-    {"DOCKER_AUTH_CONFIG", "INFERENCEBENCH_ALERTS", "NETRC", "PGPASSFILE", "PGSERVICEFILE"}
+    {"DOCKER_AUTH_CONFIG", "INFERENCEBENCH_ALERTS", "INFERENCEBENCH_HEARTBEAT_URL"}
+    | {"NETRC", "PGPASSFILE", "PGSERVICEFILE"}
 )
 """Names of secrets that hold none of the words below."""
 _SECRET_WORDS = frozenset(
