@@ -150,8 +150,17 @@ def replay(
     require_same_load(
         spec, workload_hash=extension.workload_hash, schedule_hash=extension.schedule_hash
     )
-    store = RunStore(Settings.from_environment().store)
-    measure(spec, store.run(new_run_id()), Console(highlight=False))
+    store, console = RunStore(Settings.from_environment().store), Console(highlight=False)
+    console.print(_what_is_asked(spec), markup=False, soft_wrap=True)
+    measure(spec, store.run(new_run_id()), console)
+
+
+def _what_is_asked(spec: BenchmarkSpec) -> str:
+    """Return how much a replay asks for: a stranger chose it, and the reader may pay for it."""
+    load, workload = spec.load, spec.workload
+    each = load.requests + load.warmup_requests
+    times = f"up to {spec.repeats.at_most} times, " if spec.repeats.at_most > 1 else ""
+    return f"asks {each:,} requests, {times}each for up to {workload.max_tokens:,} tokens"
 
 
 def _unsigned_too(target: str) -> str:

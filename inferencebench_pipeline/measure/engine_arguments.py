@@ -19,6 +19,8 @@ def why_not_an_argument(argument: str) -> str | None:
     Engines read ``--api_key`` as ``--api-key`` and take an unambiguous beginning of a name for the
     name (``--api-k``), so both are looked at as the engine would.
     """
+    if "\0" in argument:
+        return "an argument holds a NUL character, which no process can be given; remove it"
     name = argument.split("=", 1)[0]
     if not name.startswith("--"):
         return None  # a value, or a short option, which none of these has

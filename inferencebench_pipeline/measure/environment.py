@@ -29,7 +29,10 @@ _PLACES: Final = re.compile(
 _PATH_WORDS: Final = word_set("HOME DIR DIRS DIRECTORY PATH PATHS ROOT FILE FILES FOLDER FILENAME")
 _CACHE_FOLDERS: Final = re.compile(r"(?:HF|TRANSFORMERS|VLLM_ASSETS|PYTORCH)(?:_.+)?_CACHE")
 """Those whose value is a folder; ``VLLM_DISABLE_COMPILE_CACHE`` is a switch."""
-_ADDRESS_WORDS: Final = word_set("ENDPOINT ENDPOINTS URL URLS URI PROXY PROXIES")
+_ADDRESS_WORDS: Final = word_set(
+    "ENDPOINT ENDPOINTS URL URLS URI PROXY PROXIES IP ADDR ADDRESS HOSTNAME"
+)
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOADER_WORDS: Final = word_set(
     "PRELOAD PLUGIN PLUGINS LIB LIBS LIBRARY LIBRARIES MODULE MODULES PACKAGE PACKAGES"
 )
@@ -47,7 +50,7 @@ def reaches_engines(name: str) -> bool:
 def why_not_in_a_spec(name: str, value: str) -> str | None:
     """Return why ``engine.env`` may not set this variable to ``value``; None when it may."""
     words = words_of(name)
-    if not reaches_engines(name):
+    if not reaches_engines(name) or not _NAME.fullmatch(name):
         return f"{name!r:.100} is not among the variables an engine may get (docs/engines.md)"
     if is_secret(name):
         return f"{name} would put a secret into the record; export it in the environment"
@@ -56,11 +59,13 @@ def why_not_in_a_spec(name: str, value: str) -> str | None:
             f"{name} decides which code the engine loads, which no spec may; whoever runs the "
             "engine can export it in the environment"
         )
-    if words & _ADDRESS_WORDS:
+    if _is_address(name):
         return (
             f"{name} decides whom the engine asks, and so who is sent the tokens of whoever runs "
             "it; they can export it in the environment"
         )
+    if not value.isprintable():
+        return f"the value of {name} holds characters that cannot be printed; remove them"
     if not recorded_environment({name: value}) or "/" in value:
         return (
             f"{name} says where something is on one machine, which no record may state; export it "
@@ -81,7 +86,7 @@ def bundled_engine_environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that decide how an engine computes, without secrets and local paths."""
+    """Return the variables that decide how an engine computes: no secret, path or address."""
     return {name: value for name, value in sorted(environment.items()) if _is_recorded(name, value)}
 
 
@@ -91,4 +96,9 @@ def _is_recorded(name: str, value: str) -> bool:
     if name == "LD_PRELOAD":
         return True  # an allocator decides speed, and has no other name than its path
     is_place = bool(words_of(name) & _PATH_WORDS or _CACHE_FOLDERS.fullmatch(name))
-    return not is_place and not value.startswith(_ABSOLUTE)
+    is_place = is_place or value.startswith(_ABSOLUTE) or "://" in value
+    return not is_place and not _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    return bool(words_of(name) & _ADDRESS_WORDS) or name.upper().endswith("_HOST")

@@ -81,7 +81,8 @@ def test_a_sweep_is_a_run_for_each_load_point_and_each_envelope_names_it(spec, s
 def test_a_replay_of_an_envelope_is_a_run_with_the_same_hashes(spec, store, engine) -> None:
     call("run", spec, "--set", "load.concurrency=2")
     (first,) = store.run_ids()
-    call("replay", store.run(first).path, "--engine", engine.base_url, "--unverified")
+    said = call("replay", store.run(first).path, "--engine", engine.base_url, "--unverified")
+    assert "asks 3 requests, each for up to 5 tokens" in said
     second = next(run_id for run_id in store.run_ids() if run_id != first)
     notes = [
         pipeline_extension(parse_envelope(store.run(run_id).read(RunFile.UNSIGNED_ENVELOPE)))
