@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -22,11 +23,13 @@ from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline.measure.audit_figures import FAMILIES, Figure, Unit
 from inferencebench_pipeline.measure.capture import Capture, read_spool
-from inferencebench_pipeline.measure.engines.running import RunningEngine, ask
+from inferencebench_pipeline.measure.engines.running import Access, RunningEngine, ask
 from inferencebench_pipeline.measure.exposition import read_exposition
 from inferencebench_pipeline.measure.provenance import Sha256Hex
 from inferencebench_pipeline.measure.validity import ValidityFlag
 from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.untrusted.http import AnswerTooLargeError, NoAnswerError
+from inferencebench_pipeline.untrusted.text import printable
 
 BEFORE: Final = "engine-metrics-before.txt"
 AFTER: Final = "engine-metrics-after.txt"
@@ -96,30 +99,29 @@ def metrics_before_and_after(
     Raises:
         StoreError: the capture is not writable.
     """
-    before = _read_metrics(engine)
+    before = read_metrics(engine.base_url, engine.access)
     write_atomically(capture.path / BEFORE, before)
     yield
     after = _settled_metrics(engine, served_name) if before else b""
     write_atomically(capture.path / AFTER, after)
 
 
-def _read_metrics(engine: RunningEngine) -> bytes:
-    """Return the text of ``/metrics``; nothing when the engine has none."""
-    root_url = engine.base_url.removesuffix("/v1")
+def read_metrics(base_url: str, access: Access) -> bytes:
+    """Return the text of ``/metrics``; nothing when the engine has none that can be read."""
     try:
-        answer = ask(root_url + "/metrics", engine.access, _TIMEOUT_S)
-    except OSError:
+        answer = ask(base_url.removesuffix("/v1") + "/metrics", access, _TIMEOUT_S)
+    except (NoAnswerError, AnswerTooLargeError):
         return b""
-    return answer.body if answer.status == 200 else b""
+    return answer.body if answer.status == HTTPStatus.OK else b""
 
 
 def _settled_metrics(engine: RunningEngine, served_name: str) -> bytes:
     """Return the text of ``/metrics`` once its token and request counts stand still."""
     deadline = time.monotonic() + _SETTLE_S
-    last = _read_metrics(engine)
+    last = read_metrics(engine.base_url, engine.access)
     while time.monotonic() < deadline:
         time.sleep(_SETTLE_STEP_S)
-        text = _read_metrics(engine)
+        text = read_metrics(engine.base_url, engine.access)
         if _counts(text, served_name) == _counts(last, served_name):
             return text
         last = text
@@ -260,7 +262,9 @@ def _answered_as(capture: Capture) -> tuple[AnsweredAs, ...]:
     for exchange in islice(read_spool(capture.spool), _ANSWERS_LOOKED_AT):
         start = b"".join(read.data for read in exchange.reads[:8])
         said = tuple(
-            match[1].decode(errors="replace") if (match := pattern.search(start)) else None
+            printable(match[1].decode(errors="replace"))
+            if (match := pattern.search(start))
+            else None
             for pattern in _SAID.values()
         )
         if said[0] is not None:

@@ -43,3 +43,11 @@ class TracesError(PermanentError):
 
 class EngineAccessError(PermanentError):
     """The engine refuses the API key, or the key is not set, or is not for the engine's address."""
+
+
+class EngineAnswerError(PermanentError):
+    """What answers at the engine's address does not answer as an engine does."""
+
+
+class CaptureTooLargeError(PermanentError):
+    """The answers of a run came to more than ``limits.capture_bytes``."""

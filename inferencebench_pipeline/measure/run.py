@@ -41,6 +41,7 @@ from inferencebench_pipeline.measure.workload import keep_workload
 from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer, engine_tokenizer
 from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.untrusted.deadlines import within
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def run_benchmark(
         EngineDiedError: the engine went away in the middle; worth retrying.
         EngineMissingError: an engine that we start is not installed.
         EngineAccessError: the engine refuses our API key.
+        EngineAnswerError: what answers at the engine's address is no engine.
         ModelNotServedError: the engine serves other models.
         AllRequestsFailedError: no measured request succeeded; the capture tells why.
         RunDeadlineError: ``deadlines.run_s`` passed.
@@ -99,7 +101,8 @@ def run_benchmark(
     with engine_for(resolved, capture.path / ENGINE_LOG) as engine:
         capture.write(PROVENANCE, collect_provenance(engine, recipe))
         report.say("preparing prompts")
-        keep_workload(capture.path, resolved, recipe, lambda: _tokenizer(resolved, engine))
+        with within(resolved.deadlines.run_s):  # all the engine's counting of tokens together
+            keep_workload(capture.path, resolved, recipe, lambda: _tokenizer(resolved, engine))
         with observed(engine, resolved, capture):
             conduct = _measure_repeats(resolved, capture, engine, report)
         if recipe.needs_tokenizer:

@@ -10,9 +10,10 @@ import orjson
 
 from inferencebench_pipeline.measure.capture import Capture, read_spool
 from inferencebench_pipeline.measure.decode import decode
-from inferencebench_pipeline.measure.errors import EngineUnreachableError
+from inferencebench_pipeline.measure.errors import EngineAnswerError, EngineUnreachableError
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
 from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.untrusted.deadlines import within
 
 COUNTS: Final = "tokenizer-counts.json"
 
@@ -38,16 +39,17 @@ def count_answers(capture: Capture, tokenizer: Callable[[], Tokenizer], requests
     deadline = time.monotonic() + _BUDGET_S
     counts: dict[str, int] = {}
     try:
-        asked = tokenizer()
-        for exchange in read_spool(capture.spool):
-            if exchange.phase != "measured" or exchange.index % step:
-                continue
-            if time.monotonic() > deadline:
-                break
-            answer = decode(exchange)
-            if answer.error_class is None:
-                counts[_key(exchange.repeat, exchange.index)] = asked.length(answer.text)
-    except EngineUnreachableError:
+        with within(_BUDGET_S):
+            asked = tokenizer()
+            for exchange in read_spool(capture.spool):
+                if exchange.phase != "measured" or exchange.index % step:
+                    continue
+                if time.monotonic() > deadline:
+                    break
+                answer = decode(exchange)
+                if answer.error_class is None:
+                    counts[_key(exchange.repeat, exchange.index)] = asked.length(answer.text)
+    except (EngineUnreachableError, EngineAnswerError):
         pass  # what was counted so far is kept
     write_atomically(capture.path / COUNTS, orjson.dumps(counts))
 

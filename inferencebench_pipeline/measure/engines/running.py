@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.measure.child import log_tail
 from inferencebench_pipeline.measure.engine_keys import api_key
 from inferencebench_pipeline.measure.errors import (
     EngineAccessError,
+    EngineAnswerError,
     EngineUnreachableError,
     ModelNotServedError,
 )
 from inferencebench_pipeline.measure.provenance import EngineProvenance, ModelProvenance
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, Quantization
+from inferencebench_pipeline.untrusted.http import (
+    AnswerTooLargeError,
+    Bounds,
+    HttpAnswer,
+    NoAnswerError,
+    exchange,
+)
+from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError
+from inferencebench_pipeline.untrusted.text import printable
 
 _MOST_ANSWER_BYTES: Final = 4 * 2**20
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 10.0
+_SHOWN_NAMES: Final = 10
+_SHOWN_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -76,43 +85,37 @@ class RunningEngine:
         return Access(self.api_key_env, self.proxy)
 
 
-@dataclass(frozen=True)
-class HttpAnswer:
-    """What an engine answered to a question."""
+def ask(
+    url: str, access: Access, timeout_s: float, *, content: dict[str, object] | None = None
+) -> HttpAnswer:
+    """Return the engine's answer to ``GET url``, or to a POST of ``content``, of whatever status.
 
-    status: int
-    content: Any
-    """The body as JSON; None when it is not."""
-    body: bytes
+    A redirect is an answer like any other: the API key goes to the address of the spec only.
 
-
-def ask(url: str, access: Access, timeout_s: float) -> HttpAnswer:
-    """Return the engine's answer to ``GET url``, whatever its status.
+    Args:
+        url: an address of the engine.
+        access: the key and the proxy.
+        timeout_s: for the whole answer.
+        content: plain data to send as JSON.
 
     Raises:
-        OSError: nothing answered in time.
+        NoAnswerError: nothing answered in time.
+        AnswerTooLargeError: the answer is larger than any engine's.
         EngineAccessError: the API key is not for that address; nothing was sent.
     """
     headers = {"User-Agent": f"inferencebench-pipeline/{__version__}"}
     if key := access.key_for(url):
         headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - spec allows http(s) only
-    # Set on the request: a ProxyHandler would follow the environment's no_proxy.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    if access.proxy:
-        request.set_proxy(urlsplit(access.proxy).netloc, "http")
-    try:
-        with opener.open(request, timeout=timeout_s) as response:
-            status, body = response.status, response.read(_MOST_ANSWER_BYTES)
-    except urllib.error.HTTPError as error:
-        with error:
-            status, body = error.code, error.read(_MOST_ANSWER_BYTES)
-    except http.client.HTTPException as error:
-        raise ConnectionError(f"it does not speak HTTP ({error!r:.100})") from error
-    try:
-        return HttpAnswer(status, json.loads(body), body)
-    except ValueError:
-        return HttpAnswer(status, None, body)
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    return exchange(
+        "GET" if content is None else "POST",
+        url,
+        Bounds(max_bytes=_MOST_ANSWER_BYTES, whole_s=timeout_s),
+        headers=headers,
+        body=None if content is None else json.dumps(content).encode(),
+        proxy=access.proxy,
+    )
 
 
 def wait_until_healthy(
@@ -131,10 +134,12 @@ def wait_until_healthy(
                 f"of {log}: {log_tail(log)}"
             )
         try:
-            if ask(f"{root_url}/health", NO_KEY, _PROBE_TIMEOUT_S).status == http.HTTPStatus.OK:
+            left_s = max(deadline - time.monotonic(), _POLL_S)
+            probe_s = min(_PROBE_TIMEOUT_S, left_s)
+            if ask(f"{root_url}/health", NO_KEY, probe_s).status == HTTPStatus.OK:
                 return
-        except OSError:
-            pass  # not listening yet
+        except (NoAnswerError, AnswerTooLargeError):
+            pass  # not listening yet, or something else still has the port
         time.sleep(_POLL_S)
     raise EngineUnreachableError(
         f"the engine was not ready within deadlines.engine_start_s = {deadline_s:g} s; the end of "
@@ -148,16 +153,19 @@ def require_model(base_url: str, spec: BenchmarkSpec, access: Access) -> tuple[s
     Raises:
         EngineUnreachableError: nothing answers at ``base_url``.
         EngineAccessError: the engine refuses our API key.
+        EngineAnswerError: it answers with something that no engine does.
         ModelNotServedError: it lists its models, and ours is not among them.
     """
     timeout_s = min(_PROBE_TIMEOUT_S, spec.deadlines.engine_start_s)
+    url = f"{base_url}/models"
     try:
-        answer = ask(f"{base_url}/models", access, timeout_s)
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error
+        answer = ask(url, access, timeout_s)
+    except NoAnswerError as error:
         raise EngineUnreachableError(
-            f"no engine answers at {base_url}/models: {reason}; start it or correct engine.base_url"
+            f"no engine answers at {url}: {error}; start it or correct engine.base_url"
         ) from error
+    except AnswerTooLargeError as error:
+        raise EngineAnswerError(f"{error} Correct engine.base_url") from error
     if answer.status in (401, 403):
         raise EngineAccessError(
             f"the engine at {base_url} refuses access (HTTP {answer.status}); put a valid key in "
@@ -166,19 +174,48 @@ def require_model(base_url: str, spec: BenchmarkSpec, access: Access) -> tuple[s
         )
     if answer.status >= 500:
         raise EngineUnreachableError(
-            f"the engine at {base_url}/models answers HTTP {answer.status}; is it still loading?"
+            f"the engine at {url} answers HTTP {answer.status}; is it still loading?"
         )
-    models = answer.content.get("data") if isinstance(answer.content, dict) else None
-    if answer.status != http.HTTPStatus.OK or not isinstance(models, list):
+    if answer.location is not None:
+        raise EngineAnswerError(
+            f"the engine at {url} redirects to {printable(answer.location)} (HTTP "
+            f"{answer.status}), which is not followed: a key is sent to engine.base_url only; name "
+            "the engine's own address there"
+        )
+    served = _models_listed(answer)
+    if served is None:
         return (f"the engine does not list its models (HTTP {answer.status} from /v1/models)",)
-    served = sorted(str(row.get("id")) for row in models if isinstance(row, dict))
     wanted = spec.model.served_name or spec.model.id
     if wanted not in served:
+        shown = ", ".join(printable(name, _SHOWN_CHARACTERS) for name in served[:_SHOWN_NAMES])
         raise ModelNotServedError(
-            f"the engine at {base_url} does not serve {wanted!r}, it serves "
-            f"{', '.join(served[:10]) or 'nothing'}; correct model.id or model.served_name"
+            f"the engine at {base_url} does not serve {wanted!r}, it serves {shown or 'nothing'}"
+            f"{f' and {len(served) - _SHOWN_NAMES} more' if len(served) > _SHOWN_NAMES else ''}; "
+            "correct model.id or model.served_name"
         )
     return ()
+
+
+def _models_listed(answer: HttpAnswer) -> list[str] | None:
+    """Return the names in an answer to ``/v1/models``; None when it is no list of models.
+
+    Raises:
+        EngineAnswerError: it is a document that no reader can be asked to follow.
+    """
+    if answer.status != HTTPStatus.OK:
+        return None
+    try:
+        content = answer.json()
+    except JsonDocumentError as error:
+        if isinstance(error.__cause__, json.JSONDecodeError):
+            return None  # a page, as from a server that answers everything with one
+        raise EngineAnswerError(
+            f"{error}; no engine answers like this: correct engine.base_url"
+        ) from error
+    models = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(models, list):
+        return None
+    return sorted(str(row.get("id")) for row in models if isinstance(row, dict))
 
 
 def free_port() -> int:

@@ -7,12 +7,17 @@ by name: full answers hold tokens and paths.
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.engines.running import Access, ask, sha256_text
+from inferencebench_pipeline.errors import PipelineError
+from inferencebench_pipeline.measure.engines.running import Access, ask
 from inferencebench_pipeline.measure.provenance import Unsaid
+from inferencebench_pipeline.untrusted.text import printable
 
 _QUICK_S: Final = 5.0
 _SLOW_S: Final = 30.0
@@ -51,6 +56,10 @@ _TGI: Final = (
     *("waiting_served_ratio", "validation_workers", "docker_label", "sha"),
 )
 _LLAMA: Final = ("total_slots", "model_alias", "build_info")
+_MOST_CHARACTERS: Final = 400
+"""Of one thing that an engine says; vLLM's build flags are the longest that are known."""
+_LARGEST_NUMBER: Final = 2.0**53
+"""Beyond it JSON readers disagree about a number (RFC 8785)."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ def engine_says(root_url: str, access: Access) -> EngineSays:
 
 
 def _ask_vllm(root_url: str, access: Access) -> EngineSays | None:
-    version = _object(root_url + "/version", access).get("version")
-    if not isinstance(version, str):
+    version = _text(_object(root_url + "/version", access).get("version"))
+    if version is None:
         return None
     info = _object(root_url + "/server_info?config_format=json", access, _SLOW_S)
     resolved = info.get("vllm_config")
@@ -118,9 +127,9 @@ def _ask_vllm(root_url: str, access: Access) -> EngineSays | None:
     return EngineSays(
         name="vllm",
         version=version,
-        revision=model.get("revision"),
+        revision=_text(model.get("revision")),
         dtype=_dtype(model.get("dtype")),
-        quantization=model.get("quantization"),
+        quantization=_text(model.get("quantization")),
         chat_template_sha256=_template_sha256(template),
         config=config,
         unsaid=tuple(unsaid),
@@ -136,13 +145,12 @@ def _ask_sglang(root_url: str, access: Access) -> EngineSays | None:
         return None
     config = _chosen(info, _SGLANG)
     dtype = config.get("dtype")
-    version = info.get("version")
     return EngineSays(
         name="sglang",
-        version=version if isinstance(version, str) else None,
-        revision=config.get("revision"),
+        version=_text(info.get("version")),
+        revision=_text(config.get("revision")),
         dtype=None if dtype == "auto" else _dtype(dtype),
-        quantization=config.get("quantization"),
+        quantization=_text(config.get("quantization")),
         config=config,
         unsaid=(
             *(
@@ -157,13 +165,14 @@ def _ask_sglang(root_url: str, access: Access) -> EngineSays | None:
 
 def _ask_tgi(root_url: str, access: Access) -> EngineSays | None:
     info = _object(root_url + "/info", access)
-    if not isinstance(info.get("model_id"), str) or not isinstance(info.get("version"), str):
+    version = _text(info.get("version"))
+    if not isinstance(info.get("model_id"), str) or version is None:
         return None
     config = _chosen(info, _TGI)
     return EngineSays(
         name="text-generation-inference",
-        version=info["version"],
-        revision=config.get("model_sha"),
+        version=version,
+        revision=_text(config.get("model_sha")),
         dtype=_dtype(config.get("model_dtype")),
         config=config,
         unsaid=(
@@ -174,7 +183,8 @@ def _ask_tgi(root_url: str, access: Access) -> EngineSays | None:
 
 def _ask_llama(root_url: str, access: Access) -> EngineSays | None:
     props = _object(root_url + "/props", access)
-    if not isinstance(props.get("build_info"), str):
+    version = _text(props.get("build_info"))
+    if version is None:
         return None
     config = _chosen(props, _LLAMA)
     settings = props.get("default_generation_settings")
@@ -182,7 +192,7 @@ def _ask_llama(root_url: str, access: Access) -> EngineSays | None:
         config |= _chosen(settings, ("n_ctx",))
     return EngineSays(
         name="llama.cpp",
-        version=props["build_info"],
+        version=version,
         chat_template_sha256=_template_sha256(props.get("chat_template")),
         config=config,
         unsaid=(Unsaid(field="dtype", reason="llama.cpp does not tell which type it computes in"),),
@@ -195,24 +205,40 @@ def _told(info: Mapping[str, Any], section: str, names: tuple[str, ...]) -> dict
 
 
 def _chosen(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        name: content[name]
-        for name in names
-        if isinstance(content.get(name), str | int | float | bool)
-    }
+    """Return those of ``names`` that can be recorded: short text, and numbers of ordinary size."""
+    told = {name: _recorded(content.get(name)) for name in names}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _recorded(value: object) -> str | int | float | bool | None:
+    if isinstance(value, str):
+        return printable(value, _MOST_CHARACTERS)
+    if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _LARGEST_NUMBER:
+        return value
+    return None
+
+
+def _text(value: object) -> str | None:
+    """Return what an engine calls something, safe to print and to record; None when it is none."""
+    return printable(value, _MOST_CHARACTERS) or None if isinstance(value, str) else None
 
 
 def _dtype(value: object) -> str | None:
-    return value.removeprefix("torch.") if isinstance(value, str) else None
+    text = _text(value)
+    return None if text is None else text.removeprefix("torch.") or None
 
 
 def _template_sha256(template: object) -> str | None:
-    return sha256_text(template) if isinstance(template, str) and template else None
+    if not isinstance(template, str) or not template:
+        return None
+    return hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _object(url: str, access: Access, timeout_s: float = _QUICK_S) -> dict[str, Any]:
+    """Return the JSON object at ``url``; an empty one when there is none that can be read."""
     try:
         answer = ask(url, access, timeout_s)
-    except OSError:
+        content = answer.json() if answer.status == HTTPStatus.OK else None
+    except PipelineError:
         return {}
-    return answer.content if answer.status == 200 and isinstance(answer.content, dict) else {}
+    return content if isinstance(content, dict) else {}

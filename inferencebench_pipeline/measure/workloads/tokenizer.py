@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeVar
 
-from inferencebench_pipeline.measure.engines.running import Access
-from inferencebench_pipeline.measure.errors import EngineUnreachableError, SpecError
+from inferencebench_pipeline.measure.engines.running import Access, ask
+from inferencebench_pipeline.measure.errors import (
+    EngineAnswerError,
+    EngineUnreachableError,
+    SpecError,
+)
+from inferencebench_pipeline.untrusted.http import AnswerTooLargeError, NoAnswerError
+from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError
 
 _TIMEOUT_S: Final = 60.0
+_MOST_TOKENS: Final = 2**31
 _NOT_OFFERED: Final = {400, 404, 405, 501}
 
+_T = TypeVar("_T")
 ChatMessages = Sequence[dict[str, str]]
 
 
@@ -40,8 +45,6 @@ class _Asked:
     def __init__(self, base_url: str, model: str, access: Access) -> None:
         self._root = base_url.removesuffix("/").removesuffix("/v1")
         self._access = access
-        proxies = {"http": access.proxy, "https": access.proxy} if access.proxy else {}
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
         self.model = model
 
     def __call__(self, path: str, content: dict[str, object]) -> dict[str, Any] | None:
@@ -49,27 +52,23 @@ class _Asked:
 
         Raises:
             EngineUnreachableError: it cannot be reached, or fails.
+            EngineAnswerError: its answer is not one of an engine.
         """
-        headers = {"Content-Type": "application/json"}
-        url = self._root + path
-        if key := self._access.key_for(url):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(  # noqa: S310 - the spec allows http and https only
-            url, json.dumps(content).encode(), headers
-        )
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-                parsed = json.load(answer)
-        except urllib.error.HTTPError as error:
-            if error.code in _NOT_OFFERED:
+            answer = ask(self._root + path, self._access, _TIMEOUT_S, content=content)
+            if answer.status in _NOT_OFFERED:
                 return None
-            raise EngineUnreachableError(
-                f"the engine answered {path} with HTTP {error.code}; its log may say why"
-            ) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            if answer.status != HTTPStatus.OK:
+                raise EngineUnreachableError(
+                    f"the engine answered {path} with HTTP {answer.status}; its log may say why"
+                )
+            parsed = answer.json()
+        except NoAnswerError as error:
             raise EngineUnreachableError(
                 f"the engine did not answer {path}: {error}; is it still running?"
             ) from error
+        except (AnswerTooLargeError, JsonDocumentError) as error:
+            raise EngineAnswerError(f"{error}; is it an engine?") from error
         return parsed if isinstance(parsed, dict) else None
 
 
@@ -86,7 +85,8 @@ class LlamaCppTokenizer:
     def prompt_length(self, messages: ChatMessages) -> int:
         """Return how many tokens a chat is, chat template and special tokens included."""
         answer = self._ask("/apply-template", {"messages": list(messages)}) or {}
-        return self._count(str(_required(answer, "prompt", "/apply-template")), special=True)
+        prompt = _required(answer, "prompt", str, "/apply-template")
+        return self._count(prompt, special=True)
 
     def completion_length(self, text: str) -> int:
         """Return how many tokens a prompt of the completions API is, special tokens included."""
@@ -94,7 +94,7 @@ class LlamaCppTokenizer:
 
     def _count(self, text: str, *, special: bool) -> int:
         content = {"content": text, "add_special": special, "parse_special": special}
-        return len(_required(self._ask("/tokenize", content) or {}, "tokens", "/tokenize"))
+        return len(_required(self._ask("/tokenize", content) or {}, "tokens", list, "/tokenize"))
 
 
 class VllmTokenizer:
@@ -117,7 +117,10 @@ class VllmTokenizer:
 
     def _count(self, content: dict[str, object]) -> int:
         answer = self._ask("/tokenize", {"model": self._ask.model, **content}) or {}
-        return int(_required(answer, "count", "/tokenize"))
+        count = _required(answer, "count", int, "/tokenize")
+        if not 0 <= count < _MOST_TOKENS:
+            raise EngineAnswerError("the engine's answer to /tokenize has an impossible count")
+        return count
 
 
 def engine_tokenizer(base_url: str, model: str, access: Access) -> Tokenizer:
@@ -144,7 +147,11 @@ def engine_tokenizer(base_url: str, model: str, access: Access) -> Tokenizer:
     )
 
 
-def _required(answer: dict[str, Any], field: str, path: str) -> Any:  # noqa: ANN401
-    if field not in answer:
-        raise EngineUnreachableError(f"the engine's answer to {path} has no {field}; try again")
-    return answer[field]
+def _required(answer: dict[str, Any], field: str, kind: type[_T], path: str) -> _T:
+    value = answer.get(field)
+    if not isinstance(value, kind):
+        raise EngineAnswerError(
+            f"the engine's answer to {path} has no usable {field}; is it the engine that the spec "
+            "means?"
+        )
+    return value
