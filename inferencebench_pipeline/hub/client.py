@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
-from huggingface_hub import HfApi
 
-from inferencebench_pipeline import __version__
 from inferencebench_pipeline.hub import transport
 from inferencebench_pipeline.hub.account import Account, account_of
 from inferencebench_pipeline.hub.budget import RateBudget
@@ -36,7 +35,9 @@ from inferencebench_pipeline.hub.repo import HubFile, PullRequest, Repo, RepoHea
 from inferencebench_pipeline.hub.retry import RetryPolicy
 from inferencebench_pipeline.hub.transport import hf_raise_for_status
 from inferencebench_pipeline.hub.upload import send_commit
-from inferencebench_pipeline.hub.wire import Wire, json_object
+from inferencebench_pipeline.hub.wire import Wire, json_objects, json_of, reading
+from inferencebench_pipeline.untrusted.deadlines import within
+from inferencebench_pipeline.untrusted.text import printable
 
 __all__ = [
     "Account",
@@ -61,6 +62,8 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
+_MAX_LISTED_BYTES = 512 * 1024 * 1024
+"""Of one list, whose reader may keep every line of it."""
 _BARE_PROPERTIES = ("sha", "createdAt", "lastModified")
 _LISTED_PROPERTIES = ("sha", "cardData", "createdAt", "lastModified", "siblings")
 _READINGS = 3
@@ -102,12 +105,6 @@ class Hub:
         self._retry = retry or RetryPolicy()
         self.budget = budget or RateBudget()
         self._accounts: dict[str, Account] = {}
-        self._api = HfApi(
-            endpoint=self.endpoint,
-            token=False,
-            library_name=transport.LIBRARY_NAME,
-            library_version=__version__,
-        )
         transport.install(timeouts or transport.Timeouts())
 
     def page_url(self, repo: Repo) -> str:
@@ -125,17 +122,18 @@ class Hub:
 
         def ask(wire: Wire) -> RepoHead:
             place = f"{repo.api_path}/revision/{quote(revision, safe='')}?blobs=true"
-            answer = json_object(wire.get(wire.url(place)))
-            return RepoHead(
-                commit=str(answer["sha"]) if answer.get("sha") else None,
-                listing={
-                    str(file["rfilename"]): HubFile(
-                        size_bytes=int(file["size"]),
-                        oid=str(file["lfs"]["sha256"] if file.get("lfs") else file["blobId"]),
-                    )
-                    for file in answer["siblings"]
-                },
-            )
+            answer = wire.get_object(wire.url(place))
+            with reading(f"the answer about {repo.kind} {repo.id}"):
+                return RepoHead(
+                    commit=str(answer["sha"]) if answer.get("sha") else None,
+                    listing={
+                        str(file["rfilename"]): HubFile(
+                            size_bytes=int(file["size"]),
+                            oid=str(file["lfs"]["sha256"] if file.get("lfs") else file["blobId"]),
+                        )
+                        for file in answer["siblings"]
+                    },
+                )
 
         return self._call(f"read {repo.kind} {repo.id} at {revision}", ask)
 
@@ -230,13 +228,23 @@ class Hub:
             f"{self.endpoint}/api/{kind}",
             params=[*asked, ("limit", str(page_size))] + [("expand", key) for key in properties],
         )
+        doing = f"list {kind} {which}"
         url: str | None = str(first)
-        for _ in range(_MAX_PAGES):
-            if url is None:
-                return
-            rows, url = self._page(url, f"list {kind} {which}")
-            yield from rows
-        raise HubIntegrityError(f"the list of {kind} {which} does not end; is the Hub looping?")
+        seen: set[str] = set()
+        asked_s, listed_bytes = 0.0, 0
+        while url is not None:
+            if url in seen or len(seen) == _MAX_PAGES or listed_bytes > _MAX_LISTED_BYTES:
+                raise HubIntegrityError(
+                    f"the list of {kind} {which} does not end; is the Hub looping?"
+                )
+            seen.add(url)
+            began_s = time.monotonic()
+            # The pages have one deadline together; the caller's time between them is its own.
+            page = self._page(url, doing, max(0.0, self._retry.deadline_s - asked_s))
+            asked_s += time.monotonic() - began_s
+            listed_bytes += page.size_bytes
+            url = page.following
+            yield from page.rows
 
     def account(self) -> Account:
         """Return whose token this is, and what it may do; asked once for each token.
@@ -250,8 +258,9 @@ class Hub:
         def ask(wire: Wire) -> Account:
             digest = hashlib.sha256(wire.require_token().encode()).hexdigest()
             if digest not in self._accounts:
-                answer = json_object(wire.get(wire.url("api/whoami-v2")))
-                self._accounts[digest] = account_of(answer)
+                answer = wire.get_object(wire.url("api/whoami-v2"))
+                with reading("the answer about the token"):
+                    self._accounts[digest] = account_of(answer)
             return self._accounts[digest]
 
         return self._call("ask who the token belongs to", ask)
@@ -260,20 +269,16 @@ class Hub:
         """Return all pull requests of ``repo``, on every page, in every status, drafts included."""
 
         def ask(wire: Wire) -> list[PullRequest]:
-            found = self._api.get_repo_discussions(
-                repo.id,
-                repo_type=repo.kind,
-                discussion_type="pull_request",
-                discussion_status="all",
-                token=wire.token or False,
-            )
-            return [
-                PullRequest(
-                    number=item.num, title=item.title, author=item.author, status=item.status
-                )
-                for item in found
-                if item.is_pull_request
-            ]
+            found: list[PullRequest] = []
+            for page in range(_MAX_PAGES):
+                query = f"type=pull_request&status=all&p={page}"
+                answer = wire.get_object(wire.url(f"{repo.api_path}/discussions?{query}"))
+                with reading(f"the list of pull requests of {repo.id}"):
+                    found += _pull_requests(answer)
+                    seen = answer["start"] + len(answer["discussions"])
+                    if not answer["discussions"] or seen >= answer["count"]:
+                        return found
+            raise HubIntegrityError(f"the list of pull requests of {repo.id} does not end")
 
         return self._call(f"list pull requests of {repo.id}", ask)
 
@@ -329,11 +334,13 @@ class Hub:
                 repeated after a lost response.
             HubRejectedError: the front matter of ``README.md`` is not accepted.
         """
+        sent_bytes = sum(len(data) for data in files.values() if data is not None)
         return self._call(
             f"commit to {repo.kind} {repo.id}",
             lambda wire: send_commit(
                 wire, repo, files, message=message, parent=parent, revision=revision
             ),
+            sending_s=sent_bytes / transport.SLOWEST_UPLOAD_BYTES_PER_S,
         )
 
     def open_draft(self, repo: Repo, *, title: str, description: str) -> int:
@@ -345,7 +352,9 @@ class Hub:
 
         def ask(wire: Wire) -> int:
             body = {"title": title, "description": description, "pullRequest": True}
-            return int(wire.post_for_object(f"{repo.api_path}/discussions", body)["num"])
+            answer = wire.post_for_object(f"{repo.api_path}/discussions", body)
+            with reading(f"the answer about a new pull request on {repo.id}"):
+                return int(answer["num"])
 
         return self._once(f"open a pull request on {repo.id}", ask)
 
@@ -379,7 +388,10 @@ class Hub:
         def ask(wire: Wire) -> None:
             wire.require_token()
             # Looked up on each attempt: opening an open one, as after a lost response, is an error.
-            if json_object(wire.get(wire.url(place)))["status"] in live:
+            answer = wire.get_object(wire.url(place))
+            with reading(f"the answer about pull request {number} of {repo.id}"):
+                is_live = str(answer["status"]) in live
+            if is_live:
                 said = {} if comment is None else {"comment": comment}
                 wire.post_for_object(f"{place}/status", {"status": status, **said})
 
@@ -387,8 +399,25 @@ class Hub:
 
     # -- how -------------------------------------------------------------------------------------
 
-    def _call(self, doing: str, ask: Callable[[Wire], T]) -> T:
-        return self._retry.run(lambda: self._once(doing, ask))
+    def _call(
+        self,
+        doing: str,
+        ask: Callable[[Wire], T],
+        *,
+        sending_s: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> T:
+        """Return what ``ask`` returns, repetitions and waits included in time.
+
+        Args:
+            doing: the action, for messages.
+            ask: sends the requests.
+            sending_s: how much longer than the retry policy's deadline an upload may take.
+            deadline_s: instead of the retry policy's.
+        """
+        allowed_s = self._retry.deadline_s if deadline_s is None else deadline_s
+        with within(allowed_s + sending_s):
+            return self._retry.run(lambda: self._once(doing, ask))
 
     def _once(self, doing: str, ask: Callable[[Wire], T]) -> T:
         token = self._token() or None
@@ -404,25 +433,52 @@ class Hub:
             cause = None if tells_a_token(error, token) else error
             raise translate(error, f"{doing} at {self.endpoint}", token) from cause
 
-    def _page(self, url: str, doing: str) -> tuple[list[dict[str, Any]], str | None]:
-        def ask(wire: Wire) -> tuple[list[dict[str, Any]], str | None]:
+    def _page(self, url: str, doing: str, deadline_s: float) -> _Page:
+        def ask(wire: Wire) -> _Page:
             response = wire.get(url)
-            rows = response.json()
+            rows = json_objects(json_of(response), url)
             following = response.links.get("next", {}).get("url")
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise HubIntegrityError(f"{url} did not answer with a list of repositories")
-            if following is not None and not wire.is_ours(following):
-                raise HubIntegrityError(
-                    f"{url} continues at another host; the token is not sent there"
-                )
-            return rows, following
+            if following is not None:
+                if not wire.is_ours(following):
+                    raise HubIntegrityError(
+                        f"{printable(url)} continues at another host; the token is not sent there"
+                    )
+                if httpx2.URL(following).path != httpx2.URL(url).path:
+                    raise HubIntegrityError(
+                        f"{printable(url)} continues with another list; is this endpoint a Hub?"
+                    )
+            return _Page(rows, following, len(response.content))
 
-        return self._call(doing, ask)
+        return self._call(doing, ask, deadline_s=deadline_s)
+
+
+class _Page(NamedTuple):
+    """One page of a list."""
+
+    rows: list[dict[str, Any]]
+    following: str | None
+    """Address of the next one."""
+    size_bytes: int
+
+
+def _pull_requests(answer: Mapping[str, Any]) -> list[PullRequest]:
+    """Return the pull requests on one page of a repository's discussions."""
+    return [
+        PullRequest(
+            number=int(row["num"]),
+            title=str(row["title"]),
+            author=str((row.get("author") or {}).get("name", "deleted")),
+            status=str(row["status"]),
+        )
+        for row in answer["discussions"]
+        if row["isPullRequest"] is True
+    ]
 
 
 def _names_a_url(response: httpx2.Response) -> bool:
     """Whether a 409 says "exists already" (with its address) and not "locked, come back"."""
     try:
-        return "url" in response.json()
+        answer = json_of(response)
     except ValueError:
         return False
+    return isinstance(answer, dict) and "url" in answer

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from inferencebench_pipeline.hub.budget import RateBudget
 from inferencebench_pipeline.hub.card import CORPUS_TAG
 from inferencebench_pipeline.hub.client import Hub, HubIntegrityError, Repo
+from inferencebench_pipeline.hub.repo import is_repo_id
 from inferencebench_pipeline.hub.retry import RetryPolicy
+from inferencebench_pipeline.untrusted.text import printable
 
 RESERVE = 0.1
 """Share of each request window that a crawl leaves to publications under the same account."""
@@ -52,12 +54,19 @@ class _Row(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    id: str = Field(max_length=200)
     sha: str = Field(pattern=r"^[0-9a-f]{40}$")
     createdAt: AwareDatetime  # noqa: N815 - the API's spelling
     lastModified: AwareDatetime  # noqa: N815
     cardData: dict[str, Any] | None = None  # noqa: N815
     siblings: list[_File] | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _in_a_namespace(cls, value: str) -> str:
+        if "/" not in value or not is_repo_id(value):
+            raise ValueError("is not the id of a repository in a namespace")
+        return value
 
 
 def crawling_hub(endpoint: str, token: Callable[[], str | None]) -> Hub:
@@ -78,8 +87,9 @@ def list_published(hub: Hub, organisation: str) -> Iterator[PublishedRepo]:
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             raise HubIntegrityError(
-                f"the dataset list of {organisation} has an entry {row.get('id')!r} whose "
-                f"{problem['loc'][0]} is unusable ({problem['msg']}); is this endpoint a Hub?"
+                f"the dataset list of {organisation} has an entry "
+                f"{printable(row.get('id'))!r} whose {printable(problem['loc'][0])} is unusable "
+                f"({printable(problem['msg'])}); is this endpoint a Hub?"
             ) from error
 
 

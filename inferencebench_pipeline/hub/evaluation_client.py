@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.errors import HubIntegrityError
 from inferencebench_pipeline.hub.repo import Repo
-from inferencebench_pipeline.hub.wire import Wire, json_object
+from inferencebench_pipeline.hub.wire import Wire, json_objects, reading
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class EvaluationHub(Hub):
         """
 
         def ask(wire: Wire) -> list[dict[str, Any]]:
-            url = wire.url(f"api/models/{model_id}?expand=evalResults")
-            return _objects(json_object(wire.get(url)).get("evalResults", []), url)
+            url = wire.url(f"{Repo('model', model_id).api_path}?expand=evalResults")
+            return json_objects(wire.get_object(url).get("evalResults", []), url)
 
         return self._call(f"read the evaluation results of {model_id}", ask)
 
@@ -77,8 +77,9 @@ class EvaluationHub(Hub):
 
         def ask(wire: Wire) -> list[dict[str, Any]]:
             query = "?base_model=false" if derived_models else ""
-            url = wire.url(f"api/datasets/{dataset_id}/leaderboard{query}")
-            return _objects(wire.get(url).json(), url)
+            return wire.get_objects(
+                wire.url(f"{Repo('dataset', dataset_id).api_path}/leaderboard{query}")
+            )
 
         return self._call(f"read the leaderboard of {dataset_id}", ask)
 
@@ -90,8 +91,10 @@ class EvaluationHub(Hub):
         """
 
         def ask(wire: Wire) -> frozenset[str]:
-            url = wire.url(f"api/datasets/{dataset_id}?expand=tags")
-            return frozenset(str(tag) for tag in json_object(wire.get(url)).get("tags", []))
+            url = wire.url(f"{Repo('dataset', dataset_id).api_path}?expand=tags")
+            answer = wire.get_object(url)
+            with reading(f"the answer about {dataset_id}"):
+                return frozenset(str(tag) for tag in answer.get("tags", []))
 
         return self._call(f"read the tags of {dataset_id}", ask)
 
@@ -105,7 +108,7 @@ class EvaluationHub(Hub):
 
         def ask(wire: Wire) -> PullRequestFate:
             url = wire.url(f"{repo.api_path}/discussions/{number}")
-            answer = json_object(wire.get(url))
+            answer = wire.get_object(url)
             try:
                 found = _Discussion.model_validate(answer)
             except ValidationError as error:
@@ -122,9 +125,3 @@ class EvaluationHub(Hub):
             )
 
         return self._call(f"read pull request {number} of {repo.id}", ask)
-
-
-def _objects(answer: object, url: str) -> list[dict[str, Any]]:
-    if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
-        raise HubIntegrityError(f"{url} did not answer with a list of objects")
-    return answer

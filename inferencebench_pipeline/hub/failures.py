@@ -7,10 +7,8 @@ window (seconds) or an exhausted action quota (an hour).
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
-import time
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -31,6 +29,10 @@ from inferencebench_pipeline.hub.transport import (
     RedirectRefusedError,
     parse_ratelimit_headers,
 )
+from inferencebench_pipeline.untrusted.http_body import AnswerTooLargeError
+from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError
+from inferencebench_pipeline.untrusted.retry_after import LONGEST_S, retry_after_s
+from inferencebench_pipeline.untrusted.text import printable
 
 LIBRARY_ERRORS = (
     HfHubHTTPError,
@@ -38,6 +40,7 @@ LIBRARY_ERRORS = (
     httpx2.InvalidURL,
     ConnectionFailedError,
     RedirectRefusedError,
+    AnswerTooLargeError,
     OfflineModeIsEnabled,
     KeyError,  # an answer without a field it always has
     ValueError,  # refused front matter, refused names, and answers that are not JSON
@@ -60,9 +63,9 @@ def translate(error: Exception, doing: str, token: str | None) -> PipelineError:
         doing: the action and its place, such as ``"commit to ORG/NAME at https://..."``.
         token: the token that was sent, so that it can be kept out of the message.
     """
+    said, doing = _shown(str(error), token), _shown(doing, token)
     if isinstance(error, HfHubHTTPError):
         return _from_status(error, doing, token)
-    said = _shown(str(error), token)
     if isinstance(error, OfflineModeIsEnabled):
         return HubRejectedError(f"cannot {doing}: HF_HUB_OFFLINE is set; unset it to reach the Hub")
     if isinstance(error, RedirectRefusedError):
@@ -74,11 +77,12 @@ def translate(error: Exception, doing: str, token: str | None) -> PipelineError:
         return HubUnavailableError(
             f"cannot {doing}: no answer ({said}); check HF_ENDPOINT and the network, then try again"
         )
-    if isinstance(error, json.JSONDecodeError):
+    if isinstance(error, JsonDocumentError) and isinstance(error.__cause__, json.JSONDecodeError):
         return HubUnavailableError(
-            f"cannot {doing}: the answer is not JSON ({said}), as from a proxy during an outage; "
-            "try again"
+            f"cannot {doing}: {said}, as from a proxy during an outage; try again"
         )
+    if isinstance(error, JsonDocumentError | AnswerTooLargeError):
+        return HubIntegrityError(f"cannot {doing}: {said}; is this endpoint a Hub?")
     if isinstance(error, KeyError):
         return HubIntegrityError(
             f"cannot {doing}: the answer has no field {said}; is this endpoint a Hub?"
@@ -113,7 +117,7 @@ def _from_status(error: HfHubHTTPError, doing: str, token: str | None) -> Pipeli
     if status in {408, 423} or status >= 500 or (status == 409 and _LOCKED.search(said)):
         return HubUnavailableError(
             f"{answer}; it should pass, try again",
-            retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+            retry_after_s=retry_after_s(response.headers.get("Retry-After")),
         )
     if status == 412:
         return HubHeadMovedError(f"{answer}; somebody else committed first, read again")
@@ -142,8 +146,8 @@ def _rate_limit(response: httpx2.Response, said: str, answer: str) -> HubRateLim
     text_hint_s = _text_hint_s(said)
     if window is not None and window.remaining == 0:
         # One second more, as the client library waits: the hint is rounded down.
-        wait_s: float | None = window.reset_in_seconds + 1.0
-    elif (header_s := _retry_after_s(response.headers.get("Retry-After"))) is not None:
+        wait_s: float | None = min(window.reset_in_seconds + 1.0, LONGEST_S)
+    elif (header_s := retry_after_s(response.headers.get("Retry-After"))) is not None:
         wait_s = header_s
     elif text_hint_s is not None or _ACTION_QUOTA.search(said):
         wait_s = text_hint_s or _UNIT_S["hour"]
@@ -155,29 +159,16 @@ def _rate_limit(response: httpx2.Response, said: str, answer: str) -> HubRateLim
     )
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """Return the seconds a ``Retry-After`` asks for: a number or a date (RFC 9110 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
 def _text_hint_s(text: str) -> float | None:
     match = _TRY_AGAIN_IN.search(text)
     if match is None:
         return None
     count = 1.0 if match[1].lower() in {"a", "an"} else float(match[1])
-    return count * _UNIT_S[match[2].lower()]
+    return min(count * _UNIT_S[match[2].lower()], LONGEST_S)
 
 
 def _shown(text: str, token: str | None) -> str:
     """Return a server's text, fit for a message: one line, bounded, and without any token."""
     if token:
         text = text.replace(token, "[token]")
-    line = " ".join(_TOKEN.sub("[token]", text).split())
-    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
+    return printable(_TOKEN.sub("[token]", text), _SHOWN_CHARACTERS)

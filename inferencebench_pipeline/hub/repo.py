@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from inferencebench_pipeline.hub.errors import HubRejectedError
+from inferencebench_pipeline.untrusted.text import printable
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,96}")
 
 
 def git_blob_oid(data: bytes) -> str:
@@ -14,9 +20,18 @@ def git_blob_oid(data: bytes) -> str:
     return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
 
 
+def is_repo_id(text: str) -> bool:
+    """Whether ``text`` can be a repository's id: ``NAME`` or ``NAMESPACE/NAME``.
+
+    It becomes part of addresses, so a name of nothing but dots is none.
+    """
+    names = text.split("/")
+    return len(names) <= 2 and all(_NAME.fullmatch(name) and name.strip(".") for name in names)
+
+
 @dataclass(frozen=True)
 class Repo:
-    """A repository on the Hub."""
+    """A repository on the Hub; whether its id can be one is looked at where an address is made."""
 
     kind: Literal["dataset", "model"]
     id: str
@@ -28,13 +43,30 @@ class Repo:
 
     @property
     def url_path(self) -> str:
-        """Path of its page and of its files, such as ``datasets/ORG/NAME``."""
-        return f"datasets/{self.id}" if self.kind == "dataset" else self.id
+        """Path of its page and of its files, such as ``datasets/ORG/NAME``.
+
+        Raises:
+            HubRejectedError: the id would change the address it becomes part of.
+        """
+        return f"datasets/{self._checked_id}" if self.kind == "dataset" else self._checked_id
 
     @property
     def api_path(self) -> str:
-        """Path of its API, such as ``api/datasets/ORG/NAME``."""
-        return f"api/{self.kind}s/{self.id}"
+        """Path of its API, such as ``api/datasets/ORG/NAME``.
+
+        Raises:
+            HubRejectedError: the id would change the address it becomes part of.
+        """
+        return f"api/{self.kind}s/{self._checked_id}"
+
+    @property
+    def _checked_id(self) -> str:
+        if not is_repo_id(self.id):
+            raise HubRejectedError(
+                f"{printable(self.id)!r} is not the id of a {self.kind} on a Hub (letters, "
+                "digits, '-', '_' and '.', with one '/' after the namespace); correct it"
+            )
+        return self.id
 
 
 @dataclass(frozen=True)

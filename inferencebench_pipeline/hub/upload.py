@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,9 +24,11 @@ from inferencebench_pipeline.hub.errors import (
 )
 from inferencebench_pipeline.hub.repo import Repo, git_blob_oid
 from inferencebench_pipeline.hub.transport import get_session, hf_raise_for_status
-from inferencebench_pipeline.hub.wire import Wire, headers, json_object
+from inferencebench_pipeline.hub.wire import Wire, headers, json_object, reading
+from inferencebench_pipeline.untrusted.text import printable
 
 _SAMPLE_BYTES = 512
+_PART_NUMBER = re.compile(r"[0-9]{1,6}")
 _LFS_JSON = "application/vnd.git-lfs+json"
 
 
@@ -95,7 +98,9 @@ def send_commit(
         content=b"\n".join(_operations(seen, changed, removed, message, parent)) + b"\n",
     )
     hf_raise_for_status(answer)
-    return str(json_object(answer)["commitOid"])
+    committed = json_object(answer)
+    with reading(f"the answer to the commit to {repo.id}"):
+        return str(committed["commitOid"])
 
 
 def _seen(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> _Sighting:
@@ -121,18 +126,20 @@ def _look(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> 
             ]
         },
     )
-    rows = {str(row["path"]): row for row in answer["files"]}
-    ignored = sorted(path for path in files if rows[path].get("shouldIgnore"))
-    if ignored:
-        raise HubRejectedError(
-            f"the .gitignore of {repo.id} excludes {', '.join(ignored)}; remove it there"
+    with reading(f"the answer about the files to commit to {repo.id}"):
+        rows = {str(row["path"]): row for row in answer["files"]}
+        ignored = sorted(path for path in files if rows[path].get("shouldIgnore"))
+        if ignored:
+            raise HubRejectedError(
+                f"the .gitignore of {repo.id} excludes {', '.join(ignored)}; remove it there"
+            )
+        modes = {path: rows[path]["uploadMode"] for path in files}
+        return _Sighting(
+            head=str(answer.get("commitOid") or ""),
+            # An empty object cannot be stored as a large file.
+            large=frozenset(path for path, data in files.items() if modes[path] == "lfs" and data),
+            present={path: str(rows[path]["oid"]) for path in files if rows[path].get("oid")},
         )
-    return _Sighting(
-        head=str(answer.get("commitOid") or ""),
-        # An empty object cannot be stored as a large file.
-        large=frozenset(p for p, data in files.items() if rows[p]["uploadMode"] == "lfs" and data),
-        present={path: str(rows[path]["oid"]) for path in files if rows[path].get("oid")},
-    )
 
 
 def _oid(seen: _Sighting, path: str, data: bytes) -> str:
@@ -140,8 +147,9 @@ def _oid(seen: _Sighting, path: str, data: bytes) -> str:
 
 
 def _head(wire: Wire, repo: Repo, revision: str) -> str:
-    url = wire.url(f"{repo.api_path}/revision/{quote(revision, safe='')}")
-    return str(json_object(wire.get(url))["sha"])
+    answer = wire.get_object(wire.url(f"{repo.api_path}/revision/{quote(revision, safe='')}"))
+    with reading(f"the answer about {repo.id} at {revision}"):
+        return str(answer["sha"])
 
 
 def _operations(
@@ -183,34 +191,68 @@ def _store(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) ->
         },
     )
     hf_raise_for_status(answer)
-    for item in json_object(answer)["objects"]:
-        if "error" in item:
-            raise HubRejectedError(
-                f"the store of {repo.id} refuses object {item['oid']}: "
-                f"{str(item['error'].get('message', item['error']))[:200]}"
-            )
-        if item.get("actions"):
-            _store_one(wire, item["oid"], contents[item["oid"]], item["actions"])
+    batch = json_object(answer)
+    with reading(f"the answer of the store of {repo.id}"):
+        wanted = [_wanted(repo, item, contents) for item in batch["objects"]]
+    for one in wanted:
+        if one is not None:
+            _store_one(wire, one)
 
 
-def _store_one(wire: Wire, oid: str, data: bytes, actions: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Transfer:
+    """How the store wants one object that it does not have."""
+
+    oid: str
+    data: bytes
+    href: str
+    extra: Mapping[str, str]
+    """Headers to send along; of a transfer in parts, their size and addresses."""
+    chunk_bytes: int | None
+    verify_at: str | None
+
+
+def _wanted(repo: Repo, item: Mapping[str, Any], contents: Mapping[str, bytes]) -> _Transfer | None:
+    """Return what the store asks for with one object; None when it has it."""
+    oid, data = str(item["oid"]), contents[item["oid"]]
+    if "error" in item:
+        error = item["error"]
+        message = error.get("message", error) if isinstance(error, dict) else error
+        raise HubRejectedError(f"the store of {repo.id} refuses object {oid}: {printable(message)}")
+    actions = item.get("actions")
+    if not actions:
+        return None
     upload = actions["upload"]
     extra = {str(key): str(value) for key, value in upload.get("header", {}).items()}
-    if "chunk_size" in extra:
-        _put_parts(upload["href"], oid, data, extra)
+    chunk_bytes = int(extra["chunk_size"]) if "chunk_size" in extra else None
+    if chunk_bytes is not None and chunk_bytes < 1:
+        raise ValueError("parts of no bytes")
+    return _Transfer(
+        oid=oid,
+        data=data,
+        href=str(upload["href"]),
+        extra=extra,
+        chunk_bytes=chunk_bytes,
+        verify_at=str(actions["verify"]["href"]) if "verify" in actions else None,
+    )
+
+
+def _store_one(wire: Wire, wanted: _Transfer) -> None:
+    oid, data = wanted.oid, wanted.data
+    if wanted.chunk_bytes is not None:
+        _put_parts(wanted.href, oid, data, wanted.extra, wanted.chunk_bytes)
     else:
-        _put(upload["href"], data, extra)
-    if "verify" in actions:
-        href = actions["verify"]["href"]
+        _put(wanted.href, data, wanted.extra)
+    if wanted.verify_at is not None:
+        href = wanted.verify_at
         sent = wire.headers() if wire.is_ours(href) else headers(None)
         answer = get_session().post(href, headers=sent, json={"oid": oid, "size": len(data)})
         hf_raise_for_status(answer)
 
 
-def _put_parts(href: str, oid: str, data: bytes, extra: Mapping[str, str]) -> None:
-    size = int(extra["chunk_size"])
-    numbers = sorted(int(key) for key in extra if key.isdigit())
-    urls = {int(key): url for key, url in extra.items() if key.isdigit()}
+def _put_parts(href: str, oid: str, data: bytes, extra: Mapping[str, str], size: int) -> None:
+    urls = {int(key): url for key, url in extra.items() if _PART_NUMBER.fullmatch(key)}
+    numbers = sorted(urls)
     if numbers != list(range(1, -(-len(data) // size) + 1)):
         raise HubIntegrityError(f"the store asks for {len(numbers)} parts of {size} bytes of {oid}")
     parts = [

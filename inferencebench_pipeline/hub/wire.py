@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.hub import transport
 from inferencebench_pipeline.hub.errors import HubIntegrityError, HubPermissionError
-from inferencebench_pipeline.hub.transport import build_hf_headers, get_session, hf_raise_for_status
+from inferencebench_pipeline.hub.transport import (
+    MAX_JSON_BYTES,
+    build_hf_headers,
+    get_session,
+    hf_raise_for_status,
+)
+from inferencebench_pipeline.untrusted.http_transport import Bounds
+from inferencebench_pipeline.untrusted.json_documents import Json, parse_json
+from inferencebench_pipeline.untrusted.text import printable
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,20 @@ class Wire:
         hf_raise_for_status(response)
         return response
 
+    def get_object(self, url: str) -> dict[str, Any]:
+        """Return the JSON object at ``url``.
+
+        Raises:
+            HfHubHTTPError: a refusal.
+            JsonDocumentError: the answer is no JSON, or too deep.
+            HubIntegrityError: it is JSON, but no object.
+        """
+        return json_object(self.get(url))
+
+    def get_objects(self, url: str) -> list[dict[str, Any]]:
+        """Return the list of JSON objects at ``url``; otherwise as :meth:`get_object`."""
+        return json_objects(json_of(self.get(url)), url)
+
     def post(self, path: str, body: Mapping[str, Any]) -> httpx2.Response:
         """Return the answer, refusal or not, to a POST of JSON that needs a token."""
         self.require_token()
@@ -64,7 +85,8 @@ class Wire:
 
         Raises:
             HfHubHTTPError: a refusal.
-            HubIntegrityError: the answer is no JSON object.
+            JsonDocumentError: the answer is no JSON, or too deep.
+            HubIntegrityError: it is JSON, but no object.
         """
         response = self.post(path, body)
         hf_raise_for_status(response)
@@ -75,32 +97,32 @@ class Wire:
 
         Raises:
             HfHubHTTPError: a refusal.
-            HubIntegrityError: they are of another commit than ``revision``, or too many.
-            ConnectionFailedError: they did not all come within ``deadline_s``.
+            HubIntegrityError: they are of another commit than ``revision``.
+            AnswerTooLargeError: they are too many.
+            httpx2.TimeoutException: they did not all come within ``deadline_s``.
         """
-        ends_at_s = time.monotonic() + deadline_s
         asked = {**self.headers(), "Accept-Encoding": "identity"}
-        with get_session().stream("GET", url, headers=asked) as response:
-            if response.is_error:
-                response.read()
+        bounds = Bounds(max_bytes, deadline_s)
+        with get_session().stream(
+            "GET", url, headers=asked, extensions=bounds.extensions()
+        ) as response:
             hf_raise_for_status(response)
             first = response.history[0] if response.history else response
-            if first.headers.get("X-Repo-Commit", revision) != revision:
-                raise HubIntegrityError(
-                    f"{url} was answered with commit {first.headers['X-Repo-Commit']}"
-                )
-            data = bytearray()
-            for chunk in response.iter_bytes():
-                data += chunk
-                if len(data) > max_bytes:
-                    raise HubIntegrityError(f"{url} is larger than {max_bytes} bytes; not read")
-                if time.monotonic() > ends_at_s:
-                    raise transport.ConnectionFailedError("the download did not end in time")
-        return bytes(data)
+            told = first.headers.get("X-Repo-Commit", revision)
+            if told != revision:
+                raise HubIntegrityError(f"{url} was answered with commit {printable(told, 64)}")
+            return response.read()
 
     def is_ours(self, url: str) -> bool:
-        """Whether ``url`` is at this Hub, so that the token may go there."""
-        return urlsplit(url)[:2] == urlsplit(self.endpoint)[:2]
+        """Whether ``url`` is at this Hub, so that the token may go there.
+
+        Raises:
+            httpx2.InvalidURL: it is no address.
+        """
+        here, there = httpx2.URL(self.endpoint), httpx2.URL(url)
+        return not there.userinfo and (
+            (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
+        )
 
 
 def headers(token: str | None) -> dict[str, str]:
@@ -110,14 +132,51 @@ def headers(token: str | None) -> dict[str, str]:
     )
 
 
+def json_of(response: httpx2.Response) -> Json:
+    """Return the plain data of an answer.
+
+    Raises:
+        JsonDocumentError: it is no JSON, or deeper than a reader may be asked to follow.
+    """
+    what = f"the answer of {printable(response.url)}"
+    return parse_json(response.content, what=what, max_bytes=MAX_JSON_BYTES)
+
+
 def json_object(response: httpx2.Response) -> dict[str, Any]:
     """Return the JSON object of an answer.
 
     Raises:
-        json.JSONDecodeError: it is no JSON.
+        JsonDocumentError: it is no JSON, or deeper than a reader may be asked to follow.
         HubIntegrityError: it is JSON, but no object.
     """
-    answer = response.json()
+    answer = json_of(response)
     if not isinstance(answer, dict):
-        raise HubIntegrityError(f"{response.url} did not answer with a JSON object")
+        raise HubIntegrityError(f"{printable(response.url)} did not answer with a JSON object")
     return answer
+
+
+def json_objects(answer: Json, url: str) -> list[dict[str, Any]]:
+    """Return ``answer`` when it is a list of objects.
+
+    Raises:
+        HubIntegrityError: it is none.
+    """
+    if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+        raise HubIntegrityError(f"{printable(url)} did not answer with a list of objects")
+    return answer
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Take an answer apart as if it were a Hub's: whatever is not where it is there is one error.
+
+    Raises:
+        HubIntegrityError: a field is missing, or is of another type or size; names ``what``.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise HubIntegrityError(
+            f"{what} is not what a Hub answers ({type(error).__name__}: {printable(error)}); is "
+            "this endpoint a Hub?"
+        ) from error

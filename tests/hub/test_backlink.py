@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import HfApi
 
 from inferencebench_pipeline.hub.backlink import (
     KEY,
@@ -199,7 +200,9 @@ def test_an_owner_who_closed_it_is_not_asked_again(world: World, store: Path, th
     backlink(world.hub(), published(world, store, theirs), ALLOWED)
     (pull,) = world.hub().pull_requests(theirs)
     owner = world.user("somebody")
-    owner._api.change_discussion_status(theirs.id, pull.number, "closed", token=owner._token())
+    HfApi(endpoint=owner.endpoint).change_discussion_status(
+        theirs.id, pull.number, "closed", token=owner._token()
+    )
     receipt = backlink(world.hub(), published(world, store, theirs), ALLOWED)
     assert receipt.mode == "skipped"
     assert "closed our pull request" in (receipt.reason or "")
@@ -211,7 +214,7 @@ def test_a_merged_entry_is_not_proposed_again(world: World, store: Path, theirs:
     backlink(world.hub(), run, ALLOWED)
     (pull,) = world.hub().pull_requests(theirs)
     owner = world.user("somebody")
-    owner._api.merge_pull_request(theirs.id, pull.number, token=owner._token())
+    HfApi(endpoint=owner.endpoint).merge_pull_request(theirs.id, pull.number, token=owner._token())
     receipt = backlink(world.hub(), run, ALLOWED)
     assert receipt.reason == "the entry is in the card already"
     assert our_pull_requests(world, theirs) == ["merged"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.backlink import PROPOSAL, LinkPolicy, backlink
@@ -236,7 +237,7 @@ def test_a_pull_request_that_another_publisher_opened_as_well_is_withdrawn(
     assert (kept.number, kept.status) == (1, "open")
     assert (doubled.number, doubled.status) == (2, "closed")
     owner = world.user("somebody")
-    owner._api.merge_pull_request(scene.model.id, 1, token=owner._token())
+    HfApi(endpoint=owner.endpoint).merge_pull_request(scene.model.id, 1, token=owner._token())
     again = backlink(
         world.hub(), published_run(world, store, scene.model), LinkPolicy(pull_requests=True)
     )

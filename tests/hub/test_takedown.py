@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from inferencebench_pipeline.hub.backlink import (
     KEY,
@@ -75,7 +76,11 @@ def test_our_open_pull_request_is_closed_with_a_word(world: World, store: Path) 
     assert status == {"sandbox-publisher": "closed", "stranger": "draft"}
     number = min(pull.number for pull in world.hub().pull_requests(model))
     hub = world.hub()
-    events = hub._api.get_discussion_details(model.id, number, token=hub._token()).events
+    events = (
+        HfApi(endpoint=hub.endpoint)
+        .get_discussion_details(model.id, number, token=hub._token())
+        .events
+    )
     assert any("asked not to link" in str(getattr(event, "content", "")) for event in events)
     assert card_of(world.hub(), model) == CARD
 
@@ -103,7 +108,9 @@ def test_an_organisation_is_taken_down_with_all_its_models(world: World, store: 
     for model in models:
         backlink(world.hub(), published(world, store, model), ALLOWED)
     merged = world.hub().pull_requests(models[0])[0]
-    owner._api.merge_pull_request(models[0].id, merged.number, token=owner._token())
+    HfApi(endpoint=owner.endpoint).merge_pull_request(
+        models[0].id, merged.number, token=owner._token()
+    )
     done = asked(world, store, name)
     assert any(f"{models[0].id}: pull request 2 removes 1 link;" in line for line in done.outcome)
     assert done.carried_out_at is None
@@ -111,7 +118,9 @@ def test_an_organisation_is_taken_down_with_all_its_models(world: World, store: 
     assert (removal.title, removal.status) == (REMOVAL.title, "open")
     assert card_of(world.hub(), models[0], removal.ref) == CARD
     assert load_takedowns(store).covering(models[0].id) is not None
-    owner._api.merge_pull_request(models[0].id, removal.number, token=owner._token())
+    HfApi(endpoint=owner.endpoint).merge_pull_request(
+        models[0].id, removal.number, token=owner._token()
+    )
     assert asked(world, store, name).carried_out_at is not None
     for model in models[1:]:
         assert [pull.status for pull in world.hub().pull_requests(model)] == ["closed"]
