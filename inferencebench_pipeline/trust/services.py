@@ -6,11 +6,8 @@ timestamp into a warning after the log entry is made; this module is where that 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import requests
@@ -26,6 +23,9 @@ from urllib3.util.retry import Retry
 
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.trust.errors import SigningRefusedError, SigningUnavailableError
+from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
+from inferencebench_pipeline.untrusted.retry_after import retry_after_s
+from inferencebench_pipeline.untrusted.text import printable
 
 MAX_RESPONSE_BYTES: Final = 1 << 20
 _SHOWN_CHARACTERS = 300
@@ -148,20 +148,9 @@ def service_failure(service: str, error: Exception) -> PipelineError:
     if response.status_code in _RETRYABLE_STATUSES:
         return SigningUnavailableError(
             f"{said}; the unsigned envelope is kept, sign again later",
-            retry_after_s=retry_after_s(response.headers),
+            retry_after_s=retry_after_s(response.headers.get("Retry-After")),
         )
     return SigningRefusedError(said)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds a ``Retry-After`` header (RFC 9110 section 10.2.3) asks to wait."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def response_behind(error: BaseException) -> requests.Response | None:
@@ -239,9 +228,9 @@ def _network_error(error: BaseException) -> requests.RequestException | None:
 def _server_words(response: requests.Response) -> str:
     text = response.content.decode("utf-8", "replace")
     try:
-        document = json.loads(text)
-    except ValueError:
-        return _shorten(text) or response.reason or "no text"
+        document = parse_json(text, what="the answer", max_bytes=MAX_RESPONSE_BYTES)
+    except JsonDocumentError:
+        return _shorten(text) or _shorten(response.reason) or "no text"
     message = document.get("message") if isinstance(document, dict) else None
     return _shorten(message if isinstance(message, str) else text)
 
@@ -252,5 +241,4 @@ def _network_words(error: requests.RequestException) -> str:
 
 
 def _shorten(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
+    return printable(text, _SHOWN_CHARACTERS)
