@@ -83,7 +83,7 @@ def _slug(text: str, budget: int, *, dots: bool) -> str:
     folded = unicodedata.normalize("NFKD", text).lower()
     readable = "".join(mark for mark in folded if not unicodedata.combining(mark))
     slug = re.sub(r"[^a-z0-9.]+" if dots else r"[^a-z0-9]+", "-", readable)
-    slug = re.sub(r"[.-]*\.[.-]+|[.-]+\.[.-]*", "-", slug).strip(".-")
+    slug = re.sub(r"[.-]{2,}+", lambda run: "-" if "." in run[0] else run[0], slug).strip(".-")
     if readable.isascii() and 0 < len(slug) <= budget:
         return slug
     tag = hashlib.sha256(text.encode()).hexdigest()[:_TAG_CHARACTERS]

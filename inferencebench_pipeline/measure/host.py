@@ -164,8 +164,9 @@ def parse_nvidia_smi(text: str, warnings: list[str]) -> _Nvidia:
 
 
 def _smi(block: str, name: str) -> str:
-    found = re.search(rf"^\s*{re.escape(name)}\s*:\s*(.+?)\s*$", block, flags=re.MULTILINE)
-    return UNKNOWN if found is None or found[1] == "N/A" else found[1]
+    found = re.search(rf"^[ \t]*+{re.escape(name)}[ \t]*+:(.*)$", block, flags=re.MULTILINE)
+    value = "" if found is None else found[1].strip()
+    return UNKNOWN if value in ("", "N/A") else value
 
 
 def _above_4g(nvidia: _Nvidia, warnings: list[str]) -> bool:

@@ -25,7 +25,8 @@ _SYSTEM_MEMORY: Final = 3
 _CORRECTING: Final = {5, 6, 7}
 """Single-bit ECC, multi-bit ECC, CRC."""
 _EDAC_CHANNEL: Final = re.compile(r"channel (\d+)")
-_SMBIOS_CHANNEL: Final = re.compile(r"(.*CHANNEL[ _-]?[A-Z0-9]+?)(?:[ _-].*)?", re.IGNORECASE)
+_SMBIOS_CHANNEL: Final = re.compile(r"CHANNEL[ _-]?[A-Z0-9]{1,16}+(?=[ _-]|\Z)", re.IGNORECASE)
+"""The end of a locator's part that names a channel; what is before it may name the socket."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,17 @@ def _smbios_channels(fitted: list[_Structure]) -> int:
     found: set[str] = set()
     for device in fitted:
         bank, locator = device.string(0x11), device.string(0x10)
-        named = _SMBIOS_CHANNEL.fullmatch(bank) or _SMBIOS_CHANNEL.fullmatch(locator)
+        named = _channel_of(bank) or _channel_of(locator)
         if named is None:
             return 0
-        found.add(named[1].upper())
+        found.add(named.upper())
     return len(found)
+
+
+def _channel_of(locator: str) -> str | None:
+    """Return a locator up to its last word that names a channel; None when it has none."""
+    ends = [word.end() for word in _SMBIOS_CHANNEL.finditer(locator)]
+    return locator[: ends[-1]] if ends else None
 
 
 def _corrects(structures: list[_Structure], edac: Path, warnings: list[str]) -> bool:
