@@ -35,6 +35,7 @@ _CLIENT_ERRORS: Final[dict[str, type[PipelineError]]] = {
         errors.RunDeadlineError,
         errors.SpecError,
         errors.CaptureError,
+        errors.CaptureTooLargeError,
         StoreError,
     )
 }
@@ -53,6 +54,7 @@ def measure_repeat(
         EngineDiedError: the engine went away in the middle.
         EngineUnreachableError: it does not accept connections.
         RunDeadlineError: ``deadlines.run_s`` passed.
+        CaptureTooLargeError: the answers come to more than ``limits.capture_bytes``.
         ClientFailedError: the client ended in a way it should not.
         StoreError: the capture is not writable.
     """

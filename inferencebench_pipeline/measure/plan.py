@@ -17,6 +17,7 @@ from inferencebench_pipeline.measure.spec import (
     ClosedLoad,
     Deadlines,
     EngineSpec,
+    Limits,
     LoadSpec,
     ModelSpec,
     Name,
@@ -143,6 +144,7 @@ class BenchmarkFile(Part):
     seed: Load[int] = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
+    limits: Limits = Limits()
     schedule: Schedule | None = None
     """For benchmarks that repeat themselves. No run's own spec holds it."""
 
@@ -195,6 +197,7 @@ def expand(file: BenchmarkFile, *, folder: Path) -> Plan:
                 seed=file.seed,
                 slo=file.slo,
                 deadlines=file.deadlines,
+                limits=file.limits,
                 place=place if len(product) > 1 else None,
             )
         except ValueError as error:

@@ -83,6 +83,7 @@ def run_benchmark(
         AllRequestsFailedError: no measured request succeeded; the capture tells why.
         RunDeadlineError: ``deadlines.run_s`` passed.
         CaptureError: another host delivered the run, and its capture is damaged.
+        CaptureTooLargeError: the answers come to more than ``limits.capture_bytes``.
         StoreError: the run directory is not writable.
     """
     capture = Capture(run)

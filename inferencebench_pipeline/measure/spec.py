@@ -228,6 +228,14 @@ class Deadlines(Part):
     engine_start_s: Load[float] = Field(default=60.0, gt=0.0, le=86_400.0)
 
 
+class Limits(Part):
+    """What a run may leave on the disk, whatever the engine answers."""
+
+    capture_bytes: int = Field(default=8 * 2**30, ge=2**20, le=2**50)
+    """Of all answers of a run together, with the instants of their reads, as the capture keeps
+    them. A run that gets more fails; a thousand answers of a thousand tokens are some 300 MB."""
+
+
 class Repeats(Part):
     """How often a run measures its load, independently; a plain number is ``least``."""
 
@@ -311,6 +319,7 @@ class BenchmarkSpec(Part):
     seed: Load[int] = Field(default=42, ge=0, lt=2**63)
     slo: Slo = Slo()
     deadlines: Deadlines = Deadlines()
+    limits: Limits = Limits()
     client: Client = Client()
     place: Place | None = None
     """Null for a run that stands by itself."""

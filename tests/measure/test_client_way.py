@@ -157,7 +157,7 @@ def _measured_in_this_process(
         request=lambda _: ("p", http_request(endpoint, "chat", body, None)),
         on_ended=ended.append,
         housekeeping=lambda: None,
-        limits=Limits(request_ns=20 * 10**9, run_ns=60 * 10**9),
+        limits=Limits(request_ns=20 * 10**9, run_ns=60 * 10**9, capture_bytes=2**30),
         poller=poller(),
     )
     report = loop.run(connect_ahead=2)

@@ -61,6 +61,8 @@ class Job:
     api_key: str | None
     repeat: Repeat
     header: SpoolHeader
+    capture_bytes: int
+    """What the answers of this repeat may still come to, as the capture keeps them."""
 
     @classmethod
     def of(cls, run: RunDirectory, base_url: str, api_key: str | None, repeat: Repeat) -> Job:
@@ -88,7 +90,9 @@ class Job:
             workload_sha256=workload.identity_sha256,
             schedule_sha256=schedule_sha256(spec.load, spec.seed),
         )
-        return cls(spec, plan, endpoint, api_key, repeat, header)
+        kept_bytes = capture.spool.stat().st_size if capture.spool.exists() else 0
+        left = max(0, spec.limits.capture_bytes - kept_bytes)
+        return cls(spec, plan, endpoint, api_key, repeat, header, left)
 
     @property
     def planned(self) -> int:
@@ -149,6 +153,7 @@ class Job:
         Raises:
             EngineDiedError: the engine stopped accepting connections.
             RunDeadlineError: the run deadline passed.
+            CaptureTooLargeError: the answers come to more than the capture may hold.
             StoreError: the spool cannot be written.
         """
         spool = SpoolWriter(spool_path, self.header, secret=self.api_key)
@@ -181,6 +186,7 @@ class Job:
             limits=Limits(
                 request_ns=round(self.spec.deadlines.request_s * 1e9),
                 run_ns=round(self.spec.deadlines.run_s * 1e9),
+                capture_bytes=self.capture_bytes // share.processes,
             ),
         )
         try:

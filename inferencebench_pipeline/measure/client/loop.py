@@ -18,10 +18,18 @@ from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 from inferencebench_pipeline.measure.client.lane import Answer, Lane, wire_error
 from inferencebench_pipeline.measure.client.pacing import Due, Pacer
 from inferencebench_pipeline.measure.client.polling import Poller, platform_poller
-from inferencebench_pipeline.measure.errors import EngineDiedError, RunDeadlineError
+from inferencebench_pipeline.measure.errors import (
+    CaptureTooLargeError,
+    EngineDiedError,
+    RunDeadlineError,
+)
 
 MAX_RESPONSE_BYTES: Final = 64 * 2**20
 """An answer larger than this is no answer; it is cut off as ``malformed_stream``."""
+_KEPT_OF_NO_ANSWER: Final = 2**18
+"""So much of it is kept, to look at."""
+_KEPT_PER_READ: Final = 40
+"""Bytes in the capture for the instants of one read; those of the read itself take a third more."""
 
 _MAX_READS_PER_WAKE: Final = 64
 _HOUSEKEEPING_NS: Final = 20_000_000
@@ -32,10 +40,12 @@ _NEVER: Final = 2**62
 
 @dataclass(frozen=True)
 class Limits:
-    """Deadlines of the loop."""
+    """Deadlines of the loop, and what its answers may come to."""
 
     request_ns: int
     run_ns: int
+    capture_bytes: int
+    """Of all answers as the capture keeps them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class MeasuringLoop:
         """When the last read was taken, or the last request ended: now, without asking again."""
         self._reuse = True
         self._refused_in_a_row = 0
+        self._capture_bytes_left = limits.capture_bytes
 
     def run(
         self, *, connect_ahead: int, agree_on_start: Callable[[], int] = time.monotonic_ns
@@ -110,6 +121,7 @@ class MeasuringLoop:
         Raises:
             EngineDiedError: the engine stopped accepting connections.
             RunDeadlineError: the run deadline passed.
+            CaptureTooLargeError: the answers come to more than they may.
         """
         try:
             self._origin_ns = time.monotonic_ns()
@@ -339,6 +351,9 @@ class MeasuringLoop:
                     stamp = _plausible(stamp, sent_ns, seen)
             reads.append(Read(seen, stamp, data))
             lane.received_bytes += len(data)
+            self._capture_bytes_left -= len(data) * 4 // 3 + _KEPT_PER_READ
+            if self._capture_bytes_left < 0:
+                raise CaptureTooLargeError(_too_large())
             try:
                 answer.feed(data)
             except httptools.HttpParserError as error:
@@ -351,6 +366,7 @@ class MeasuringLoop:
                 self._complete(lane, keep=answer.keep_alive)
                 return
             if lane.received_bytes > MAX_RESPONSE_BYTES:
+                del reads[_reads_of(_KEPT_OF_NO_ANSWER, reads) :]
                 self._fail(lane, "malformed_stream", f"more than {MAX_RESPONSE_BYTES} bytes")
                 return
             if len(data) < connection.read_bytes:
@@ -444,6 +460,24 @@ def _plausible(stamp_ns: int, sent_ns: int, seen_ns: int) -> int | None:
     if not sent_ns - _KERNEL_STAMP_SLACK_NS <= stamp_ns <= seen_ns + _KERNEL_STAMP_SLACK_NS:
         return None
     return min(max(stamp_ns, sent_ns), seen_ns)
+
+
+def _reads_of(size: int, reads: list[Read]) -> int:
+    """Return how many of the first reads come to ``size`` bytes."""
+    total = 0
+    for number, read in enumerate(reads, start=1):
+        total += len(read.data)
+        if total >= size:
+            return number
+    return len(reads)
+
+
+def _too_large() -> str:
+    return (
+        "the engine's answers come to more than limits.capture_bytes allows for the capture of "
+        "this run; if that many answers are meant, raise it or lower load.requests, else look at "
+        "what the engine sends. What came until then is kept"
+    )
 
 
 @contextmanager
