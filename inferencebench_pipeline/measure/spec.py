@@ -231,7 +231,7 @@ class Deadlines(Part):
 class Limits(Part):
     """What a run may leave on the disk, whatever the engine answers."""
 
-    capture_bytes: int = Field(default=8 * 2**30, ge=2**20, le=2**50)
+    capture_bytes: Setting[int] = Field(default=8 * 2**30, ge=2**20, le=2**50)
     """Of all answers of a run together, with the instants of their reads, as the capture keeps
     them. A run that gets more fails; a thousand answers of a thousand tokens are some 300 MB."""
 

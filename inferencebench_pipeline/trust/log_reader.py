@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 import requests
+import urllib3
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 from inferencebench_pipeline.errors import RetryableError
@@ -24,6 +25,7 @@ from inferencebench_pipeline.trust.checkpoints import (
     verified_checkpoint,
 )
 from inferencebench_pipeline.trust.merkle import consistency_proof, node_hash
+from inferencebench_pipeline.untrusted.text import printable
 
 TILE_WIDTH: Final = 256
 _CONNECT_S, _READ_S, _WHOLE_S = 5.0, 20.0, 60.0
@@ -92,16 +94,25 @@ class _Http:
         url, ends_at, data = f"{self._base}{path}", time.monotonic() + _WHOLE_S, bytearray()
         try:
             with self._session.request(
-                method, url, data=body, headers=_JSON, timeout=(_CONNECT_S, _READ_S), stream=True
+                method,
+                url,
+                data=body,
+                headers=_JSON,
+                timeout=(_CONNECT_S, _READ_S),
+                stream=True,
+                allow_redirects=False,
             ) as answer:
+                if answer.is_redirect:
+                    raise LogUnavailableError(f"{url} redirects, which is not followed")
                 answer.raise_for_status()
-                for chunk in answer.iter_content(1 << 16):
+                # read1 returns what has arrived, so that a drip is seen to drip.
+                while chunk := answer.raw.read1(1 << 16, decode_content=True):
                     data += chunk
                     if len(data) > _MAX_ANSWER_BYTES or time.monotonic() > ends_at:
                         raise LogUnavailableError(f"{url} answers without end")
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise LogUnavailableError(
-                f"the log does not answer {method} {url}: {error}; try again later"
+                f"the log does not answer {method} {url}: {printable(error)}; try again later"
             ) from error
         return bytes(data)
 

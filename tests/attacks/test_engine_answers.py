@@ -168,6 +168,7 @@ def test_a_key_goes_to_the_address_of_the_spec_only(
         for location in (f"{other.url}/latest/meta-data", f"//127.0.0.1:{other.port}/", "/else"):
             answer = on("/else", listed, redirect(location, status))
             with HostileServer(answer) as engine:
+                monkeypatch.setenv("INFERENCEBENCH_ENGINE_KEYS", f"TEST_ENGINE_KEY={engine.url}")
                 access = Access("TEST_ENGINE_KEY")
                 spec = spec_for(f"{engine.url}/v1")
                 with pytest.raises(EngineAnswerError, match="not followed"):
