@@ -35,6 +35,8 @@ AWAY: Final = timedelta(minutes=5)
 """So long without a tick of this sensor, the daemon or the code server was away."""
 SETTLING: Final = timedelta(minutes=5)
 """After that, schedules get so long to catch up before their ticks count as missed."""
+LOOK_BACK: Final = timedelta(days=14)
+"""Ticks older than this may be purged from Dagster's record, or were long before anybody asked."""
 TOLD_AGAIN_AFTER: Final = timedelta(hours=1)
 """A sensor that keeps failing is told so often."""
 _PAGE: Final = 50
@@ -168,7 +170,7 @@ class _Watch:
         settled_at = seen.settled_at
         if self.now - since > AWAY:
             settled_at = self.now + SETTLING
-        examined = min(seen.examined or self.now, self.now)
+        examined = max(min(seen.examined or self.now, self.now), self.now - LOOK_BACK)
         if settled_at is None or settled_at <= self.now:
             until = self.now - GRACE
             for name, ticks in unheard_ticks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -368,11 +369,13 @@ def test_after_the_daemon_was_away_schedules_are_let_catch_up_before_anything_is
     assert text(receiver).count(" missed ") == 1
 
 
-def test_many_missed_ticks_are_told_in_a_line(watch, definitions, instance, receiver):
+def test_many_missed_ticks_are_told_in_a_line_and_those_long_ago_not_at_all(
+    watch, definitions, instance, receiver
+):
     instigator(definitions, instance, "daily_index", on_for=timedelta(days=400))
     lived_since(watch, timedelta(days=300))
     watch.tick()
-    assert "schedule daily_index missed 100 ticks, from" in text(receiver)
+    assert re.search(r"schedule daily_index missed 1[345] ticks, from", text(receiver))
 
 
 @pytest.mark.parametrize("name", ["new_runs", "requested_runs", "alerts", "daily_index"])
