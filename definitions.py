@@ -14,6 +14,7 @@ from inferencebench_pipeline.automation import (
     heartbeat,
     jobs,
     leaderboard,
+    lost,
     nudges,
     parked,
     reverification,
@@ -38,7 +39,7 @@ from inferencebench_pipeline.lifecycle import (
     transparency_logs,
     trust_root,
 )
-from inferencebench_pipeline.resources import build_resources
+from inferencebench_pipeline.resources import IN_PROCESS, build_resources
 from inferencebench_pipeline.settings import Settings
 
 STAGES = [
@@ -86,6 +87,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         sensors=[
             sensors.requested_runs,
             sensors.new_runs,
+            lost.lost_requests,
             parked.parked_runs,
             leaderboard.keep_leaderboard_current,
             nudges.nudged_crawl,
@@ -96,8 +98,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             heartbeat.heartbeat,
         ],
         resources=build_resources(settings),
-        # A process a step costs more than most steps; also for what automation asks for.
-        executor=dg.in_process_executor,
+        # Also for what automation asks for.
+        executor=IN_PROCESS,
     )
 
 

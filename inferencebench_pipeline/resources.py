@@ -1,7 +1,9 @@
 """Dagster resources: a thin skin over the domain's run store, Hub, signer and policy.
 
-Everything here is configuration that may be shown in the UI; tokens are read inside the step that
-needs them and never become configuration.
+None of them has a field of configuration. What they hold is the deployment's, read from the
+environment of the process that runs the step, so whoever may launch a run cannot choose where a
+token is sent, whose signatures count, which command runs or where files are written: Dagster
+refuses the launch. Tokens are read inside the step that needs them and are no part of a resource.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import dagster as dg
 
@@ -20,19 +22,40 @@ from inferencebench_pipeline.parking import parked_by_an_outage
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 
+NO_FIELD: Final[dict[str, Any]] = {}
+"""The schema of what a launch cannot configure. It is closed: where a resource or a step has none,
+Dagster takes anything and drops it."""
 LONGEST_HELD_WAIT_S = 300.0
 """A step waits no longer than this with its process alive."""
-OUTAGE = "outage"
+OUTAGE: Final = "outage"
 """Metadata of a step failure that is no answer: who asked may ask again. A refusal has none."""
 
+IN_PROCESS: Final[dg.ExecutorDefinition] = dg.in_process_executor.configured(
+    lambda _nothing: {}, config_schema=NO_FIELD, name="in_process"
+)
+"""Runs the steps one after the other in the run's process: a process a step costs more than most
+steps. A launch cannot configure it, since one of the executor's options begins a stage although the
+blocking check before it has failed."""
 
-class StoreResource(dg.ConfigurableResource[Any]):
+
+class RunsStore:
     """Where run directories, the corpus and the leaderboard live, where specs and new runs are."""
 
-    root: str
-    specs: str
-    inbox: str | None = None
-    prices: str | None = None
+    def __init__(
+        self, root: Path, specs: Path, inbox: str | None = None, prices: Path | None = None
+    ) -> None:
+        """Take the places of the deployment.
+
+        Args:
+            root: of the run store, the corpus and the leaderboard.
+            specs: the folder of benchmark specs.
+            inbox: where other hosts leave finished runs: a path, or a URL of an object store.
+            prices: the reviewed prices of accelerators.
+        """
+        self.root = root
+        self.specs = specs
+        self.inbox = inbox
+        self.prices = prices
 
     def price_list(self) -> Prices | None:
         """Return the reviewed prices that costs on the leaderboard rest on, where there are some.
@@ -40,11 +63,11 @@ class StoreResource(dg.ConfigurableResource[Any]):
         Raises:
             PricesError: the list is named and cannot be read.
         """
-        return load_prices(Path(self.prices)) if self.prices else None
+        return load_prices(self.prices) if self.prices else None
 
     def store(self) -> RunStore:
         """Return the run store."""
-        return RunStore(Path(self.root))
+        return RunStore(self.root)
 
     def run(
         self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
@@ -53,48 +76,35 @@ class StoreResource(dg.ConfigurableResource[Any]):
         return self.store().run(context.partition_key)
 
 
-class DeploymentResource(dg.ConfigurableResource[Any]):
+class OutsideWorld:
     """The outside world: which Hub, whose namespace, which trust configuration and policy."""
 
-    hub_endpoint: str
-    organisation: str | None = None
-    trust_store: str
-    trust_config: str | None = None
-    policy: str | None = None
-    identity_token_file: str | None = None
-    identity_token_command: list[str] = []  # noqa: RUF012  # a field of a Dagster resource
-    dev_key: str | None = None
-    log_viewer: str | None = None
-    update_model_card: bool = False
-    open_pull_requests: bool = False
+    def __init__(self, settings: Settings) -> None:
+        """Take what ``settings`` say about the outside world."""
+        self._deployment = Deployment.from_settings(settings)
+        self.update_model_card = settings.update_model_card
+        self.open_pull_requests = settings.open_pull_requests
 
     def deployment(self) -> Deployment:
         """Return the domain object that builds the Hub, the signer and the verifier."""
-        return Deployment(
-            hub_endpoint=self.hub_endpoint,
-            organisation=self.organisation,
-            trust_config=_path(self.trust_config),
-            trust_store=Path(self.trust_store),
-            policy_path=_path(self.policy),
-            identity_token_file=_path(self.identity_token_file),
-            identity_token_command=tuple(self.identity_token_command),
-            dev_key=_path(self.dev_key),
-            log_viewer=self.log_viewer,
-        )
+        return self._deployment
 
 
-class OutageResource(dg.ConfigurableResource[Any]):
+class Outages:
     """How a step behaves when the other side is down."""
 
-    retries: int = 2
-    wait_s: float = 30.0
+    def __init__(self, retries: int = 2, wait_s: float = 30.0) -> None:
+        """Take how often a step is tried again, and how long it waits where no server says."""
+        self.retries = retries
+        self.wait_s = wait_s
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
         """Turn the domain's two families of errors into Dagster's.
 
         A retryable error asks Dagster to run the step again after the server's hint, or after
-        ``wait_s``; a permanent one fails the step at once and says why. A hint beyond
+        ``wait_s``, and is told in the log; the last one fails the step with its own sentence as
+        the headline. A permanent one fails the step at once and says why. A hint beyond
         :data:`LONGEST_HELD_WAIT_S`, such as that of a quota which is refilled by the hour, ends the
         run instead: a process that sleeps holds its place in the queue. A parked run is asked for
         again when the time has come, anything else by its schedule.
@@ -102,25 +112,30 @@ class OutageResource(dg.ConfigurableResource[Any]):
         try:
             yield
         except RetryableError as error:
-            if (error.retry_after_s or 0.0) > LONGEST_HELD_WAIT_S:
-                raise dg.Failure(
-                    description=f"{type(error).__name__}: {error}; not waited for here",
-                    metadata={OUTAGE: True},
-                    allow_retries=False,
-                ) from error
-            raise dg.RetryRequested(
-                max_retries=self.retries, seconds_to_wait=error.retry_after_s or self.wait_s
-            ) from error
+            self._wait_or_fail(error)
         except PermanentError as error:
             raise dg.Failure(
                 description=f"{type(error).__name__}: {error}", allow_retries=False
             ) from error
 
+    def _wait_or_fail(self, error: RetryableError) -> NoReturn:
+        said = f"{type(error).__name__}: {error}"
+        if (error.retry_after_s or 0.0) > LONGEST_HELD_WAIT_S:
+            raise _outage(f"{said}; not waited for here") from error
+        # Dagster knows which step runs here, so that none has to hand its context on.
+        context = dg.OpExecutionContext.get()
+        tried = context.retry_number + 1
+        if tried > self.retries:
+            raise _outage(f"{said}; tried {tried} times" if tried > 1 else said) from error
+        wait_s = error.retry_after_s or self.wait_s
+        context.log.warning("%s; retry %d of %d in %g s", said, tried, self.retries, wait_s)
+        raise dg.RetryRequested(max_retries=self.retries, seconds_to_wait=wait_s) from error
+
     @contextlib.contextmanager
     def guarded_run(
         self,
         context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
-        runs_store: StoreResource,
+        runs_store: RunsStore,
         stage: str,
     ) -> Iterator[RunDirectory]:
         """Guard a stage that may be finished later; yield the run that is this step's partition.
@@ -133,35 +148,64 @@ class OutageResource(dg.ConfigurableResource[Any]):
                 yield run
 
 
-def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any]]:
+StoreResource = dg.ResourceParam[RunsStore]
+"""The annotation of a step's parameter ``runs_store``."""
+DeploymentResource = dg.ResourceParam[OutsideWorld]
+"""The annotation of a step's parameter ``world``."""
+OutageResource = dg.ResourceParam[Outages]
+"""The annotation of a step's parameter ``outages``."""
+
+
+def _outage(said: str) -> dg.Failure:
+    return dg.Failure(description=said, metadata={OUTAGE: True}, allow_retries=False)
+
+
+class _NothingKept(dg.IOManager):
+    """Keeps no output: stages hand files to each other in the run directory, and ops hand nothing.
+
+    Dagster's own would write what an op returns as a pickle, to a folder that the launch names.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Do nothing; the op has written what it made, and shows it in its metadata."""
+
+    def load_input(self, context: dg.InputContext) -> NoReturn:
+        """Refuse: there is nothing to load.
+
+        Raises:
+            DagsterInvariantViolationError: always.
+        """
+        raise dg.DagsterInvariantViolationError(
+            f"{context.name} is to be handed on by Dagster, which keeps no values here; "
+            "read it from the run directory or the store"
+        )
+
+
+def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
     """Return the resources of a deployment, by the names the assets ask for."""
     return {
-        "runs_store": StoreResource(
-            root=str(settings.store),
-            specs=str(settings.specs),
-            inbox=settings.inbox,
-            prices=_text(settings.prices),
+        "runs_store": _without_configuration(
+            RunsStore(settings.store, settings.specs, settings.inbox, settings.prices),
+            "Where the store, the specs and the inbox of this deployment are.",
         ),
-        "world": DeploymentResource(
-            hub_endpoint=settings.hub_endpoint,
-            organisation=settings.organisation,
-            trust_config=_text(settings.trust_config),
-            trust_store=str(settings.trust_store),
-            policy=_text(settings.policy),
-            identity_token_file=_text(settings.identity_token_file),
-            identity_token_command=list(settings.identity_token_command),
-            dev_key=_text(settings.dev_key),
-            log_viewer=settings.log_viewer,
-            update_model_card=settings.update_model_card,
-            open_pull_requests=settings.open_pull_requests,
+        "world": _without_configuration(
+            OutsideWorld(settings), "The Hub, the signer and the policy of this deployment."
         ),
-        "outages": OutageResource(retries=settings.outage_retries, wait_s=settings.outage_wait_s),
+        "outages": _without_configuration(
+            Outages(settings.outage_retries, settings.outage_wait_s),
+            "How steps of this deployment wait for what is down.",
+        ),
+        "io_manager": dg.IOManagerDefinition(
+            lambda _context: _NothingKept(),
+            config_schema=NO_FIELD,
+            description="Keeps nothing: steps write their files themselves.",
+        ),
     }
 
 
-def _path(value: str | None) -> Path | None:
-    return Path(value) if value else None
-
-
-def _text(value: Path | None) -> str | None:
-    return str(value) if value else None
+def _without_configuration(value: object, description: str) -> dg.ResourceDefinition:
+    return dg.ResourceDefinition(
+        lambda _context: value,
+        config_schema=NO_FIELD,
+        description=f"{description} Set in its environment; a launch cannot change it.",
+    )

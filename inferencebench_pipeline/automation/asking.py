@@ -5,56 +5,67 @@ answers it with a ``publish_run`` once the time that its run id carries has come
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import dagster as dg
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AwareDatetime, Field, model_validator
 
+from inferencebench_pipeline.automation.sensors import LOOK_BACK
 from inferencebench_pipeline.automation.ticks import run_id_of_tick
+from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.plan import Plan, load_label
 from inferencebench_pipeline.measure.spec import spec_json
 from inferencebench_pipeline.measure.spec_file import load_plan, named_spec
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 
 PREFERRED_SPEC = "smollm2-chat-quick"
 """What the form proposes where it is there: it needs no GPU and half a minute."""
-_INSTANT = TypeAdapter(AwareDatetime)
+LONGEST_JITTER = timedelta(days=1)
+"""A spec's ``schedule.jitter_s`` is at most that."""
 
 
-class TickConfig(dg.Config):
+class TickForm(Form):
     """Which tick of which spec's schedule; filled in by the schedule."""
 
-    spec: str
-    """Name of a spec in the specs folder, without ``.yaml``."""
-    tick: str = Field(description="The instant the schedule names, RFC 3339.")
-    due: str = Field(description="When the runs start: the tick and its jitter, RFC 3339.")
+    spec: str = Field(description="A spec in the specs folder, without .yaml.")
+    tick: AwareDatetime = Field(description="The instant the schedule names, RFC 3339.")
+    due: AwareDatetime = Field(description="When the runs start: the tick and its jitter.")
+
+    @model_validator(mode="after")
+    def _will_be_started(self) -> Self:
+        """Refuse what no sensor would ever answer: a request that is asked for is not lost."""
+        if not timedelta(0) <= self.due - self.tick <= LONGEST_JITTER:
+            raise ValueError(f"due must be between tick and {LONGEST_JITTER} after it")
+        if not -LOOK_BACK < self.tick - datetime.now(tz=UTC) < LONGEST_JITTER:
+            raise ValueError(f"tick must be neither {LOOK_BACK} ago nor {LONGEST_JITTER} ahead")
+        return self
 
 
-@dg.op(out=dg.Out(list[str]))
+@dg.op(out=dg.Out(list[str]), config_schema=TickForm.run_config())
 def request_scheduled_run(
     context: dg.OpExecutionContext,
-    config: TickConfig,
     runs_store: StoreResource,
     outages: OutageResource,
 ) -> list[str]:
     """Write the requests of a tick; a tick that is tried again names the same runs."""
     with outages.guard():
-        plan = load_plan(named_spec(Path(runs_store.specs), config.spec))
-        tick, due = (_INSTANT.validate_python(text) for text in (config.tick, config.due))
+        form = TickForm.of(context)
+        plan = load_plan(named_spec(runs_store.specs, form.spec))
         run_ids = [
-            run_id_of_tick(config.spec, tick, due, point) for point in range(1, len(plan.runs) + 1)
+            run_id_of_tick(form.spec, form.tick, form.due, point)
+            for point in range(1, len(plan.runs) + 1)
         ]
-        _request(context, runs_store.store(), plan, run_ids, due)
+        _request(context, runs_store.store(), plan, run_ids, form.due)
     return run_ids
 
 
 @dg.job(
     description="What a benchmark's schedule launches: it asks for the tick's runs.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 def scheduled_benchmark() -> None:
     """One op; what it asks for is started by the sensor ``requested_runs``."""
@@ -71,7 +82,7 @@ def launch_benchmark(specs: Path) -> dg.JobDefinition:
     proposed = PREFERRED_SPEC if PREFERRED_SPEC in names else names[0] if names else PREFERRED_SPEC
     choice = cast(Any, Literal)[tuple(names or [PREFERRED_SPEC])]
 
-    class LaunchConfig(dg.Config):
+    class LaunchForm(Form):
         """Which benchmark to launch."""
 
         spec: choice = Field(  # type: ignore[valid-type]
@@ -79,21 +90,21 @@ def launch_benchmark(specs: Path) -> dg.JobDefinition:
         )
         overrides: list[str] = Field(
             default=[],
+            max_length=100,
             description="Fields of the spec to replace, each as load.concurrency=8; a list of "
             "values, as load.concurrency=[1, 2], gives a run for each.",
         )
 
-    @dg.op(out=dg.Out(list[str]))
+    @dg.op(out=dg.Out(list[str]), config_schema=LaunchForm.run_config())
     def request_run(
         context: dg.OpExecutionContext,
-        config: LaunchConfig,
         runs_store: StoreResource,
         outages: OutageResource,
     ) -> list[str]:
         """Write each run of the spec into a new run directory and register it."""
         with outages.guard():
-            path = named_spec(Path(runs_store.specs), config.spec)
-            plan = load_plan(path, config.overrides)
+            form = LaunchForm.of(context)
+            plan = load_plan(named_spec(runs_store.specs, form.spec), form.overrides)
             run_ids = [new_run_id() for _ in plan.runs]
             _request(context, runs_store.store(), plan, run_ids, None)
         return run_ids
@@ -102,7 +113,7 @@ def launch_benchmark(specs: Path) -> dg.JobDefinition:
         name="launch_benchmark",
         description="Ask for a benchmark: choose its spec, replace fields of it if you like. It "
         "makes the run id; the sensor requested_runs then starts the run's whole life.",
-        executor_def=dg.in_process_executor,
+        executor_def=IN_PROCESS,
     )
     def launch() -> None:
         request_run()

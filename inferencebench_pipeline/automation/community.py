@@ -1,26 +1,36 @@
 """The job ``watch_community_results``: note what is shown, remember what was withheld."""
 
+from typing import Annotated
+
 import dagster as dg
 from pydantic import Field
 
 from inferencebench_pipeline.hub.evaluation_publish import publish_register
 from inferencebench_pipeline.hub.evaluation_register import CommunityResult, load_evaluations
 from inferencebench_pipeline.hub.evaluation_watch import watch
+from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    IN_PROCESS,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
+
+_HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
 
-class WatchConfig(dg.Config):
+class WatchForm(Form):
     """Which benchmarks to look at besides those that results are known of."""
 
-    benchmarks: list[str] = Field(default=[])
-    """Benchmark datasets, as ``org/name``."""
+    benchmarks: list[Annotated[str, Field(pattern=_HUB_ID)]] = Field(
+        default=[], max_length=100, description="Benchmark datasets, as org/name."
+    )
 
 
-@dg.op(pool="hub-write")
+@dg.op(pool="hub-write", config_schema=WatchForm.run_config())
 def look_at_results(
     context: dg.OpExecutionContext,
-    config: WatchConfig,
     runs_store: StoreResource,
     world: DeploymentResource,
     outages: OutageResource,
@@ -30,7 +40,7 @@ def look_at_results(
         deployment, root = world.deployment(), runs_store.store().root
         hub = deployment.evaluation_hub()
         known = {result.entry.dataset.id for result in load_evaluations(root).results}
-        seen = watch(hub, root, benchmarks=sorted({*config.benchmarks, *known}))
+        seen = watch(hub, root, benchmarks=sorted({*WatchForm.of(context).benchmarks, *known}))
         if seen.register.results:
             publish_register(hub, root, deployment.require_organisation())
     for failure in seen.failed:
@@ -62,7 +72,7 @@ def _row(result: CommunityResult) -> dict[str, str]:
 @dg.job(
     description="Look at community evaluation results, remember those that were withheld, and "
     "publish the register (docs/evaluations.md).",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 def watch_community_results() -> None:
     """One op, so that the form in the UI asks for the benchmarks and nothing else."""

@@ -13,7 +13,7 @@ from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_inde
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.lifecycle.trust_root import trust_root
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, StoreResource
 
 BLOCK_DAYS = 7
 ROUND_DAYS = 28
@@ -23,28 +23,28 @@ examine_logs = dg.define_asset_job(
     "examine_logs",
     selection=dg.AssetSelection.assets(transparency_logs),
     description="Prove that the transparency logs only grew; look for entries we do not know.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 
 state_corpus = dg.define_asset_job(
     "state_corpus",
     selection=dg.AssetSelection.assets(corpus_statement),
     description="Sign and publish one statement over every verified envelope.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 
 publish_index = dg.define_asset_job(
     "publish_index",
     selection=dg.AssetSelection.assets(leaderboard_index, index_dataset),
     description="Build the index and publish it as a dataset that anybody can query.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 
 refresh_trust_root = dg.define_asset_job(
     "refresh_trust_root",
     selection=dg.AssetSelection.assets(trust_root),
     description="Ask TUF for the current public-good trust root; show what changed.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 
 

@@ -10,13 +10,13 @@ from inferencebench_pipeline.corpus.elsewhere import BOUNDS, GLANCE, news_elsewh
 from inferencebench_pipeline.errors import RetryableError
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
-from inferencebench_pipeline.resources import DeploymentResource, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, DeploymentResource, StoreResource
 
 take_in_community = dg.define_asset_job(
     "take_in_community",
     selection=dg.AssetSelection.assets(community_corpus),
     description="Take in and verify what others publish under our tag.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
@@ -36,14 +36,15 @@ def published_elsewhere(
     The key is that of what is new, and of how often taking it in has failed: a tick cut off after
     asking asks for the same run, and an outage is not the end of it.
     """
-    if world.organisation is None:
+    deployment = world.deployment()
+    if deployment.organisation is None:
         return dg.SkipReason("INFERENCEBENCH_ORGANISATION is not set: whose would be elsewhere?")
     of_the_job = dg.RunsFilter(job_name=take_in_community.name, statuses=GOING_ON)
     if context.instance.get_runs_count(of_the_job):
         return dg.SkipReason("the last look is still going on")
-    hub = Hub(world.hub_endpoint, lambda: None, retry=GLANCE)
+    hub = Hub(deployment.hub_endpoint, lambda: None, retry=GLANCE)
     try:
-        news = news_elsewhere(hub, world.organisation, runs_store.store().root, BOUNDS)
+        news = news_elsewhere(hub, deployment.organisation, runs_store.store().root, BOUNDS)
     except RetryableError as error:
         return dg.SkipReason(f"the Hub could not be asked: {error}")
     if not news:

@@ -11,11 +11,12 @@ from pydantic import Field
 
 from inferencebench_pipeline.corpus.inventory import created_days
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
+from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
 
 
-class ReverificationConfig(dg.Config):
+class ReverificationForm(Form):
     """How to verify."""
 
     again: bool = Field(
@@ -24,10 +25,9 @@ class ReverificationConfig(dg.Config):
     )
 
 
-@dg.op
+@dg.op(config_schema=ReverificationForm.run_config())
 def launch_backfill(
     context: dg.OpExecutionContext,
-    config: ReverificationConfig,
     runs_store: StoreResource,
     outages: OutageResource,
 ) -> str:
@@ -47,7 +47,9 @@ def launch_backfill(
     backfill_id = uuid.UUID(context.run_id).hex[:8]
     if context.instance.get_backfill(backfill_id) is None:
         context.instance.add_backfill(
-            _backfill(context.instance, backfill_id, days, again=config.again)
+            _backfill(
+                context.instance, backfill_id, days, again=ReverificationForm.of(context).again
+            )
         )
     context.log.info(
         "backfill %s over %d days, %s to %s", backfill_id, len(days), days[0], days[-1]
@@ -69,7 +71,7 @@ def launch_backfill(
 @dg.job(
     description="Verify again everything that is published: a backfill of corpus_verification over "
     "all days with repositories. The run's output links to its progress and result.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 def reverify_everything() -> None:
     """One op, so that the form in the UI asks for nothing but ``again``."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
@@ -15,21 +16,23 @@ from inferencebench_pipeline.measure.search import find_highest, search_bases, w
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec_file import load_plan, named_spec
 from inferencebench_pipeline.measure.traces import write_traces
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
 
 
-class SearchConfig(dg.Config):
+class SearchForm(Form):
     """Which spec to search; it has a ``search``."""
 
-    spec: str = "smollm2-sweep"
-    """Name of a spec in the specs folder, without ``.yaml``."""
-    overrides: list[str] = Field(default=[], description="Fields to replace: search.high=8.")
+    spec: str = Field(
+        default="smollm2-sweep", description="A spec in the specs folder, without .yaml."
+    )
+    overrides: list[str] = Field(
+        default=[], max_length=100, description="Fields to replace: search.high=8."
+    )
 
 
-@dg.op(pool="gpu")
+@dg.op(pool="gpu", config_schema=SearchForm.run_config())
 def probe_loads(
     context: dg.OpExecutionContext,
-    config: SearchConfig,
     runs_store: StoreResource,
     outages: OutageResource,
 ) -> list[str]:
@@ -48,7 +51,7 @@ def probe_loads(
         return write_measurement(run)
 
     with outages.guard():
-        bases, search = _search(Path(runs_store.specs), config)
+        bases, search = _search(runs_store.specs, SearchForm.of(context))
         found = [find_highest(base, search, probe) for base in bases]
         paths = [write_search(runs_store.store().root, result) for result in found]
     for result, path in zip(found, paths, strict=True):
@@ -56,8 +59,8 @@ def probe_loads(
     return [probed.run_id for result in found for probed in result.probes]
 
 
-def _search(specs: Path, config: SearchConfig) -> tuple[list[BenchmarkSpec], Search]:
-    plan = load_plan(named_spec(specs, config.spec), config.overrides)
+def _search(specs: Path, form: SearchForm) -> tuple[list[BenchmarkSpec], Search]:
+    plan = load_plan(named_spec(specs, form.spec), form.overrides)
     if plan.search is None:
         raise SpecError(f"the spec {plan.name} has no search; add one (docs/specs.md)")
     return search_bases(plan), plan.search
@@ -65,7 +68,7 @@ def _search(specs: Path, config: SearchConfig) -> tuple[list[BenchmarkSpec], Sea
 
 @dg.job(
     description="Find the highest rate, or number in flight, at which a spec's SLO is met.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 def search_highest_load() -> None:
     """One op: which load is probed next depends on the probe before."""

@@ -124,8 +124,8 @@ def _starting(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the whole life of each run that nobody has started."""
     wanted = list(run_ids)
-    launched = _launched(instance, wanted)
-    waiting = [run_id for run_id in wanted if run_id not in launched]
+    already = launched(instance, wanted)
+    waiting = [run_id for run_id in wanted if run_id not in already]
     if not waiting:
         return dg.SkipReason("no run is waiting to be started")
     return _asking(
@@ -152,7 +152,7 @@ def _told(delivery: Delivery) -> str:
     return f"delivery {delivery.name}: {delivery.reason}"
 
 
-def _launched(instance: dg.DagsterInstance, run_ids: Collection[str]) -> set[str]:
+def launched(instance: dg.DagsterInstance, run_ids: Collection[str]) -> set[str]:
     """Return those runs that a schedule, a person or an earlier tick has started already.
 
     Of many, one question tells: one for each run of a busy week would outlast the tick.

@@ -1,38 +1,49 @@
 """The job ``takedown``: somebody asked us not to link from their model cards."""
 
 import dagster as dg
+from pydantic import Field
 
 from inferencebench_pipeline.hub.takedown import take_down
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.lifecycle.form import Form
+from inferencebench_pipeline.resources import (
+    IN_PROCESS,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 
 
-class TakedownConfig(dg.Config):
-    """Who asked, for what, and why; all three are shown publicly."""
+class TakedownForm(Form):
+    """Who asked, for what, and why; all three are shown publicly.
 
-    target: str
-    """A model id such as ``org/name``, or an organisation: then all its models."""
-    reason: str
-    requested_by: str
-    """As the person wants to be named."""
+    They begin empty, so that the form in the UI shows them; empty ones are refused.
+    """
+
+    target: str = Field(
+        default="", description="A model such as org/name, or an organisation: all its models."
+    )
+    reason: str = Field(default="", description="Why, for the public record.")
+    requested_by: str = Field(
+        default="", description="Who asked, as the person wants to be named publicly."
+    )
 
 
-@dg.op(pool="hub-write")
+@dg.op(pool="hub-write", config_schema=TakedownForm.run_config())
 def remove_links(
     context: dg.OpExecutionContext,
-    config: TakedownConfig,
     runs_store: StoreResource,
     world: DeploymentResource,
     outages: OutageResource,
 ) -> str:
     """Record the request, remove our items from the cards, close our open pull requests."""
     with outages.guard():
-        deployment = world.deployment()
+        deployment, form = world.deployment(), TakedownForm.of(context)
         done = take_down(
             deployment.hub(),
             runs_store.store().root,
-            target=config.target,
-            reason=config.reason,
-            requested_by=config.requested_by,
+            target=form.target,
+            reason=form.reason,
+            requested_by=form.requested_by,
             organisation=deployment.require_organisation(),
             on_stage=context.log.info,
         )
@@ -48,7 +59,7 @@ def remove_links(
 @dg.job(
     description="Take our links down from a model's or an organisation's cards, for good "
     "(docs/takedown.md). Nothing links there again.",
-    executor_def=dg.in_process_executor,
+    executor_def=IN_PROCESS,
 )
 def takedown() -> None:
     """One op, so that the form in the UI asks for the request and nothing else."""

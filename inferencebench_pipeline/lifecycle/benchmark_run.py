@@ -5,22 +5,30 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.measure.capture import Capture
+from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.progress import ProgressLog
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, resolve
 from inferencebench_pipeline.measure.spec_file import load_spec, named_spec, read_spec
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.untrusted.text import printable
 
 
-class BenchmarkConfig(dg.Config):
-    """Which benchmark to run; ignored where the run directory already holds its ``spec.json``."""
+class BenchmarkForm(Form):
+    """Which benchmark to run, for a run id that nothing was asked for under."""
 
-    spec: str = "smollm2-chat-quick"
-    """Name of a spec in the specs folder, without ``.yaml``; it must come to a single run."""
-    overrides: list[str] = Field(default=[], description="Fields to replace: load.concurrency=8.")
+    spec: str | None = Field(
+        default=None,
+        description="A spec in the specs folder, without .yaml, that comes to a single run. Leave "
+        "it empty for a run that was asked for: it has its own.",
+    )
+    overrides: list[str] = Field(
+        default=[], max_length=100, description="Fields to replace: load.concurrency=8."
+    )
 
 
 @dg.asset(
@@ -30,10 +38,10 @@ class BenchmarkConfig(dg.Config):
     owners=["team:performance"],
     pool="gpu",
     code_version="1",
+    config_schema=BenchmarkForm.run_config(),
 )
 def benchmark_run(
     context: dg.AssetExecutionContext,
-    config: BenchmarkConfig,
     runs_store: StoreResource,
     outages: OutageResource,
 ) -> dg.MaterializeResult[None]:
@@ -43,7 +51,7 @@ def benchmark_run(
     """
     with outages.guard():
         run = runs_store.run(context)
-        spec = spec_of(run, runs_store, config)
+        spec = spec_of(run, runs_store.specs, BenchmarkForm.of(context))
         log = ProgressLog(context.log.info)
         summary = run_benchmark(spec, run, on_progress=log.hear)
     return dg.MaterializeResult(
@@ -84,17 +92,50 @@ def engine_answered(
     description="The capture was closed after its last request; a killed run is not complete.",
 )
 def run_complete(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource
+    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
 ) -> dg.AssetCheckResult:
     """Look for the closing record, which is written last."""
-    capture = Capture(runs_store.run(context))
-    return dg.AssetCheckResult(
-        passed=capture.completion() is not None, metadata={"capture": str(capture.path)}
-    )
+    with outages.guard():
+        capture = Capture(runs_store.run(context))
+        closed = capture.completion() is not None
+    return dg.AssetCheckResult(passed=closed, metadata={"capture": str(capture.path)})
 
 
-def spec_of(run: RunDirectory, store: StoreResource, config: BenchmarkConfig) -> BenchmarkSpec:
-    """Return the run's own spec when it has one, else the one that ``config`` names."""
-    if run.has(RunFile.SPEC):
-        return read_spec(run.file(RunFile.SPEC))
-    return load_spec(named_spec(Path(store.specs), config.spec), config.overrides)
+def spec_of(run: RunDirectory, specs: Path, form: BenchmarkForm) -> BenchmarkSpec:
+    """Return what ``run`` is to measure: what was asked for under its id, or what ``form`` names.
+
+    Raises:
+        SpecError: neither says anything, or both do and not the same. That a run directory holds
+            no request is no request for some other benchmark.
+    """
+    named = None
+    if form.spec is not None:
+        named = load_spec(named_spec(specs, form.spec), form.overrides)
+    elif form.overrides:
+        raise SpecError("overrides are given, and no spec that they belong to; name it in spec")
+    own = read_spec(run.file(RunFile.SPEC)) if run.has(RunFile.SPEC) else None
+    if named is None and own is None:
+        raise SpecError(
+            f"run {run.run_id} is registered, and {run.file(RunFile.SPEC)} is not there: what it "
+            "is to measure is not known here. Is this the store of the deployment that was asked "
+            "(INFERENCEBENCH_HOME)? Then ask again with the job launch_benchmark, or name the spec "
+            "in this launch: ops.benchmark_run.config.spec"
+        )
+    if named is not None and own is not None and not _same(named, own):
+        raise SpecError(
+            f"run {run.run_id} was asked to measure another spec ({own.name}) than the one that "
+            f"this launch names ({printable(form.spec)}); leave spec empty to measure what was "
+            "asked, or measure the other one under a new run id"
+        )
+    chosen = own or named
+    assert chosen is not None
+    return chosen
+
+
+def _same(asked: BenchmarkSpec, own: BenchmarkSpec) -> bool:
+    """Return whether two specs are the same benchmark, once every default is filled in."""
+    resolved, recorded = resolve(asked), resolve(own)
+    if isinstance(asked.engine, EmbeddedEngine) and asked.engine.threads is None:
+        # Taken from the host, which may have been another one.
+        resolved = resolved.model_copy(update={"engine": recorded.engine})
+    return resolved == recorded

@@ -14,7 +14,12 @@ from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import verify_days
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 
 _SHOWN = 200
 
@@ -25,6 +30,7 @@ _SHOWN = 200
     owners=["team:performance"],
     pool="hub-read",
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def community_corpus(
     context: dg.AssetExecutionContext,

@@ -3,6 +3,7 @@
 import os
 
 import dagster as dg
+from pydantic import Field
 
 from inferencebench_pipeline.corpus.inventory import Inventory, community_repos, crawl
 from inferencebench_pipeline.corpus.judging import PolicyJudge
@@ -10,6 +11,7 @@ from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import DaySummary, verify_days
 from inferencebench_pipeline.lifecycle.findings import check_result, finding_table, report_to_runs
+from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.lifecycle.partitions import (
@@ -18,7 +20,12 @@ from inferencebench_pipeline.lifecycle.partitions import (
     per_day_check,
     report_partition,
 )
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 
 
 @dg.asset(
@@ -29,6 +36,7 @@ from inferencebench_pipeline.resources import DeploymentResource, OutageResource
     owners=["team:performance"],
     pool="hub-read",
     code_version="2",
+    config_schema=NO_FIELD,
 )
 def published_corpus(
     context: dg.AssetExecutionContext,
@@ -61,6 +69,7 @@ def published_corpus(
     asset=published_corpus,
     name="nothing_vanished_or_moved",
     description="A published record is permanent: one that vanished or moved is a finding.",
+    config_schema=NO_FIELD,
 )
 def nothing_vanished_or_moved(
     runs_store: StoreResource, outages: OutageResource
@@ -71,11 +80,13 @@ def nothing_vanished_or_moved(
         return check_result(Inventory.load(root).findings, community_repos(root))
 
 
-class VerificationConfig(dg.Config):
+class VerificationForm(Form):
     """How to verify."""
 
-    again: bool = False
-    """Reach every verdict anew, also on bytes already judged under the same rules."""
+    again: bool = Field(
+        default=False,
+        description="Reach every verdict anew, also on bytes already judged under the same rules.",
+    )
 
 
 @dg.asset(
@@ -87,10 +98,10 @@ class VerificationConfig(dg.Config):
     kinds={"sigstore"},
     owners=["team:performance"],
     code_version="2",
+    config_schema=VerificationForm.run_config(),
 )
 def corpus_verification(
     context: dg.AssetExecutionContext,
-    config: VerificationConfig,
     runs_store: StoreResource,
     world: DeploymentResource,
     outages: OutageResource,
@@ -108,7 +119,7 @@ def corpus_verification(
             context.partition_keys,
             PolicyJudge(deployment.trust(), deployment.policy()),
             processes=os.cpu_count() or 1,
-            again=config.again,
+            again=VerificationForm.of(context).again,
         )
         findings = [item for result in results for item in result.findings]
         cleared = [repo_id for result in results for repo_id in result.cleared]

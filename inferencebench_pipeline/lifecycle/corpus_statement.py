@@ -18,7 +18,12 @@ from inferencebench_pipeline.hub.corpus_dataset import CorpusReceipt, publish_co
 from inferencebench_pipeline.leaderboard.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 from inferencebench_pipeline.trust.statement import STATEMENT_SUITE, verify_corpus_statement
 
 
@@ -32,6 +37,7 @@ from inferencebench_pipeline.trust.statement import STATEMENT_SUITE, verify_corp
     owners=["team:performance"],
     pool="hub-write",
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def corpus_statement(
     context: dg.AssetExecutionContext,
@@ -72,6 +78,7 @@ def corpus_statement(
     name="covers_exactly_the_verified_envelopes",
     description="The statement verifies, and its subjects are the published, verified envelopes.",
     blocking=True,
+    config_schema=NO_FIELD,
 )
 def covers_exactly_the_verified_envelopes(
     runs_store: StoreResource, world: DeploymentResource, outages: OutageResource

@@ -8,7 +8,7 @@ from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_t
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.traces import traces
 from inferencebench_pipeline.measure.measurement import Measurement
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust.rederive import metric_disagreements
 
@@ -20,6 +20,7 @@ from inferencebench_pipeline.trust.rederive import metric_disagreements
     kinds={"json"},
     owners=["team:performance"],
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def envelope(
     context: dg.AssetExecutionContext, runs_store: StoreResource, outages: OutageResource

@@ -6,7 +6,12 @@ from inferencebench_pipeline.hub.publish import Receipt, publish, read_back
 from inferencebench_pipeline.lifecycle.metadata import table, verdict_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.signature import signature
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 from inferencebench_pipeline.runs import RunFile
 
 
@@ -18,6 +23,7 @@ from inferencebench_pipeline.runs import RunFile
     owners=["team:performance"],
     pool="hub-write",
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def hub_dataset(
     context: dg.AssetExecutionContext,

@@ -6,7 +6,12 @@ from inferencebench_pipeline.corpus.statement import statement_files
 from inferencebench_pipeline.hub.corpus_dataset import publish_corpus
 from inferencebench_pipeline.leaderboard.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 
 
 @dg.asset(
@@ -16,6 +21,7 @@ from inferencebench_pipeline.resources import DeploymentResource, OutageResource
     owners=["team:performance"],
     pool="hub-write",
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def index_dataset(
     context: dg.AssetExecutionContext,

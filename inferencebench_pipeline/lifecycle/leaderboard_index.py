@@ -13,7 +13,7 @@ from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.leaderboard.sources import Sources
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
 
 VERIFIED_WITHIN: Final = timedelta(hours=2)
 """After the Hub changed it: a crawl comes within an hour, and verification takes minutes."""
@@ -30,6 +30,7 @@ _MOST_NAMED: Final = 20
     kinds={"duckdb", "parquet"},
     owners=["team:performance"],
     code_version="2",
+    config_schema=NO_FIELD,
 )
 def leaderboard_index(
     runs_store: StoreResource, outages: OutageResource
@@ -61,6 +62,7 @@ def leaderboard_index(
         "row is the number in its envelope."
     ),
     blocking=True,
+    config_schema=NO_FIELD,
 )
 def rows_agree_with_envelopes(
     runs_store: StoreResource, outages: OutageResource
@@ -80,6 +82,7 @@ def rows_agree_with_envelopes(
         "No record was changed more than two hours ago and not verified since; what waits for its "
         "verdict does not rank."
     ),
+    config_schema=NO_FIELD,
 )
 def every_row_has_a_verdict(
     runs_store: StoreResource, outages: OutageResource
@@ -107,6 +110,7 @@ def every_row_has_a_verdict(
         "No metric of a repeated benchmark has moved to a worse level and stayed there: which one, "
         "since which version, by how much, how sure."
     ),
+    config_schema=NO_FIELD,
 )
 def no_regression(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
     """Read the changes that the index found; those for the better are no regression."""

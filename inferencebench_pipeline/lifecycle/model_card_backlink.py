@@ -12,7 +12,12 @@ from inferencebench_pipeline.hub.backlink import (
 from inferencebench_pipeline.hub.public_takedowns import known_takedowns
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 from inferencebench_pipeline.runs import RunFile
 
 
@@ -24,6 +29,7 @@ from inferencebench_pipeline.runs import RunFile
     owners=["team:performance"],
     pool="hub-write",
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def model_card_backlink(
     context: dg.AssetExecutionContext,

@@ -9,6 +9,8 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
+from inferencebench_pipeline.resources import NO_FIELD
+
 PARTITION_TAG = "dagster/partition"
 """The tag by which Dagster marks a run with its partition."""
 
@@ -91,4 +93,4 @@ def _partitioned_check(
 
     This is the one place that uses it.
     """
-    return lambda function: dg.asset_check(**settings)(function)
+    return lambda function: dg.asset_check(config_schema=NO_FIELD, **settings)(function)

@@ -6,7 +6,12 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.lifecycle.envelope import envelope
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, verdict_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust.run_signing import sign_run
 from inferencebench_pipeline.trust.verdict import Verdict
@@ -20,6 +25,7 @@ from inferencebench_pipeline.trust.verdict import Verdict
     owners=["team:performance"],
     pool="signing",
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def signature(
     context: dg.AssetExecutionContext,

@@ -17,7 +17,7 @@ from inferencebench_pipeline.measure.measurement import Measurement, write_measu
 from inferencebench_pipeline.measure.plot import latency_plot_png
 from inferencebench_pipeline.measure.traces import open_traces, write_traces
 from inferencebench_pipeline.measure.validity import check_traces
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile
 
 
@@ -28,6 +28,7 @@ from inferencebench_pipeline.runs import RunFile
     kinds={"parquet"},
     owners=["team:performance"],
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def traces(
     context: dg.AssetExecutionContext, runs_store: StoreResource, outages: OutageResource

@@ -7,7 +7,12 @@ from inferencebench_pipeline.corpus.logs import LogReport, examine_logs, keep_re
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.findings import finding_table, report_to_runs
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
 
 
 @dg.asset(
@@ -16,6 +21,7 @@ from inferencebench_pipeline.resources import DeploymentResource, OutageResource
     kinds={"sigstore"},
     owners=["team:performance"],
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def transparency_logs(
     context: dg.AssetExecutionContext,
@@ -61,6 +67,7 @@ def _row(report: LogReport) -> dict[str, str | int]:
         "Each log extends what it showed before, and each record's proof leads to a state that the "
         "log went through."
     ),
+    config_schema=NO_FIELD,
 )
 def logs_are_append_only(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
     """Read what the last pass found."""
@@ -79,6 +86,7 @@ def logs_are_append_only(runs_store: StoreResource, outages: OutageResource) -> 
     asset=transparency_logs,
     name="no_unknown_entry",
     description="Every log entry under an identity of ours is about something we know.",
+    config_schema=NO_FIELD,
 )
 def no_unknown_entry(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
     """Read what the last pass found; an entry stays unknown until a pass knows what it is about."""

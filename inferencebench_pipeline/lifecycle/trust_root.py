@@ -3,7 +3,7 @@
 import dagster as dg
 
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource
+from inferencebench_pipeline.resources import NO_FIELD, DeploymentResource, OutageResource
 
 
 @dg.asset(
@@ -11,6 +11,7 @@ from inferencebench_pipeline.resources import DeploymentResource, OutageResource
     kinds={"sigstore"},
     owners=["team:performance"],
     code_version="1",
+    config_schema=NO_FIELD,
 )
 def trust_root(
     context: dg.AssetExecutionContext, world: DeploymentResource, outages: OutageResource

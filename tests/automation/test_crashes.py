@@ -37,6 +37,7 @@ from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 
 NOW = datetime.now(tz=UTC).replace(microsecond=0)
+LOST = new_run_id(unix_ms=int((NOW - timedelta(hours=1)).timestamp() * 1000))
 PUBLISHED_ON = next(
     day
     for day in (NOW.date() - timedelta(days=days) for days in range(1, 200))
@@ -138,6 +139,11 @@ def _request(place: Place) -> None:
     place.store.run(place.measured.run_id).write(RunFile.SPEC, b"{}")
 
 
+def _lost(place: Place) -> None:
+    """A run that was asked for, and whose request went with a disk."""
+    place.instance.add_dynamic_partitions("runs", [LOST])
+
+
 def _interrupted(place: Place) -> None:
     """A run that was started, and whose Dagster run ended without an answer."""
     _request(place)
@@ -208,6 +214,7 @@ def _measured(place: Place) -> str:
 CASES: dict[str, Case] = {
     "requested_runs": Case(_request, "publish_run", _measured),
     "requested_runs, interrupted": Case(_interrupted, "publish_run", _measured),
+    "lost_requests": Case(_lost, "publish_run", lambda _place: LOST),
     "new_runs": Case(_delivery, "publish_run", _measured),
     "parked_runs": Case(_parked, "publish_run", _measured),
     "nudged_crawl": Case(_nothing, "crawl_corpus"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -11,8 +13,9 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from definitions import build_definitions
 from inferencebench_pipeline.inbox import Inbox, deliver
 from inferencebench_pipeline.lifecycle.partitions import runs
+from inferencebench_pipeline.measure.errors import AllRequestsFailedError
 from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.runs import RunDirectory, RunStore, new_run_id
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
@@ -91,6 +94,34 @@ def test_a_delivery_that_is_put_aside_is_told_and_starts_nothing(
     tick = _tick(definitions, instance)
     assert not _started(tick)
     assert "1 were put aside" in str(tick.skip_message)
+
+
+@pytest.mark.parametrize("damage", ["nothing succeeded", "incomplete", "damaged", "gone"])
+def test_what_was_delivered_is_never_measured_here_whatever_became_of_it(
+    definitions, instance, settings, tmp_path, damage
+):
+    """Its spec, of another host, would decide what is started here and who gets the key."""
+    run = RunStore(tmp_path / "gpu-host").run(new_run_id())
+    status = 500 if damage == "nothing succeeded" else 200
+    with running(FakeEngine(lambda _number: Behaviour(status=status))) as engine:
+        with contextlib.suppress(AllRequestsFailedError):
+            run_benchmark(spec_for(engine.base_url), run, on_progress=ignore_progress)
+        deliver(run, settings.inbox)
+        assert _started(_tick(definitions, instance)) == [run.run_id]
+        capture = RunStore(settings.store).run(run.run_id).file(RunFile.CAPTURE)
+        if damage == "incomplete":
+            (capture / "complete.json").unlink()
+        elif damage == "damaged":
+            (capture / "complete.json").write_bytes(b"{")
+        elif damage == "gone":
+            shutil.rmtree(capture)
+        asked = len(engine.truths)
+        instance.add_dynamic_partitions(str(runs.name), [run.run_id])
+        result = definitions.resolve_job_def("publish_run").execute_in_process(
+            instance=instance, partition_key=run.run_id, raise_on_error=False
+        )
+        assert not result.success
+        assert len(engine.truths) == asked
 
 
 def test_without_an_inbox_the_sensor_says_so(tmp_path, instance):

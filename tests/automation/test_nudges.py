@@ -10,7 +10,7 @@ import pytest
 
 from inferencebench_pipeline.automation.nudges import LONGEST_WAIT, crawl_reason, nudged_crawl
 from inferencebench_pipeline.hub.webhooks import nudge
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunsStore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def test_a_crawl_is_due_hourly_or_when_nudged(
 
 def evaluate(root: Path, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
     with dg.DagsterInstance.ephemeral() as instance:
-        store = StoreResource(root=str(root), specs=str(root))
+        store = RunsStore(root=root, specs=root)
         with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
             answer = nudged_crawl(context, runs_store=store)
     assert isinstance(answer, dg.SensorResult | dg.SkipReason)

@@ -30,7 +30,7 @@ from inferencebench_pipeline.leaderboard.index import leaderboard_folder
 from inferencebench_pipeline.leaderboard.permutation import adjusted_p_values
 from inferencebench_pipeline.leaderboard.site import render_site
 from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import Outages, RunsStore
 from tests.leaderboard.ranking import ranked
 
 GROUP = "0" * 16
@@ -244,9 +244,7 @@ def stored(store: Path, rows: list[RunRow]) -> Path:
 
 
 def check(store: Path) -> Any:
-    return no_regression(
-        runs_store=StoreResource(root=str(store), specs="specs"), outages=OutageResource()
-    )
+    return no_regression(runs_store=RunsStore(root=store, specs=Path("specs")), outages=Outages())
 
 
 def test_the_check_says_which_metric_since_which_version_by_how_much_and_how_sure(store):

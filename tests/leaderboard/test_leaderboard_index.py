@@ -29,7 +29,7 @@ from inferencebench_pipeline.leaderboard.partitions import write_partition
 from inferencebench_pipeline.lifecycle.leaderboard_index import every_row_has_a_verdict
 from inferencebench_pipeline.measure.metrics import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.traces import ValidityFlag, read_traces
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import Outages, RunsStore
 from inferencebench_pipeline.runs import new_run_id
 from tests.corpus.world import (
     ORG,
@@ -246,8 +246,8 @@ def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_cam
     def check() -> dg.AssetCheckResult:
         crawl_source(hub, ORG, store)
         build_index(store)
-        resource = StoreResource(root=str(store), specs="specs")
-        result: object = every_row_has_a_verdict(runs_store=resource, outages=OutageResource())
+        resource = RunsStore(root=store, specs=Path("specs"))
+        result: object = every_row_has_a_verdict(runs_store=resource, outages=Outages())
         assert isinstance(result, dg.AssetCheckResult)
         return result
 

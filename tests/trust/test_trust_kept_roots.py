@@ -15,7 +15,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from inferencebench_pipeline.lifecycle.trust_root import trust_root
-from inferencebench_pipeline.resources import DeploymentResource, OutageResource
+from inferencebench_pipeline.resources import Outages, OutsideWorld
+from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust import kept_roots
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
 from inferencebench_pipeline.trust.kept_roots import SHIPPED_SHA256, KeptRoots, TufRepository
@@ -215,12 +216,14 @@ def test_the_asset_shows_what_changed_and_every_version_and_survives_a_bad_repos
     monkeypatch.setattr(kept_roots, "public_good_repository", lambda: repository)
 
     def refreshed() -> dg.ExecuteInProcessResult:
-        world = DeploymentResource(
-            hub_endpoint="http://127.0.0.1:9", trust_store=str(tmp_path / "trust")
+        world = OutsideWorld(
+            Settings.from_environment(
+                {"HF_ENDPOINT": "http://127.0.0.1:9", "INFERENCEBENCH_HOME": str(tmp_path)}
+            )
         )
         return dg.materialize(
             [trust_root],
-            resources={"world": world, "outages": OutageResource(retries=0)},
+            resources={"world": world, "outages": Outages(retries=0)},
             raise_on_error=False,
         )
 
