@@ -98,13 +98,12 @@ def test_a_look_cut_off_before_the_inbox_was_emptied_is_finished_by_the_next(
 ):
     deliver(finished, url)
     inbox = Inbox(url)
-    storage = type(inbox._fs)
 
     def fails(*_args: object, **_kwargs: object) -> None:
         raise ConnectionResetError("cut")
 
     with monkeypatch.context() as cut:
-        cut.setattr(storage, "rm", fails)
+        cut.setattr(type(inbox._storage), "remove", fails)
         with pytest.raises(InboxUnreachableError, match="nothing is lost"):
             inbox.take_in(store)
     assert store.run(finished.run_id).has(RunFile.DELIVERY)
@@ -119,15 +118,15 @@ def test_a_look_cut_off_while_copying_leaves_no_run_and_the_next_takes_it(
 ):
     deliver(finished, url)
     inbox = Inbox(url)
-    storage, copied = type(inbox._fs), type(inbox._fs).get_file
+    storage, copied = type(inbox._storage), type(inbox._storage).copy
 
-    def cut_at_the_spool(self: object, source: str, *args: object, **kwargs: object) -> object:
-        if source.endswith("requests.jsonl"):
+    def cut_at_the_spool(self: object, folder: str, name: str, *args: object, **kwargs: object):
+        if name.endswith("requests.jsonl"):
             raise ConnectionResetError("cut")
-        return copied(self, source, *args, **kwargs)
+        return copied(self, folder, name, *args, **kwargs)
 
     with monkeypatch.context() as cut:
-        cut.setattr(storage, "get_file", cut_at_the_spool)
+        cut.setattr(storage, "copy", cut_at_the_spool)
         with pytest.raises(InboxUnreachableError):
             inbox.take_in(store)
     assert store.run_ids() == []

@@ -32,6 +32,7 @@ from inferencebench_pipeline.measure.audit import EngineAudit
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
+from inferencebench_pipeline.measure.own_spec import own_spec_among, spec_of_run
 from inferencebench_pipeline.measure.plan import load_label
 from inferencebench_pipeline.measure.replay import replayed_spec, require_same_load
 from inferencebench_pipeline.measure.run import run_benchmark
@@ -43,28 +44,59 @@ from inferencebench_pipeline.measure.search import (
 )
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, EngineSpec, ModelSpec
 from inferencebench_pipeline.measure.traces import write_traces
+from inferencebench_pipeline.measure.validity import errors_of
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings, SettingsError
 from inferencebench_pipeline.untrusted.text import printable
 
 
 def run(
-    spec: SpecArgument,
+    spec: Annotated[
+        str | None,
+        typer.Argument(help="A spec file, or the name of a shipped spec; not needed to finish."),
+    ] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Finish this run instead of starting a new one.")
+        str | None,
+        typer.Option(help="Finish this run, by its own spec, instead of starting a new one."),
     ] = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Run a benchmark: for each load point, capture, traces.parquet, metrics and envelope."""
-    store = RunStore(Settings.from_environment().store)
+    store, console = RunStore(Settings.from_environment().store), Console(highlight=False)
+    if run_id is not None:
+        directory = store.run(run_id)
+        measure(_spec_to_finish(directory, spec, overrides), directory, console)
+        return
+    if spec is None:
+        raise SpecError("no spec: name a spec file or a shipped spec, or a run with --run-id")
+    for point in plan_of(spec, overrides).runs:
+        measure(point, store.run(new_run_id()), console)
+
+
+def _spec_to_finish(
+    directory: RunDirectory, spec: str | None, overrides: list[str]
+) -> BenchmarkSpec:
+    """Return the run's own spec; a spec that is given must come to it, or begin a run without one.
+
+    Raises:
+        SpecError: it comes to another, or the run has none and none is given.
+    """
+    if spec is None:
+        if overrides:
+            raise SpecError(
+                "--set replaces fields of a spec, and none is given; a run is finished "
+                "by its own spec as it is"
+            )
+        return spec_of_run(directory)
     plan = plan_of(spec, overrides)
-    if run_id is not None and len(plan.runs) > 1:
+    if directory.has(RunFile.SPEC):
+        return own_spec_among(plan.runs, directory)
+    if len(plan.runs) > 1:
         raise SpecError(
             f"the spec {plan.name} comes to {len(plan.runs)} runs, and --run-id names one; choose "
             "a load point with --set"
         )
-    for point in plan.runs:
-        measure(point, store.run(run_id or new_run_id()), Console(highlight=False))
+    return plan.runs[0]
 
 
 def search(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006
@@ -228,17 +260,35 @@ def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> M
     """Measure one run and write everything up to its unsigned envelope."""
     title = escape(f"{spec.name}: {spec.model.id}, {load_label(spec.load)}")
     console.print(f"run {directory.run_id}", markup=False)
-    with shown(console, title) as listener:
-        run_benchmark(spec, directory, on_progress=listener)
-    write_traces(directory)
-    measurement = write_measurement(directory)
-    write_envelope(directory)
+    with directory.writing("measuring"):
+        with shown(console, title) as listener:
+            run_benchmark(spec, directory, on_progress=listener)
+        write_traces(directory)
+        measurement = write_measurement(directory)
+        write_envelope(directory)
     console.print(_headline(measurement, title))
     if measurement.audit is not None:
         console.print(_audit(measurement.audit))
+    _print_flags(measurement, console)
     console.print(f"written to {directory.path}", markup=False, soft_wrap=True)
-    console.print(f"next: inferencebench sign {directory.run_id}", markup=False)
+    if not errors_of(measurement.validity):
+        console.print(f"next: inferencebench sign {directory.run_id}", markup=False)
     return measurement
+
+
+def _print_flags(measurement: Measurement, console: Console) -> None:
+    """Print what a reader must know about the measurement, the worst first."""
+    raised = [flag for flag in measurement.validity if not flag.ok]
+    for flag in sorted(raised, key=lambda flag: flag.severity):
+        word = "not valid" if flag.severity == "error" else "warning"
+        line = f"{word}: {flag.name}: {printable(flag.detail)}"
+        console.print(line, markup=False, soft_wrap=True)
+    if errors_of(raised):
+        console.print(
+            "this run is neither signed nor published; measure again under a new run id",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _audit(audit: EngineAudit) -> Table:

@@ -25,6 +25,7 @@ from inferencebench_pipeline.hub.publish import preview
 from inferencebench_pipeline.hub.publish import publish as publish_run
 from inferencebench_pipeline.hub.record import prepare
 from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.hub.restore import restore
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.devkey import create_dev_key
@@ -54,16 +55,23 @@ def sign(
     deployment, store = Deployment.from_settings(settings), RunStore(settings.store)
     deployment.require_organisation()
     runs = [store.run(run_id) for run_id in run_ids]
-    refused = 0
-    for item in sign_runs(runs, deployment.signer(), verify=deployment.verifier()):
+    verify, hub = deployment.verifier(), deployment.hub()
+
+    def bring_back(run: RunDirectory) -> None:
+        restore(hub, run, verify=verify, on_stage=_print)
+
+    refused, signed = 0, []
+    for item in sign_runs(runs, deployment.signer(), verify=verify, restore=bring_back):
         if item.verdict is None:
             refused += 1
             _print(f"{item.run.run_id} refused: {item.error}")
         else:
+            signed.append(item.run.run_id)
             _print(f"{item.run.run_id} {item.verdict.reason}")
+    for run_id in signed:
+        _print(f"next: inferencebench publish {run_id} --to hf")
     if refused:
         raise typer.Exit(1)
-    _print("next: inferencebench publish RUN_ID --to hf")
 
 
 def dev_key(

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from pydantic import ValidationError
-
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, serialise
 from inferencebench_pipeline.envelope.extension import (
@@ -36,7 +34,8 @@ from inferencebench_pipeline.envelope.models import (
     SoftwareProvenance,
     fingerprint_sha256,
 )
-from inferencebench_pipeline.measure.measurement import Measurement
+from inferencebench_pipeline.measure.errors import CaptureError
+from inferencebench_pipeline.measure.measurement import Measurement, read_measurement
 from inferencebench_pipeline.measure.metrics import DEFINITIONS, Metric
 from inferencebench_pipeline.measure.provenance import UNKNOWN, Hardware
 from inferencebench_pipeline.measure.replay import published_spec
@@ -120,19 +119,28 @@ def write_envelope(run: RunDirectory) -> Envelope:
 
     Raises:
         MissingRunFileError: the run is not measured yet.
+        DamagedRunFileError: the measurement has changed since it was written.
         EnvelopeError: the measurement is damaged, or cannot be an envelope.
+        RunBusyError: another process works on the run.
     """
-    stored = run.read(RunFile.MEASUREMENT)
-    try:
-        measurement = Measurement.model_validate_json(stored)
-    except ValidationError as error:
-        raise EnvelopeError(
-            f"{run.file(RunFile.MEASUREMENT)} is damaged ({error.error_count()} problems); "
-            "materialise the traces again"
-        ) from error
-    envelope = build_envelope(measurement)
-    run.write(RunFile.UNSIGNED_ENVELOPE, serialise(envelope))
+    with run.writing("building the envelope"):
+        envelope = build_envelope(measurement_of(run))
+        run.write(RunFile.UNSIGNED_ENVELOPE, serialise(envelope))
     return envelope
+
+
+def measurement_of(run: RunDirectory) -> Measurement:
+    """Return the measurement of ``run`` as it was written.
+
+    Raises:
+        MissingRunFileError: the run is not measured yet.
+        DamagedRunFileError: it has changed since.
+        EnvelopeError: it is no measurement, or that of another run.
+    """
+    try:
+        return read_measurement(run)
+    except CaptureError as error:
+        raise EnvelopeError(str(error)) from error
 
 
 def headline(envelope: Envelope) -> list[Headline]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.hub.card import CARD_FILE
@@ -27,10 +27,10 @@ from inferencebench_pipeline.hub.frontmatter import (
     set_key,
 )
 from inferencebench_pipeline.hub.proposal import Proposal, one_pull_request
-from inferencebench_pipeline.hub.publish import Receipt
+from inferencebench_pipeline.hub.receipt import ReceiptError, require_receipt
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import Takedowns
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
 
 KEY = "inferencebench-verified"
 PROPOSAL = Proposal(
@@ -114,13 +114,16 @@ def backlink(hub: Hub, run: RunDirectory, policy: LinkPolicy) -> BacklinkReceipt
 
     Raises:
         MissingRunFileError: the run is not published yet.
+        ReceiptError: ``publication.json`` is damaged.
+        RunBusyError: another process works on the run.
         HubPermissionError: no token, or one that may not do this.
         HubIntegrityError: the Hub serves another card than was committed.
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`;
             a list of pull requests that cannot be read in full is an error, never "none".
     """
-    published = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
-    return _written(run, _link(hub, run, published.url, published.repo_id, policy).make())
+    with run.writing("linking from the model card", wait_s=SHORT_WORK_S):
+        published = require_receipt(run)
+        return _written(run, _link(hub, run, published.url, published.repo_id, policy).make())
 
 
 def preview_backlink(hub: Hub, run: RunDirectory, dataset: Repo, policy: LinkPolicy) -> LinkPreview:
@@ -333,6 +336,21 @@ def _is_listed(card: bytes, url: str) -> bool:
 def _listed(card: bytes) -> list[Any]:
     items = get_key(card, KEY)
     return items if isinstance(items, list) else []
+
+
+def read_backlink(run: RunDirectory) -> BacklinkReceipt:
+    """Return what linking left in ``backlink.json``.
+
+    Raises:
+        MissingRunFileError: nothing was linked yet, nor skipped.
+        ReceiptError: the file is damaged.
+    """
+    try:
+        return BacklinkReceipt.model_validate_json(run.read_as_written(RunFile.BACKLINK))
+    except ValidationError as error:
+        raise ReceiptError(
+            f"{run.file(RunFile.BACKLINK)} is damaged; materialise `model_card_backlink` again"
+        ) from error
 
 
 def _written(run: RunDirectory, receipt: BacklinkReceipt) -> BacklinkReceipt:

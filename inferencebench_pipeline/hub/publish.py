@@ -11,9 +11,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.envelope.extension import TRACES_FILE
 from inferencebench_pipeline.hub.card import CARD_FILE, ENVELOPE_FILE
@@ -26,9 +23,18 @@ from inferencebench_pipeline.hub.errors import (
     HubUnavailableError,
 )
 from inferencebench_pipeline.hub.lag import just_written
+from inferencebench_pipeline.hub.receipt import (
+    READINGS,
+    PublishedFile,
+    Receipt,
+    read_back,
+    read_digest,
+    read_receipt,
+)
 from inferencebench_pipeline.hub.record import NotPublishableError, Record, Verify, prepare
 from inferencebench_pipeline.hub.repo import Repo, RepoHead
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.hub.restore import restore
+from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
 
 __all__ = [
     "NotPublishableError",
@@ -42,31 +48,7 @@ __all__ = [
 ]
 
 _ROUNDS = 5
-_READINGS = 3
 _MADE_BY_THE_HUB = frozenset({".gitattributes"})
-
-
-class PublishedFile(BaseModel):
-    """A file as the Hub serves it at the receipt's commit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sha256: str
-    size_bytes: int
-
-
-class Receipt(BaseModel):
-    """The content of ``publication.json``: where a record is published, and as which bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal["1"] = "1"
-    repo_id: str
-    url: str
-    commit: str
-    files: dict[str, PublishedFile]
-    content_hash: str
-    published_at: AwareDatetime
 
 
 def publish(
@@ -81,7 +63,8 @@ def publish(
 
     Publishing again changes nothing on the Hub and returns the same receipt. A card or a plot that
     is there already stays as it is, also when today's template would render another: only the
-    signed files are the record.
+    signed files are the record. An envelope or traces that are published and lost or damaged here
+    come back from the Hub first.
 
     Args:
         hub: where to.
@@ -91,11 +74,24 @@ def publish(
         on_stage: called with one line per finished stage, for the log.
 
     Raises:
-        NotPublishableError: the record does not verify; the Hub was not contacted.
+        NotPublishableError: the record does not verify, or is flagged as invalid.
+        RunBusyError: another process works on the run.
         HubConflictError: the repository holds something else, which is left alone.
         HubIntegrityError: the Hub serves other bytes than were sent.
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.errors`.
     """
+    with run.writing("publishing", wait_s=SHORT_WORK_S):
+        restore(hub, run, verify=verify, on_stage=on_stage)
+        return _publish(hub, run, organisation, verify, on_stage)
+
+
+def _publish(
+    hub: Hub,
+    run: RunDirectory,
+    organisation: str,
+    verify: Verify,
+    on_stage: Callable[[str], None],
+) -> Receipt:
     record = prepare(run, organisation, verify, hub.endpoint)
     on_stage("Verifying envelope... OK")
     commit, sent = _place(hub, record, on_stage)
@@ -141,20 +137,6 @@ def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -
     head = _head(hub, record.repo)
     missing = record.files if head is None else _missing(hub, record, head)
     return Preview(record.repo, head is None, record.files, frozenset(missing))
-
-
-def read_back(hub: Hub, receipt: Receipt) -> dict[str, bytes]:
-    """Return the files of a receipt as the Hub serves them now at its commit.
-
-    Raises:
-        HubNotFoundError: the repository, the commit or a file is gone.
-        HubIntegrityError: a file has other bytes than the receipt says.
-    """
-    repo = Repo("dataset", receipt.repo_id)
-    return {
-        name: _read_digest(hub, repo, receipt.commit, name, file.sha256)
-        for name, file in receipt.files.items()
-    }
 
 
 def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[str, frozenset[str]]:
@@ -246,13 +228,13 @@ def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:
 def _differs(hub: Hub, record: Record, commit: str, name: str) -> bool:
     """Whether the Hub's file is another; a difference must show more than once to be believed."""
     ours = record.signed[name]
-    return all(hub.fetch(record.repo, commit, name) != ours for _ in range(_READINGS))
+    return all(hub.fetch(record.repo, commit, name) != ours for _ in range(READINGS))
 
 
 def _read_signed(hub: Hub, record: Record, commit: str) -> dict[str, bytes]:
     """Return the record as the Hub serves it, equal to the byte."""
     return {
-        name: _read_digest(hub, record.repo, commit, name, _sha256(data))
+        name: read_digest(hub, record.repo, commit, name, _sha256(data))
         for name, data in record.signed.items()
     }
 
@@ -285,24 +267,10 @@ def _published_files(
     return files
 
 
-def _read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> bytes:
-    """Return the file when it hashes to ``sha256``; a transfer may be damaged, a file is not."""
-    found = set()
-    for _ in range(_READINGS):
-        data = hub.fetch(repo, commit, name)
-        if _sha256(data) == sha256:
-            return data
-        found.add(_sha256(data))
-    raise HubIntegrityError(
-        f"{hub.page_url(repo)} serves {name} at {commit} with SHA-256 {_listed(found)}, expected "
-        f"{sha256}, in each of {_READINGS} downloads; do not announce it, and report it to the Hub"
-    )
-
-
 def _receipt(
     hub: Hub, run: RunDirectory, record: Record, commit: str, files: Mapping[str, PublishedFile]
 ) -> Receipt:
-    previous = _previous(run)
+    previous = read_receipt(run)
     published_at = datetime.now(UTC).replace(microsecond=0)
     if previous is not None and (previous.repo_id, previous.commit) == (record.repo.id, commit):
         published_at = previous.published_at
@@ -314,16 +282,6 @@ def _receipt(
         content_hash=record.content_hash,
         published_at=published_at,
     )
-
-
-def _previous(run: RunDirectory) -> Receipt | None:
-    """Return the receipt of an earlier attempt; the Hub, not this file, says what is published."""
-    if not run.has(RunFile.PUBLICATION):
-        return None
-    try:
-        return Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
-    except ValidationError:
-        return None
 
 
 def _sha256(data: bytes) -> str:

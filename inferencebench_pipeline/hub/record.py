@@ -11,12 +11,14 @@ from inferencebench_pipeline.envelope.canonical import (
     parse_envelope,
 )
 from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
+from inferencebench_pipeline.envelope.validity import validity_errors
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.card import CARD_FILE, ENVELOPE_FILE, PLOT_FILE, render_card
 from inferencebench_pipeline.hub.naming import dataset_repo_id
 from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.measure.plot import latency_plot_png
 from inferencebench_pipeline.measure.traces import open_traces
+from inferencebench_pipeline.measure.validity import said_of
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.trust.verdict import Verdict
 
@@ -78,6 +80,11 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
         raise NotPublishableError(
             f"run {run.run_id} is signed with a development key, which is for local work: nobody "
             "vouches for it. Unset INFERENCEBENCH_DEV_KEY and sign it as an identity"
+        )
+    if errors := validity_errors(envelope, traces):
+        raise NotPublishableError(
+            f"run {run.run_id} is flagged as invalid and is not published: {said_of(errors)}; "
+            "measure again under a new run id"
         )
     repo_id = dataset_repo_id(organisation, envelope)
     plot = None if traces is None else latency_plot_png(open_traces(traces))

@@ -9,10 +9,11 @@ from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.measure.capture import Capture
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.own_spec import spec_of_run
 from inferencebench_pipeline.measure.progress import ProgressLog
 from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, resolve
-from inferencebench_pipeline.measure.spec_file import load_spec, named_spec, read_spec
+from inferencebench_pipeline.measure.spec_file import load_spec, named_spec
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.untrusted.text import printable
@@ -113,7 +114,7 @@ def spec_of(run: RunDirectory, specs: Path, form: BenchmarkForm) -> BenchmarkSpe
         named = load_spec(named_spec(specs, form.spec), form.overrides)
     elif form.overrides:
         raise SpecError("overrides are given, and no spec that they belong to; name it in spec")
-    own = read_spec(run.file(RunFile.SPEC)) if run.has(RunFile.SPEC) else None
+    own = spec_of_run(run) if run.has(RunFile.SPEC) else None
     if named is None and own is None:
         raise SpecError(
             f"run {run.run_id} is registered, and {run.file(RunFile.SPEC)} is not there: what it "

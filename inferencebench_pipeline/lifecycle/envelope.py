@@ -2,12 +2,15 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.envelope.build import check_no_placeholders, write_envelope
+from inferencebench_pipeline.envelope.build import (
+    check_no_placeholders,
+    measurement_of,
+    write_envelope,
+)
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.traces import traces
-from inferencebench_pipeline.measure.measurement import Measurement
 from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust.rederive import metric_disagreements
@@ -29,7 +32,7 @@ def envelope(
     with outages.guard():
         run = runs_store.run(context)
         document = write_envelope(run)
-        measurement = Measurement.model_validate_json(run.read(RunFile.MEASUREMENT))
+        measurement = measurement_of(run)
     return dg.MaterializeResult(
         metadata={
             "content_hash": dg.MetadataValue.text(content_hash(document)),
@@ -54,8 +57,8 @@ def metrics_rederive(
     """Compute the metrics again from traces.parquet alone and compare."""
     with outages.guard():
         run = runs_store.run(context)
-        document = parse_envelope(run.read(RunFile.UNSIGNED_ENVELOPE))
-        differing = metric_disagreements(document, run.file(RunFile.TRACES))
+        document = parse_envelope(run.read_as_written(RunFile.UNSIGNED_ENVELOPE))
+        differing = metric_disagreements(document, run.require_as_written(RunFile.TRACES))
     return dg.AssetCheckResult(
         passed=not differing,
         metadata={"metrics": len(document.metrics), "differing": "; ".join(differing) or "none"},
@@ -72,7 +75,9 @@ def no_placeholders(
 ) -> dg.AssetCheckResult:
     """Look for zero hashes and empty-input hashes in the written file."""
     with outages.guard():
-        document = parse_envelope(runs_store.run(context).read(RunFile.UNSIGNED_ENVELOPE))
+        document = parse_envelope(
+            runs_store.run(context).read_as_written(RunFile.UNSIGNED_ENVELOPE)
+        )
     found = check_no_placeholders(document)
     return dg.AssetCheckResult(passed=not found, metadata={"found": "; ".join(found) or "none"})
 
@@ -87,7 +92,7 @@ def canonical(
 ) -> dg.AssetCheckResult:
     """Round-trip the stored file through the reader that upstream's rules define."""
     with outages.guard():
-        stored = runs_store.run(context).read(RunFile.UNSIGNED_ENVELOPE)
+        stored = runs_store.run(context).read_as_written(RunFile.UNSIGNED_ENVELOPE)
         document = parse_envelope(stored)
     return dg.AssetCheckResult(
         passed=serialise(document) == stored, metadata={"content_hash": content_hash(document)}

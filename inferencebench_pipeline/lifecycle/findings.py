@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Mapping
 import dagster as dg
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
-from inferencebench_pipeline.hub.publish import Receipt
+from inferencebench_pipeline.hub.receipt import read_receipt
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.lifecycle.partitions import report_partition
-from inferencebench_pipeline.runs import RunFile, RunStore
+from inferencebench_pipeline.runs import RunStore
 
 _SHOWN = 200
 
@@ -88,7 +88,6 @@ def _own_runs(store: RunStore) -> Mapping[str, str]:
     published = {}
     for run_id in store.run_ids():
         run = store.run(run_id)
-        if run.has(RunFile.PUBLICATION):
-            receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
+        if (receipt := read_receipt(run)) is not None:
             published[receipt.repo_id] = run_id
     return published

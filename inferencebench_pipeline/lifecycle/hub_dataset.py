@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.hub.publish import Receipt, publish, read_back
+from inferencebench_pipeline.hub.publish import publish
+from inferencebench_pipeline.hub.receipt import read_back, require_receipt
 from inferencebench_pipeline.lifecycle.metadata import table, verdict_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.signature import signature
@@ -73,16 +74,25 @@ def hub_serves_what_was_signed(
     """Download by commit, hash, compare with the run directory, and verify what came back."""
     with outages.guarded_run(context, runs_store, "hub_dataset") as run:
         deployment = world.deployment()
-        receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
+        receipt = require_receipt(run)
         served = read_back(deployment.hub(), receipt)
         verdict = deployment.verifier()(
             served[RunFile.ENVELOPE.value], served.get(RunFile.TRACES.value)
         )
-        same = all(
-            served[name.value] == run.read(name) for name in (RunFile.ENVELOPE, RunFile.TRACES)
-        )
+        # The Hub serves what the receipt names; the files here may be damaged.
+        changed = [
+            name.value
+            for name in (RunFile.ENVELOPE, RunFile.TRACES)
+            if not run.has(name) or served[name.value] != run.read(name)
+        ]
+    problem = (
+        f"the Hub serves what was published, but here {' and '.join(changed)} changed since; "
+        "materialise `hub_dataset` to bring it back"
+        if changed
+        else None
+    )
     return dg.AssetCheckResult(
-        passed=same and verdict.ok,
-        description=verdict.reason if same else "the Hub serves other bytes than were signed",
+        passed=problem is None and verdict.ok,
+        description=problem or verdict.reason,
         metadata={"commit": receipt.commit, "checks": verdict_table(verdict)},
     )

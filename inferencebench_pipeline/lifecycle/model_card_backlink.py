@@ -3,10 +3,10 @@
 import dagster as dg
 
 from inferencebench_pipeline.hub.backlink import (
-    BacklinkReceipt,
     LinkPolicy,
     backlink,
     check_backlink,
+    read_backlink,
     skip_backlink,
 )
 from inferencebench_pipeline.hub.public_takedowns import known_takedowns
@@ -18,7 +18,6 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.runs import RunFile
 
 
 @dg.asset(
@@ -73,9 +72,7 @@ def only_our_key_changed(
 ) -> dg.AssetCheckResult:
     """Compare the card at our commit with the card at its parent, both read from the Hub."""
     with outages.guard():
-        receipt = BacklinkReceipt.model_validate_json(
-            runs_store.run(context).read(RunFile.BACKLINK)
-        )
+        receipt = read_backlink(runs_store.run(context))
         problem = check_backlink(world.deployment().hub(), receipt)
     return dg.AssetCheckResult(
         passed=problem is None, description=problem or receipt.reason or "as it should be"

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from inferencebench_pipeline.deployment import Deployment
+from inferencebench_pipeline.hub.restore import restore
 from inferencebench_pipeline.lifecycle.envelope import envelope
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, verdict_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
@@ -36,12 +37,15 @@ def signature(
     """The exact signed bytes, `envelope.json`, and the verdict on them.
 
     What the certificate authority, the log and the timestamp authority return is verified before
-    it is kept. An envelope that is already signed and verifies is not signed again.
+    it is kept. An envelope that is already signed is not signed again; one that is published and
+    lost or damaged here comes back from the Hub.
     """
     with outages.guarded_run(context, runs_store, "signature") as run:
         deployment = world.deployment()
         deployment.require_organisation()
-        verdict = sign_run(run, deployment.signer(), verify=deployment.verifier())
+        verify = deployment.verifier()
+        restore(deployment.hub(), run, verify=verify, on_stage=context.log.warning)
+        verdict = sign_run(run, deployment.signer(), verify=verify)
     return dg.MaterializeResult(
         metadata={**_proof(verdict, deployment), **file_metadata(run.file(RunFile.ENVELOPE))}
     )

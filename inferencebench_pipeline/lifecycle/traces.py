@@ -16,7 +16,7 @@ from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.plot import latency_plot_png
 from inferencebench_pipeline.measure.traces import open_traces, write_traces
-from inferencebench_pipeline.measure.validity import check_traces
+from inferencebench_pipeline.measure.validity import check_traces, errors_of
 from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
 from inferencebench_pipeline.runs import RunFile
 
@@ -74,6 +74,8 @@ def traces_valid(
 ) -> dg.AssetCheckResult:
     """Read the file again from disk and judge it; only errors block."""
     with outages.guard():
-        flags = check_traces(open_traces(runs_store.run(context).file(RunFile.TRACES)))
-    errors = [flag for flag in flags if not flag.ok and flag.severity == "error"]
-    return dg.AssetCheckResult(passed=not errors, metadata={"flags": validity_table(flags)})
+        run = runs_store.run(context)
+        flags = check_traces(open_traces(run.require_as_written(RunFile.TRACES)))
+    return dg.AssetCheckResult(
+        passed=not errors_of(flags), metadata={"flags": validity_table(flags)}
+    )

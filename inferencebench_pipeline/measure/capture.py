@@ -2,13 +2,13 @@
 
 ``requests.jsonl`` grows by one line per ended request (the first line says whose it is). A run
 that was killed leaves the lines it had flushed, perhaps a torn last one, and no ``complete.json``,
-which is written last and holds the spool's SHA-256.
+which is written last and holds the SHA-256 of ``spec.json``, of every other file of the capture and
+of itself. Captures of version 1 hold the spool's alone; they are read as they always were.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import heapq
 import itertools
 import os
@@ -22,20 +22,54 @@ from typing import IO, Any, Final, Literal, TypeVar
 
 import numpy as np
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from inferencebench_pipeline.files import opened_plain, sha256_of
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
+from inferencebench_pipeline.measure.completion import (
+    COMPLETE,
+    RESTORE,
+    SPOOL,
+    CaptureDocument,
+    Completion,
+    LoopFacts,
+    load_document,
+    read_completion,
+    require_unchanged,
+    write_completion,
+)
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec_file import parse_spec
-from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError, write_atomically
+from inferencebench_pipeline.runs import (
+    RunDirectory,
+    RunFile,
+    StoreError,
+    free_name,
+    write_atomically,
+)
 
 _D = TypeVar("_D", bound=BaseModel)
 
-SPOOL: Final = "requests.jsonl"
+__all__ = [
+    "CLIENT_LOG",
+    "COMPLETE",
+    "ENGINE_LOG",
+    "PROVENANCE",
+    "SPOOL",
+    "Capture",
+    "Completion",
+    "LoopFacts",
+    "SpoolHeader",
+    "SpoolWriter",
+    "client_report",
+    "merge_spools",
+    "read_spool",
+    "read_spool_in_order",
+]
+
 PROVENANCE: Final = "provenance.json"
-COMPLETE: Final = "complete.json"
 ENGINE_LOG: Final = "engine.log"
 CLIENT_LOG: Final = "client.log"
 
@@ -48,11 +82,7 @@ def client_report(repeat: int) -> str:
     return f"client-{repeat}.json"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SpoolHeader(_Document):
+class SpoolHeader(CaptureDocument):
     """The first line of the spool."""
 
     capture_version: Literal["1"] = "1"
@@ -60,43 +90,6 @@ class SpoolHeader(_Document):
     begun_at: AwareDatetime
     workload_sha256: Sha256Hex
     schedule_sha256: Sha256Hex
-
-
-class LoopFacts(_Document):
-    """What the client knows about itself after the last request (``client-N.json``)."""
-
-    origin_unix_ns: int
-    origin_monotonic_ns: int
-    """The same instant on the monotonic clock, which tells how far apart two repeats began."""
-    processes: int = Field(ge=1)
-    """How many processes shared the load."""
-    window_cpu_ns: int = Field(ge=0)
-    """CPU time of the busiest of them."""
-    window_wall_ns: int = Field(ge=0)
-    clock_step_ns: int = Field(ge=0)
-    """How far the wall clock was ever stepped against the monotonic one."""
-    clock_offset_ns: int
-    """Wall clock minus monotonic clock at the origin; the kernel stamps by the wall clock."""
-    clock_drift_ns: int
-    """How far that offset had moved when the last answer had ended."""
-
-
-class Completion(_Document):
-    """The content of ``complete.json``: that the run ended, and what it left."""
-
-    capture_version: Literal["1"] = "1"
-    run_id: str
-    started_at: AwareDatetime
-    finished_at: AwareDatetime
-    spool_sha256: Sha256Hex
-    workload_sha256: Sha256Hex
-    schedule_sha256: Sha256Hex
-    requests: int = Field(ge=0)
-    succeeded: int = Field(ge=0)
-    """Measured requests that succeeded."""
-    failed: int = Field(ge=0)
-    """Measured requests that failed."""
-    loop: LoopFacts
 
 
 class SpoolWriter:
@@ -303,53 +296,58 @@ class Capture:
         """Where ended requests are appended."""
         return self.path / SPOOL
 
-    def begin(self) -> None:
-        """Make an empty capture; one that did not complete is kept aside under another name.
+    def begin(self, *, why: str | None = None) -> None:
+        """Make an empty capture; one that is there is kept aside under another name.
+
+        Args:
+            why: what was wrong with the one that is there; it is written beside it.
 
         Raises:
             StoreError: the run directory is not writable.
         """
         try:
             self.run.path.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                self.path.rename(self._free_name())
+            if os.path.lexists(self.path):
+                aside = free_name(self.path, "incomplete")
+                self.path.rename(aside)
+                if why is not None:
+                    aside.with_name(f"{aside.name}.reason.txt").write_text(f"{why}\n")
             self.path.mkdir()
         except OSError as error:
             raise _unwritable(self.path, error) from error
-
-    def _free_name(self) -> Path:
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.incomplete-{number}")).exists():
-            number += 1
-        return aside
 
     def write(self, name: str, document: BaseModel) -> None:
         """Write one of the capture's documents atomically."""
         write_atomically(self.path / name, document.model_dump_json(indent=2).encode() + b"\n")
 
+    def complete(self, completion: Completion) -> None:
+        """Write ``complete.json``: from here on the capture is complete.
+
+        Raises:
+            StoreError: the capture is not writable.
+        """
+        write_completion(self.run, completion)
+
     def completion(self) -> Completion | None:
         """Return the completion, or None when the run never ended.
 
         Raises:
-            CaptureError: ``complete.json`` is damaged.
+            CaptureError: ``complete.json`` is damaged, or was written and is lost.
         """
-        return _load(self.path / COMPLETE, Completion)
+        return read_completion(self.run)
 
     def require_completion(self) -> Completion:
-        """Return the completion of a capture whose spool is still what it says.
+        """Return the completion of a capture whose files are all still what it says.
 
         Raises:
-            CaptureError: the run never ended, or the spool changed since.
+            CaptureError: the run never ended, or a file changed since; it is named.
         """
         completion = self.completion()
         if completion is None:
             raise CaptureError(
                 f"the capture of run {self.run.run_id} in {self.path} is incomplete; run it again"
             )
-        if self.spool_sha256() != completion.spool_sha256:
-            raise CaptureError(
-                f"{self.spool} is not the file that {COMPLETE} was written for; run it again"
-            )
+        require_unchanged(self.run, completion)
         return completion
 
     def provenance(self) -> Provenance:
@@ -376,9 +374,9 @@ class Capture:
         """
         path = self.run.file(RunFile.SPEC)
         try:
-            content = orjson.loads(self.run.read(RunFile.SPEC))
+            content = orjson.loads(self.run.read_as_written(RunFile.SPEC))
         except ValueError as error:
-            raise CaptureError(f"{path} is damaged: {error}; run it again") from error
+            raise CaptureError(f"{path} is damaged: {error}; {RESTORE}") from error
         return parse_spec(content, where=str(path))
 
     def header(self) -> SpoolHeader:
@@ -388,7 +386,7 @@ class Capture:
             CaptureError: the spool is missing or damaged.
         """
         try:
-            with self.spool.open("rb") as handle:
+            with opened_plain(self.spool) as handle:
                 return SpoolHeader.model_validate_json(handle.readline())
         except (OSError, ValidationError) as error:
             raise CaptureError(f"{self.spool} has no usable header: {error}") from error
@@ -396,24 +394,12 @@ class Capture:
     def spool_sha256(self) -> str:
         """Return the SHA-256 of the spool as it is now."""
         try:
-            with self.spool.open("rb") as handle:
-                return hashlib.file_digest(handle, "sha256").hexdigest()
+            return sha256_of(self.spool)
         except OSError as error:
             raise CaptureError(f"cannot read {self.spool}: {error.strerror or error}") from error
 
     def _require(self, name: str, kind: type[_D]) -> _D:
-        document = _load(self.path / name, kind)
+        document = load_document(self.path / name, kind)
         if document is None:
             raise CaptureError(f"{self.path / name} is missing; run the benchmark again")
         return document
-
-
-def _load(path: Path, kind: type[_D]) -> _D | None:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValidationError as error:
-        raise CaptureError(f"{path} is damaged: {error}; run the benchmark again") from error

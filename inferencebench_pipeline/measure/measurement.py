@@ -8,11 +8,12 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.measure.audit import EngineAudit, audit, audit_flags
 from inferencebench_pipeline.measure.capture import Capture, Completion, read_spool
 from inferencebench_pipeline.measure.conducted import ConductReport, conduct_report
+from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.metrics import (
     METRIC_DEFINITIONS_VERSION,
     Metric,
@@ -99,13 +100,14 @@ def build_measurement(run: RunDirectory) -> Measurement:
 
     Raises:
         MissingRunFileError: ``traces.parquet`` has not been written.
+        DamagedRunFileError: it has changed since.
         CaptureError: the capture is incomplete or damaged.
         TracesError: the traces file is damaged.
     """
     capture = Capture(run)
     completion = capture.require_completion()
     spec = capture.spec()
-    path = run.require(RunFile.TRACES)
+    path = run.require_as_written(RunFile.TRACES)
     traces = open_traces(path)
     client = _client_report(capture, completion, traces)
     engine_audit = audit(capture, traces.rows)
@@ -136,8 +138,32 @@ def build_measurement(run: RunDirectory) -> Measurement:
 
 def write_measurement(run: RunDirectory) -> Measurement:
     """Write ``measurement.json`` and return its content; errors as in :func:`build_measurement`."""
-    measurement = build_measurement(run)
-    run.write(RunFile.MEASUREMENT, measurement.model_dump_json(indent=2).encode() + b"\n")
+    with run.writing("writing the measurement"):
+        measurement = build_measurement(run)
+        run.write(RunFile.MEASUREMENT, measurement.model_dump_json(indent=2).encode() + b"\n")
+    return measurement
+
+
+def read_measurement(run: RunDirectory) -> Measurement:
+    """Return the measurement of ``run`` as it was written.
+
+    Raises:
+        MissingRunFileError: the run is not measured yet.
+        DamagedRunFileError: it has changed since.
+        CaptureError: it is no measurement, or that of another run.
+    """
+    path, data = run.file(RunFile.MEASUREMENT), run.read_as_written(RunFile.MEASUREMENT)
+    try:
+        measurement = Measurement.model_validate_json(data)
+    except ValidationError as error:
+        raise CaptureError(
+            f"{path} is damaged ({error.error_count()} problems); materialise the traces again"
+        ) from error
+    if measurement.run_id != run.run_id:
+        raise CaptureError(
+            f"{path} is of run {measurement.run_id}, not of {run.run_id}; materialise the traces "
+            "again"
+        )
     return measurement
 
 

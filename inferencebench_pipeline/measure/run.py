@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from pathlib import Path
 
 from inferencebench_pipeline.measure import errors
 from inferencebench_pipeline.measure.capture import (
-    COMPLETE,
     ENGINE_LOG,
     PROVENANCE,
     Capture,
@@ -18,18 +18,19 @@ from inferencebench_pipeline.measure.capture import (
     LoopFacts,
     read_spool,
 )
+from inferencebench_pipeline.measure.completion import bound_files
 from inferencebench_pipeline.measure.decode import decode
 from inferencebench_pipeline.measure.driving import measure_repeat
 from inferencebench_pipeline.measure.engines import RunningEngine, engine_for
 from inferencebench_pipeline.measure.host import collect_host
 from inferencebench_pipeline.measure.metrics import compute_metrics
 from inferencebench_pipeline.measure.observation import observed, used_hardware_class
+from inferencebench_pipeline.measure.own_spec import own_spec
 from inferencebench_pipeline.measure.progress import Progress, ProgressReport
 from inferencebench_pipeline.measure.provenance import DatasetProvenance, Provenance
 from inferencebench_pipeline.measure.software import collect_software
 from inferencebench_pipeline.measure.spec import (
     BenchmarkSpec,
-    EmbeddedEngine,
     Repeats,
     resolve,
     spec_json,
@@ -65,7 +66,8 @@ def run_benchmark(
     """Measure ``spec`` into ``run``: ``spec.json`` and a complete ``capture/``.
 
     A capture that is already complete is left as it is, and its summary returned. One that is
-    not is moved aside as ``capture.incomplete-N``, and everything is measured again.
+    not is moved aside as ``capture.incomplete-N``, and everything is measured again; so is one that
+    is damaged, unless the run has been signed. A run that has a ``spec.json`` is measured by it.
 
     Args:
         spec: what to measure.
@@ -73,7 +75,9 @@ def run_benchmark(
         on_progress: called in this thread a few times a second.
 
     Raises:
-        SpecError: the spec asks for what is not there, or the run holds that of another spec.
+        SpecError: the spec asks for what is not there, or is another than the run's own.
+        CaptureError: the capture of a signed run is damaged.
+        RunBusyError: another process works on the run.
         EngineUnreachableError: the engine does not start or answer; worth retrying.
         EngineDiedError: the engine went away in the middle; worth retrying.
         EngineMissingError: an engine that we start is not installed.
@@ -86,16 +90,27 @@ def run_benchmark(
         CaptureTooLargeError: the answers come to more than ``limits.capture_bytes``.
         StoreError: the run directory is not writable.
     """
+    with run.writing("measuring"):
+        return _run_benchmark(spec, run, on_progress)
+
+
+def _run_benchmark(
+    spec: BenchmarkSpec, run: RunDirectory, on_progress: Callable[[Progress], None]
+) -> CaptureSummary:
     capture = Capture(run)
-    completion = _usable_completion(capture)
-    if completion is not None:
-        _require_same_spec(spec, capture)
-        return _summary(capture, completion)
+    run.mend_digests()
+    if run.has(RunFile.SPEC):
+        spec = own_spec(spec, run)
+    elif os.path.lexists(capture.path):
+        run.require(RunFile.SPEC)
+    usable = _usable_completion(capture)
+    if isinstance(usable, Completion):
+        return _summary(capture, usable)
     _require_measured_here(run)
     resolved = resolve(spec)
     recipe = recipe_of(resolved.workload, resolved.seed)  # what is missing fails before all else
     started_at = datetime.now(UTC)
-    capture.begin()
+    capture.begin(why=usable)
     run.write(RunFile.SPEC, spec_json(resolved))
     report = ProgressReport(on_progress, resolved.repeats.at_most)
     report.say("starting engine")
@@ -117,15 +132,24 @@ def run_benchmark(
     return summary
 
 
-def _usable_completion(capture: Capture) -> Completion | None:
-    """Return the completion of a capture that is whole and measured something."""
+def _usable_completion(capture: Capture) -> Completion | str | None:
+    """Return the completion of a capture that is whole and measured something.
+
+    Otherwise what is wrong with the one that is there, which is measured again; None when there is
+    nothing to say.
+
+    Raises:
+        CaptureError: it is damaged, and the run has been signed: what is signed was measured once.
+    """
     try:
         if capture.completion() is None:
             return None
         completion = capture.require_completion()
-    except errors.CaptureError:
-        return None  # damaged: measured again, and kept aside
-    return completion if completion.succeeded > 0 else None
+    except errors.CaptureError as error:
+        if _is_signed(capture.run):
+            raise
+        return str(error)
+    return completion if completion.succeeded > 0 else "no measured request succeeded"
 
 
 def _require_measured_here(run: RunDirectory) -> None:
@@ -142,20 +166,10 @@ def _require_measured_here(run: RunDirectory) -> None:
         )
 
 
-def _require_same_spec(spec: BenchmarkSpec, capture: Capture) -> None:
-    """Refuse to pass off a complete capture of one spec as that of another.
-
-    What :func:`resolve` takes from the host is taken from the record: another host may look.
-    """
-    recorded = capture.spec()
-    resolved = resolve(spec)
-    if isinstance(spec.engine, EmbeddedEngine) and spec.engine.threads is None:
-        resolved = resolved.model_copy(update={"engine": recorded.engine})
-    if resolved != recorded:
-        raise errors.SpecError(
-            f"run {capture.run.run_id} already holds a complete capture of another spec "
-            f"({recorded.name}); measure {spec.name} under a new run id"
-        )
+def _is_signed(run: RunDirectory) -> bool:
+    """Return whether a signature of the run's record exists, or ever did."""
+    names = (RunFile.SIGNATURE, RunFile.ENVELOPE, RunFile.VERDICT, RunFile.PUBLICATION)
+    return any(os.path.lexists(run.file(name)) or run.was_written(name.value) for name in names)
 
 
 def _tokenizer(spec: BenchmarkSpec, engine: RunningEngine) -> Tokenizer:
@@ -241,9 +255,10 @@ def _complete(capture: Capture, started_at: datetime, repeats: int) -> Completio
         requests=requests,
         succeeded=succeeded,
         failed=failed,
+        files=bound_files(capture.run),
         loop=_together([capture.loop_facts(repeat) for repeat in range(1, repeats + 1)]),
     )
-    capture.write(COMPLETE, completion)
+    capture.complete(completion)
     return completion
 
 

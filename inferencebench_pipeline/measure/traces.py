@@ -38,7 +38,7 @@ from inferencebench_pipeline.measure.trace_schema import (
     traces_metadata,
 )
 from inferencebench_pipeline.measure.validity import ValidityFlag, check_traces
-from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError, replaced_atomically
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 __all__ = [
     "CHUNK",
@@ -85,9 +85,16 @@ def write_traces(run: RunDirectory) -> TracesInfo:
     follows from this file alone.
 
     Raises:
-        CaptureError: the capture is incomplete or damaged.
+        CaptureError: the capture is incomplete, or a file of it has changed.
+        RunBusyError: another process works on the run.
         StoreError: the file cannot be written.
     """
+    with run.writing("writing the traces"):
+        run.mend_digests()
+        return _write_traces(run)
+
+
+def _write_traces(run: RunDirectory) -> TracesInfo:
     capture = Capture(run)
     completion = capture.require_completion()
     spec = capture.spec()
@@ -100,17 +107,11 @@ def write_traces(run: RunDirectory) -> TracesInfo:
     }
     tokenizer_tokens = counted_answers(capture)
     path = run.file(RunFile.TRACES)
-    try:
-        with replaced_atomically(path) as temporary, TracesWriter(temporary, metadata) as writer:
-            for exchange in read_spool_in_order(capture.spool):
-                answer = decode(exchange)
-                asked = tokenizer_tokens(exchange.repeat, exchange.index)
-                writer.append(_row(exchange, answer, asked), answer.chunks)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or fix the permissions "
-            "of the store, then re-materialise the traces"
-        ) from error
+    with run.replacing(RunFile.TRACES) as temporary, TracesWriter(temporary, metadata) as writer:
+        for exchange in read_spool_in_order(capture.spool):
+            answer = decode(exchange)
+            asked = tokenizer_tokens(exchange.repeat, exchange.index)
+            writer.append(_row(exchange, answer, asked), answer.chunks)
     return traces_info(path, open_traces(path))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, cast
 
 import numpy as np
@@ -25,6 +25,7 @@ from inferencebench_pipeline.measure.trace_schema import (
     traces_metadata,
 )
 from inferencebench_pipeline.measure.workload_spec import FixedLength, Workload
+from inferencebench_pipeline.untrusted.text import printable
 
 _LATENESS_FLOOR_NS: Final = 1_000_000
 _LATENESS_SHARE_OF_TTFT: Final = 0.01
@@ -81,6 +82,16 @@ def check_traces(traces: Traces | pa.Table) -> list[ValidityFlag]:
         ),
         _flag("kernel_stamps", "warn", judge.stamps(), "arrivals were stamped by the kernel"),
     ]
+
+
+def errors_of(flags: Iterable[ValidityFlag]) -> list[ValidityFlag]:
+    """Return the flags that keep a measurement from being signed or published."""
+    return [flag for flag in flags if not flag.ok and flag.severity == "error"]
+
+
+def said_of(flags: Iterable[ValidityFlag]) -> str:
+    """Return what is wrong, in one line; the detail may quote an engine."""
+    return "; ".join(f"{flag.name}: {printable(flag.detail)}" for flag in flags)
 
 
 def _flag(

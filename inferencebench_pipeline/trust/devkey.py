@@ -59,6 +59,15 @@ class DevKeySigner:
         )
         return envelope.model_copy(update={"signature": block})
 
+    def finish(self, envelope: Envelope, intent: object) -> Envelope | None:  # noqa: ARG002
+        """Return None: a signature that nobody logs is simply made again."""
+        return None
+
+    @property
+    def logs(self) -> bool:
+        """Whether a public log keeps what is signed, for ever."""
+        return False
+
 
 def create_dev_key(path: Path) -> str:
     """Write a new key to ``path``, readable by its owner only; return its public half as PEM.

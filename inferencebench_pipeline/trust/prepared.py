@@ -40,6 +40,14 @@ class _Kept(BaseModel):
     timestamps: tuple[str, ...]
 
 
+def kept_message_sha256(data: bytes) -> str | None:
+    """Return the SHA-256 of the message that a kept signature is over; None of no kept one."""
+    try:
+        return _Kept.model_validate_json(data).message_sha256
+    except ValidationError:
+        return None
+
+
 @dataclass(frozen=True)
 class PreparedSignature:
     """Everything of a bundle but its log entry."""

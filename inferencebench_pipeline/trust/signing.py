@@ -67,6 +67,21 @@ class Signer(Protocol):
         """
         ...
 
+    def finish(self, envelope: Envelope, intent: Intent) -> Envelope | None:
+        """Return ``envelope`` with the signature that ``intent`` keeps; nothing new is signed.
+
+        None when there is no such signature, or it is of no use.
+
+        Raises:
+            SigningUnavailableError: a service is down; ask again later.
+        """
+        ...
+
+    @property
+    def logs(self) -> bool:
+        """Whether a public log keeps what is signed, for ever."""
+        ...
+
 
 class SigstoreSigner:
     """Signs keyless: a ten-minute certificate for an identity, a timestamp, an entry in the log.
@@ -133,14 +148,24 @@ class SigstoreSigner:
         bundle = self._resumed(message, envelope.suite_id, intent)
         if bundle is None:
             bundle = self._signed(message, envelope.suite_id, intent)
-        certificate = bundle.signing_certificate.public_bytes(Encoding.PEM).decode("ascii")
-        signature = SignatureBlock(
-            method="sigstore-cosign",
-            certificate=certificate,
-            rekor_log_index=log_index(bundle),
-            bundle=base64.b64encode(bundle.to_json().encode()).decode("ascii"),
-        )
-        return envelope.model_copy(update={"signature": signature})
+        return _with_bundle(envelope, bundle)
+
+    def finish(self, envelope: Envelope, intent: Intent) -> Envelope | None:
+        """Return ``envelope`` with the signature that ``intent`` keeps; nothing new is signed.
+
+        None when there is no such signature, or it is of no use.
+
+        Raises:
+            SigningUnavailableError: a service is down; ask again later.
+        """
+        message = content_hash(envelope).encode("ascii")
+        bundle = self._resumed(message, envelope.suite_id, intent)
+        return None if bundle is None else _with_bundle(envelope, bundle)
+
+    @property
+    def logs(self) -> bool:
+        """Whether a public log keeps what is signed, for ever."""
+        return True
 
     def sign_statement(self, statement: bytes, *, suite_id: str) -> bytes:
         """Return the JSON of a Sigstore bundle that carries an in-toto statement, signed.
@@ -256,3 +281,14 @@ class SigstoreSigner:
             )
         if signer is not None and verified.signer != signer:
             raise SigningRefusedError(f"the bundle is signed by {verified.signer}, not {signer}")
+
+
+def _with_bundle(envelope: Envelope, bundle: Bundle) -> Envelope:
+    certificate = bundle.signing_certificate.public_bytes(Encoding.PEM).decode("ascii")
+    signature = SignatureBlock(
+        method="sigstore-cosign",
+        certificate=certificate,
+        rekor_log_index=log_index(bundle),
+        bundle=base64.b64encode(bundle.to_json().encode()).decode("ascii"),
+    )
+    return envelope.model_copy(update={"signature": signature})

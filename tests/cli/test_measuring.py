@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from inferencebench_pipeline.cli.targets import TargetError
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.measurement import read_measurement
 from inferencebench_pipeline.measure.progress import Progress
-from inferencebench_pipeline.runs import RunFile, RunStore
+from inferencebench_pipeline.runs import MissingRunFileError, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import SettingsError, origin_of
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec
@@ -75,7 +77,46 @@ def test_a_sweep_is_a_run_for_each_load_point_and_each_envelope_names_it(spec, s
     assert {place["sweep"] for place in places} == {"fake-chat"}
     assert len({pipeline_extension(envelope).workload_hash for envelope in envelopes}) == 1
     with pytest.raises(SpecError, match="comes to 2 runs"):
-        call("run", spec, "--run-id", store.run_ids()[0])
+        call("run", spec, "--run-id", new_run_id())
+
+
+def test_a_run_is_finished_by_its_own_spec_or_not_at_all(spec, store, engine) -> None:
+    call("run", spec, "--set", "load.concurrency=2", "--set", "load.requests=5")
+    (run_id,) = store.run_ids()
+    own = store.run(run_id).read(RunFile.SPEC)
+    shutil.rmtree(store.run(run_id).file(RunFile.CAPTURE))  # as if it had been interrupted
+    with pytest.raises(SpecError, match=r"load\.requests is 5 there and 3 here"):
+        call("run", spec, "--set", "load.concurrency=2", "--run-id", run_id)
+    with pytest.raises(SpecError, match="--set replaces fields of a spec"):
+        call("run", "--run-id", run_id, "--set", "load.requests=3")
+    assert store.run(run_id).read(RunFile.SPEC) == own
+    assert not store.run(run_id).has(RunFile.CAPTURE)
+
+    call("run", "--run-id", run_id)
+    assert store.run(run_id).read(RunFile.SPEC) == own
+    assert _requests(store, run_id) == 5
+    call("run", spec, "--set", "load.requests=5", "--run-id", run_id)  # one of its points
+    assert _requests(store, run_id) == 5
+
+
+def test_a_run_that_has_no_spec_is_not_given_another(spec, store) -> None:
+    call("run", spec, "--set", "load.concurrency=2")
+    (run_id,) = store.run_ids()
+    store.run(run_id).remove(RunFile.SPEC)
+    for arguments in ([], [spec, "--set", "load.concurrency=1"]):
+        with pytest.raises(MissingRunFileError, match=r"has no spec\.json"):
+            call("run", *arguments, "--run-id", run_id)
+
+
+def test_what_a_reader_must_know_is_printed(spec, store) -> None:
+    output = call("run", spec, "--set", "load.concurrency=2")
+    assert "warning: enough_samples:" in output
+    assert f"next: inferencebench sign {store.run_ids()[0]}" in output
+
+
+def _requests(store: RunStore, run_id: str) -> int:
+    measurement = read_measurement(store.run(run_id))
+    return int(measurement.metrics["requests_measured"].value or 0)
 
 
 def test_a_replay_of_an_envelope_is_a_run_with_the_same_hashes(spec, store, engine) -> None:

@@ -180,3 +180,12 @@ def write_measured(run: RunDirectory, **changes: Any) -> Measurement:
     run.write(RunFile.MEASUREMENT, measurement.model_dump_json().encode())
     run.write(RunFile.UNSIGNED_ENVELOPE, serialise(build_envelope(measurement)))
     return measurement
+
+
+def measure_otherwise(run: RunDirectory) -> Measurement:
+    """Replace the measurement and the unsigned envelope by those of another workload."""
+    measurement = Measurement.model_validate_json(run.read(RunFile.MEASUREMENT))
+    other = measurement.model_copy(update={"workload_sha256": "ab" * 32})
+    run.write(RunFile.MEASUREMENT, other.model_dump_json().encode())
+    run.write(RunFile.UNSIGNED_ENVELOPE, serialise(build_envelope(other)))
+    return other

@@ -22,6 +22,7 @@ from inferencebench_pipeline.measure.capture import (
     read_spool,
 )
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
+from inferencebench_pipeline.measure.completion import bound_files
 from inferencebench_pipeline.measure.engines.running import free_port
 from inferencebench_pipeline.measure.errors import (
     AllRequestsFailedError,
@@ -327,7 +328,11 @@ def test_the_tokenizers_counts_come_with_the_traces_as_far_as_it_answered(
 ) -> None:
     spec = spec_for(fake().base_url)
     run_benchmark(spec, run, on_progress=ignore_progress)
-    count_answers(Capture(run), lambda: Words(most), spec.load.requests)
+    capture = Capture(run)
+    count_answers(capture, lambda: Words(most), spec.load.requests)
+    ended = capture.completion()
+    assert ended is not None
+    capture.complete(ended.model_copy(update={"files": bound_files(run)}))
     write_traces(run)
     found = read_traces(run.file(RunFile.TRACES)).column("tokenizer_tokens").to_pylist()
     assert sum(count is not None for count in found) == counted

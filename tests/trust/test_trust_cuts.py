@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
-from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
-from inferencebench_pipeline.trust.errors import SigningUnavailableError
+from inferencebench_pipeline.runs import DamagedRunFileError, RunDirectory, RunFile, StoreError
+from inferencebench_pipeline.trust.errors import SigningRefusedError, SigningUnavailableError
 from inferencebench_pipeline.trust.prepared import PreparedSignature
 from inferencebench_pipeline.trust.run_signing import RunState, sign_run, state_of
 from inferencebench_pipeline.trust.verdict import Verdict
+from tests.envelope.measured import measure_otherwise
 from tests.trust.conftest import World
 
 FULCIO = "/api/v2/signingCert"
@@ -159,19 +159,57 @@ def test_a_damaged_signature_on_its_way_is_made_again(
     finished(world, run, version, before=before)
 
 
-def test_a_signature_over_another_document_is_not_used(world: World, run: RunDirectory) -> None:
+def test_a_run_is_not_signed_with_another_statement_than_its_signature_is_over(
+    world: World, run: RunDirectory
+) -> None:
     sign(world, run, 1)
-    stale = run.read(RunFile.SIGNATURE)
     run.remove(RunFile.ENVELOPE)
-    changed = run.read(RunFile.UNSIGNED_ENVELOPE).replace(b'"seed": 42', b'"seed": 43')
-    assert changed != run.read(RunFile.UNSIGNED_ENVELOPE)
-    run.write(RunFile.UNSIGNED_ENVELOPE, changed)
     before = world.log_sizes()
-    finished(world, run, 1, before=before)
-    assert run.read(RunFile.SIGNATURE) != stale
-    assert content_hash(parse_envelope(run.read(RunFile.ENVELOPE))) == content_hash(
-        parse_envelope(changed)
-    )
+    measure_otherwise(run)
+    with pytest.raises(SigningRefusedError, match=r"signature\.json is over another content hash"):
+        sign(world, run, 1)
+    assert world.log_sizes() == before
+    assert not run.has(RunFile.ENVELOPE)
+
+
+@VERSIONS
+@pytest.mark.parametrize("damage", [b"", b"{}", b"not json", b"{", None])
+def test_a_damaged_envelope_comes_back_from_its_signature(
+    world: World, run: RunDirectory, version: int, damage: bytes | None
+) -> None:
+    before = world.log_sizes()
+    sign(world, run, version)
+    data = bytearray(run.read(RunFile.ENVELOPE))
+    data[len(data) // 2] ^= 1
+    run.file(RunFile.ENVELOPE).write_bytes(data if damage is None else damage)
+    finished(world, run, version, before=before)
+
+
+def test_what_was_signed_is_not_signed_again_when_its_signature_is_lost_too(
+    world: World, run: RunDirectory
+) -> None:
+    sign(world, run, 2)
+    before = world.log_sizes()
+    run.file(RunFile.ENVELOPE).write_bytes(b"{}")
+    run.file(RunFile.SIGNATURE).unlink()
+    with pytest.raises(SigningRefusedError, match="restore either from a backup"):
+        sign(world, run, 2)
+    assert world.log_sizes() == before
+
+
+def test_a_signature_that_the_disk_damaged_is_named_and_nothing_is_signed(
+    world: World, run: RunDirectory
+) -> None:
+    world.faults.add("lost_response", path=REKOR, times=None)
+    with pytest.raises(SigningUnavailableError):
+        sign(world, run, 2)
+    world.faults.clear()
+    before = world.log_sizes()
+    data = run.read(RunFile.SIGNATURE)
+    run.file(RunFile.SIGNATURE).write_bytes(data[: len(data) // 2])
+    with pytest.raises(DamagedRunFileError, match=r"signature\.json has changed"):
+        sign(world, run, 2)
+    assert world.log_sizes() == before
 
 
 def test_a_signature_of_somebody_the_policy_no_longer_allows_is_not_finished(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import socket
 import threading
 from datetime import timedelta
@@ -14,11 +15,17 @@ from typing import Any
 import jwt
 import pytest
 
-from inferencebench_pipeline.envelope.build import build_envelope
+from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.measure.measurement import Measurement
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.validity import ValidityFlag
+from inferencebench_pipeline.runs import (
+    DamagedRunFileError,
+    RunDirectory,
+    RunFile,
+    RunStore,
+    new_run_id,
+)
 from inferencebench_pipeline.trust.bundle import parse_bundle, verify_statement
 from inferencebench_pipeline.trust.errors import (
     IdentityTokenError,
@@ -31,7 +38,7 @@ from inferencebench_pipeline.trust.roots import parse_trust
 from inferencebench_pipeline.trust.run_signing import sign_run, sign_runs
 from inferencebench_pipeline.trust.services import SigningDeadlines
 from inferencebench_pipeline.trust.signing import SigstoreSigner
-from tests.envelope.measured import write_measured
+from tests.envelope.measured import measure_otherwise, write_measured
 from tests.trust.conftest import World
 
 FULCIO = "/api/v2/signingCert"
@@ -92,15 +99,62 @@ def test_signing_again_keeps_the_bytes_and_makes_no_second_log_entry(
     assert world.log_writes() == 1
 
 
-def test_a_new_measurement_is_signed_anew(world: World, run: RunDirectory) -> None:
+def test_what_is_signed_is_never_signed_again_with_another_statement(
+    world: World, run: RunDirectory
+) -> None:
     sign(world, run)
     before = run.read(RunFile.ENVELOPE)
-    measurement = Measurement.model_validate_json(run.read(RunFile.MEASUREMENT))
-    other = measurement.model_copy(update={"workload_sha256": "ab" * 32})
-    run.write(RunFile.UNSIGNED_ENVELOPE, serialise(build_envelope(other)))
+    measure_otherwise(run)
+    for _ in range(2):
+        with pytest.raises(SigningRefusedError, match=r"signed already.*workload_hash was"):
+            sign(world, run)
+    assert run.read(RunFile.ENVELOPE) == before
+    assert world.log_writes() == 1
+
+
+def test_another_version_of_the_program_states_the_same(
+    world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(world, run)
+    before = run.read(RunFile.ENVELOPE)
+    monkeypatch.setattr("inferencebench_pipeline.envelope.build.__version__", "99.0")
+    write_envelope(run)
     assert sign(world, run).ok
-    assert run.read(RunFile.ENVELOPE) != before
-    assert world.log_writes() == 2
+    assert run.read(RunFile.ENVELOPE) == before
+
+
+def test_an_unsigned_envelope_that_the_measurement_does_not_give_is_not_signed(
+    world: World, run: RunDirectory
+) -> None:
+    unsigned = run.read(RunFile.UNSIGNED_ENVELOPE)
+    run.write(RunFile.UNSIGNED_ENVELOPE, unsigned.replace(b"example/tiny", b"example/vast"))
+    with pytest.raises(SigningRefusedError, match=r"unsigned\.json is not what measurement\.json"):
+        sign(world, run)
+    assert world.log_writes() == 0
+
+
+@pytest.mark.parametrize(
+    "name", [RunFile.TRACES, RunFile.MEASUREMENT, RunFile.UNSIGNED_ENVELOPE, RunFile.DIGESTS]
+)
+def test_a_changed_byte_in_any_file_is_named_and_nothing_is_signed(
+    world: World, run: RunDirectory, name: RunFile
+) -> None:
+    data = bytearray(run.read(name))
+    data[len(data) // 2] ^= 1
+    run.file(name).write_bytes(data)
+    with pytest.raises(DamagedRunFileError, match=re.escape(name.value)):
+        sign(world, run)
+    assert world.log_writes() == 0
+
+
+def test_a_measurement_that_is_flagged_as_invalid_is_not_signed(
+    world: World, run: RunDirectory
+) -> None:
+    wrong = ValidityFlag(name="requests_complete", ok=False, severity="error", detail="3 of 12")
+    write_measured(run, validity=(wrong,))
+    with pytest.raises(SigningRefusedError, match="not valid: requests_complete: 3 of 12"):
+        sign(world, run)
+    assert world.log_writes() == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"not json"])

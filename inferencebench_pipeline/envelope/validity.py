@@ -1,0 +1,23 @@
+"""What keeps an envelope from being signed or published, whoever asks: shell, step or check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inferencebench_pipeline.envelope.extension import pipeline_extension
+from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.measure.traces import open_traces
+from inferencebench_pipeline.measure.validity import ValidityFlag, check_traces, errors_of
+
+
+def validity_errors(envelope: Envelope, traces: Path | bytes | None) -> list[ValidityFlag]:
+    """Return the flags of severity error: those the traces give, and those the envelope states.
+
+    Raises:
+        EnvelopeError: the envelope's extension cannot be read.
+        TracesError: the traces cannot be read.
+    """
+    extension = pipeline_extension(envelope)
+    stated = () if extension is None else extension.validity
+    found = () if traces is None else check_traces(open_traces(traces))
+    return list({flag.name: flag for flag in errors_of((*stated, *found))}.values())

@@ -1,0 +1,96 @@
+"""The digests of a run's files: what each was when it was written, so that damage is noticed.
+
+``digests.json`` names the SHA-256 of every file that a stage wrote, before it is written, and its
+own in its first line. It tells damage, not forgery: who may write there may write both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+_SEAL: Final = re.compile(rb'\A\{\n  "document_sha256": "([0-9a-f]{64})",\n')
+
+
+class BrokenSealError(ValueError):
+    """A sealed document is not what was sealed."""
+
+
+def seal(document: bytes) -> bytes:
+    """Return an indented JSON object with the digest of the rest of it as its first member."""
+    rest = document.removeprefix(b"{\n")
+    if len(rest) == len(document):
+        raise ValueError("not an indented JSON object")
+    return b'{\n  "document_sha256": "' + _sha256(rest).encode() + b'",\n' + rest
+
+
+def unseal(data: bytes) -> bytes | None:
+    """Return the document that :func:`seal` was given; None of one that bears no seal.
+
+    Raises:
+        BrokenSealError: it was sealed and has changed since.
+    """
+    found = _SEAL.match(data)
+    if found is None:
+        return None
+    rest = data[found.end() :]
+    if _sha256(rest).encode() != found[1]:
+        raise BrokenSealError("it is not as it was written: its own digest does not fit")
+    return b"{\n" + rest
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = 1
+    files: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What the files of a run were written as, by name; the latest digest comes last.
+
+    Two are kept of each, for a process that is killed between naming the new one and writing it.
+    """
+
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Digests:
+        """Return the digests in ``data``.
+
+        Raises:
+            BrokenSealError: it is damaged.
+        """
+        document = unseal(data)
+        if document is None:
+            raise BrokenSealError("it does not begin with its own digest")
+        try:
+            return cls(_Document.model_validate_json(document).files)
+        except ValidationError as error:
+            raise BrokenSealError("it is no list of digests") from error
+
+    def serialise(self) -> bytes:
+        """Return the bytes of ``digests.json``."""
+        return seal(_Document(files=self.files).model_dump_json(indent=2).encode() + b"\n")
+
+    def with_file(self, name: str, sha256: str) -> Digests:
+        """Return these with ``sha256`` as what ``name`` is about to be."""
+        before = [each for each in self.files.get(name, ()) if each != sha256]
+        return Digests({**self.files, name: (*before[-1:], sha256)})
+
+    def knows(self, name: str) -> bool:
+        """Return whether a file of this name was ever written."""
+        return name in self.files
+
+    def allows(self, name: str, sha256: str) -> bool:
+        """Return whether ``name`` was written as this; a file that nobody wrote may be anything."""
+        return sha256 in self.files.get(name, (sha256,))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
