@@ -25,6 +25,9 @@ from inferencebench_pipeline.trust.checkpoints import (
     verified_checkpoint,
 )
 from inferencebench_pipeline.trust.merkle import consistency_proof, node_hash
+from inferencebench_pipeline.untrusted.deadlines import within
+from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
+from inferencebench_pipeline.untrusted.requests_adapter import DeadlineAdapter
 from inferencebench_pipeline.untrusted.text import printable
 
 TILE_WIDTH: Final = 256
@@ -77,6 +80,8 @@ class _Http:
     def __init__(self, base_url: str) -> None:
         self._base = base_url.rstrip("/")
         self._session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, DeadlineAdapter())
 
     def get(self, path: str) -> bytes:
         return self._ask("GET", path)
@@ -85,23 +90,27 @@ class _Http:
         data = (
             self._ask("GET", path) if body is None else self._ask("POST", path, orjson.dumps(body))
         )
+        what = f"the answer of {self._base}{path}"
         try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise LogUnavailableError(f"{self._base}{path} did not answer with JSON") from error
+            return parse_json(data, what=what, max_bytes=_MAX_ANSWER_BYTES)
+        except JsonDocumentError as error:
+            raise LogUnavailableError(f"{error}; try again later") from error
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         url, ends_at, data = f"{self._base}{path}", time.monotonic() + _WHOLE_S, bytearray()
         try:
-            with self._session.request(
-                method,
-                url,
-                data=body,
-                headers=_JSON,
-                timeout=(_CONNECT_S, _READ_S),
-                stream=True,
-                allow_redirects=False,
-            ) as answer:
+            with (
+                within(_WHOLE_S),
+                self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=_JSON,
+                    timeout=(_CONNECT_S, _READ_S),
+                    stream=True,
+                    allow_redirects=False,
+                ) as answer,
+            ):
                 if answer.is_redirect:
                     raise LogUnavailableError(f"{url} redirects, which is not followed")
                 answer.raise_for_status()
@@ -110,7 +119,7 @@ class _Http:
                     data += chunk
                     if len(data) > _MAX_ANSWER_BYTES or time.monotonic() > ends_at:
                         raise LogUnavailableError(f"{url} answers without end")
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise LogUnavailableError(
                 f"the log does not answer {method} {url}: {printable(error)}; try again later"
             ) from error
@@ -136,8 +145,11 @@ class RekorV1Log:
     def notes(self) -> list[str]:
         """Return the tree heads of the active shard and of the inactive ones."""
         answer = self._http.json("/api/v1/log")
-        shards = [answer, *(answer.get("inactiveShards") or [])]
-        return [str(shard["signedTreeHead"]) for shard in shards]
+        try:
+            shards = [answer, *(answer.get("inactiveShards") or [])]
+            return [str(shard["signedTreeHead"]) for shard in shards]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise LogUnavailableError("the log's list of shards is malformed") from error
 
     def consistency(self, first: Checkpoint, second: Checkpoint) -> list[bytes]:
         """Ask for the proof; the origin of a Rekor v1 checkpoint ends in the shard's tree id."""
@@ -155,9 +167,12 @@ class RekorV1Log:
             asked = list(range(at, min(at + _V1_BATCH, stop)))
             answer = self._http.json("/api/v1/log/entries/retrieve", {"logIndexes": asked})
             found: dict[int, bytes] = {}
-            for item in answer:
-                for entry in item.values():
-                    found[int(entry["logIndex"])] = base64.b64decode(entry["body"])
+            try:
+                for item in answer:
+                    for entry in item.values():
+                        found[int(entry["logIndex"])] = base64.b64decode(entry["body"])
+            except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+                raise LogUnavailableError("the log's entries are malformed") from error
             if sorted(found) != asked:
                 raise LogUnavailableError(f"the log did not return the entries {asked}")
             yield from sorted(found.items())

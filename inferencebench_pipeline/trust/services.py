@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from rfc3161_client import TimeStampResponse
 from sigstore._internal.rekor import RekorLogSubmitter
 from sigstore._internal.rekor.client import RekorClient
@@ -23,7 +22,9 @@ from urllib3.util.retry import Retry
 
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.trust.errors import SigningRefusedError, SigningUnavailableError
+from inferencebench_pipeline.untrusted.deadlines import within
 from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
+from inferencebench_pipeline.untrusted.requests_adapter import DeadlineAdapter
 from inferencebench_pipeline.untrusted.retry_after import retry_after_s
 from inferencebench_pipeline.untrusted.text import printable
 
@@ -161,7 +162,7 @@ def response_behind(error: BaseException) -> requests.Response | None:
     return None
 
 
-class _DeadlineAdapter(HTTPAdapter):
+class _BoundedAdapter(DeadlineAdapter):
     """Sends with our deadlines whatever the caller asks for, and reads bounded answers."""
 
     def __init__(self, retries: Retry, deadlines: SigningDeadlines) -> None:
@@ -172,14 +173,24 @@ class _DeadlineAdapter(HTTPAdapter):
         ends_at = time.monotonic() + self._deadlines.answer_s
         options["timeout"] = (self._deadlines.connect_s, self._deadlines.answer_s)
         options["stream"] = True
-        response = super().send(request, **options)
-        try:
-            response._content = self._body(response, ends_at)
-        except urllib3.exceptions.HTTPError as error:
-            raise requests.ConnectionError(error, request=request) from error
-        finally:
-            response.raw.release_conn()
+        with within(self._deadlines.answer_s):
+            try:
+                response = super().send(request, **options)
+                try:
+                    response._content = self._body(response, ends_at)
+                finally:
+                    response.raw.release_conn()
+            except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
+                if time.monotonic() >= ends_at:
+                    raise requests.Timeout(self._late, request=request) from error
+                if isinstance(error, requests.RequestException):
+                    raise
+                raise requests.ConnectionError(error, request=request) from error
         return response
+
+    @property
+    def _late(self) -> str:
+        return f"no whole answer within {self._deadlines.answer_s:g} s"
 
     def _body(self, response: requests.Response, ends_at: float) -> bytes:
         """Return the whole answer; read1 returns what has arrived, so a drip is seen to drip."""
@@ -189,7 +200,7 @@ class _DeadlineAdapter(HTTPAdapter):
             if len(body) > MAX_RESPONSE_BYTES:
                 raise requests.ConnectionError(f"the answer exceeds {MAX_RESPONSE_BYTES} bytes")
             if time.monotonic() > ends_at:
-                raise requests.Timeout(f"no whole answer within {self._deadlines.answer_s:g} s")
+                raise requests.Timeout(self._late)
         return bytes(body)
 
 
@@ -204,7 +215,7 @@ class _StrictTimestamps(TimestampAuthorityClient):
 
 
 def _mount(session: requests.Session, retries: Retry, deadlines: SigningDeadlines) -> None:
-    adapter = _DeadlineAdapter(retries, deadlines)
+    adapter = _BoundedAdapter(retries, deadlines)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
 

@@ -15,6 +15,8 @@ from inferencebench_pipeline.untrusted.text import printable
 MAX_DEPTH: Final = 64
 """Levels of lists and objects; no document that this project reads comes near it."""
 
+MAX_VALUES: Final = 1 << 21
+"""Values of all kinds in one document: two bytes of text may become a hundred in memory."""
 
 Json: TypeAlias = Any
 """Plain data: objects, lists, text, numbers, booleans, None."""
@@ -34,10 +36,13 @@ def parse_json(data: bytes | str, *, what: str, max_bytes: int, max_depth: int =
         max_depth: the most levels of lists and objects.
 
     Raises:
-        JsonDocumentError: it is larger, deeper, or no JSON (RFC 8259; NaN and Infinity are none).
+        JsonDocumentError: it is larger, deeper, of too many values, or no JSON (RFC 8259; NaN and
+            Infinity are none).
     """
     if len(data) > max_bytes:
         raise JsonDocumentError(f"{what} is larger than {max_bytes} bytes; it was not read")
+    if _values(data) > MAX_VALUES:
+        raise JsonDocumentError(f"{what} holds more than {MAX_VALUES} values; it was not read")
     try:
         document = json.loads(data, parse_constant=_refuse_constant)
     except RecursionError:
@@ -55,6 +60,11 @@ def _too_deep(what: str, max_depth: int) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _values(data: bytes | str) -> int:
+    """Return an upper bound of the number of values that costs one pass over the bytes."""
+    return _openings(data) + (data.count(",") if isinstance(data, str) else data.count(b","))
 
 
 def _openings(data: bytes | str) -> int:

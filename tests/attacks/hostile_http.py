@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -39,8 +40,9 @@ Answer = Callable[[Asked], Iterable[bytes]]
 class HostileServer:
     """Answers every request with ``answer``, each on a thread of its own."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self._tls = tls
         self.asked: list[Asked] = []
         self._closing = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -50,7 +52,7 @@ class HostileServer:
     @property
     def url(self) -> str:
         """Its address, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> HostileServer:
         return self
@@ -73,6 +75,11 @@ class HostileServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         with connection, suppress(OSError), connection.makefile("rb") as stream:
             while (asked := _request(stream.readline, stream.read)) is not None:
                 self.asked.append(asked)
@@ -287,6 +294,8 @@ UNREADABLE: dict[str, Answer] = {
     "deep": json_text("[" * 200_000),
     "deep_objects": json_text('{"a":' * 100_000 + "1" + "}" * 100_000),
     "just_too_deep": json_text("[" * 500 + "]" * 500),
+    "many_lists": json_text("[" + "[]," * 5_000_000 + "[]]"),
+    "many_objects": json_text("[" + "{}," * 1_300_000 + "{}]"),
     "huge_number": json_text('{"data": ' + "9" * 50_000 + "}"),
     "not_a_number": json_text('{"data": NaN}'),
     "not_utf8": always(plain(b'{"data": "\xff\xfe"}')),

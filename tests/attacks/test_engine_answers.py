@@ -115,7 +115,7 @@ def test_an_answer_that_drips_is_no_answer(answer: str) -> None:
         _models(server.url)
 
 
-@pytest.mark.parametrize("answer", LARGE)
+@pytest.mark.parametrize("answer", [*LARGE, "many_lists", "many_objects"])
 def test_a_large_answer_takes_little_memory(answer: str) -> None:
     with HostileServer(ANSWERS[answer]) as server:
         for question in QUESTIONS.values():

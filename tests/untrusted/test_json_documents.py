@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
+from inferencebench_pipeline.untrusted.json_documents import (
+    MAX_VALUES,
+    JsonDocumentError,
+    parse_json,
+)
 
 _JSON = st.recursive(
     st.none()
@@ -57,3 +61,9 @@ def test_what_is_out_of_bounds_is_refused_with_the_reason(data, said):
 
 def test_the_deepest_allowed_document_is_read():
     assert parse_json(b"[" * 64 + b"]" * 64, what="it", max_bytes=1000)
+
+
+def test_a_document_of_very_many_values_is_refused_before_it_is_parsed() -> None:
+    text = b"[" + b"[]," * MAX_VALUES + b"[]]"
+    with pytest.raises(JsonDocumentError, match="more than 2097152 values"):
+        parse_json(text, what="it", max_bytes=len(text))
