@@ -5,14 +5,19 @@ And the heartbeat, by which a monitor elsewhere notices that there is nobody lef
 
 from __future__ import annotations
 
-import http.client
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.untrusted.http import (
+    AnswerTooLargeError,
+    Bounds,
+    NoAnswerError,
+    exchange,
+)
 
 
 class AlertAddressError(PermanentError):
@@ -31,7 +36,7 @@ class HeartbeatNotSentError(RetryableError):
     """The monitor could not be reached. The message does not hold its address."""
 
 
-_HEARTBEAT_TIMEOUT_S: Final = 10
+_HEARTBEAT_BOUNDS: Final = Bounds(max_bytes=1_000_000, whole_s=10.0)
 
 
 def send_alert(addresses: Sequence[str], *, title: str, body: str) -> None:
@@ -68,7 +73,7 @@ def send_alert(addresses: Sequence[str], *, title: str, body: str) -> None:
 
 
 def send_heartbeat(url: str) -> None:
-    """Call a monitor once: a GET, whose answer is not read and whose redirects are not followed.
+    """Call a monitor once: a GET, bounded as a whole, whose redirects are not followed.
 
     Raises:
         HeartbeatAddressError: the address is not one of http or https.
@@ -79,18 +84,14 @@ def send_heartbeat(url: str) -> None:
             "INFERENCEBENCH_HEARTBEAT_URL does not begin with https:// or http://; give the "
             "address that your monitor shows"
         )
-    opener = urllib.request.build_opener(_NoRedirect)
     try:
-        opener.open(url, timeout=_HEARTBEAT_TIMEOUT_S).close()
-    except urllib.error.HTTPError as error:
-        raise HeartbeatNotSentError(f"the monitor answered with {error.code}") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        host, scheme = urlsplit(url).netloc, urlsplit(url).scheme
+        proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+        answer = exchange("GET", url, _HEARTBEAT_BOUNDS, headers={}, proxy=proxy)
+    except (NoAnswerError, AnswerTooLargeError, OSError, ValueError) as error:
         # Its text may quote the address, which is a secret.
         raise HeartbeatNotSentError(
             f"the monitor could not be reached ({type(error).__name__})"
         ) from None
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401
-        """Follow none: the address is a secret of one host."""
+    if not 200 <= answer.status < 300:
+        raise HeartbeatNotSentError(f"the monitor answered with {answer.status}")

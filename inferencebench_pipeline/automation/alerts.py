@@ -29,6 +29,7 @@ from inferencebench_pipeline.automation.tick_history import (
 from inferencebench_pipeline.automation.ticks import ledgers
 from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.settings import alert_addresses
+from inferencebench_pipeline.untrusted.text import printable
 
 MOST_LINES: Final = 20
 AWAY: Final = timedelta(minutes=5)
@@ -40,6 +41,7 @@ LOOK_BACK: Final = timedelta(days=14)
 TOLD_AGAIN_AFTER: Final = timedelta(hours=1)
 """A sensor that keeps failing is told so often."""
 _PAGE: Final = 50
+_LINE_CHARACTERS: Final = 1000
 _FAILED: Final = {AssetCheckExecutionRecordStatus.FAILED}
 
 
@@ -301,11 +303,14 @@ def _name(key: AssetCheckKey) -> str:
 
 
 def _title(lines: list[str]) -> str:
-    return "inferencebench: " + (lines[0][:120] if len(lines) == 1 else f"{len(lines)} failures")
+    return "inferencebench: " + (
+        printable(lines[0], 120) if len(lines) == 1 else f"{len(lines)} failures"
+    )
 
 
 def _body(lines: list[str]) -> str:
-    shown = [f"- {line}" for line in lines[:MOST_LINES]]
+    # Reasons quote records and specs that strangers wrote.
+    shown = [f"- {printable(line, _LINE_CHARACTERS)}" for line in lines[:MOST_LINES]]
     if len(lines) > MOST_LINES:
         shown.append(f"- and {len(lines) - MOST_LINES} more, see the UI")
     return "\n".join(shown)

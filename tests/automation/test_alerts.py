@@ -152,6 +152,20 @@ def test_a_failed_run_is_told(watch, definitions, instance, receiver, tmp_path):
     assert f"run {run_id} of rebuild_leaderboard failed" in message["message"]
 
 
+def test_what_a_stranger_wrote_into_a_reason_is_shown_and_does_nothing(
+    watch, definitions, instance, receiver
+):
+    run = instance.create_run_for_job(definitions.resolve_job_def("reverify"))
+    nasty = "org/bad\x1b[2J\u202e\x00\nfine: nothing failed" + "x" * 100_000
+    result = dg.AssetCheckResult(passed=False, description=nasty)
+    report_partition(instance, run.run_id, DAY_CHECK, "2026-11-20", result)
+    watch.tick()
+    ((_, message),) = receiver.got
+    whole = message["title"] + message["message"].strip()
+    assert whole.isprintable()
+    assert len(whole) < 2000
+
+
 def test_several_failures_are_one_message_and_a_flood_is_cut(
     watch, definitions, instance, receiver
 ):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from inferencebench_pipeline.alerts import (
 )
 from inferencebench_pipeline.automation.webserver import exposed_secrets
 from inferencebench_pipeline.settings import Settings, heartbeat_url
+from inferencebench_pipeline.untrusted.http import Bounds
 from tests.automation.test_alerts import instigator, ticked
 from tests.automation.ticks import sensor_tick
 
@@ -131,6 +135,25 @@ def test_a_redirect_is_not_followed(monitor):
     with pytest.raises(HeartbeatNotSentError, match="302"):
         send_heartbeat(monitor.url)
     assert len(monitor.calls) == 1
+
+
+def test_a_monitor_that_answers_byte_by_byte_holds_up_no_sensor(monkeypatch):
+    monkeypatch.setattr("inferencebench_pipeline.alerts._HEARTBEAT_BOUNDS", Bounds(1000, 1.0))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def dribble() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\nA: "):
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.1)
+
+        threading.Thread(target=dribble, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(HeartbeatNotSentError):
+            send_heartbeat(f"http://127.0.0.1:{server.getsockname()[1]}/{SECRET}")
+        assert time.monotonic() - begun < 8
 
 
 @pytest.mark.parametrize(
