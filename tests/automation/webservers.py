@@ -81,8 +81,11 @@ def running(
         shutil.copyfile(CLONE / "dagster.yaml", home / "dagster.yaml")
     else:
         # Without a daemon, a run starts only when nothing queues it.
-        launches = "run_coordinator: {module: dagster, class: DefaultRunCoordinator}\n"
-        (home / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{launches}")
+        (home / "dagster.yaml").write_text(
+            "telemetry: {enabled: false}\n"
+            "run_coordinator:\n"
+            "  {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}\n"
+        )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
