@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Response, sync_playwright
 
 from tests.automation.webservers import GUARDED, LIMIT, STOCK, Server, running
 from tests.leaderboard.browser import ARGUMENTS, NAMES
@@ -228,4 +228,60 @@ def test_beside_the_guard_nothing_happens(tmp_path: Path) -> None:
         assert json.loads(runs)["data"]["runsOrError"]["results"] == []
         # The attacker hears from his own page only, and reads nothing of the UI.
         assert {got.split()[0] for got in attacker.got if "favicon" not in got} == {"/done"}
+        assert "Traceback" not in server.log.read_text()
+
+
+PAGES = [
+    "/",
+    "/overview/activity/timeline",
+    "/runs",
+    "/runs-feed",
+    "/assets",
+    "/jobs",
+    "/automation",
+    "/locations",
+    "/deployment/daemons",
+    "/deployment/concurrency",
+    "/locations/benchmark.py/jobs/benchmark",
+    "/locations/benchmark.py/jobs/benchmark/playground",
+    "/asset-groups",
+    "/graphql",
+]
+
+
+@pytest.mark.parametrize("options", [(), ("--read-only",), ("--path-prefix", "/ui")])
+def test_the_ui_itself_works_behind_the_guard(tmp_path: Path, options: tuple[str, ...]) -> None:
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("NO CHROMIUM: the guarded UI was not tested in a browser; install `chromium`")
+    (tmp_path / "benchmark.py").write_text(WORKSPACE)
+    prefix = "/ui" if "/ui" in options else ""
+    sent, bad, frames = [], [], []
+    with (
+        running(tmp_path / "home", "-f", str(tmp_path / "benchmark.py"), *options) as server,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        page = browser.new_page()
+
+        def look(answer: Response) -> None:
+            if urlsplit(answer.url).port == server.port:
+                sent.append(answer.url)
+                if answer.status >= 400:
+                    asked = (answer.request.post_data or "")[:200]
+                    bad.append(f"{answer.status} {answer.url} {asked}")
+
+        page.on("response", look)
+        page.on(
+            "websocket",
+            lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))),
+        )
+        for path in PAGES:
+            page.goto(f"http://127.0.0.1:{server.port}{prefix}{path}")
+            page.wait_for_timeout(2_500)
+        browser.close()
+        assert bad == []
+        assert sum("/graphql?op=" in url for url in sent) > 20
+        assert any("connection_ack" in frame for frame in frames)
+        assert not any('"error"' in frame for frame in frames)
         assert "Traceback" not in server.log.read_text()

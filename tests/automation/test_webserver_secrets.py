@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.automation.webserver import exposed_secrets
+from inferencebench_pipeline.measure import secret_names
+from inferencebench_pipeline.measure.secret_names import is_secret
 
 PUBLIC = "0.0.0.0"
 SECRETS = [
@@ -66,6 +68,9 @@ SECRETS = [
     "ARTIFICIAL_ANALYSIS_API_KEY",
     "S3_SECRET",
     "API_TOKENS",
+    "SESSION_COOKIE",
+    "PROXY_AUTHORIZATION",
+    "PUBLIC_API_KEY",
 ]
 NO_SECRETS = {
     "VLLM_MAX_TOKENS": "x",
@@ -146,6 +151,14 @@ WORDS = st.sampled_from(["ACME", "PROD", "S3", "DB", "MY", "SERVICE", "V2", "FIL
 SECRET_WORD = st.sampled_from(
     ["TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "CREDENTIALS", "DSN"]
 )
+ENGINES_WORDS = sorted(
+    secret_names._ALWAYS
+    | secret_names._KEYS
+    | secret_names._TOKENS
+    | secret_names._COUNTED
+    | secret_names._COUNTED_IF_MANY
+    | {"PUBLIC", "PAT", "PGPASSWORD", "AUTHTOKEN"}
+)
 
 
 @given(before=st.lists(WORDS, max_size=3), word=SECRET_WORD, after=st.lists(WORDS, max_size=2))
@@ -157,6 +170,15 @@ def test_a_name_of_tomorrow_is_told_too(before: list[str], word: str, after: lis
 @given(st.text(max_size=30), st.text(max_size=200))
 def test_any_environment_is_judged_without_an_error(name: str, value: str) -> None:
     assert exposed_secrets(PUBLIC, {name: value}) in ([], [name])
+
+
+@settings(max_examples=1_000)
+@given(st.lists(WORDS | SECRET_WORD | st.sampled_from(ENGINES_WORDS), min_size=1, max_size=4))
+def test_what_an_engine_may_not_be_given_is_a_secret_here_too(words: list[str]) -> None:
+    """The guard stands alone and has words of its own; they are no fewer than the engines'."""
+    name = "_".join(words)
+    if is_secret(name):
+        assert exposed_secrets(PUBLIC, {name: "x"}) == [name]
 
 
 def test_a_long_value_is_judged_in_no_time() -> None:

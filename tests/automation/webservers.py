@@ -101,7 +101,8 @@ def running(
     with server.log.open("wb") as log:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
         try:
-            wait_until_up(server, process)
+            prefix = options[-1] if "--path-prefix" in options else ""
+            wait_until_up(server, process, prefix)
             yield server
         finally:
             process.send_signal(signal.SIGINT)
@@ -112,12 +113,12 @@ def running(
                 process.wait()
 
 
-def wait_until_up(server: Server, process: subprocess.Popen[bytes]) -> None:
+def wait_until_up(server: Server, process: subprocess.Popen[bytes], prefix: str) -> None:
     deadline_s = time.monotonic() + 120
     while time.monotonic() < deadline_s:
         assert process.poll() is None, server.log.read_text()
         with contextlib.suppress(OSError):
-            if server.ask("GET", "/server_info")[0] == 200:
+            if server.ask("GET", f"{prefix}/server_info")[0] == 200:
                 return
         time.sleep(0.5)
     raise AssertionError(f"not up in two minutes: {server.log.read_text()}")

@@ -31,24 +31,27 @@ _NEVER_ALLOWED = frozenset(
 """The pipeline's own secrets. The webserver has no use for them, so no operator can allow them."""
 _NEEDED = frozenset({"DAGSTER_POSTGRES_PASSWORD"})
 """The webserver reads runs and events from the database, so it must hold that password."""
-_WITHOUT_A_WORD = frozenset(
-    {"DOCKER_AUTH_CONFIG", "INFERENCEBENCH_ALERTS", "INFERENCEBENCH_HEARTBEAT_URL"}
-    | {"NETRC", "PGPASSFILE", "PGSERVICEFILE"}
-)
-"""Names of secrets that hold none of the words below."""
+_WITHOUT_A_WORD = _NEVER_ALLOWED | {"PGPASSFILE", "PGSERVICEFILE"}
+"""Names that are secrets whatever the words below say."""
+_NO_SECRETS = frozenset({"SSH_AUTH_SOCK"})
+"""A socket's path, which opens nothing without the socket."""
 _SECRET_WORDS = frozenset(
-    {"APIKEY", "APITOKEN", "CREDENTIAL", "CREDENTIALS", "CREDS", "DSN", "JWT", "KEY", "KEYS"}
-    | {"OAUTH", "PASS", "PASSPHRASE", "PASSWD", "PASSWORD", "PASSWORDS", "PAT", "PWD"}
-    | {"SECRET", "SECRETS", "TOKEN", "TOKENS"}
+    {"AUTH", "AUTHORIZATION", "BEARER", "COOKIE", "COOKIES", "DSN", "JWT", "NETRC", "OAUTH", "PAT"}
+    | {"CREDENTIAL", "CREDENTIALS", "CREDS", "SECRET", "SECRETS", "TOKEN", "TOKENS", "KEY", "KEYS"}
+    | {"PASS", "PASSCODE", "PASSPHRASE", "PASSWD", "PASSWORD", "PASSWORDS", "PWD"}
+    | {"ACCESSKEY", "APIKEY", "APIKEYS", "AUTHKEY", "PRIVATEKEY", "SECRETKEY", "SIGNINGKEY"}
 )
-_SECRET_ENDINGS = ("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "CREDENTIALS")
+_SECRET_ENDINGS = (
+    *("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY"),
+    *("CREDENTIAL", "CREDENTIALS"),
+)
 """How words like ``PGPASSWORD`` and ``AUTHTOKEN`` end; ``MONKEY`` is why KEY is no such ending."""
 _SECRET_PAIRS = frozenset({("CONNECTION", "STRING"), ("WEBHOOK", "URL"), ("SAS", "URL")})
 _COUNTING = frozenset(
-    {"AVG", "BATCHED", "BUDGET", "CACHED", "COUNT", "GENERATED", "INPUT", "LIMIT", "MAX", "MEAN"}
-    | {"MIN", "NUM", "NUMBER", "OUTPUT", "PREFILL", "PROMPT", "SPECULATIVE", "TOTAL"}
+    {"AVG", "BATCHED", "BUDGET", "COUNT", "INPUT", "LIMIT", "MAX", "MEAN", "MIN", "NEW", "NUM"}
+    | {"OUTPUT", "PREFILL", "PROMPT", "SPECULATIVE", "TOTAL"}
 )
-"""Beside TOKENS or KEYS these make a number of them, as in ``VLLM_MAX_TOKENS``."""
+"""Beside TOKENS these make a number of pieces of text, as in ``VLLM_MAX_TOKENS``."""
 _SWITCHING = frozenset(
     {"ALLOW", "DISABLE", "DISABLED", "ENABLE", "ENABLED", "NO", "REQUIRE", "USE", "VERIFY"}
 )
@@ -62,13 +65,13 @@ _ADDRESS = re.compile(r"((tcp|udp)://)?[0-9a-f.:\[\]]+|tcp|udp")
 _SECRET_VALUE = re.compile(
     # A URL with a password, or one that carries its secret in the query.
     r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#@:]*:[^\s/?#@]+@"
-    r"|://\S*[?&](?i:access_token|api_?key|key|password|secret|sig|signature|token)=[^&\s]"
+    r"|://\S{0,500}[?&](?i:access_token|api_?key|key|password|secret|sig|signature|token)=[^&\s]"
     # A connection string: libpq's, Azure's.
     r"|\b(?i:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^\s;]"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     # What the issuers of tokens mark them with: Hugging Face, GitHub, GitLab, Slack, AWS, JWTs.
     r"|\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}"
-    r"|xox[abprs]-[\w-]{10,}|(AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
+    r"|xox[abprs]-[\w-]{10,}|(AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,}\.[\w-]*)"
 )
 
 
@@ -92,6 +95,8 @@ def exposed_secrets(host: str, environ: Mapping[str, str]) -> list[str]:
 
 def holds_secret(name: str, value: str) -> bool:
     """Return whether a variable of that name and value looks like a secret."""
+    if name in _NO_SECRETS:
+        return False
     return (
         name.upper() in _WITHOUT_A_WORD
         or _names_secret(name, value)
@@ -105,14 +110,22 @@ def _names_secret(name: str, value: str) -> bool:
         return False  # where Kubernetes says that a service such as "token" stands
     if words in (["PWD"], ["OLDPWD"]):
         return False  # the shell's working folder
-    secret = {word for word in words if word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS)}
+    secret = {word for before, word in pairwise(["", *words]) if _is_secret_word(before, word)}
     if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
         return True
-    if secret <= {"TOKENS", "KEYS"} and (_COUNTING & {*words} or _NUMBER.fullmatch(value)):
+    if secret <= {"TOKENS"} and _COUNTING & {*words}:
         return False
-    if secret <= {"KEY", "KEYS"} and ("PUBLIC" in words or _is_fingerprint(words, value)):
+    if secret <= {"TOKENS", "KEYS"} and _NUMBER.fullmatch(value):
+        return False
+    if secret <= {"KEY", "KEYS"} and _is_fingerprint(words, value):
         return False
     return bool(secret) and not (_SWITCHING & {*words} and _SWITCH.fullmatch(value))
+
+
+def _is_secret_word(before: str, word: str) -> bool:
+    if before == "PUBLIC" and word in {"KEY", "KEYS"}:
+        return False
+    return word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS)
 
 
 def _is_fingerprint(words: list[str], value: str) -> bool:
