@@ -265,6 +265,15 @@ def test_what_the_pages_ask_for_is_answered(public: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
+@pytest.mark.parametrize("key", ['["..", "..", "etc", "passwd"]', '["a", "\\u0000"]'])
+def test_strangers_are_not_shown_the_code_an_error_came_from(public: Server, key: str) -> None:
+    _, text = public.graphql(f"{{ capturedLogs(logKey: {key}) {{ stdout }} }}")
+    assert json.loads(text)["errors"][0]["message"]
+    assert not any(shown in text for shown in ("errorInfo", "stack", "site-packages"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
 def test_many_costly_queries_leave_the_server_answering(public: Server) -> None:
     costly = "{" + " ".join(f"a{n}: __schema{{types{{name description}}}}" for n in range(9)) + "}"
     with ThreadPoolExecutor(12) as strangers:

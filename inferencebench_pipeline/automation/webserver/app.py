@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from asyncio import Task
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,13 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
     def build_graphql_middleware(self) -> list[Any]:
         """Return what runs around each field."""
         return [spend_budget] if self._read_only else []
+
+    def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
+        """Return errors as they are answered; strangers are not shown what code they came from."""
+        answered: list[Any] = super().handle_graphql_errors(errors)
+        for error in answered if self._read_only else ():
+            error.get("extensions", {}).pop("errorInfo", None)
+        return answered
 
     # --- GraphQL over HTTP ------------------------------------------------------------------
 
