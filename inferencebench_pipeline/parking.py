@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 
 FIRST_WAIT: Final = timedelta(minutes=1)
@@ -44,8 +45,8 @@ def parked_state(run: RunDirectory) -> Parked | None:
     if not run.has(RunFile.PARKED):
         return None
     try:
-        return Parked.model_validate_json(run.read(RunFile.PARKED))
-    except ValidationError:
+        return Parked.model_validate_json(read_plain(run.file(RunFile.PARKED)))
+    except (OSError, ValidationError):
         return None
 
 
@@ -76,14 +77,15 @@ def _parked(run: RunDirectory, stage: str, error: RetryableError) -> Parked:
     again = before is not None and before.stage == stage
     attempts = 1
     if before is not None and again:
-        # A step that tries once more before the time has come is still the same attempt.
-        attempts = before.attempts + (before.not_before <= now)
+        # A step that tries once more before the time has come is still the same attempt; a time
+        # beyond the longest wait was written while the clock was ahead.
+        attempts = before.attempts + (not now < before.not_before <= now + LONGEST_WAIT)
     wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
     asked = timedelta(seconds=min(error.retry_after_s or 0.0, LONGEST_WAIT.total_seconds()))
     return Parked(
         stage=stage,
         reason=str(error)[:_REASON_CHARACTERS],
-        since=before.since if before is not None and again else now,
+        since=min(before.since, now) if before is not None and again else now,
         attempts=attempts,
         not_before=now + max(wait, asked),
     )

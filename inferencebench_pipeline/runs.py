@@ -28,6 +28,8 @@ from inferencebench_pipeline.run_digests import BrokenSealError, Digests
 from inferencebench_pipeline.run_lock import GRACE_S, run_lock
 
 _SYNCING_AT_ONCE = 16
+_LAST_MS = 253_402_300_799_000
+"""The end of the year 9999."""
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -108,9 +110,12 @@ def validate_run_id(run_id: str) -> str:
 
 
 def run_started_at(run_id: str) -> datetime:
-    """Return the UTC instant, to the millisecond, that a run id was made at."""
+    """Return the UTC instant, to the millisecond, that a run id was made at.
+
+    A run id has room for times that no clock of ours can name; such a one is as late as can be.
+    """
     milliseconds = int(validate_run_id(run_id).replace("-", "")[:12], 16)
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return datetime.fromtimestamp(min(milliseconds, _LAST_MS) / 1000, tz=UTC)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -119,10 +124,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the directory is not writable or the disk is full; nothing is left behind.
     """
-    with _store_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_atomically(path) as temporary:
-            temporary.write_bytes(data)
+    with replaced_atomically(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_changed(path: Path, data: bytes) -> None:
@@ -132,7 +135,7 @@ def write_changed(path: Path, data: bytes) -> None:
         StoreError: see :func:`write_atomically`.
     """
     try:
-        same = path.stat().st_size == len(data) and path.read_bytes() == data
+        same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:
         same = False
     if not same:
@@ -148,7 +151,7 @@ def write_unsynced(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the directory is not writable or the disk is full; nothing is left behind.
     """
-    with _store_errors(path):
+    with store_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _renamed_into_place(path) as temporary:
             temporary.write_bytes(data)
@@ -167,7 +170,7 @@ def sync_files(paths: Collection[Path]) -> None:
         return
     folders = {path.parent for path in paths}
     with (
-        _store_errors(next(iter(folders))),
+        store_errors(next(iter(folders))),
         ThreadPoolExecutor(_SYNCING_AT_ONCE, thread_name_prefix="sync") as pool,
     ):
         for _ in pool.map(_fsync, paths):
@@ -178,11 +181,20 @@ def sync_files(paths: Collection[Path]) -> None:
 
 @contextlib.contextmanager
 def replaced_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success fsync it and rename it into place."""
-    with _renamed_into_place(path) as temporary:
-        yield temporary
-        _fsync(temporary)
-    _fsync(path.parent)
+    """Yield a temporary path beside ``path``; on success fsync it and rename it into place.
+
+    The one road to a file that is written in pieces: whoever fills it raises ``OSError`` when the
+    disk refuses, and what was there before stays.
+
+    Raises:
+        StoreError: the directory is not writable or the disk is full; nothing is left behind.
+    """
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _renamed_into_place(path) as temporary:
+            yield temporary
+            _fsync(temporary)
+        _fsync(path.parent)
 
 
 @contextlib.contextmanager
@@ -208,7 +220,12 @@ def _fsync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _store_errors(path: Path) -> Iterator[None]:
+def store_errors(path: Path) -> Iterator[None]:
+    """Say of an ``OSError`` in the body that ``path`` cannot be written, and what to do.
+
+    Raises:
+        StoreError: instead of the ``OSError``.
+    """
     try:
         yield
     except OSError as error:
@@ -362,7 +379,7 @@ class RunDirectory:
             StoreError: the directory is not writable or the disk is full; nothing is left behind.
         """
         path = self.file(name)
-        with self.writing(f"writing {name.value}"), _store_errors(path):
+        with self.writing(f"writing {name.value}"), store_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replaced_atomically(path) as temporary:
                 yield temporary
@@ -390,7 +407,7 @@ class RunDirectory:
             self._digests()
         except DamagedRunFileError:
             path = self.file(RunFile.DIGESTS)
-            with self.writing("mending the digests"), _store_errors(path):
+            with self.writing("mending the digests"), store_errors(path):
                 path.rename(free_name(path, "damaged"))
 
     def remove(self, name: RunFile) -> None:
@@ -403,7 +420,7 @@ class RunDirectory:
         path = self.file(name)
         if not os.path.lexists(path):
             return
-        with self.writing(f"removing {name.value}"), _store_errors(path):
+        with self.writing(f"removing {name.value}"), store_errors(path):
             _move_folder_aside(path)
             path.unlink(missing_ok=True)
 
@@ -455,6 +472,12 @@ class RunStore:
     def run_ids(self) -> list[str]:
         """Return the ids of all runs in the store, oldest first."""
         runs = self.root / "runs"
-        if not runs.is_dir():
+        try:
+            names = [entry.name for entry in runs.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(entry.name for entry in runs.iterdir() if _UUID7.fullmatch(entry.name))
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {runs}: {error.strerror or error}; fix the permissions of the store"
+            ) from error
+        return sorted(name for name in names if _UUID7.fullmatch(name))

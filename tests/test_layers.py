@@ -15,6 +15,8 @@ ORDER = [
     "run_lock",
     "run_digests",
     "runs",
+    "locks",
+    "stored",
     "parking",
     "settings",
     "alerts",

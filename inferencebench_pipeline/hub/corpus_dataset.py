@@ -56,6 +56,19 @@ def publish_corpus(
     return _commit(hub, repo, files, owned)
 
 
+def published_file(hub: Hub, organisation: str, path: str) -> bytes | None:
+    """Return a file of the organisation's index dataset; None when it is not there.
+
+    Raises:
+        HubUnavailableError: the Hub is down.
+    """
+    repo = index_repo(organisation)
+    head = hub.find(repo)
+    if head is None or head.commit is None or path not in head.files:
+        return None
+    return hub.fetch(repo, head.commit, path)
+
+
 def index_card(organisation: str) -> bytes:
     """Return the dataset's card: what the tables hold, and queries over them that run."""
     template = resources.files(__package__) / "templates" / "index_card.md"

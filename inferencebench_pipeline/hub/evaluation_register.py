@@ -8,7 +8,6 @@ anything is proposed, and it is public (:mod:`.evaluation_publish`).
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.hub.evaluation_results import EvaluationEntry
+from inferencebench_pipeline.locks import file_lock
 from inferencebench_pipeline.runs import write_atomically
 
 REGISTER_FILE = "evaluations.json"
@@ -108,7 +109,7 @@ def load_evaluations(root: Path) -> EvaluationRegister:
     """
     path = root / REGISTER_FILE
     try:
-        return EvaluationRegister.model_validate_json(path.read_bytes())
+        return EvaluationRegister.model_validate_json(read_plain(path))
     except FileNotFoundError:
         return EvaluationRegister()
     except (OSError, ValidationError) as error:
@@ -121,9 +122,7 @@ def load_evaluations(root: Path) -> EvaluationRegister:
 @contextmanager
 def evaluations_held(root: Path) -> Iterator[None]:
     """Be the only one on this host who proposes results and writes the register."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{REGISTER_FILE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(root / f".{REGISTER_FILE}.lock", what=f"a change of {REGISTER_FILE}"):
         yield
 
 

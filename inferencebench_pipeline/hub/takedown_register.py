@@ -6,7 +6,6 @@ run can bring a link back. It is public: the leaderboard shows it.
 
 from __future__ import annotations
 
-import fcntl
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.locks import file_lock
 from inferencebench_pipeline.runs import write_atomically
 
 REGISTER_FILE = "takedowns.json"
@@ -98,7 +99,7 @@ def load_takedowns(root: Path) -> Takedowns:
     """
     path = root / REGISTER_FILE
     try:
-        return Takedowns.model_validate_json(path.read_bytes())
+        return Takedowns.model_validate_json(read_plain(path))
     except FileNotFoundError:
         return Takedowns()
     except (OSError, ValidationError) as error:
@@ -117,7 +118,5 @@ def record_takedown(root: Path, takedown: Takedown) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{REGISTER_FILE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(root / f".{REGISTER_FILE}.lock", what=f"a change of {REGISTER_FILE}"):
         yield

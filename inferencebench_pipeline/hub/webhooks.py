@@ -24,8 +24,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.runs import write_atomically
 from inferencebench_pipeline.settings import SettingsError
+from inferencebench_pipeline.untrusted.json_documents import parse_json
 
 NUDGE_FILE = "nudge.json"
 """Its name under the root of the store."""
@@ -33,6 +35,7 @@ MAX_BODY_BYTES = 256 * 1024
 SECRET_VARIABLE = "INFERENCEBENCH_WEBHOOK_SECRET"  # noqa: S105 - a name
 SECRET_FILE_VARIABLE = "INFERENCEBENCH_WEBHOOK_SECRET_FILE"  # noqa: S105 - a name
 _MIN_SECRET_CHARACTERS = 16
+_MOST_NUDGE_BYTES = 1024
 _MAIN = "refs/heads/main"
 
 
@@ -131,18 +134,22 @@ def nudge(root: Path) -> None:
 
 
 def nudged_since(root: Path, when: datetime) -> bool:
-    """Return whether a nudge came after ``when`` (with a time zone)."""
+    """Return whether a nudge came after ``when`` (with a time zone) and until now.
+
+    One of a time to come was written while a clock was wrong; it must not be news until then.
+    """
     at = last_nudge(root)
-    return at is not None and at > when
+    return at is not None and when < at <= datetime.now(tz=UTC)
 
 
 def last_nudge(root: Path) -> datetime | None:
     """Return when the last nudge came; ``None`` for never, or when its file is damaged."""
     try:
-        nanoseconds = int(json.loads((root / NUDGE_FILE).read_bytes())["nudged_at_ns"])
-    except (OSError, ValueError, KeyError, TypeError):
+        data = read_plain(root / NUDGE_FILE, max_bytes=_MOST_NUDGE_BYTES)
+        document = parse_json(data, what=NUDGE_FILE, max_bytes=_MOST_NUDGE_BYTES)
+        return datetime.fromtimestamp(document["nudged_at_ns"] / 1e9, tz=UTC)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None  # polling goes on without it
-    return datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC)
 
 
 async def _bounded_body(request: Request) -> bytes | None:

@@ -19,6 +19,7 @@ from sigstore._utils import read_embedded
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.runs import write_atomically
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
 from inferencebench_pipeline.trust.roots import TrustRoot, parse_trust
@@ -146,7 +147,7 @@ class KeptRoots:
             return _shipped()
         path = self._directory / f"{sha256}.json"
         try:
-            data = path.read_bytes()
+            data = read_plain(path)
         except OSError as error:
             raise TrustConfigError(
                 f"the trust root {sha256} is not kept in {self._directory} "
@@ -162,7 +163,7 @@ class KeptRoots:
         """
         path = self._directory / "pin.json"
         try:
-            return Pin.model_validate_json(path.read_bytes())
+            return Pin.model_validate_json(read_plain(path))
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
