@@ -6,13 +6,17 @@ before that was promised to nobody, and the next crawl fetches it again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.runs import sync_files, write_unsynced
+from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.runs import StoreError, store_errors, sync_files, write_unsynced
+from inferencebench_pipeline.stored import is_plain_file, is_there
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -49,7 +53,9 @@ class BlobStore:
         """
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
-        if not path.is_file() or path.read_bytes() != data:
+        if not self._holds(path, data):
+            if path.is_dir():
+                self._move_aside(path)
             write_unsynced(path, data)
         # Also one that was there: a crawl that was cut off may have left it unsynced.
         self._unsynced[path] = None
@@ -66,22 +72,22 @@ class BlobStore:
 
     def has(self, sha256: str, *, size_bytes: int | None) -> bool:
         """Return whether the blob is stored with the size it should have (a cheap look)."""
+        path = self.path(sha256)
         try:
-            stored_bytes = self.path(sha256).stat().st_size
-        except FileNotFoundError:
+            return is_plain_file(path) and size_bytes in (None, path.stat().st_size)
+        except OSError:
             return False
-        return size_bytes is None or stored_bytes == size_bytes
 
     def get(self, sha256: str) -> bytes:
         """Return the blob's bytes, hashed anew.
 
         Raises:
-            BlobError: absent, unreadable, or damaged on disk. The damaged file is left for
-                inspection; deleting it makes the next crawl fetch it again.
+            BlobError: absent, unreadable, or damaged on disk. Verification puts a damaged file
+                aside, so that the next crawl fetches it again.
         """
         path = self.path(sha256)
         try:
-            data = path.read_bytes()
+            data = read_plain(path)
         except OSError as error:
             raise BlobError(
                 f"cannot read blob {path}: {error.strerror or error}; crawl again to restore it"
@@ -90,3 +96,40 @@ class BlobStore:
         if actual != sha256:
             raise BlobError(f"blob {path} now hashes to {actual}; delete it and crawl again")
         return data
+
+    def put_aside_if_damaged(self, sha256: str) -> Path | None:
+        """Rename a blob that is not what its name promises; return where it lies now.
+
+        The next crawl then fetches it again. A name that nothing lies under is left alone, and so
+        is a blob on a disk that refuses.
+        """
+        path = self.path(sha256)
+        try:
+            self.get(sha256)
+        except BlobError:
+            with contextlib.suppress(StoreError):
+                return self._move_aside(path) if is_there(path) else None
+        return None
+
+    @staticmethod
+    def _holds(path: Path, data: bytes) -> bool:
+        try:
+            return path.stat().st_size == len(data) and read_plain(path) == data
+        except OSError:
+            return False
+
+    @staticmethod
+    def _move_aside(path: Path) -> Path:
+        """Rename what lies at ``path`` to a name that is no blob's; the last such one is lost.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        aside = path.with_name(f"{path.name}.damaged")
+        with store_errors(aside):
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            if path.is_dir() and not path.is_symlink():
+                aside.unlink(missing_ok=True)
+            path.replace(aside)
+        return aside

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import duckdb
 import orjson
-import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from inferencebench_pipeline.corpus.blobs import BlobError
 from inferencebench_pipeline.corpus.cards import card_differences
@@ -24,12 +24,11 @@ from inferencebench_pipeline.corpus.findings import (
 )
 from inferencebench_pipeline.corpus.inventory import (
     GONE,
-    SCHEMA,
     InventoryEntry,
     RepoState,
     corpus_blobs,
     entries_of_days,
-    inventory_path,
+    inventory_table,
 )
 from inferencebench_pipeline.corpus.judging import Judge, Verify
 from inferencebench_pipeline.corpus.verdicts import (
@@ -133,12 +132,13 @@ def subjects_of_days(
 
 
 def duplicate_runs(store_root: Path) -> dict[str, str]:
-    """Return each repository that repeats a run published before it, with a sentence on that."""
-    path = inventory_path(store_root)
-    if not path.exists():
-        return {}
+    """Return each repository that repeats a run published before it, with a sentence on that.
+
+    Raises:
+        InventoryError: the inventory cannot be read.
+    """
     with duckdb.connect(":memory:") as connection:
-        connection.register("inventory", pq.read_table(path, schema=SCHEMA))
+        connection.register("inventory", inventory_table(store_root))
         rows = connection.execute(_DUPLICATES, {"published": RepoState.PUBLISHED.value}).fetchall()
     return dict(rows)
 
@@ -155,15 +155,14 @@ class Examiner:
         return self._judge.open()
 
     def bytes_are_sound(self, subject: Subject) -> bool:
-        """Return whether the stored envelope still is what its name promises."""
+        """Return whether the stored files still are what their names promise."""
         try:
             self._blobs.get(subject.entry.envelope_sha256 or "")
+            if subject.entry.traces_sha256 is not None:
+                self._blobs.get(subject.entry.traces_sha256)
         except BlobError:
             return False
-        entry = subject.entry
-        return entry.traces_sha256 is None or self._blobs.has(
-            entry.traces_sha256, size_bytes=entry.traces_size_bytes
-        )
+        return True
 
     def examine(self, subject: Subject, line_before: bytes | None, again: bool) -> Examined:
         """Return the record's new line.
@@ -176,7 +175,7 @@ class Examiner:
             again: reach the verdict anew in any case.
         """
         entry, now = subject.entry, datetime.now(UTC)
-        before = RecordLine.model_validate_json(line_before) if line_before else None
+        before = _read(line_before)
         known = before.judged if before else None
         judged: RepoVerdict | None = None
         findings: list[Finding] = []
@@ -185,6 +184,8 @@ class Examiner:
             envelope = self._blobs.get(entry.envelope_sha256 or "")
             recognised = not again and known is not None and _same_question(known, subject)
             if recognised and known is not None:
+                if entry.traces_sha256 is not None:
+                    self._blobs.get(entry.traces_sha256)
                 judged = known.model_copy(update={"revision": entry.revision})
             else:
                 judged = self._judged(entry, envelope, known, now)
@@ -194,7 +195,9 @@ class Examiner:
             ]
         except BlobError as error:
             kind = FindingKind.BLOB_DAMAGED
-            findings = [finding(kind, entry.repo_id, entry.revision, str(error), now)]
+            detail = "; ".join(self._put_aside(entry)) or str(error)
+            judged = None
+            findings = [finding(kind, entry.repo_id, entry.revision, detail, now)]
         except _ERRORS_OF_THE_INPUT as error:
             if isinstance(error, PipelineError):
                 raise
@@ -207,7 +210,16 @@ class Examiner:
             judged=judged,
             findings=tuple(keep_first_seen(findings, before.findings if before else ())),
         )
-        return Examined(line.model_dump_json().encode(), recognised)
+        return Examined(line.sealed(), recognised and judged is not None)
+
+    def _put_aside(self, entry: InventoryEntry) -> Iterator[str]:
+        """Make room for the bytes that the next crawl fetches; yield a sentence for each file."""
+        for sha256 in (entry.envelope_sha256, entry.traces_sha256):
+            if sha256 is not None and (aside := self._blobs.put_aside_if_damaged(sha256)):
+                yield (
+                    f"blob {sha256} is not what its name promises; put aside as {aside.name}, the "
+                    "next crawl fetches it again"
+                )
 
     def _judged(
         self, entry: InventoryEntry, envelope: bytes, known: RepoVerdict | None, now: datetime
@@ -225,6 +237,14 @@ class Examiner:
             checkpoint=checkpoint_of_envelope(envelope) if verdict.ok else None,
             verdict=verdict,
         )
+
+
+def _read(line: bytes | None) -> RecordLine | None:
+    """Return what the last pass wrote; nothing where it is not what this version writes."""
+    try:
+        return None if line is None else RecordLine.model_validate_json(line)
+    except ValidationError:
+        return None
 
 
 def _problems(

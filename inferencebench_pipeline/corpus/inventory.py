@@ -2,10 +2,17 @@
 
 The crawl is incremental: a repository whose head commit is the one already recorded costs nothing
 beyond its line in the listing. Nothing here judges a signature; see ``corpus.verification``.
+
+What vanished or was replaced is remembered nowhere else, so both files are kept twice: damage to
+one copy costs nothing, and the next crawl writes both anew.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -13,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
@@ -29,7 +37,9 @@ from inferencebench_pipeline.corpus.visit import Visit
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.hub.crawl import PublishedRepo
-from inferencebench_pipeline.runs import replaced_atomically, write_atomically
+from inferencebench_pipeline.locks import file_lock
+from inferencebench_pipeline.runs import store_errors
+from inferencebench_pipeline.stored import copy_of, is_as_written, is_there, read_twice, write_twice
 
 __all__ = [
     "GONE",
@@ -48,7 +58,9 @@ __all__ = [
     "created_days",
     "entries_of_days",
     "findings_path",
+    "inventory_is_damaged",
     "inventory_path",
+    "inventory_table",
     "load_findings",
 ]
 
@@ -57,6 +69,7 @@ SAVED_EVERY = 1_000
 """Repositories a crawl fetches before it writes down what it has: so much a kill can cost."""
 
 _FINDINGS = TypeAdapter(list[Finding])
+_LOG = logging.getLogger(__name__)
 
 
 class InventoryError(PermanentError):
@@ -83,15 +96,13 @@ class Inventory:
         Raises:
             InventoryError: the files exist but cannot be read.
         """
-        path = inventory_path(store_root)
-        if not path.exists():
+        entries = _entries(store_root, inventory_table(store_root))
+        if not entries:
             return cls()
-        try:
-            found = _FINDINGS.validate_json(findings_path(store_root).read_bytes())
-            entries = tuple(map(_entry, _read(store_root)))
-        except (OSError, ValueError, TypeError) as error:
-            raise _unreadable(path, error) from error
-        return cls(entries=entries, findings=tuple(found))
+        findings = findings_path(store_root)
+        if not (is_there(findings) or is_there(copy_of(findings))):
+            raise _unreadable(findings, FileNotFoundError("it is gone"))
+        return cls(entries=entries, findings=tuple(load_findings(store_root)))
 
     def table(self) -> pa.Table:
         """Return the entries as a table, the content of ``inventory.parquet``."""
@@ -122,7 +133,9 @@ def entries_of_days(store_root: Path, days: Sequence[str]) -> list[InventoryEntr
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
-    return list(map(_entry, _read(store_root, filters=[("created_day", "in", list(days))])))
+    table = inventory_table(store_root)
+    wanted = pc.is_in(table["created_day"], pa.array(list(days), pa.string()))
+    return list(_entries(store_root, table.filter(wanted)))
 
 
 def created_days(store_root: Path) -> list[str]:
@@ -131,7 +144,7 @@ def created_days(store_root: Path) -> list[str]:
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
-    return sorted({row["created_day"] for row in _read(store_root, columns=["created_day"])})
+    return sorted({str(day) for day in inventory_table(store_root)["created_day"].to_pylist()})
 
 
 def load_findings(store_root: Path) -> list[Finding]:
@@ -142,7 +155,7 @@ def load_findings(store_root: Path) -> list[Finding]:
     """
     path = findings_path(store_root)
     try:
-        return _FINDINGS.validate_json(path.read_bytes())
+        return _FINDINGS.validate_json(read_twice(path))
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
@@ -155,8 +168,38 @@ def community_repos(store_root: Path) -> frozenset[str]:
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
-    rows = _read(store_root, columns=["repo_id", "community"])
+    rows = inventory_table(store_root).select(["repo_id", "community"]).to_pylist()
     return frozenset(row["repo_id"] for row in rows if row["community"])
+
+
+def inventory_table(store_root: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """Return the inventory as it is stored; no rows before the first crawl.
+
+    Args:
+        store_root: the store.
+        schema: the columns that are wanted; all of them when None.
+
+    Raises:
+        InventoryError: the inventory exists but cannot be read.
+    """
+    wanted = SCHEMA if schema is None else schema
+    path = inventory_path(store_root)
+    try:
+        return pq.read_table(pa.BufferReader(read_twice(path)), schema=wanted)
+    except FileNotFoundError:
+        return pa.Table.from_pylist([], schema=wanted)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def inventory_is_damaged(store_root: Path) -> bool:
+    """Return whether the inventory or its findings are not what the last crawl wrote.
+
+    Readers may not notice, since each is kept twice; the next crawl writes them anew.
+    """
+    paths = (inventory_path(store_root), findings_path(store_root))
+    crawled = any(is_there(path) or is_there(copy_of(path)) for path in paths)
+    return crawled and not all(map(is_as_written, paths))
 
 
 def inventory_path(store_root: Path) -> Path:
@@ -190,14 +233,15 @@ def crawl(hub: Hub, organisation: str, store_root: Path) -> Inventory:
 
 def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> Inventory:
     """Do what ``crawl`` does, from any source."""
-    before = Inventory.load(store_root)
-    mine = {
-        entry.repo_id
-        for entry in before.entries
-        if entry.organisation == organisation and not entry.community
-    }
-    listing = source.listed(organisation)
-    return _take_in(source, listing, before, mine, organisation, store_root)
+    with _only_one_crawl(store_root):
+        before = _known(store_root)
+        mine = {
+            entry.repo_id
+            for entry in before.entries
+            if entry.organisation == organisation and not entry.community
+        }
+        listing = source.listed(organisation)
+        return _take_in(source, listing, before, mine, organisation, store_root)
 
 
 def crawl_others(
@@ -217,9 +261,36 @@ def crawl_others(
     Raises:
         HubUnavailableError: as :func:`crawl`.
     """
-    before = Inventory.load(store_root)
-    mine = {entry.repo_id for entry in before.entries if entry.community}
-    return _take_in(source, listing, before, mine, None, store_root, passed_over)
+    with _only_one_crawl(store_root):
+        before = _known(store_root)
+        mine = {entry.repo_id for entry in before.entries if entry.community}
+        return _take_in(source, listing, before, mine, None, store_root, passed_over)
+
+
+def _only_one_crawl(store_root: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep others from writing the inventory between our reading it and our writing it."""
+    lock = inventory_path(store_root).with_name(".inventory.lock")
+    return file_lock(lock, what=f"a crawl into {store_root}")
+
+
+def _known(store_root: Path) -> Inventory:
+    """Return what earlier crawls found; what cannot be read any more is put aside, and told.
+
+    All that is on the Hub is then taken in anew. What is lost is the memory of what was gone or
+    replaced before, which is why the damaged files stay for whoever can read them.
+    """
+    try:
+        return Inventory.load(store_root)
+    except InventoryError as error:
+        _LOG.error("%s; it is put aside as *.damaged, and this crawl begins anew", error)
+    for path in (inventory_path(store_root), findings_path(store_root)):
+        for damaged in (path, copy_of(path)):
+            aside = damaged.with_name(f"{damaged.name}.damaged")
+            with store_errors(aside), contextlib.suppress(FileNotFoundError):
+                if aside.is_dir() and not aside.is_symlink():
+                    shutil.rmtree(aside)
+                damaged.replace(aside)
+    return Inventory()
 
 
 def _take_in(
@@ -311,29 +382,30 @@ def _save(
 ) -> Inventory:
     ordered = tuple(sorted(entries, key=lambda entry: entry.repo_id))
     found = tuple(findings)
-    write_atomically(findings_path(store_root), _FINDINGS.dump_json(list(found), indent=2) + b"\n")
     inventory = Inventory(entries=ordered, findings=found)
-    with replaced_atomically(inventory_path(store_root)) as temporary:
-        pq.write_table(inventory.table(), temporary, compression="zstd")
+    with io.BytesIO() as buffer:
+        pq.write_table(inventory.table(), buffer, compression="zstd")
+        table = buffer.getvalue()
+    write_twice(findings_path(store_root), _FINDINGS.dump_json(list(found), indent=2) + b"\n")
+    write_twice(inventory_path(store_root), table)
     return inventory
 
 
-def _read(store_root: Path, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    """Return the inventory's rows, as far as pyarrow's ``columns`` and ``filters`` ask for them."""
-    path = inventory_path(store_root)
-    if not path.exists():
-        return []
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path, schema=SCHEMA, **options).to_pylist()
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
-    return rows
+_UNREADABLE = (OSError, ValueError, TypeError, pa.ArrowException)
 
 
 def _unreadable(path: Path, error: Exception) -> InventoryError:
     return InventoryError(
-        f"cannot read the inventory {path}: {error}; move it aside and crawl again"
+        f"cannot read the inventory {path}: {error}; move it aside and crawl again "
+        f"(with {copy_of(path).name}, its second copy)"
     )
+
+
+def _entries(store_root: Path, table: pa.Table) -> tuple[InventoryEntry, ...]:
+    try:
+        return tuple(map(_entry, table.to_pylist()))
+    except _UNREADABLE as error:
+        raise _unreadable(inventory_path(store_root), error) from error
 
 
 def _entry(values: dict[str, Any]) -> InventoryEntry:

@@ -8,6 +8,7 @@ What was trusted and proved is kept: ``corpus/logs/<name>.json`` and ``.proved``
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.stored import UnsealedError, sealed, unsealed
 from inferencebench_pipeline.trust.checkpoints import Checkpoint, CheckpointRefusedError
 from inferencebench_pipeline.trust.log_identities import signed_entry
 from inferencebench_pipeline.trust.log_reader import LogReader, newest_states, reader_of
@@ -166,7 +169,7 @@ def load_reports(store_root: Path) -> list[LogReport]:
     """
     path = log_reports_path(store_root)
     try:
-        return _REPORTS.validate_json(path.read_bytes())
+        return _REPORTS.validate_json(read_plain(path))
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as error:
@@ -232,7 +235,8 @@ class _Examination:
         if report.problem is None:
             self._note(report, self._scan(report, known))
         report.unknown = self._state.unknown
-        write_atomically(self._path, self._state.model_dump_json(indent=1).encode() + b"\n")
+        state = self._state.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(self._path, sealed(state))
         if report.proved_now:
             write_atomically(self._proved_path, b"".join(sorted(self._proved)))
         return report
@@ -376,10 +380,13 @@ class _Examination:
 
     def _load(self) -> LogState:
         try:
-            return LogState.model_validate_json(self._path.read_bytes())
+            data = read_plain(self._path)
+            with contextlib.suppress(UnsealedError):  # a version before wrote it
+                data = unsealed(data)
+            return LogState.model_validate_json(data)
         except FileNotFoundError:
             return LogState(log_id=self._log.log_id.key_id.hex(), url=self._log.base_url)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise LogStateError(
                 f"cannot read {self._path}: {error}; restore it from a copy. Without it the log's "
                 "past is taken as it shows it now"
@@ -387,9 +394,9 @@ class _Examination:
 
     def _load_proved(self) -> set[bytes]:
         try:
-            data = self._proved_path.read_bytes()
-        except FileNotFoundError:
-            return set()
+            data = read_plain(self._proved_path)
+        except OSError:
+            return set()  # what was proved is proved again
         return {data[at : at + _DIGEST_BYTES] for at in range(0, len(data), _DIGEST_BYTES)}
 
 

@@ -5,43 +5,67 @@ For whoever asks "what is published, by whom, and does it hold": DuckDB, a noteb
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inferencebench_pipeline.corpus.inventory import SCHEMA, RepoState, inventory_path
-from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
+from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.corpus.inventory import (
+    RepoState,
+    corpus_blobs,
+    inventory_path,
+    inventory_table,
+)
+from inferencebench_pipeline.corpus.verdicts import (
+    Rules,
+    VerdictsError,
+    sound_lines,
+    unreadable,
+    verdicts_path,
+    verified_days,
+    verifying,
+)
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.runs import replaced_atomically
+from inferencebench_pipeline.stored import file_state, is_plain_file, is_there
 
-_LINES = """
-CREATE TEMP TABLE judged AS
-SELECT repo_id, judged.*, list_sort(list_distinct([f.kind for f in findings])) AS findings
-FROM read_json($files, format = 'newline_delimited', columns = {
-    repo_id: 'VARCHAR',
-    judged: 'STRUCT(organisation VARCHAR, envelope_sha256 VARCHAR, traces_sha256 VARCHAR,
-        verified_at TIMESTAMPTZ, verdict STRUCT(outcome VARCHAR, failure_class VARCHAR,
-        signer STRUCT(method VARCHAR, identity VARCHAR, issuer VARCHAR),
-        log STRUCT(index BIGINT), policy_sha256 VARCHAR, trust_root_sha256 VARCHAR,
-        verifier_version VARCHAR))',
-    findings: 'STRUCT(kind VARCHAR)[]'
-})
-"""
+_TIME = pa.timestamp("us", tz="UTC")
+_JUDGED_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("repo_id", pa.string()),
+    ("organisation", pa.string()),
+    ("envelope_sha256", pa.string()),
+    ("traces_sha256", pa.string()),
+    ("verified_at", _TIME),
+    ("outcome", pa.string()),
+    ("failure_class", pa.string()),
+    ("method", pa.string()),
+    ("signer", pa.string()),
+    ("issuer", pa.string()),
+    ("log_index", pa.int64()),
+    ("policy_sha256", pa.string()),
+    ("trust_root_sha256", pa.string()),
+    ("verifier_version", pa.string()),
+    ("findings", pa.list_(pa.string())),
+]
+_JUDGED = pa.schema(_JUDGED_COLUMNS)
 
 # A verdict counts only for the bytes and the namespace that it was reached for.
 _RECORDS = """
 SELECT i.organisation, i.repo_id, i.revision, i.created_at, i.state, i.run_id, i.suite_id,
-    i.model_id, i.envelope_sha256, i.traces_sha256,
-    verdict.signer.identity AS signer, verdict.signer.issuer AS issuer,
-    CASE WHEN verdict.outcome IS DISTINCT FROM 'verified' THEN NULL
-        WHEN verdict.signer.method = 'dev-key' THEN 'dev'
+    i.model_id, i.envelope_sha256, i.traces_sha256, j.signer, j.issuer,
+    CASE WHEN j.outcome IS DISTINCT FROM 'verified' THEN NULL
+        WHEN j.method = 'dev-key' THEN 'dev'
         WHEN i.community THEN 'community'
         ELSE 'verified'
     END AS tier,
-    verdict.outcome AS outcome, verdict.failure_class AS failure_class,
-    verdict.log.index AS log_index, verified_at, verdict.policy_sha256 AS policy_sha256,
-    verdict.trust_root_sha256 AS trust_root_sha256, verdict.verifier_version AS verifier_version,
-    coalesce(findings, []) AS findings
+    j.outcome, j.failure_class, j.log_index, j.verified_at, j.policy_sha256, j.trust_root_sha256,
+    j.verifier_version, coalesce(j.findings, []) AS findings
 FROM inventory i
 LEFT JOIN judged j ON j.repo_id = i.repo_id
     AND j.organisation = i.organisation
@@ -54,7 +78,8 @@ ORDER BY i.repo_id
 # What the last pass of verification did not see: another state, other bytes, or nothing at all.
 _UNVERIFIED = """
 SELECT i.created_day,
-    list_sort(list(i.repo_id || '@' || coalesce(i.envelope_sha256, '-') || ' ' || i.state))
+    list_sort(list(i.repo_id || '@' || coalesce(i.envelope_sha256, '-') || ' ' || i.state)),
+    list(i.envelope_sha256), list(i.traces_sha256)
 FROM inventory i LEFT JOIN records r ON r.repo_id = i.repo_id
 WHERE r.state IS DISTINCT FROM i.state OR i.state = $published AND (
     r.outcome IS NULL OR r.envelope_sha256 IS DISTINCT FROM i.envelope_sha256
@@ -67,26 +92,31 @@ ORDER BY i.created_day
 def unverified_days(store_root: Path) -> dict[str, tuple[str, ...]]:
     """Return the days with records that were not verified as they are now, oldest first.
 
+    A table of records that cannot be read says nothing of any record: all are to be verified, which
+    writes it anew. So is a day whose verdicts have a file that is not what was written.
+
     Returns:
-        By day, what is there now of each such record: repository, envelope and state.
+        By day, what is there now of each such record: repository, envelope, state and, where its
+        bytes are not here, that.
+
+    Raises:
+        InventoryError: the inventory cannot be read.
     """
-    if not inventory_path(store_root).exists():
+    inventory = inventory_table(store_root)
+    if not inventory.num_rows:
         return {}
     with duckdb.connect(":memory:") as connection:
-        connection.register("inventory", pq.read_table(inventory_path(store_root), schema=SCHEMA))
-        connection.execute(
-            "CREATE TABLE records (repo_id VARCHAR, state VARCHAR, envelope_sha256 VARCHAR, "
-            "traces_sha256 VARCHAR, outcome VARCHAR)"
-        )
-        if records_path(store_root).exists():
-            connection.execute(
-                "INSERT INTO records "
-                "SELECT repo_id, state, envelope_sha256, traces_sha256, outcome "
-                "FROM read_parquet($records)",
-                {"records": str(records_path(store_root))},
-            )
+        connection.register("inventory", inventory)
+        connection.register("records", _known(store_root))
         rows = connection.execute(_UNVERIFIED, {"published": RepoState.PUBLISHED.value}).fetchall()
-    return {day: tuple(records) for day, records in rows}
+    blobs = corpus_blobs(store_root)
+    found = {
+        # What a crawl has fetched again since is worth another look.
+        day: (*records, *(f"without {name}" for name in _lacking(blobs, {*envelopes, *traces})))
+        for day, records, envelopes, traces in rows
+    }
+    found.update({day: (f"damaged: {why}",) for day, why in _damaged(store_root).items()})
+    return dict(sorted(found.items()))
 
 
 def records_path(store_root: Path) -> Path:
@@ -99,15 +129,107 @@ def write_records(store_root: Path) -> Path | None:
 
     The ``tier`` is ``verified`` for a keyless signature that holds, ``dev`` for a pinned key, and
     ``community`` for one that holds outside our namespace.
+
+    Raises:
+        InventoryError, VerdictsError: what is stored cannot be read.
+        LockedError: a verification is going on.
+        StoreError: the table cannot be written.
     """
-    files = [str(verdicts_path(store_root, day)) for day in verified_days(store_root)]
-    if not files or not inventory_path(store_root).exists():
-        return None
     path = records_path(store_root)
-    with duckdb.connect(":memory:") as connection:
-        connection.execute(_LINES, {"files": files})
-        connection.register("inventory", pq.read_table(inventory_path(store_root), schema=SCHEMA))
-        connection.execute(f"CREATE TABLE records AS {_RECORDS}")  # a constant
+    with verifying(store_root):
+        inventory, days = inventory_table(store_root), verified_days(store_root)
+        crawled = inventory.num_rows or is_there(inventory_path(store_root))
+        if not days or not crawled:
+            return None
+        states = {day: file_state(verdicts_path(store_root, day)) for day in days}
+        with duckdb.connect(":memory:") as connection:
+            connection.register("judged", _judged(store_root, days))
+            connection.register("inventory", inventory)
+            table = connection.sql(_RECORDS).to_arrow_table()
+        made_of = table.replace_schema_metadata({_MADE_OF: orjson.dumps(states)})
         with replaced_atomically(path) as temporary:
-            connection.table("records").write_parquet(str(temporary), compression="zstd")
+            pq.write_table(made_of, temporary, compression="zstd")
     return path
+
+
+_MADE_OF = "verdicts"
+"""In the table's own description: the state of each day's file of verdicts when it was read."""
+_BYTES = ("envelope_sha256", "traces_sha256")
+_KNOWN = pa.schema([(name, pa.string()) for name in ("repo_id", "state", *_BYTES, "outcome")])
+
+
+def _known(store_root: Path) -> pa.Table:
+    """Return what the table says of each record; nothing where it cannot be read."""
+    try:
+        return pq.read_table(pa.BufferReader(read_plain(records_path(store_root))), schema=_KNOWN)
+    except (OSError, ValueError, TypeError, pa.ArrowException):
+        return pa.Table.from_pylist([], schema=_KNOWN)
+
+
+def _lacking(blobs: BlobStore, names: Iterable[str | None]) -> list[str]:
+    return sorted(
+        name for name in names if name is not None and not blobs.has(name, size_bytes=None)
+    )
+
+
+def _damaged(store_root: Path) -> dict[str, str]:
+    """Return the days whose verdicts cannot be read as they are, and the state of their files.
+
+    Only files that are not those which the table was made of are looked into.
+    """
+    try:
+        described = pq.read_schema(pa.BufferReader(read_plain(records_path(store_root)))).metadata
+        made_of = orjson.loads((described or {}).get(_MADE_OF.encode(), b"{}"))
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    damaged = {}
+    for day in {*made_of, *verified_days(store_root)}:
+        path = verdicts_path(store_root, day)
+        state = file_state(path)
+        if made_of.get(day) != state and not (is_plain_file(path) and _is_sound(store_root, day)):
+            damaged[day] = state
+    return damaged
+
+
+def _is_sound(store_root: Path, day: str) -> bool:
+    try:
+        for line in sound_lines(store_root, day):
+            orjson.loads(line)
+    except (VerdictsError, orjson.JSONDecodeError):
+        return False
+    return True
+
+
+def _judged(store_root: Path, days: Iterable[str]) -> pa.Table:
+    """Return what the stored lines say of the bytes that were judged."""
+    rows = []
+    for day in days:
+        for line in sound_lines(store_root, day):
+            try:
+                rows.append(_row(orjson.loads(line)))
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                raise unreadable(verdicts_path(store_root, day), error) from error
+    try:
+        return pa.Table.from_pylist([row for row in rows if row is not None], schema=_JUDGED)
+    except (OverflowError, ValueError, pa.ArrowException) as error:
+        raise unreadable(store_root / "corpus" / "verdicts", error) from error
+
+
+def _row(line: dict[str, Any]) -> dict[str, Any] | None:
+    judged = line["judged"]
+    if judged is None:
+        return None
+    verdict = judged["verdict"]
+    signer, log = verdict["signer"] or {}, verdict["log"] or {}
+    return {
+        **{name: judged[name] for name in ("repo_id", "organisation", *_BYTES)},
+        "verified_at": datetime.fromisoformat(judged["verified_at"]),
+        "outcome": verdict["outcome"],
+        "failure_class": verdict["failure_class"],
+        "method": signer.get("method"),
+        "signer": signer.get("identity"),
+        "issuer": signer.get("issuer"),
+        "log_index": log.get("index"),
+        **{name: verdict[name] for name in Rules._fields},
+        "findings": sorted({item["kind"] for item in line["findings"]}),
+    }

@@ -8,6 +8,7 @@ its log entry is one we know.
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,9 @@ from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, 
 from inferencebench_pipeline.corpus.logs import LogReport, load_reports, log_findings
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.runs import replaced_atomically, write_atomically
+from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.stored import is_as_written, read_twice, restore, write_twice
 from inferencebench_pipeline.trust.statement import (
     Counts,
     Subject,
@@ -37,6 +40,16 @@ _SHOWN = 5
 
 Sign = Callable[[bytes], bytes]
 """Signs the bytes of a statement and returns the JSON of a Sigstore bundle."""
+
+
+Holds = Callable[[bytes], bool]
+"""Says whether a bundle's signature holds."""
+Published = Callable[[], bytes | None]
+"""Returns the bundle that is on the Hub; None where there is none."""
+
+
+class StatementStateError(PermanentError):
+    """What is kept about earlier statements cannot be read."""
 
 
 class CorpusNotCleanError(PermanentError):
@@ -70,9 +83,8 @@ def statement_folder(store_root: Path) -> Path:
 def statement_files(store_root: Path) -> dict[str, Path]:
     """Return the files of the statement that was made last, by name; none before the first."""
     folder = statement_folder(store_root)
-    return {
-        name: folder / name for name in (STATEMENT_FILE, TABLE_FILE) if (folder / name).is_file()
-    }
+    # What is damaged must not be published over what is good.
+    return {name: folder / name for name in (STATEMENT_FILE, TABLE_FILE) if restore(folder / name)}
 
 
 def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[VerifiedRecord]:
@@ -109,14 +121,32 @@ def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[
 
 
 def state_corpus(
-    store_root: Path, organisation: str, records: list[VerifiedRecord], rules: Rules, sign: Sign
+    store_root: Path,
+    organisation: str,
+    records: list[VerifiedRecord],
+    rules: Rules,
+    sign: Sign,
+    *,
+    holds: Holds = lambda _bundle: True,
+    published: Published = lambda: None,
 ) -> StatedCorpus:
     """Sign the statement about ``records`` and keep it with its table.
 
-    Nothing is signed again when the statement would say what the kept one says.
+    Nothing is signed again when the statement would say what the kept one says, or, where that is
+    lost or damaged, the published one.
+
+    Args:
+        store_root: the store.
+        organisation: whose corpus it is.
+        records: what it covers.
+        rules: what they were verified under.
+        sign: signs it.
+        holds: whether a kept signature is still one.
+        published: fetches the bundle of the last statement.
 
     Raises:
         CorpusNotCleanError: there is nothing to state.
+        StatementStateError: what is kept about earlier statements cannot be read.
         StoreError: it cannot be written.
     """
     if not records:
@@ -137,23 +167,54 @@ def state_corpus(
     )
     folder = statement_folder(store_root)
     payload_sha256, _ = logged_digests(statement)
-    signed_now = _kept_payload(folder) != statement
-    if signed_now:
-        _register(folder, statement)
-        bundle = sign(statement)
-        write_atomically(folder / STATEMENT_FILE, bundle)
+    kept = _kept_bundle(folder)
+    signed_now = False
+    if kept is None or not _states(kept, statement) or not holds(kept):
+        kept = published()
+        if kept is None or not _states(kept, statement) or not holds(kept):
+            _register(folder, statement)
+            kept, signed_now = sign(statement), True
+        write_twice(folder / STATEMENT_FILE, kept)
+    elif not is_as_written(folder / STATEMENT_FILE):
+        write_twice(folder / STATEMENT_FILE, kept)
     _write_table(folder, records)
     return StatedCorpus(folder, len(records), payload_sha256, signed_now)
 
 
 def registered_digests(store_root: Path) -> Iterator[str]:
-    """Yield the digests by which logs know the statements that were ever about to be signed."""
+    """Yield the digests by which logs know the statements that were ever about to be signed.
+
+    Raises:
+        StatementStateError: what is kept about them cannot be read.
+    """
+    path = statement_folder(store_root) / "signed.jsonl"
     try:
-        lines = (statement_folder(store_root) / "signed.jsonl").read_bytes().splitlines()
+        lines = read_plain(path).splitlines()
     except FileNotFoundError:
         return
-    for line in lines:
-        yield from orjson.loads(line)["logged"]
+    except OSError as error:
+        raise _unreadable_register(path, error.strerror or str(error)) from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            logged = orjson.loads(line)["logged"]
+            yield from (str(digest) for digest in logged)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable_register(path, f"line {number} is not ours") from error
+
+
+def stated_bundle(store_root: Path) -> bytes:
+    """Return the kept statement's bundle.
+
+    Raises:
+        StatementStateError: there is none that can be read.
+    """
+    path = statement_folder(store_root) / STATEMENT_FILE
+    try:
+        return read_twice(path)
+    except OSError as error:
+        raise StatementStateError(
+            f"cannot read {path}: {error.strerror or error}; materialise corpus_statement again"
+        ) from error
 
 
 _UNREAD = frozenset({RepoState.MALFORMED, RepoState.NO_ENVELOPE, RepoState.UNREADABLE})
@@ -213,18 +274,42 @@ def _subjects(records: Iterable[VerifiedRecord]) -> list[Subject]:
     return list(found.values())
 
 
-def _kept_payload(folder: Path) -> bytes | None:
+def _kept_bundle(folder: Path) -> bytes | None:
     try:
-        bundle = orjson.loads((folder / STATEMENT_FILE).read_bytes())
-        return base64.b64decode(bundle["dsseEnvelope"]["payload"])
-    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, ValueError):
+        return read_twice(folder / STATEMENT_FILE)
+    except OSError:
         return None
+
+
+def _states(bundle: bytes | None, statement: bytes) -> bool:
+    """Return whether a bundle is about exactly this statement; its signature is not looked at."""
+    if bundle is None:
+        return False
+    try:
+        payload = orjson.loads(bundle)["dsseEnvelope"]["payload"]
+        return base64.b64decode(payload) == statement
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _unreadable_register(path: Path, problem: str) -> StatementStateError:
+    return StatementStateError(
+        f"cannot read {path}: {problem}; restore it from a copy. Without it, the entries of "
+        "earlier statements in the logs are reported as unknown"
+    )
 
 
 def _register(folder: Path, statement: bytes) -> None:
     """Name the statement before it is signed: a crash after logging leaves no unknown entry."""
     path = folder / "signed.jsonl"
-    before = path.read_bytes() if path.exists() else b""
+    try:
+        before = read_plain(path)
+    except FileNotFoundError:
+        before = b""
+    except OSError as error:
+        raise _unreadable_register(path, error.strerror or str(error)) from error
+    if before and not before.endswith(b"\n"):
+        before += b"\n"  # the end of the last line is lost; the next one must not be
     line = {"at": datetime.now(UTC).isoformat(), "logged": logged_digests(statement)}
     write_atomically(path, before + orjson.dumps(line) + b"\n")
 
@@ -233,5 +318,8 @@ def _write_table(folder: Path, records: list[VerifiedRecord]) -> None:
     entries = [record.entry for record in records]
     columns = ("repo_id", "revision", "created_day", "run_id", "envelope_sha256", "traces_sha256")
     table = pa.table({name: [getattr(entry, name) for entry in entries] for name in columns})
-    with replaced_atomically(folder / TABLE_FILE) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with io.BytesIO() as buffer:
+        pq.write_table(table, buffer, compression="zstd")
+        data = buffer.getvalue()
+    if not is_as_written(folder / TABLE_FILE) or read_twice(folder / TABLE_FILE) != data:
+        write_twice(folder / TABLE_FILE, data)

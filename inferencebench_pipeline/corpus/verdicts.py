@@ -1,12 +1,16 @@
 """What verification found, stored a line per record: ``corpus/verdicts/<day>.jsonl``.
 
 A line is complete in itself and names a digest of everything it was derived from, so that a later
-pass recognises it without making any check again.
+pass recognises it without making any check again. It ends with a digest of itself: a line that the
+disk has changed is never taken for what verification found, and the next pass writes it anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +19,24 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.locks import file_lock
 from inferencebench_pipeline.trust.checkpoints import Checkpoint
 from inferencebench_pipeline.trust.verdict import VERIFIER_VERSION, Verdict
+from inferencebench_pipeline.untrusted.text import printable
 
-VERDICTS_SCHEMA_VERSION = "2"
+VERDICTS_SCHEMA_VERSION = "3"
+_SHOWN_CHARACTERS = 300
+_SEAL = re.compile(rb',"line_sha256":"([0-9a-f]{64})"}')
+_SEAL_BYTES = len(',"line_sha256":""}') + 64
 
 
 class VerdictsError(PermanentError):
     """A day is not a date, or its stored verdicts cannot be read."""
+
+
+class DamagedLineError(ValueError):
+    """A line is not what was written; verifying its day again writes it anew."""
 
 
 class Rules(NamedTuple):
@@ -73,6 +87,33 @@ class RecordLine(_Part):
     repo_id: str
     judged: RepoVerdict | None
     findings: tuple[Finding, ...]
+    line_sha256: str | None = None
+    """Of the line without this; None in lines of versions before."""
+
+    def sealed(self) -> bytes:
+        """Return the line as it is stored, without its end."""
+        line = self.model_dump_json(exclude={"line_sha256"}).encode()
+        return b'%s,"line_sha256":"%s"}' % (line[:-1], _digest_of(line))
+
+
+def is_sealed(line: bytes) -> bool:
+    """Return whether a line names a digest of itself; those of versions before do not."""
+    return _SEAL.fullmatch(line[-_SEAL_BYTES:]) is not None
+
+
+def require_sound(line: bytes) -> None:
+    """Refuse a line that is not what its own digest promises.
+
+    Raises:
+        DamagedLineError: the disk has changed it.
+    """
+    seal = _SEAL.fullmatch(line[-_SEAL_BYTES:])
+    if seal is not None and _digest_of(line[:-_SEAL_BYTES] + b"}") != seal[1]:
+        raise DamagedLineError("a line is not what its digest promises")
+
+
+def _digest_of(line: bytes) -> bytes:
+    return hashlib.sha256(line).hexdigest().encode()
 
 
 class DayVerdicts(_Part):
@@ -124,18 +165,35 @@ def verdicts_path(store_root: Path, day: str) -> Path:
     Raises:
         VerdictsError: ``day`` is not a date such as 2026-05-18; it would become a path.
     """
-    try:
-        valid = date.fromisoformat(day).isoformat() == day
-    except ValueError:
-        valid = False
-    if not valid:
+    if not _is_day(day):
         raise VerdictsError(f"day {day!r} is not a date such as 2026-05-18")
     return store_root / "corpus" / "verdicts" / f"{day}.jsonl"
 
 
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def verified_days(store_root: Path) -> list[str]:
-    """Return the days that have verdicts, oldest first."""
-    return sorted(path.stem for path in (store_root / "corpus" / "verdicts").glob("*.jsonl"))
+    """Return the days that have verdicts, oldest first; other files there are none of ours.
+
+    Raises:
+        VerdictsError: the folder cannot be read.
+    """
+    folder = store_root / "corpus" / "verdicts"
+    try:
+        names = [path.stem for path in folder.iterdir() if path.suffix == ".jsonl"]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise VerdictsError(
+            f"cannot read the folder {folder}: {error.strerror or error}; mend its permissions, or "
+            "delete it and verify again"
+        ) from error
+    return sorted(name for name in names if _is_day(name))
 
 
 def raw_lines(store_root: Path, day: str) -> Iterator[bytes]:
@@ -146,13 +204,26 @@ def raw_lines(store_root: Path, day: str) -> Iterator[bytes]:
     """
     path = verdicts_path(store_root, day)
     try:
-        with path.open("rb") as lines:
-            for line in lines:
-                yield line.rstrip(b"\n")
+        data = read_plain(path)
     except FileNotFoundError:
         return
     except OSError as error:
         raise unreadable(path, error) from error
+    yield from data.removesuffix(b"\n").split(b"\n") if data else ()
+
+
+def sound_lines(store_root: Path, day: str) -> Iterator[bytes]:
+    """Yield the stored lines of ``day``; each is what was written, as far as its digest tells.
+
+    Raises:
+        VerdictsError: ``day`` is not a date, the file cannot be read, or a line is damaged.
+    """
+    for line in raw_lines(store_root, day):
+        try:
+            require_sound(line)
+        except DamagedLineError as error:
+            raise unreadable(verdicts_path(store_root, day), error) from error
+        yield line
 
 
 def read_lines(store_root: Path, day: str) -> Iterator[RecordLine]:
@@ -161,15 +232,22 @@ def read_lines(store_root: Path, day: str) -> Iterator[RecordLine]:
     Raises:
         VerdictsError: ``day`` is not a date, or a line is not what this version writes.
     """
-    for line in raw_lines(store_root, day):
+    for line in sound_lines(store_root, day):
         try:
             yield RecordLine.model_validate_json(line)
         except ValidationError as error:
             raise unreadable(verdicts_path(store_root, day), error) from error
 
 
+def verifying(store_root: Path) -> AbstractContextManager[None]:
+    """Be the only one who writes verdicts, or what is made of them, into the store."""
+    lock = store_root / "corpus" / ".verdicts.lock"
+    return file_lock(lock, what=f"a verification of the corpus in {store_root}")
+
+
 def unreadable(path: Path, error: Exception) -> VerdictsError:
     """Return the error for a file of verdicts that cannot be used."""
+    problem = printable(str(error), _SHOWN_CHARACTERS)
     return VerdictsError(
-        f"cannot read the verdicts {path}: {error}; delete the file and verify the day again"
+        f"cannot read the verdicts {path}: {problem}; delete the file and verify the day again"
     )

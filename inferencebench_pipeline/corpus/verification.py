@@ -7,6 +7,7 @@ shared among processes when there is enough of it.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,12 +29,17 @@ from inferencebench_pipeline.corpus.examination import (
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.corpus.judging import Judge
 from inferencebench_pipeline.corpus.verdicts import (
+    DamagedLineError,
     DayVerdicts,
+    is_sealed,
     raw_lines,
+    require_sound,
     unreadable,
     verdicts_path,
+    verifying,
 )
-from inferencebench_pipeline.runs import replaced_atomically
+from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.stored import is_plain_file, is_there
 
 SHARED_FROM_RECORDS = 500
 """So many records are verified here before others are asked to help: processes start slowly."""
@@ -41,6 +47,7 @@ _CHUNK_RECORDS = 64
 _DAYS_READ_TOGETHER = 100
 """Each reading goes through the whole inventory; a month of the busiest is some megabytes."""
 _DAYS_IN_FLIGHT = 3
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,9 @@ def verify_days(
 ) -> list[DaySummary]:
     """Verify every record whose repository was created on ``days``, and store the verdicts.
 
-    A record that fails is a finding, never an exception. Memory holds a few days at a time.
+    A record that fails is a finding, never an exception. Memory holds a few days at a time. One
+    pass at a time writes into a store; another waits. A stored line that the disk has changed is
+    made anew.
 
     Args:
         store_root: the store whose ``corpus/`` is read and written.
@@ -95,10 +104,12 @@ def verify_days(
     Raises:
         VerdictsError: a day is not a date, or its stored verdicts are unreadable.
         InventoryError: the inventory cannot be read.
+        LockedError: another pass is not finished yet.
+        StoreError: the verdicts cannot be written.
     """
     summaries: list[DaySummary] = []
     waiting: deque[tuple[_Plan, list[Future[list[Examined]]]]] = deque()
-    with _Crew(store_root, judge, processes) as crew:
+    with verifying(store_root), _Crew(store_root, judge, processes) as crew:
         for plan in _plans(store_root, days, judge, again=again):
             waiting.append((plan, crew.start(plan.tasks)))
             if len(waiting) > _DAYS_IN_FLIGHT:
@@ -139,6 +150,8 @@ class _Plan:
     kept: list[_Line] = field(default_factory=list)
     tasks: list[_Task] = field(default_factory=list)
     lines_before: int = 0
+    damaged: bool = False
+    """Whether something in the file is not what was written."""
     failed_before: set[str] = field(default_factory=set)
     """Repositories whose line had a finding of severity ``error``."""
 
@@ -158,9 +171,14 @@ def _plan(
 ) -> _Plan:
     plan = _Plan(day)
     before: dict[str, _Line] = {}
-    for line in raw_lines(store_root, day):
-        read = _read(store_root, day, line)
-        before[read.repo_id] = read
+    for line in _lines(store_root, day):
+        try:
+            read = _read(store_root, day, line)
+        except DamagedLineError as error:
+            _LOG.warning("%s: %s; verified anew", verdicts_path(store_root, day), error)
+            plan.damaged = True
+        else:
+            before[read.repo_id] = read
     plan.failed_before = {read.repo_id for read in before.values() if read.failed}
     plan.lines_before = len(before)
     for subject in subjects:
@@ -169,6 +187,7 @@ def _plan(
             known is not None
             and known.ok is not None
             and known.inputs_sha256 == subject.inputs_sha256
+            and is_sealed(known.line)
             and not again
             and examiner.bytes_are_sound(subject)
         ):
@@ -186,10 +205,9 @@ def _finish(store_root: Path, plan: _Plan, work: Iterable[Future[list[Examined]]
         key=lambda read: read.repo_id,
     )
     path = verdicts_path(store_root, plan.day)
-    if examined or len(plan.kept) != plan.lines_before or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_atomically(path) as temporary, temporary.open("wb") as file:
-            file.writelines(read.line + b"\n" for read in lines)
+    changed = bool(examined) or len(plan.kept) != plan.lines_before or plan.damaged
+    if changed or not is_plain_file(path):
+        write_atomically(path, b"".join(read.line + b"\n" for read in lines))
     findings = tuple(
         Finding.model_validate_json(orjson.dumps(item)) for read in lines for item in read.findings
     )
@@ -204,18 +222,37 @@ def _finish(store_root: Path, plan: _Plan, work: Iterable[Future[list[Examined]]
     )
 
 
+def _lines(store_root: Path, day: str) -> Iterator[bytes]:
+    """Yield the stored lines; what stands in the file's place and is none is written over."""
+    path = verdicts_path(store_root, day)
+    if is_there(path) and not is_plain_file(path):
+        _LOG.warning("%s is not a plain file; the day is verified anew", path)
+        return iter(())
+    return raw_lines(store_root, day)
+
+
 def _read(store_root: Path, day: str, line: bytes) -> _Line:
+    """Return what a pass needs of a stored line.
+
+    Raises:
+        DamagedLineError: it is not what was written.
+        VerdictsError: it is something else than verdicts; nothing is written over it.
+    """
+    require_sound(line)
     try:
         document = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DamagedLineError(f"a line is no JSON ({error})") from error
+    try:
         judged = document["judged"]
         return _Line(
             repo_id=document["repo_id"],
             line=line,
             inputs_sha256=document["inputs_sha256"],
             ok=None if judged is None else bool(judged["verdict"]["ok"]),
-            findings=document["findings"],
+            findings=[{**item, "severity": item["severity"]} for item in document["findings"]],
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise unreadable(verdicts_path(store_root, day), error) from error
 
 

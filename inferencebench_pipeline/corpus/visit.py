@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.corpus.cards import CARD_KEY
 from inferencebench_pipeline.corpus.entries import GONE, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
@@ -38,7 +39,10 @@ class Visit:
     def entry(self, listed: PublishedRepo, known: InventoryEntry | None) -> InventoryEntry:
         """Return the entry of a listed repository, fetching only when its commit is new to us."""
         if known is not None and self._unchanged(listed, known):
-            return self._again(replace(known, last_modified=listed.last_modified.astimezone(UTC)))
+            entry = replace(known, last_modified=listed.last_modified.astimezone(UTC))
+            # Bytes that are damaged here are fetched again, as those that are lost are.
+            with contextlib.suppress(BlobError):
+                return self._again(entry)
         self.fetched += 1
         self.examined.add(listed.repo_id)
         entry = self._fetched(listed)
@@ -59,9 +63,9 @@ class Visit:
         """Return an unchanged entry; one that was malformed may not be to a newer reader."""
         if entry.state is not RepoState.MALFORMED or entry.envelope_sha256 is None:
             return entry
+        envelope = self._blobs.get(entry.envelope_sha256)
         self.examined.add(entry.repo_id)
-        published = replace(entry, state=RepoState.PUBLISHED)
-        return self._described(published, self._blobs.get(entry.envelope_sha256))
+        return self._described(replace(entry, state=RepoState.PUBLISHED), envelope)
 
     def _unchanged(self, listed: PublishedRepo, known: InventoryEntry) -> bool:
         stored = (

@@ -8,13 +8,13 @@ from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
     StatedCorpus,
     state_corpus,
+    stated_bundle,
     statement_files,
-    statement_folder,
     verified_records,
 )
 from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub.corpus_dataset import CorpusReceipt, publish_corpus
+from inferencebench_pipeline.hub.corpus_dataset import CorpusReceipt, publish_corpus, published_file
 from inferencebench_pipeline.leaderboard.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
@@ -24,7 +24,11 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.trust.statement import STATEMENT_SUITE, verify_corpus_statement
+from inferencebench_pipeline.trust.statement import (
+    STATEMENT_SUITE,
+    StatementRejectedError,
+    verify_corpus_statement,
+)
 
 
 @dg.asset(
@@ -61,6 +65,8 @@ def corpus_statement(
             verified_records(store.root, organisation, rules),
             rules,
             lambda statement: signer.sign_statement(statement, suite_id=STATEMENT_SUITE),
+            holds=lambda bundle: _holds(deployment, organisation, bundle),
+            published=lambda: published_file(deployment.hub(), organisation, STATEMENT_FILE),
         )
         context.log.info("the statement covers %d records", stated.subjects)
         index = published_files(store.root)
@@ -88,7 +94,7 @@ def covers_exactly_the_verified_envelopes(
         deployment, root = world.deployment(), runs_store.store().root
         organisation = deployment.require_organisation()
         statement = verify_corpus_statement(
-            (statement_folder(root) / STATEMENT_FILE).read_bytes(),
+            stated_bundle(root),
             trust=deployment.trust(),
             policy=deployment.policy(),
             organisation=organisation,
@@ -107,6 +113,20 @@ def covers_exactly_the_verified_envelopes(
             "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+
+
+def _holds(deployment: Deployment, organisation: str, bundle: bytes) -> bool:
+    """Return whether a kept statement still verifies, so that it need not be signed again."""
+    try:
+        verify_corpus_statement(
+            bundle,
+            trust=deployment.trust(),
+            policy=deployment.policy(),
+            organisation=organisation,
+        )
+    except StatementRejectedError:
+        return False
+    return True
 
 
 def _rules(deployment: Deployment) -> Rules:
