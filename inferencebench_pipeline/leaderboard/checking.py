@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.inventory import corpus_blobs, inventory_path
+from inferencebench_pipeline.corpus.inventory import corpus_blobs, inventory_table
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary
 from inferencebench_pipeline.leaderboard.extraction import (
@@ -34,6 +35,7 @@ from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
     leaderboard_folder,
     load_summary,
+    plain_run_files,
     unreadable_runs,
 )
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
@@ -41,6 +43,7 @@ from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY,
 from inferencebench_pipeline.leaderboard.partitions import is_sound, read_partition, unique_texts
 from inferencebench_pipeline.leaderboard.workers import Workers
 from inferencebench_pipeline.runs import write_changed
+from inferencebench_pipeline.stored import is_plain_file, sealed, unsealed
 
 CHECKED_FILE: Final = "checked.json"
 
@@ -52,7 +55,7 @@ FROM read_parquet($files, hive_partitioning = false) r GROUP BY created_day
 _UNJUDGED = """
 SELECT repo_id, created_day, coalesce(i.last_modified, created_at) AS changed_at
 FROM read_parquet($files, hive_partitioning = false)
-LEFT JOIN (SELECT repo_id, last_modified FROM read_parquet($inventory)) i USING (repo_id)
+LEFT JOIN (SELECT repo_id, last_modified FROM known) i USING (repo_id)
 WHERE envelope_sha256 IS NOT NULL AND verdict_sha256 IS NULL ORDER BY changed_at, repo_id
 """
 _NAMES = """
@@ -86,7 +89,7 @@ def check_rows(store_root: Path) -> list[str]:
     """
     folder = leaderboard_folder(store_root)
     inputs, manifest = read_inputs(store_root), Manifest.load(folder)
-    if not (folder / DOCUMENT_FILE).is_file():
+    if not is_plain_file(folder / DOCUMENT_FILE):
         return ["the index cannot be read: it was not built yet"]
     damaged = [name for name in manifest.partitions() if not is_sound(folder, name)]
     if damaged:
@@ -122,16 +125,17 @@ def unjudged_rows(store_root: Path) -> list[Unjudged]:
     """Return the rows of the built index that have no verdict yet, the longest unchanged first.
 
     Raises:
-        LeaderboardError: the table of runs cannot be read, or the inventory that it was made from.
+        LeaderboardError: the table of runs cannot be read.
+        InventoryError: the inventory cannot be read.
     """
     folder = leaderboard_folder(store_root)
-    files = Manifest.load(folder).run_files(folder)
+    files = plain_run_files(folder)
     if not files:
         return []
     try:
         with session() as connection:
-            values = {"files": files, "inventory": str(inventory_path(store_root))}
-            found = connection.execute(_UNJUDGED, values).fetchall()
+            connection.register("known", inventory_table(store_root))
+            found = connection.execute(_UNJUDGED, {"files": files}).fetchall()
     except duckdb.Error as error:
         raise unreadable_runs(folder, error) from error
     return [Unjudged(*line) for line in found]
@@ -262,7 +266,9 @@ def _differences(
     try:
         envelope = parse_envelope(blobs.get(row["envelope_sha256"]))
     except BlobError as error:
-        yield str(error)
+        # Of what no crawl can bring back, such as a record that has vanished, the finding tells.
+        if row["state"] == "verified":
+            yield str(error)
         return
     except EnvelopeError:
         if row["state"] == "verified":
@@ -289,7 +295,7 @@ def _differences(
 def _checked(folder: Path) -> dict[str, str]:
     """Return what was found right, by day; nothing when another version checked it."""
     try:
-        found: Any = orjson.loads((folder / CHECKED_FILE).read_bytes())
+        found: Any = orjson.loads(unsealed(read_plain(folder / CHECKED_FILE)))
         days = found["days"] if found["made_by"] == MADE_BY else {}
         return {str(day): str(key) for day, key in days.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -298,4 +304,4 @@ def _checked(folder: Path) -> dict[str, str]:
 
 def _keep(folder: Path, days: dict[str, str]) -> None:
     data = orjson.dumps({"made_by": MADE_BY, "days": days}, option=orjson.OPT_SORT_KEYS)
-    write_changed(folder / CHECKED_FILE, data)
+    write_changed(folder / CHECKED_FILE, sealed(data))

@@ -16,16 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.document import EvaluationRow, TakedownRow, WithheldRow
+from inferencebench_pipeline.leaderboard.groups import document_is_sound
 from inferencebench_pipeline.leaderboard.index import (
     LeaderboardError,
     leaderboard_folder,
     load_summary,
 )
 from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, Manifest, digest
-from inferencebench_pipeline.leaderboard.partitions import read_partition
+from inferencebench_pipeline.leaderboard.partitions import is_sound, read_partition
 from inferencebench_pipeline.leaderboard.tables import parquet_bytes
 from inferencebench_pipeline.runs import replaced_atomically, write_changed
+from inferencebench_pipeline.stored import is_there, remove, sealed, unsealed
 
 DATA_FOLDER: Final = "data"
 """In the published dataset: everything in it is this index's."""
@@ -56,17 +59,33 @@ def published_files(store_root: Path) -> dict[str, Path]:
         StoreError: the files cannot be written.
     """
     folder = leaderboard_folder(store_root)
-    if not (folder / DOCUMENT_FILE).is_file():
+    if not is_there(folder / DOCUMENT_FILE):
         return {}
+    if not document_is_sound(folder):
+        raise LeaderboardError(
+            f"{folder / DOCUMENT_FILE} is not what the last build wrote; materialise "
+            "leaderboard_index again"
+        )
     manifest, out = Manifest.load(folder), folder / "published"
+    damaged = sorted(name for name in manifest.partitions() if not is_sound(folder, name))
+    if damaged:
+        raise LeaderboardError(
+            f"{folder / damaged[0]} is gone or damaged; materialise leaderboard_index again"
+        )
     keys = _keys(manifest)
     made = _made(out)
+    digests: dict[str, str] = {}
     for path, key in keys.items():
-        if made.get(path) != key or not (out / path).is_file():
+        known, there = made.get(path, ("", "")), _digest(out / path)
+        if there is None or known != (key, there):
+            remove(out / path)
             _MAKERS[path.split("/")[1]](folder, manifest, out / path, path)
+            there = _digest(out / path)
+        digests[path] = there or ""
     for name, rows in _small(store_root).items():
         write_changed(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
-    write_changed(out / _KEYS_FILE, orjson.dumps({"made_by": MADE_BY, "keys": keys}))
+    content = {"made_by": MADE_BY, "keys": {path: (keys[path], digests[path]) for path in keys}}
+    write_changed(out / _KEYS_FILE, sealed(orjson.dumps(content)))
     current = {*keys, *(f"{DATA_FOLDER}/{name}.parquet" for name in _SMALL)}
     _remove_others(out / DATA_FOLDER, {out / path for path in current})
     return {path: out / path for path in sorted(current)} | {DOCUMENT_FILE: folder / DOCUMENT_FILE}
@@ -100,21 +119,23 @@ def _make_findings(folder: Path, manifest: Manifest, to: Path, _path: str) -> No
 
 def _make_metrics(folder: Path, manifest: Manifest, to: Path, path: str) -> None:
     """Write a month's metrics, a day at a time: there are many."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    writer: pq.ParquetWriter | None = None
+    days = _metrics_of(manifest, _month_in(path))
     with replaced_atomically(to) as temporary:
-        for day, name in _metrics_of(manifest, _month_in(path)):
-            table = read_partition(folder, name)
-            if table is None:
-                raise LeaderboardError(
-                    f"{folder / name} is gone or damaged; materialise leaderboard_index again"
-                )
-            days = pa.array([day], pa.string()).take(pa.array([0] * len(table)))
-            table = table.add_column(0, "created_day", days)
-            writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
-            writer.write_table(table.combine_chunks())
-        if writer is not None:
-            writer.close()
+        first = _metrics_table(folder, *days[0])
+        with pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+            writer.write_table(first)
+            for day, name in days[1:]:
+                writer.write_table(_metrics_table(folder, day, name))
+
+
+def _metrics_table(folder: Path, day: str, name: str) -> pa.Table:
+    table = read_partition(folder, name)
+    if table is None:
+        raise LeaderboardError(
+            f"{folder / name} is gone or damaged; materialise leaderboard_index again"
+        )
+    days = pa.array([day], pa.string()).take(pa.array([0] * len(table)))
+    return table.add_column(0, "created_day", days).combine_chunks()
 
 
 _MAKERS: Final = {
@@ -190,18 +211,30 @@ def _encoded(names: Iterable[str]) -> Iterator[bytes]:
     return (name.encode() for name in names)
 
 
-def _made(out: Path) -> dict[str, str]:
-    """Return what the files there were made of; nothing when another version made them."""
+def _made(out: Path) -> dict[str, tuple[str, str]]:
+    """Return what the files there were made of, and their own digests.
+
+    Nothing when another version made them.
+    """
     try:
-        found: Any = orjson.loads((out / _KEYS_FILE).read_bytes())
-        return dict(found["keys"]) if found["made_by"] == MADE_BY else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        found: Any = orjson.loads(unsealed(read_plain(out / _KEYS_FILE)))
+        if found["made_by"] != MADE_BY:
+            return {}
+        return {path: (key, made) for path, (key, made) in found["keys"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return digest([read_plain(path)])
+    except OSError:
+        return None
 
 
 def _remove_others(folder: Path, current: set[Path]) -> None:
     for path in sorted(folder.rglob("*.parquet")):
         if path not in current:
-            path.unlink(missing_ok=True)
+            remove(path)
             if path.parent != folder and not any(path.parent.iterdir()):
                 shutil.rmtree(path.parent, ignore_errors=True)

@@ -18,9 +18,10 @@ import duckdb
 import orjson
 import pyarrow as pa
 
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.assembly import Part
 from inferencebench_pipeline.leaderboard.history import TestedChange, tested_changes
-from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, file_state
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, digest
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.ranked import RANKED_COLUMNS, RankedRun, ranked_runs
 from inferencebench_pipeline.leaderboard.ranking import group_of, group_order
@@ -28,7 +29,8 @@ from inferencebench_pipeline.leaderboard.standing import GroupStanding, Standing
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
-from inferencebench_pipeline.runs import write_changed
+from inferencebench_pipeline.runs import store_errors, write_changed
+from inferencebench_pipeline.stored import sealed, unsealed
 
 GROUPS_FILE: Final = "groups.json"
 
@@ -133,8 +135,10 @@ def save_groups(
         ]
         for group in groups
     ]  # fmt: skip
-    content = {"made_by": MADE_BY, "document": file_state(folder / DOCUMENT_FILE), "groups": rows}
-    write_changed(folder / GROUPS_FILE, orjson.dumps(content))
+    with store_errors(folder / DOCUMENT_FILE):
+        document = digest([read_plain(folder / DOCUMENT_FILE)])
+    content = {"made_by": MADE_BY, "document": document, "groups": rows}
+    write_changed(folder / GROUPS_FILE, sealed(orjson.dumps(content)))
 
 
 def _tables(
@@ -171,15 +175,23 @@ def _compare_rows(
 
 def load_groups(folder: Path) -> list[KeptGroup]:
     """Return the groups of the last build; none when they are not those of the document there."""
-    path = folder / DOCUMENT_FILE
     try:
-        content: Any = orjson.loads((folder / GROUPS_FILE).read_bytes())
-        if content["made_by"] != MADE_BY or content["document"] != file_state(path):
+        content: Any = orjson.loads(unsealed(read_plain(folder / GROUPS_FILE)))
+        document = read_plain(folder / DOCUMENT_FILE)
+        if content["made_by"] != MADE_BY or content["document"] != digest([document]):
             return []
-        document = memoryview(path.read_bytes())
-        return [_kept(row, document) for row in content["groups"]]
+        return [_kept(row, memoryview(document)) for row in content["groups"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def document_is_sound(folder: Path) -> bool:
+    """Return whether the document is the one that the last build ended with."""
+    try:
+        content: Any = orjson.loads(unsealed(read_plain(folder / GROUPS_FILE)))
+        return bool(content["document"] == digest([read_plain(folder / DOCUMENT_FILE)]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _kept(row: list[Any], document: memoryview) -> KeptGroup:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.hub.evaluation_register import load_evaluations
 from inferencebench_pipeline.hub.takedown_register import load_takedowns
 from inferencebench_pipeline.leaderboard.assembly import Assembly
@@ -33,6 +34,7 @@ from inferencebench_pipeline.leaderboard.groups import (
 from inferencebench_pipeline.leaderboard.history import significant_changes
 from inferencebench_pipeline.leaderboard.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, Manifest
+from inferencebench_pipeline.leaderboard.partitions import is_sound
 from inferencebench_pipeline.leaderboard.prices import Prices
 from inferencebench_pipeline.leaderboard.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.ranking import ROW_COLUMNS, run_row
@@ -47,7 +49,9 @@ from inferencebench_pipeline.leaderboard.standing import (
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.leaderboard.variance import KeptVariance, significant_variances
 from inferencebench_pipeline.leaderboard.workers import Workers
+from inferencebench_pipeline.locks import file_lock
 from inferencebench_pipeline.runs import sync_files, write_changed
+from inferencebench_pipeline.stored import is_plain_file, remove
 
 _RUNS = f"""
 SELECT {", ".join(ROW_COLUMNS)} FROM read_parquet($files, hive_partitioning = false)
@@ -95,21 +99,23 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
         InventoryError, VerdictsError, LogStateError: the corpus on disk cannot be read.
         TakedownError, EvaluationRegisterError: a register cannot be read.
         StoreError: the index cannot be written.
+        LockedError: another build is not finished yet.
     """
     folder = leaderboard_folder(store_root)
-    with _only_one(folder):
+    with _only_one(folder), _readable(folder):
         return _build(store_root, folder, prices)
 
 
 def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
-    inputs, before = read_inputs(store_root), Manifest.load(folder)
+    inputs, before = read_inputs(store_root), Manifest.load(folder, to_build_upon=True)
     known = load_standing(folder)
+    sound = {name for name in before.partitions() if is_sound(folder, name)}
     with Workers() as workers, session() as connection:
-        manifest, extracted = update_spans(store_root, folder, inputs, before, workers)
+        manifest, extracted = update_spans(store_root, folder, inputs, before, sound, workers)
         partitions = look_into(known, manifest.spans.values(), folder, connection)
         tell_repeated(folder, manifest, may_repeat(known, partitions), connection)
         partitions = look_into(partitions, manifest.spans.values(), folder, connection)
-        sync_files([folder / name for name in manifest.partitions() - before.partitions()])
+        sync_files([folder / name for name in manifest.partitions() - sound])
         standing = standing_of(partitions)
         groups = update_groups(load_groups(folder), standing, folder, workers, connection, prices)
         findings = [*_unplaced(inputs), *standing.findings]
@@ -129,11 +135,18 @@ def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
 
 
 @contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say what to do when a partition is damaged between two looks at it."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise unreadable_runs(folder, error) from error
+
+
+@contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Be the only build on this host: another would remove partitions that this one has written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(folder / ".lock", what=f"a build of the index in {folder}"):
         yield
 
 
@@ -145,7 +158,7 @@ def load_summary(store_root: Path) -> Summary:
     """
     path = leaderboard_folder(store_root) / DOCUMENT_FILE
     try:
-        return Summary.model_validate_json(path.read_bytes())
+        return Summary.model_validate_json(read_plain(path))
     except FileNotFoundError:
         return Summary(states={}, groups=())
     except (OSError, ValidationError) as error:
@@ -172,7 +185,7 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
         LeaderboardError: the table of runs cannot be read.
     """
     folder = leaderboard_folder(store_root)
-    files = Manifest.load(folder).run_files(folder)
+    files = plain_run_files(folder)
     if not files:
         return
     query, values = _RUNS, {"files": files}
@@ -185,6 +198,19 @@ def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iter
                 yield from map(run_row, batch.to_pylist())
     except (duckdb.Error, ValidationError) as error:
         raise unreadable_runs(folder, error) from error
+
+
+def plain_run_files(folder: Path) -> list[str]:
+    """Return the paths of the partitions of runs, oldest span first; each is a plain file.
+
+    Raises:
+        LeaderboardError: something else is in the place of one.
+    """
+    files = Manifest.load(folder).run_files(folder)
+    for file in files:
+        if not is_plain_file(Path(file)):
+            raise unreadable_runs(folder, FileNotFoundError(f"{file} is not a plain file"))
+    return files
 
 
 def unreadable_runs(folder: Path, error: Exception) -> LeaderboardError:
@@ -243,4 +269,4 @@ def _remove_others(folder: Path, current: set[str]) -> None:
     for kind in ("runs", "metrics"):
         for path in (folder / kind).glob("*/*.parquet"):
             if str(path.relative_to(folder)) not in current:
-                path.unlink(missing_ok=True)
+                remove(path)

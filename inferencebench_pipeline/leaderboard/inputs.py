@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.findings import Finding
-from inferencebench_pipeline.corpus.inventory import (
-    InventoryError,
-    inventory_path,
-    load_findings,
-)
+from inferencebench_pipeline.corpus.inventory import inventory_table, load_findings
 from inferencebench_pipeline.corpus.logs import log_findings
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
-from inferencebench_pipeline.leaderboard.manifest import DayInputs, digest, file_state
+from inferencebench_pipeline.leaderboard.manifest import DayInputs, digest
 from inferencebench_pipeline.leaderboard.tables import FINDINGS_SCHEMA, INVENTORY_SCHEMA, empty
+from inferencebench_pipeline.stored import file_state
 
 
 @dataclass(frozen=True)
@@ -80,15 +76,9 @@ def read_inputs(store_root: Path) -> CorpusInputs:
 
 def _inventory(store_root: Path) -> pa.Table:
     """Return the inventory's columns, ordered by day and, in a day, as they are: by repository."""
-    path = inventory_path(store_root)
-    if not path.exists():
-        return empty(INVENTORY_SCHEMA)
-    try:
-        table = pq.read_table(path, schema=INVENTORY_SCHEMA)
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        raise InventoryError(
-            f"cannot read the inventory {path}: {error}; move it aside and crawl again"
-        ) from error
+    table = inventory_table(store_root, INVENTORY_SCHEMA)
+    if not table.num_rows:
+        return table
     encoded: Any = table["created_day"].combine_chunks().dictionary_encode()
     names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     places = np.empty(len(names), dtype=np.int64)

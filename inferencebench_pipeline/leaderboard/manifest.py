@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline import __version__
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.document import FORMAT
 from inferencebench_pipeline.leaderboard.extraction import FACTS_VERSION
 from inferencebench_pipeline.runs import write_changed
+from inferencebench_pipeline.stored import sealed, unsealed, without_seal
 
 INDEX_VERSION: Final = "4"
 """Raised whenever the same corpus would give other tables; all partitions are then made anew."""
@@ -54,11 +56,18 @@ class Manifest(_Part):
     """Name of each span's partition of runs."""
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Return the manifest in ``folder``; an empty one when there is none that can be used."""
+    def load(cls, folder: Path, *, to_build_upon: bool = False) -> Manifest:
+        """Return the manifest in ``folder``; an empty one when there is none that can be used.
+
+        Args:
+            folder: of the index.
+            to_build_upon: also one that anything was changed in counts as none; all is then made
+                anew.
+        """
         try:
-            found = cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
-        except (OSError, ValidationError):
+            data = read_plain(folder / MANIFEST_FILE)
+            found = cls.model_validate_json(unsealed(data) if to_build_upon else without_seal(data))
+        except (OSError, ValueError):
             return cls()
         return found if found.made_by == MADE_BY else cls()
 
@@ -69,7 +78,7 @@ class Manifest(_Part):
             StoreError: the folder cannot be written.
         """
         data = self.model_dump_json(indent=1).encode() + b"\n"
-        write_changed(folder / MANIFEST_FILE, data)
+        write_changed(folder / MANIFEST_FILE, sealed(data))
 
     def partitions(self) -> set[str]:
         """Return the names of all partitions."""
@@ -89,15 +98,6 @@ def span_of(day: str) -> str:
     """
     first = "01" if day[8:] <= "10" else "11" if day[8:] <= "20" else "21"
     return f"{day[:7]}-{first}"
-
-
-def file_state(path: Path) -> str:
-    """Return what changes whenever a file that is only ever replaced does."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return "absent"
-    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.blobs import BlobError
 from inferencebench_pipeline.corpus.inventory import corpus_blobs
-from inferencebench_pipeline.corpus.verdicts import raw_lines, unreadable, verdicts_path
+from inferencebench_pipeline.corpus.verdicts import (
+    raw_lines,
+    require_sound,
+    unreadable,
+    verdicts_path,
+)
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.extraction import (
     FACTS_SCHEMA,
     METRICS_SCHEMA,
@@ -40,10 +45,11 @@ from inferencebench_pipeline.leaderboard.tables import (
     verdict_row,
 )
 from inferencebench_pipeline.runs import write_unsynced
+from inferencebench_pipeline.stored import is_plain_file, remove
 
 _NAME: Final = re.compile(r"(?:runs|metrics)/[a-z_]+=[0-9-]{7,10}/([0-9a-f]{32})\.parquet")
 _NOT_A_LINE: Final = (
-    orjson.JSONDecodeError, KeyError, TypeError, AttributeError, UnfitError,
+    ValueError, KeyError, TypeError, AttributeError, UnfitError,
 )  # fmt: skip
 _HEADLINES: Final = pa.schema([("repo_id", pa.string()), ("headline", HEADLINE_TYPE)])
 
@@ -106,13 +112,15 @@ def write_partition(
 ) -> str:
     """Write a table under ``place`` (``runs/created_from=2026-05-11``) and return its name.
 
-    Nothing is written when the file is there: its name says what it holds. It is on disk for good
-    when :func:`..runs.sync_files` was called with it.
+    Nothing is written when the file is there and sound: its name says what it holds. It is on disk
+    for good when :func:`..runs.sync_files` was called with it.
     """
     data = parquet_bytes(table, compression="lz4", group_rows=group_rows)
     name = f"{place}/{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     path = folder / name
-    if not path.is_file() or path.stat().st_size != len(data):
+    if not is_sound(folder, name):
+        if path.is_dir():
+            remove(path)
         write_unsynced(path, data)
     return name
 
@@ -123,7 +131,7 @@ def read_partition(folder: Path, name: str) -> pa.Table | None:
     if match is None:
         return None
     try:
-        data = (folder / name).read_bytes()
+        data = read_plain(folder / name)
     except OSError:
         return None
     if hashlib.sha256(data).hexdigest()[:32] != match[1]:
@@ -133,13 +141,15 @@ def read_partition(folder: Path, name: str) -> pa.Table | None:
 
 def is_sound(folder: Path, name: str) -> bool:
     """Return whether a partition is there and holds the bytes it was written with."""
-    match = _NAME.fullmatch(name)
+    match, path = _NAME.fullmatch(name), folder / name
+    if match is None or not is_plain_file(path):
+        return False
     try:
-        with (folder / name).open("rb") as file:
+        with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return False
-    return match is not None and found[:32] == match[1]
+    return found[:32] == match[1]
 
 
 def _known(task: DayTask) -> tuple[pa.Table, pa.Table]:
@@ -201,6 +211,7 @@ def _judged(store_root: Path, days: list[str]) -> tuple[pa.Table, pa.Table]:
     for day in days:
         for line in raw_lines(store_root, day):
             try:
+                require_sound(line)
                 document = parse_line(line)
                 findings.extend(finding_rows(document, "verification"))
                 if document["judged"] is not None:

@@ -15,15 +15,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inferencebench_pipeline.corpus.logs import log_reports_path
 from inferencebench_pipeline.corpus.records import records_path
 from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.hub import evaluation_register, takedown_register
 from inferencebench_pipeline.leaderboard.index import leaderboard_folder
-from inferencebench_pipeline.leaderboard.manifest import (
-    DOCUMENT_FILE,
-    MADE_BY,
-    digest,
-    file_state,
-)
+from inferencebench_pipeline.leaderboard.manifest import DOCUMENT_FILE, MADE_BY, digest
 from inferencebench_pipeline.runs import write_changed
+from inferencebench_pipeline.stored import file_state, is_plain_file
 
 _FILE: Final = "built_from.json"
 
@@ -67,10 +64,10 @@ class Sources(BaseModel):
     @classmethod
     def of_the_index(cls, store_root: Path) -> Sources | None:
         """Return what the index that is there was made from; None when there is none to trust."""
-        if not (leaderboard_folder(store_root) / DOCUMENT_FILE).is_file():
+        if not is_plain_file(leaderboard_folder(store_root) / DOCUMENT_FILE):
             return None
         try:
-            return cls.model_validate_json(_path(store_root).read_bytes())
+            return cls.model_validate_json(read_plain(_path(store_root)))
         except (OSError, ValidationError):
             return None
 
@@ -94,7 +91,6 @@ def _path(store_root: Path) -> Path:
 
 def _content(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(read_plain(path)).hexdigest()
     except OSError as error:
         return f"unreadable: {error.errno}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,18 +57,24 @@ FROM span m LEFT JOIN patches p ON p.repo_id = m.repo_id
 
 
 def update_spans(
-    store_root: Path, folder: Path, inputs: CorpusInputs, before: Manifest, workers: Workers
-) -> tuple[Manifest, int]:  # fmt: skip
+    store_root: Path,
+    folder: Path,
+    inputs: CorpusInputs,
+    before: Manifest,
+    sound: Collection[str],
+    workers: Workers,
+) -> tuple[Manifest, int]:
     """Write the partitions that are not up to date; return the manifest of all, and what it cost.
 
-    The second number counts the envelopes that had to be read. Whether a run was published more
+    Those of the last build that are not ``sound``, as what was written is, are made anew. The
+    number counts the envelopes that had to be read. Whether a run was published more
     than once is for :func:`tell_repeated` to say.
 
     Raises:
         VerdictsError: a day's verdicts cannot be read.
         StoreError: the folder cannot be written.
     """
-    changed = _changed_days(folder, inputs, before)
+    changed = _changed_days(inputs, before, sound)
     manifest = Manifest(
         days={day: record for day, record in before.days.items() if day in inputs.inputs},
         spans={
@@ -96,17 +102,16 @@ def update_spans(
     return manifest, extracted
 
 
-def _changed_days(folder: Path, inputs: CorpusInputs, before: Manifest) -> set[str]:
-    """Return the days whose inputs are new, or whose partitions are gone."""
-    present = {name for name in before.partitions() if (folder / name).is_file()}
+def _changed_days(inputs: CorpusInputs, before: Manifest, sound: Collection[str]) -> set[str]:
+    """Return the days whose inputs are new, or whose partitions are gone or damaged."""
 
     def is_current(day: str) -> bool:
         record, runs = before.days.get(day), before.spans.get(span_of(day))
         return (
             record is not None
             and record.inputs == inputs.inputs[day]
-            and runs in present
-            and (record.metrics is None or record.metrics in present)
+            and runs in sound
+            and (record.metrics is None or record.metrics in sound)
         )
 
     return {day for day in inputs.inputs if not is_current(day)}

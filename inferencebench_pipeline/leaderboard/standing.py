@@ -16,10 +16,12 @@ import duckdb
 import msgspec
 from msgspec import Struct
 
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.document import FindingRow
 from inferencebench_pipeline.leaderboard.manifest import MADE_BY, digest
 from inferencebench_pipeline.leaderboard.tables import read_batches
 from inferencebench_pipeline.runs import write_changed
+from inferencebench_pipeline.stored import sealed, unsealed
 
 STANDING_FILE: Final = "standing.json"
 
@@ -107,8 +109,8 @@ class _Kept(Struct):
 def load_standing(folder: Path) -> dict[str, PartitionStanding]:
     """Return what is known of partitions by their names; nothing when it cannot be used."""
     try:
-        kept = msgspec.json.decode((folder / STANDING_FILE).read_bytes(), type=_Kept)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        kept = msgspec.json.decode(unsealed(read_plain(folder / STANDING_FILE)), type=_Kept)
+    except (OSError, msgspec.MsgspecError, ValueError):
         return {}
     return kept.partitions if kept.made_by == MADE_BY else {}
 
@@ -120,7 +122,7 @@ def save_standing(folder: Path, partitions: Mapping[str, PartitionStanding]) -> 
         StoreError: the folder cannot be written.
     """
     kept = _Kept(MADE_BY, dict(sorted(partitions.items())))
-    write_changed(folder / STANDING_FILE, msgspec.json.encode(kept))
+    write_changed(folder / STANDING_FILE, sealed(msgspec.json.encode(kept)))
 
 
 def look_into(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inferencebench_pipeline.runs import sync_files, write_unsynced
+from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.runs import store_errors, sync_files, write_unsynced
+from inferencebench_pipeline.stored import file_state, remove
 
 
 class SiteFolder:
@@ -16,9 +18,10 @@ class SiteFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._there = {
-            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-        }
+        with store_errors(folder):
+            self._there = {
+                path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+            }
         self._current: set[str] = set()
         self._unsynced: list[Path] = []
         self.written = 0
@@ -27,6 +30,10 @@ class SiteFolder:
     def has(self, name: str) -> bool:
         """Return whether a file of that name lay there before."""
         return name in self._there
+
+    def state(self, name: str) -> str:
+        """Return what changes whenever the file of that name does."""
+        return file_state(self.folder / name)
 
     def keep(self, name: str) -> None:
         """Leave a file as it is."""
@@ -40,7 +47,7 @@ class SiteFolder:
         """
         self._current.add(name)
         path = self.folder / name
-        if name in self._there and path.read_bytes() == data:
+        if name in self._there and self._holds(path, data):
             return
         write_unsynced(path, data)
         self._unsynced.append(path)
@@ -58,4 +65,11 @@ class SiteFolder:
     def remove_stale(self) -> None:
         """Remove what was there before and is no longer part of the site."""
         for name in self._there - self._current:
-            (self.folder / name).unlink(missing_ok=True)
+            remove(self.folder / name)
+
+    @staticmethod
+    def _holds(path: Path, data: bytes) -> bool:
+        try:
+            return path.stat().st_size == len(data) and read_plain(path) == data
+        except OSError:
+            return False

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import orjson
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.pages.folder import SiteFolder
 from inferencebench_pipeline.leaderboard.pages.latency import json_block, latency_curves
 from inferencebench_pipeline.leaderboard.pages.rendering import render, renderer_digest, run_page
 from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.stored import sealed, unsealed
 
 Details = Callable[[Collection[str]], Iterator[RunDetails]]
 """What the pages of some repositories show, read on demand."""
@@ -26,8 +27,9 @@ def write_run_pages(
     """Bring the page of every run up to date; return how many were rendered.
 
     What a page shows is decided by the run's row (which holds the digests of envelope, traces and
-    verdict) and by the renderer. ``keys_file`` remembers both as one key per page; it is written
-    after the pages, so that a render that was cut off is done again. A run that ``details`` does
+    verdict) and by the renderer. ``keys_file`` remembers both as one key per page, and the state
+    of its file; it is written after the pages, so that a render that was cut off is done again, and
+    so is a page that somebody or the disk has changed. A run that ``details`` does
     not know (any more) has a page that shows its row.
 
     Raises:
@@ -38,7 +40,7 @@ def write_run_pages(
     changed: list[RunRow] = []
     for row in board.runs:
         name = run_page(row.row_id)
-        if known.get(row.row_id) == keys[row.row_id] and site.has(name):
+        if site.has(name) and known.get(row.row_id) == [keys[row.row_id], site.state(name)]:
             site.keep(name)
         else:
             changed.append(row)
@@ -49,8 +51,10 @@ def write_run_pages(
     for row in bare.values():
         site.write(run_page(row.row_id), _page(RunDetails(run=row, metrics=()), blobs))
     site.sync()
-    if keys != known:
-        write_atomically(keys_file, orjson.dumps(keys, option=orjson.OPT_SORT_KEYS))
+    made = {row_id: [key, site.state(run_page(row_id))] for row_id, key in keys.items()}
+    if made != known:
+        data = orjson.dumps(made, option=orjson.OPT_SORT_KEYS)
+        write_atomically(keys_file, sealed(data) if made else data)
     return len(changed)
 
 
@@ -77,10 +81,10 @@ def _page(details: RunDetails, blobs: BlobStore) -> bytes:
     )
 
 
-def _load_keys(path: Path) -> dict[str, str]:
+def _load_keys(path: Path) -> dict[str, list[str]]:
     """Return the keys of the pages that lie there; none when nobody knows, which renders anew."""
     try:
-        keys = json.loads(path.read_bytes())
+        keys = orjson.loads(unsealed(read_plain(path)))
     except (OSError, ValueError):
         return {}
     return keys if isinstance(keys, dict) else {}
