@@ -6,7 +6,7 @@ from datetime import date
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import reverify
-from inferencebench_pipeline.corpus.inventory import created_days
+from inferencebench_pipeline.corpus.inventory import InventoryError, created_days
 from inferencebench_pipeline.lifecycle.corpus_statement import corpus_statement
 from inferencebench_pipeline.lifecycle.index_dataset import index_dataset
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
@@ -77,7 +77,12 @@ def rolling_reverification(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Ask for one run per span; unchanged bytes are recognised, what is stored is hashed anew."""
     tick = context.scheduled_execution_time.date()
-    days = [day for day in created_days(runs_store.store().root) if day >= FIRST_DAY]
+    try:
+        days = [day for day in created_days(runs_store.store().root) if day >= FIRST_DAY]
+    except InventoryError as error:
+        # The next crawl writes it anew; what is due today is due again in four weeks.
+        context.log.warning("nothing is verified again today: %s", error)
+        return dg.SkipReason(str(error))
     spans = rolling_share(days, tick)
     if not spans:
         return dg.SkipReason("nothing was published in the weeks that are due today")

@@ -7,6 +7,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation.pools import GOING_ON
 from inferencebench_pipeline.corpus.elsewhere import BOUNDS, GLANCE, news_elsewhere
+from inferencebench_pipeline.corpus.inventory import InventoryError
 from inferencebench_pipeline.errors import RetryableError
 from inferencebench_pipeline.hub.client import Hub
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
@@ -47,6 +48,9 @@ def published_elsewhere(
         news = news_elsewhere(hub, deployment.organisation, runs_store.store().root, BOUNDS)
     except RetryableError as error:
         return dg.SkipReason(f"the Hub could not be asked: {error}")
+    except InventoryError as error:
+        # The next crawl writes it anew, and it is asked for at once.
+        return dg.SkipReason(str(error))
     if not news:
         return dg.SkipReason("nothing new is published elsewhere")
     failed = context.instance.get_runs_count(

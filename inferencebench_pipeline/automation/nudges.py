@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import crawl_corpus
+from inferencebench_pipeline.corpus.inventory import inventory_is_damaged
 from inferencebench_pipeline.hub.webhooks import nudged_since
 from inferencebench_pipeline.resources import StoreResource
 
@@ -15,10 +16,20 @@ LONGEST_WAIT = timedelta(hours=1)
 """Webhooks get lost; this is how old our picture of the Hub may become without one."""
 
 
-def crawl_reason(*, now: datetime, last_asked: datetime | None, nudged: bool) -> str | None:
+DAMAGE_WAIT = timedelta(minutes=10)
+"""A crawl writes a damaged inventory anew; where even that fails, a person has to look."""
+
+
+def crawl_reason(
+    *, now: datetime, last_asked: datetime | None, nudged: bool, damaged: bool = False
+) -> str | None:
     """Return why it is time to crawl, or ``None`` when it is not."""
     if last_asked is None:
         return "the first look"
+    if last_asked > now:
+        return "the last crawl was asked for while the clock was ahead"
+    if damaged and now - last_asked >= DAMAGE_WAIT:
+        return "the inventory is not what the last crawl wrote"
     if nudged:
         return "the Hub said that something was pushed"
     if now - last_asked >= LONGEST_WAIT:
@@ -36,9 +47,10 @@ def nudged_crawl(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for one crawl; the cursor is the time of the last one asked for."""
     now = datetime.now(tz=UTC)
-    last_asked = datetime.fromisoformat(context.cursor) if context.cursor else None
-    nudged = last_asked is not None and nudged_since(runs_store.store().root, last_asked)
-    reason = crawl_reason(now=now, last_asked=last_asked, nudged=nudged)
+    root, last_asked = runs_store.store().root, _instant(context.cursor)
+    nudged = last_asked is not None and nudged_since(root, last_asked)
+    damaged = inventory_is_damaged(root)
+    reason = crawl_reason(now=now, last_asked=last_asked, nudged=nudged, damaged=damaged)
     if reason is None:
         return dg.SkipReason("no nudge since the last crawl, and that is less than an hour ago")
     return dg.SensorResult(
@@ -49,3 +61,12 @@ def nudged_crawl(
         ],
         cursor=now.isoformat(),
     )
+
+
+def _instant(cursor: str | None) -> datetime | None:
+    """Return the time in a cursor; None where it holds none, which is as before the first look."""
+    try:
+        found = datetime.fromisoformat(cursor or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

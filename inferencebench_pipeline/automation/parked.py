@@ -12,7 +12,7 @@ from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_backlink
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.lifecycle.signature import signature
-from inferencebench_pipeline.parking import parked_state
+from inferencebench_pipeline.parking import LONGEST_WAIT, parked_state
 from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, run_started_at
 from inferencebench_pipeline.trust.run_signing import RunState, state_of
@@ -45,7 +45,8 @@ def unfinished(store: RunStore, *, now: datetime) -> Iterator[Unfinished]:
         run = store.run(run_id)
         parked = parked_state(run)
         if parked is not None:
-            if parked.not_before <= now:
+            # A later one was written while the clock was ahead: nothing is parked for longer.
+            if not now < parked.not_before <= now + LONGEST_WAIT:
                 yield Unfinished(run_id, parked.stage, parked.reason, left_behind=False)
         elif _left_behind(run, now):
             why = "a signature was made and nobody knows whether the log holds it"
@@ -101,4 +102,5 @@ def _left_behind(run: RunDirectory, now: datetime) -> bool:
         made = run.file(RunFile.SIGNATURE).stat().st_mtime
     except OSError:
         return False
-    return datetime.fromtimestamp(made, tz=UTC) + LEFT_BEHIND_AFTER <= now
+    # Much in the future is as much in the past: a clock was ahead.
+    return abs(now.timestamp() - made) >= LEFT_BEHIND_AFTER.total_seconds()

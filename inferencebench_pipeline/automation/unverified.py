@@ -6,6 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import reverify
 from inferencebench_pipeline.automation.pools import GOING_ON
+from inferencebench_pipeline.corpus.inventory import InventoryError
 from inferencebench_pipeline.corpus.records import unverified_days
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY, PARTITION_TAG
 from inferencebench_pipeline.resources import StoreResource
@@ -31,7 +32,11 @@ def unverified_records(
     cut off after asking asks for the same run, and a record that stays without a verdict is not
     tried for ever.
     """
-    found = unverified_days(runs_store.store().root)
+    try:
+        found = unverified_days(runs_store.store().root)
+    except InventoryError as error:
+        # The next crawl writes it anew, and it is asked for at once.
+        return dg.SkipReason(str(error))
     requests = []
     for day, records in [item for item in found.items() if item[0] >= FIRST_DAY][-MOST_DAYS:]:
         of_the_day = {PARTITION_TAG: day}
