@@ -216,7 +216,7 @@ def written_in(module: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and re.match(r"\s*COPY\s.*\sTO\s", text, re.I | re.S):
+        if isinstance(text, str) and re.match(r"\s*COPY\s.*\sTO\s", text, re.S):
             found.add("COPY")
         if not isinstance(node, ast.Call):
             continue
