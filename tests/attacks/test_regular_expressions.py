@@ -22,7 +22,7 @@ import inferencebench_pipeline
 
 PACKAGE = Path(inferencebench_pipeline.__file__).parent
 METHODS = {"match", "fullmatch", "search", "findall", "finditer", "sub", "subn", "split"}
-LENGTHS = (24, 300, 3_000, 20_000)
+LENGTHS = (24, 32, 40, 120, 1_000, 3_000, 20_000)
 SLOW_S = 0.15
 """Linear ones take a thousandth of it for the longest text, quadratic ones several times it."""
 GROWS = 2.6
@@ -130,6 +130,7 @@ def test_every_expression_is_found() -> None:
     assert len(found) > 40
 
 
+@pytest.mark.slow
 def test_a_slow_expression_is_told_from_a_fast_one() -> None:
     metrics = r"^(\w+)(?:\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\})?\s+(\S+)"  # of /metrics, once
     slow = Use("slow", re.compile(metrics, re.MULTILINE), "findall")
