@@ -18,6 +18,7 @@ from inferencebench_pipeline.untrusted.http import (
     NoAnswerError,
     exchange,
 )
+from inferencebench_pipeline.untrusted.text import printable, visible
 
 
 class AlertAddressError(PermanentError):
@@ -55,6 +56,7 @@ def send_alert(addresses: Sequence[str], *, title: str, body: str) -> None:
     # Imported here: the library knows over a hundred services, and most processes need none.
     import apprise
 
+    title, body = printable(title), visible(body)
     # Its own messages quote addresses.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     targets = apprise.Apprise()

@@ -7,8 +7,21 @@ class PipelineError(Exception):
     """Base of every error this project raises on purpose.
 
     The message says what failed, where, and what to do about it; the cause is kept with
-    ``raise ... from``. It never holds a secret.
+    ``raise ... from``. It never holds a secret, and as text it holds no character that acts on a
+    terminal: whoever prints, logs or sends it need not know whose words it quotes.
     """
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        if said.isprintable():
+            return said
+        return "".join(
+            mark if mark == "\n" or mark.isprintable() else _escaped(mark) for mark in said
+        )
+
+
+def _escaped(mark: str) -> str:
+    return mark.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 class RetryableError(PipelineError):

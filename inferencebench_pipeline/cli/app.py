@@ -10,7 +10,6 @@ import sys
 from typing import NoReturn
 
 import typer
-from rich.console import Console
 
 from inferencebench_pipeline.cli import (
     comparing,
@@ -23,11 +22,10 @@ from inferencebench_pipeline.cli import (
     takedown,
     verifying,
 )
+from inferencebench_pipeline.cli.terminal import say_error
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.untrusted.text import printable
 
 EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
-_LONGEST_LINE = 4_000
 
 app = typer.Typer(
     name="inferencebench",
@@ -67,7 +65,5 @@ def main() -> NoReturn:
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
-    # The last place before the terminal: the end of an engine's log is in some messages as it is.
-    text = "\n".join(printable(line, _LONGEST_LINE) for line in str(error).split("\n"))
-    Console(stderr=True, highlight=False).print(f"error: {text}", markup=False, soft_wrap=True)
+    say_error(error)
     sys.exit(code)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from inferencebench_pipeline.cli.targets import envelopes
+from inferencebench_pipeline.cli.terminal import console, say_json
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.leaderboard.comparison import (
     COMPARED,
@@ -52,7 +52,7 @@ def compare(
     """
     found = compare_runs(_runs(a), _runs(b), metric or COMPARED)
     if as_json:
-        print(found.model_dump_json(indent=2))
+        say_json(found.model_dump_json(indent=2))
     else:
         _print(found)
 
@@ -63,12 +63,12 @@ def _runs(target: str) -> list[ComparedRun]:
 
 
 def _print(found: Comparison) -> None:
-    console = Console(highlight=False)
-    console.print(Text(f"at {'; '.join(found.load_points)}"))
+    out = console()
+    out.print(Text(f"at {'; '.join(found.load_points)}"))
     for factor in found.differs:
-        console.print(Text(f"{factor.field}: A {', '.join(factor.a)}   B {', '.join(factor.b)}"))
+        out.print(Text(f"{factor.field}: A {', '.join(factor.a)}   B {', '.join(factor.b)}"))
     if not found.differs:
-        console.print("nothing that is recorded differs between A and B")
+        out.print("nothing that is recorded differs between A and B")
     table = Table("metric", "unit", "A", "B", "B against A", "95 % interval", "q", "verdict")
     for item in found.metrics:
         said, style = _VERDICTS[item.verdict]
@@ -82,9 +82,9 @@ def _print(found: Comparison) -> None:
             "–" if item.q_value is None else f"{item.q_value:.2g}",
             Text(said, style=style),
         )
-    console.print(table)
+    out.print(table)
     for where in found.left_out:
-        console.print(Text(f"left out: {where} (its load was not run on the other side)"))
+        out.print(Text(f"left out: {where} (its load was not run on the other side)"))
 
 
 def _effect(item: MetricComparison, value: float | None) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
+from inferencebench_pipeline.cli.terminal import say, say_json
 from inferencebench_pipeline.corpus.statement import STATEMENT_FILE, TABLE_FILE
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
@@ -121,12 +121,11 @@ def verify_corpus(
     else:
         ok, reason = _judged(corpus, statement, issuer, identity)
     if as_json:
-        print(json.dumps(_document(corpus, statement, ok, reason)))
+        say_json(json.dumps(_document(corpus, statement, ok, reason)))
     else:
-        console = Console(highlight=False, soft_wrap=True)
         for line in _lines(corpus, statement, policy.sha256, trust.sha256):
-            console.print(line, markup=False)
-        console.print(f"{'VERIFIED' if ok else 'REJECTED'}: {reason}", markup=False)
+            say(line)
+        say(f"{'VERIFIED' if ok else 'REJECTED'}: {reason}")
     return ok
 
 

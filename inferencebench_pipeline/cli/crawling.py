@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from rich.console import Console
 
+from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.corpus.inventory import crawl as crawl_corpus
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub.webhooks import webhook_app, webhook_secret
@@ -33,14 +33,14 @@ def crawl(
     hub = deployment.crawling_hub()
     try:
         inventory = crawl_corpus(hub, deployment.require_organisation(), settings.store)
-        _print(
+        say(
             f"{len(inventory.entries)} published runs are known, {inventory.fetched} of them "
             f"fetched now; {len(inventory.findings)} findings"
         )
         for item in inventory.findings:
-            _print(f"{item.severity}: {item.repo_id}: {item.kind}: {item.detail}")
+            say(f"{item.severity}: {item.repo_id}: {item.kind}: {item.detail}")
     finally:
-        _print(f"Hub: {hub.budget.report()}")
+        say(f"Hub: {hub.budget.report()}")
 
 
 @webhooks.command()
@@ -57,11 +57,7 @@ def serve(
     """
     webhook_secret()
     receiver = webhook_app(Settings.from_environment().store, webhook_secret)
-    _print(f"Listening for webhooks on http://{host}:{port}/")
+    say(f"Listening for webhooks on http://{host}:{port}/")
     uvicorn.run(
         receiver, host=host, port=port, log_level="warning", access_log=False, server_header=False
     )
-
-
-def _print(line: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)

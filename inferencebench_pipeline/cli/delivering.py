@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.inbox import deliver as deliver_run
 from inferencebench_pipeline.runs import RunStore
@@ -33,4 +33,4 @@ def deliver(
     if inbox is None:
         raise NoInboxError("no inbox: give --to, or set INFERENCEBENCH_INBOX")
     deliver_run(RunStore(settings.store).run(run), inbox)
-    Console(highlight=False).print(f"delivered {run} to {inbox}", markup=False, soft_wrap=True)
+    say(f"delivered {run} to {inbox}")

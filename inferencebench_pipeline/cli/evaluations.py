@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from inferencebench_pipeline.cli.terminal import console, say, say_document, say_json
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub.evaluation_audit import (
     Finding,
@@ -51,9 +51,9 @@ def check(
     data = read_file(file)
     if file.name == SPEC_FILE:
         spec = parse_spec(data, filename=str(file))
-        _print(f"{file}: {spec.name}: {len(spec.tasks)} tasks, valid")
+        say(f"{file}: {spec.name}: {len(spec.tasks)} tasks, valid")
     else:
-        _print(f"{file}: {len(parse_entries(data, filename=str(file)))} results, valid")
+        say(f"{file}: {len(parse_entries(data, filename=str(file)))} results, valid")
 
 
 @app.command("from-log")
@@ -89,7 +89,7 @@ def from_log(
         BenchmarkTask(id=benchmark, task_id=task, revision=revision), metric, model, configuration
     )
     result = read_log(read_file(file), reading, filename=str(file))
-    print(result.model_dump_json(indent=2, by_alias=True))
+    say_json(result.model_dump_json(indent=2, by_alias=True))
 
 
 @app.command()
@@ -115,7 +115,7 @@ def status(model: ModelArgument) -> None:
             f"#{gone.pull_request}",
             _withheld(gone),
         )
-    Console(markup=False).print(table)
+    console().print(table)
 
 
 @app.command()
@@ -132,7 +132,7 @@ def leaderboard(
         request = "" if row.pull_request is None else f"#{row.pull_request}"
         cells = (f"{row.rank}", row.model_id, f"{row.value}", row.tier.value, request)
         table.add_row(*cells, row.notes or "")
-    Console(markup=False).print(table)
+    console().print(table)
 
 
 @app.command()
@@ -157,7 +157,7 @@ def propose(
     finding = examine(hub, settings.store, submission, takedowns=takedowns)
     _report(submission, finding)
     if dry_run or finding.state is not State.READY:
-        _print("Nothing was sent.")
+        say("Nothing was sent.")
         return
     if finding.mode == "pull_request" and confirm is None and sys.stdin.isatty():
         confirm = typer.prompt(f"{submission.model_id} is somebody else's. Type its name to go on")
@@ -165,9 +165,9 @@ def propose(
         hub, settings.store, submission, takedowns=takedowns, confirmation=confirm
     )
     if isinstance(done, Finding):
-        _print(f"{done.state.value}: {done.reason}; nothing was sent")
+        say(f"{done.state.value}: {done.reason}; nothing was sent")
     else:
-        _print(f"{submission.path} is at {done.url}, commit {done.commit}")
+        say(f"{submission.path} is at {done.url}, commit {done.commit}")
 
 
 @app.command()
@@ -185,12 +185,12 @@ def watch(
         _hub(settings), settings.store, benchmarks=benchmark or (), models=model or ()
     )
     for failure in found.failed:
-        _print(f"could not be looked at: {failure}")
+        say(f"could not be looked at: {failure}")
     for result in found.new:
-        _print(f"new: {_named(result)}: {result.url}")
+        say(f"new: {_named(result)}: {result.url}")
     for result in found.withheld:
-        _print(f"withheld: {_named(result)}: {_withheld(result)}")
-    _print(
+        say(f"withheld: {_named(result)}: {_withheld(result)}")
+    say(
         f"{len(found.register.results)} results are known, "
         f"{len(found.register.withheld())} of them withheld"
     )
@@ -204,7 +204,7 @@ def withheld() -> None:
         dataset = result.entry.dataset
         place = (result.model_id, dataset.id, dataset.task_id, f"{result.entry.value}")
         table.add_row(*place, _withheld(result))
-    Console(markup=False).print(table)
+    console().print(table)
 
 
 @app.command()
@@ -215,9 +215,9 @@ def register(
     """Register a dataset as a benchmark: check its eval.yaml and commit it."""
     hub = _hub(Settings.from_environment())
     done = register_benchmark(hub, dataset, read_file(file), filename=str(file))
-    _print(f"{done.spec.name}: {len(done.spec.tasks)} tasks registered: {done.url}")
+    say(f"{done.spec.name}: {len(done.spec.tasks)} tasks registered: {done.url}")
     if not done.listed:
-        _print(
+        say(
             "The Hub does not rank results on it yet: ask its staff to put it on their allow-list "
             "(the OpenEvals organisation's discussions)."
         )
@@ -234,7 +234,7 @@ def publish(
     settings = Settings.from_environment()
     organisation = org or Deployment.from_settings(settings).require_organisation()
     commit = publish_register(_hub(settings), settings.store, organisation)
-    _print(f"{organisation}/community-results is at commit {commit}")
+    say(f"{organisation}/community-results is at commit {commit}")
 
 
 def _hub(settings: Settings) -> EvaluationHub:
@@ -243,11 +243,11 @@ def _hub(settings: Settings) -> EvaluationHub:
 
 def _report(submission: Submission, finding: Finding) -> None:
     how = f" (by {finding.mode.replace('_', ' ')})" if finding.mode else ""
-    _print(f"{submission.model_id}: {finding.state.value}{how}: {finding.reason}")
+    say(f"{submission.model_id}: {finding.state.value}{how}: {finding.reason}")
     if finding.url is not None:
-        _print(f"  {finding.url}")
-    _print(f"{submission.path}:")
-    print(submission.data.decode(), end="")
+        say(f"  {finding.url}")
+    say(f"{submission.path}:")
+    say_document(submission.data.decode())
 
 
 def _named(result: CommunityResult) -> str:
@@ -259,7 +259,3 @@ def _withheld(result: CommunityResult) -> str:
     last = result.withheld[-1]
     who = "the model's author" if last.by is None else f"the model's author ({last.by})"
     return f"by {who}, {last.at:%Y-%m-%d}: {last.url}"
-
-
-def _print(line: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from inferencebench_pipeline.cli.live import shown
 from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
 from inferencebench_pipeline.cli.targets import Target, resolve
+from inferencebench_pipeline.cli.terminal import console as new_console
+from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.cli.verifying import (
     IdentityOption,
     IssuerOption,
@@ -62,7 +63,7 @@ def run(
     overrides: SetOption = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Run a benchmark: for each load point, capture, traces.parquet, metrics and envelope."""
-    store, console = RunStore(Settings.from_environment().store), Console(highlight=False)
+    store, console = RunStore(Settings.from_environment().store), new_console()
     if run_id is not None:
         directory = store.run(run_id)
         measure(_spec_to_finish(directory, spec, overrides), directory, console)
@@ -107,7 +108,7 @@ def search(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006
         raise SpecError(
             f"the spec {plan.name} has no search; add one, such as search: {{low: 1, high: 64}}"
         )
-    store, console = RunStore(settings.store), Console(highlight=False)
+    store, console = RunStore(settings.store), new_console()
 
     def probe(point: BenchmarkSpec, run_id: str) -> Measurement:
         return measure(point, store.run(run_id), console)
@@ -182,7 +183,7 @@ def replay(
     require_same_load(
         spec, workload_hash=extension.workload_hash, schedule_hash=extension.schedule_hash
     )
-    store, console = RunStore(Settings.from_environment().store), Console(highlight=False)
+    store, console = RunStore(Settings.from_environment().store), new_console()
     console.print(_what_is_asked(spec), markup=False, soft_wrap=True)
     measure(spec, store.run(new_run_id()), console)
 
@@ -218,7 +219,7 @@ def _require_verified(
         raise SettingsError(f"{error}; or {advice}") from error
     if not verdict.ok:
         said = f"REJECTED: {printable(verdict.reason, 500)}; {advice}"
-        Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
+        say(said, stderr=True)
         sys.exit(1)
 
 
@@ -258,7 +259,7 @@ def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelS
 
 def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> Measurement:
     """Measure one run and write everything up to its unsigned envelope."""
-    title = escape(f"{spec.name}: {spec.model.id}, {load_label(spec.load)}")
+    title = f"{spec.name}: {spec.model.id}, {load_label(spec.load)}"
     console.print(f"run {directory.run_id}", markup=False)
     with directory.writing("measuring"):
         with shown(console, title) as listener:

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 import yaml
-from rich.console import Console
 
+from inferencebench_pipeline.cli.terminal import say, say_document
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
@@ -58,18 +58,18 @@ def sign(
     verify, hub = deployment.verifier(), deployment.hub()
 
     def bring_back(run: RunDirectory) -> None:
-        restore(hub, run, verify=verify, on_stage=_print)
+        restore(hub, run, verify=verify, on_stage=say)
 
     refused, signed = 0, []
     for item in sign_runs(runs, deployment.signer(), verify=verify, restore=bring_back):
         if item.verdict is None:
             refused += 1
-            _print(f"{item.run.run_id} refused: {item.error}")
+            say(f"{item.run.run_id} refused: {item.error}")
         else:
             signed.append(item.run.run_id)
-            _print(f"{item.run.run_id} {item.verdict.reason}")
+            say(f"{item.run.run_id} {item.verdict.reason}")
     for run_id in signed:
-        _print(f"next: inferencebench publish {run_id} --to hf")
+        say(f"next: inferencebench publish {run_id} --to hf")
     if refused:
         raise typer.Exit(1)
 
@@ -79,10 +79,10 @@ def dev_key(
 ) -> None:
     """Make an Ed25519 key to sign with on this machine, and print how a policy pins it."""
     pem = create_dev_key(path)
-    _print(f"INFERENCEBENCH_DEV_KEY={path.absolute()} signs with it; what it signs is for local")
-    _print("work: no log holds it and it cannot be published. The policy that accepts it:")
+    say(f"INFERENCEBENCH_DEV_KEY={path.absolute()} signs with it; what it signs is for local")
+    say("work: no log holds it and it cannot be published. The policy that accepts it:")
     rule = {"organisation": "my-laptop", "suites": ["*"], "public_key_pem": pem}
-    print(yaml.safe_dump({"version": 1, "dev_keys": [rule]}, sort_keys=False), end="")
+    say_document(yaml.safe_dump({"version": 1, "dev_keys": [rule]}, sort_keys=False))
 
 
 def publish(
@@ -121,18 +121,18 @@ def publish(
         dataset = _preview_record(hub, deployment, run)
         if update_model_card:
             _preview_link(hub, run, dataset, link_policy())
-        _print("Dry run: nothing was changed.")
+        say("Dry run: nothing was changed.")
         return
     publish_run(
         hub,
         run,
         organisation=deployment.require_organisation(),
         verify=deployment.verifier(),
-        on_stage=_print,
+        on_stage=say,
     )
     if update_model_card:
         receipt = backlink(hub, run, link_policy())
-        _print(f"Model card: {receipt.mode} {receipt.url or receipt.reason or ''}".rstrip())
+        say(f"Model card: {receipt.mode} {receipt.url or receipt.reason or ''}".rstrip())
 
 
 def card(
@@ -143,15 +143,13 @@ def card(
 ) -> None:
     """Print the dataset card of a run or an envelope, as publishing would render it."""
     if Path(source).is_file():
-        print(
-            _card_of_file(Path(source), Deployment.from_settings(_settings(org))).decode(), end=""
-        )
+        say_document(_card_of_file(Path(source), Deployment.from_settings(_settings(org))).decode())
         return
     deployment, run = _open(source, org)
     record = prepare(
         run, deployment.require_organisation(), deployment.verifier(), deployment.hub_endpoint
     )
-    print(record.files[CARD_FILE].decode(), end="")
+    say_document(record.files[CARD_FILE].decode())
 
 
 def _card_of_file(path: Path, deployment: Deployment) -> bytes:
@@ -178,12 +176,12 @@ def _preview_record(hub: Hub, deployment: Deployment, run: RunDirectory) -> Repo
         organisation=deployment.require_organisation(),
         verify=deployment.verifier(),
     )
-    _print("Verifying envelope... OK")
-    _print(f"Would {'create' if planned.is_new else 'use'} dataset repo {planned.repo.id}")
+    say("Verifying envelope... OK")
+    say(f"Would {'create' if planned.is_new else 'use'} dataset repo {planned.repo.id}")
     for name, data in planned.files.items():
         verb = "would upload" if name in planned.missing else "already there"
         digest = hashlib.sha256(data).hexdigest()
-        _print(f"  {name}: {len(data)} bytes, SHA-256 {digest}, {verb}")
+        say(f"  {name}: {len(data)} bytes, SHA-256 {digest}, {verb}")
     if CARD_FILE in planned.missing:
         _print_diff(b"", planned.files[CARD_FILE], CARD_FILE)
     return planned.repo
@@ -192,7 +190,7 @@ def _preview_record(hub: Hub, deployment: Deployment, run: RunDirectory) -> Repo
 def _preview_link(hub: Hub, run: RunDirectory, dataset: Repo, policy: LinkPolicy) -> None:
     """Print what linking would change in the model's card; only reads are sent."""
     link = preview_backlink(hub, run, dataset, policy)
-    _print(f"Model card of {link.model_id}: would be {link.mode} {link.reason or ''}".rstrip())
+    say(f"Model card of {link.model_id}: would be {link.mode} {link.reason or ''}".rstrip())
     _print_diff(link.before, link.after, f"{link.model_id}/{CARD_FILE}")
 
 
@@ -205,7 +203,7 @@ def _print_diff(before: bytes, after: bytes, name: str) -> None:
         lineterm="",
     )
     for line in lines:
-        print(line)
+        say_document(f"{line}\n")
 
 
 def _open(run_id: str, organisation: str | None) -> tuple[Deployment, RunDirectory]:
@@ -216,7 +214,3 @@ def _open(run_id: str, organisation: str | None) -> tuple[Deployment, RunDirecto
 def _settings(organisation: str | None) -> Settings:
     settings = Settings.from_environment()
     return settings if organisation is None else replace(settings, organisation=organisation)
-
-
-def _print(line: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from inferencebench_pipeline.cli.terminal import console, say_document
 from inferencebench_pipeline.measure.plan import Plan, json_schema, load_label
 from inferencebench_pipeline.measure.spec_file import load_plan, named_spec
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
@@ -49,10 +49,10 @@ def check(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006 
             load_label(run.load),
             str(run.repeats.least),
         )
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 @app.command("schema")
 def schema() -> None:
     """Print the JSON Schema of spec files; specs/spec.schema.json is a copy of it."""
-    print(json_schema().decode(), end="")
+    say_document(json_schema().decode())

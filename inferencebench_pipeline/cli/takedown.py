@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub.takedown import take_down
 from inferencebench_pipeline.settings import Settings
@@ -29,7 +29,6 @@ def takedown(
     if org is not None:
         settings = replace(settings, organisation=org)
     deployment = Deployment.from_settings(settings)
-    console = Console(highlight=False, soft_wrap=True)
     take_down(
         deployment.hub(),
         settings.store,
@@ -37,5 +36,5 @@ def takedown(
         reason=reason,
         requested_by=requested_by,
         organisation=deployment.require_organisation(),
-        on_stage=lambda line: console.print(line, markup=False),
+        on_stage=say,
     )

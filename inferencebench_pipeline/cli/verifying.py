@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
 from inferencebench_pipeline.cli.explaining import verdict_tree
 from inferencebench_pipeline.cli.targets import Target, resolve
+from inferencebench_pipeline.cli.terminal import console, say, say_json
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.policy import IdentityPolicy
@@ -94,7 +94,7 @@ def verify(
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = judged(deployment, found, organisation, require_issuer, require_identity)
     if as_json:
-        print(verdict.model_dump_json(indent=2))
+        say_json(verdict.model_dump_json(indent=2))
     else:
         _print_lines(found, verdict)
     sys.exit(0 if verdict.ok else 1)
@@ -117,7 +117,7 @@ def explain(
     deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = judged(deployment, found, organisation, require_issuer, require_identity)
-    Console(highlight=False).print(verdict_tree(found.where, verdict))
+    console().print(verdict_tree(found.where, verdict))
     sys.exit(0 if verdict.ok else 1)
 
 
@@ -159,15 +159,12 @@ def deployment_with(policy: Path | None, trust_config: Path | None) -> Deploymen
 
 
 def _print_lines(target: Target, verdict: Verdict) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{target.where}", markup=False)
+    say(target.where)
     for check in verdict.checks:
         mark = _MARKS[str(check.status)]
-        console.print(f"  {mark} {check.name}: {check.detail}", markup=False)
+        say(f"  {mark} {check.name}: {check.detail}")
     if verdict.signer is not None:
-        console.print(
-            f"signed by {verdict.signer.identity} ({verdict.signer.issuer})", markup=False
-        )
+        say(f"signed by {verdict.signer.identity} ({verdict.signer.issuer})")
     if verdict.log is not None:
-        console.print(f"log index {verdict.log.index}", markup=False)
-    console.print(f"{'VERIFIED' if verdict.ok else 'REJECTED'}: {verdict.reason}", markup=False)
+        say(f"log index {verdict.log.index}")
+    say(f"{'VERIFIED' if verdict.ok else 'REJECTED'}: {verdict.reason}")

@@ -20,6 +20,7 @@ from inferencebench_pipeline.measure.spec import Slo
 from inferencebench_pipeline.measure.statistics import Interval
 from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.measure.traces import TracesInfo, ValidityFlag
+from inferencebench_pipeline.untrusted.text import printable
 
 EXTENSION_FIELD: Final = "inferencebench_pipeline"
 """The extra top-level field of the envelope that holds a :class:`PipelineExtension`."""
@@ -122,4 +123,4 @@ def pipeline_extension(envelope: Envelope) -> PipelineExtension | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in (EXTENSION_FIELD, *first["loc"]))
-        raise EnvelopeError(f"{field}: {first['msg']}") from error
+        raise EnvelopeError(f"{printable(field)}: {printable(first['msg'], 400)}") from error

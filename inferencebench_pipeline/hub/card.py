@@ -33,6 +33,7 @@ from inferencebench_pipeline.envelope.extension import (
 from inferencebench_pipeline.envelope.models import Envelope, MetricValue
 from inferencebench_pipeline.measure.metrics import DEFINITIONS
 from inferencebench_pipeline.trust.verdict import VerifiedSigner
+from inferencebench_pipeline.untrusted.text import printable, visible
 
 ENVELOPE_FILE = "envelope.json"
 CARD_FILE = "README.md"
@@ -55,6 +56,9 @@ _KEYLESS = "sigstore-cosign"
 """The method of a signature by an identity; a key has no identity to ask for."""
 _SHOWN_WARNINGS = 40
 _NAMED_METRICS = 6
+_PLAIN_CHARACTERS = 300
+_MOST_CHARACTERS = 2000
+"""Of a text in the front matter, and in the page; a longer one is cut and says so."""
 _COUNTED = frozenset({"request", "token"})
 """Units whose whole numbers are written without decimals."""
 
@@ -93,13 +97,18 @@ def render_card(
 
 
 def front_matter(envelope: Envelope, *, verified: bool) -> dict[str, Any]:
-    """Return the card's metadata: what lists, filters and third-party indexes read."""
+    """Return the card's metadata: what lists, filters and third-party indexes read.
+
+    Its texts are the envelope's, printable and short.
+    """
     binding = traces_binding(envelope)
     hardware_class = _hardware_class(envelope)
     signature = envelope.signature
     card: dict[str, Any] = {
         "license": "cc-by-4.0",
-        "pretty_name": f"{envelope.model.id} · {envelope.suite_id} · {envelope.run_id}",
+        "pretty_name": printable(
+            f"{envelope.model.id} · {envelope.suite_id} · {envelope.run_id}", _PLAIN_CHARACTERS
+        ),
         "tags": [
             *FIXED_TAGS,
             f"suite:{_tag(envelope.suite_id)}",
@@ -120,11 +129,11 @@ def front_matter(envelope: Envelope, *, verified: bool) -> dict[str, Any]:
         ]
     card["inferencebench"] = {
         "envelope_version": envelope.envelope_version,
-        "suite_id": envelope.suite_id,
-        "suite_version": envelope.suite_version,
-        "model": envelope.model.id,
-        "engine": envelope.engine.name,
-        "hardware_class": hardware_class,
+        "suite_id": printable(envelope.suite_id, _PLAIN_CHARACTERS),
+        "suite_version": printable(envelope.suite_version, _PLAIN_CHARACTERS),
+        "model": printable(envelope.model.id, _PLAIN_CHARACTERS),
+        "engine": printable(envelope.engine.name, _PLAIN_CHARACTERS),
+        "hardware_class": printable(hardware_class, _PLAIN_CHARACTERS),
         "fingerprint_sha256": envelope.hardware_fingerprint.fingerprint_sha256,
         "signature_verified": verified,
         "rekor_log_index": -1 if signature is None else signature.rekor_log_index,
@@ -339,7 +348,7 @@ def _hardware_class(envelope: Envelope) -> str:
 
 
 def _tag(text: str) -> str:
-    return _NOT_IN_A_TAG.sub("-", text.lower()).strip("-") or "unknown"
+    return _NOT_IN_A_TAG.sub("-", text.lower())[:_PLAIN_CHARACTERS].strip("-") or "unknown"
 
 
 def _value(value: MetricValue, unit: str, null_reason: str | None) -> str:
@@ -362,7 +371,8 @@ def _count(n: int | None) -> str:
 def _one_line(text: str) -> str:
     """Return ``text`` without line breaks and without characters that draw nothing or reorder."""
     spaced = " ".join(str(text).split())
-    return "".join(mark for mark in spaced if unicodedata.category(mark) not in {"Cc", "Cf", "Cs"})
+    shown = "".join(mark for mark in spaced if unicodedata.category(mark)[0] != "C")
+    return printable(shown, _MOST_CHARACTERS)
 
 
 def _md(text: str) -> Markup:
@@ -378,7 +388,7 @@ def _fence(text: str, language: str) -> Markup:
     """Return ``text`` in a fence longer than any run of back-ticks in it: nothing ends it early."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
-    return Markup(f"{ticks}{language}\n{text}\n{ticks}")  # noqa: S704 - a fence is verbatim
+    return Markup(f"{ticks}{language}\n{visible(text)}\n{ticks}")  # noqa: S704 - a fence is verbatim
 
 
 def _tex(text: str) -> str:

@@ -12,6 +12,9 @@ from inferencebench_pipeline.measure.metrics import DEFINITIONS, Metric
 from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.measure.validity import ValidityFlag
 from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.untrusted.text import printable
+
+_CELL_CHARACTERS = 2000
 
 
 def file_metadata(path: Path) -> dict[str, dg.MetadataValue]:
@@ -93,10 +96,12 @@ def verdict_table(verdict: Verdict) -> dg.MetadataValue:
 
 
 def table(rows: Iterable[Mapping[str, str | int]]) -> dg.MetadataValue:
-    """Return rows as a Dagster table; the word none when there are none."""
+    """Return rows as a Dagster table, texts printable; the word none when there are none."""
     # Dagster stores plain values only: an enum's text, not the enum.
     records = [
-        dg.TableRecord({k: v if isinstance(v, int) else str(v) for k, v in row.items()})
+        dg.TableRecord(
+            {k: v if isinstance(v, int) else printable(v, _CELL_CHARACTERS) for k, v in row.items()}
+        )
         for row in rows
     ]
     return dg.MetadataValue.table(records=records) if records else dg.MetadataValue.text("none")

@@ -74,15 +74,6 @@ def with_value(document: Any, place: Place, value: Any) -> Any:
     return made
 
 
-def with_text_everywhere(part: Any, text: str) -> Any:
-    """Return a copy of a document in which every text ends in ``text``."""
-    if isinstance(part, dict):
-        return {key: with_text_everywhere(value, text) for key, value in part.items()}
-    if isinstance(part, list):
-        return [with_text_everywhere(value, text) for value in part]
-    return part + text if isinstance(part, str) else part
-
-
 def envelopes(document: dict[str, Any], place: Place, value: Any) -> Iterator[bytes]:
     """Yield the envelope with this value, as its signature no longer covers it and signed anew.
 

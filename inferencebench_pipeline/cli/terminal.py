@@ -1,0 +1,74 @@
+"""What commands print: all of it passes here, and no stranger's text in it acts on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
+
+from inferencebench_pipeline.untrusted.text import visible
+
+MAX_ERROR_CHARACTERS = 20_000
+"""Of an error that ends a command; one that quotes more than that quotes a stranger."""
+
+
+def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """Return a console that takes no markup out of texts and shows what would act as an escape.
+
+    Colours and progress are ours and stay.
+    """
+    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=soft_wrap)
+    made.push_render_hook(_Visible())
+    return made
+
+
+def say(line: str, *, stderr: bool = False) -> None:
+    """Print one line, or several, unbroken."""
+    console(stderr=stderr, soft_wrap=True).print(line)
+
+
+def say_document(text: str) -> None:
+    """Print a document as it is, but for characters that act or hide."""
+    print(visible(text), end="")
+
+
+def say_json(text: str) -> None:
+    """Print JSON text; characters that act or hide are escaped as JSON escapes them."""
+    shown = text
+    if not text.isprintable():
+        acting = {mark for mark in set(text) if mark != "\n" and visible(mark) != mark}
+        shown = text.translate({ord(mark): json.dumps(mark)[1:-1] for mark in acting})
+    print(shown)
+
+
+def say_error(error: Exception) -> None:
+    """Print the error that ends a command on stderr."""
+    said = visible(str(error))
+    if len(said) > MAX_ERROR_CHARACTERS:
+        said = f"{said[:MAX_ERROR_CHARACTERS]}… ({len(said)} characters)"
+    say(f"error: {said}", stderr=True)
+
+
+class _Visible(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Shown(item) for item in renderables]
+
+
+class _Shown:
+    """What something renders to, with every text in it made visible."""
+
+    def __init__(self, content: ConsoleRenderable) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from _visible(console.render(self._content, options))
+
+
+def _visible(segments: Iterable[Segment]) -> Iterable[Segment]:
+    for segment in segments:
+        if segment.control or segment.text.isprintable():
+            yield segment
+        else:
+            yield Segment(visible(segment.text), segment.style)
