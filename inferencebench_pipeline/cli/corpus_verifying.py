@@ -156,7 +156,8 @@ def _of_table(data: bytes) -> dict[str, str]:
 
 def _of_files(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("envelope.json")):
-        yield hashlib.sha256(path.read_bytes()).hexdigest(), str(path.relative_to(folder))
+        with path.open("rb") as file:
+            yield hashlib.file_digest(file, "sha256").hexdigest(), str(path.relative_to(folder))
 
 
 def _judged(

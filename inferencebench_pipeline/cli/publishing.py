@@ -14,7 +14,7 @@ import yaml
 
 from inferencebench_pipeline.cli.terminal import say, say_document
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope.canonical import MAX_ENVELOPE_BYTES, parse_envelope
 from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
 from inferencebench_pipeline.hub.backlink import LinkPolicy, backlink, preview_backlink
 from inferencebench_pipeline.hub.card import CARD_FILE, render_card
@@ -154,7 +154,8 @@ def card(
 
 def _card_of_file(path: Path, deployment: Deployment) -> bytes:
     """Return the card of an envelope file; it calls the signature verified only if it verifies."""
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(MAX_ENVELOPE_BYTES + 1)
     envelope = parse_envelope(data)
     beside = path.with_name(TRACES_FILE)
     traces = beside.read_bytes() if traces_binding(envelope) and beside.is_file() else None

@@ -17,6 +17,7 @@ _HUB_TARGET = re.compile(
     r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:/(?P<file>[^@]+))?(?:@(?P<rev>.+))?"
 )
 _SCHEME = "hf://"
+_MAX_LIST_BYTES = 1 << 20
 
 
 class TargetError(PermanentError):
@@ -98,9 +99,13 @@ def _envelope_in(folder: Path) -> Path | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text().splitlines()
+        with path.open("rb") as file:
+            data = file.read(_MAX_LIST_BYTES + 1)
+        lines = data.decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TargetError(f"cannot read {path} ({error}); give one target a line") from error
+    if len(data) > _MAX_LIST_BYTES:
+        raise TargetError(f"{path} is larger than {_MAX_LIST_BYTES} bytes; is it a list?")
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "@"))]
 
 

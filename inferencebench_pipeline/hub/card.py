@@ -14,7 +14,7 @@ import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
@@ -43,6 +43,8 @@ CORPUS_TAG = "inferencebench"
 """The tag a crawl filters on: unknown front-matter keys cannot be searched for, tags can."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_ACTING = re.compile(r"[^\n -~]")
+"""What may act or hide; of those that do, a text in double quotes holds the escape."""
 _NOT_IN_A_TAG = re.compile(r"[^a-z0-9._-]+")
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$^#]")
 _BLOCK_MARKER = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")
@@ -92,6 +94,7 @@ def render_card(
         default_flow_style=False,
         width=2**31,
     )
+    front = _ACTING.sub(lambda found: _yaml_escape(found[0]), front)
     page = _page(envelope, repo_id, signer=signer, endpoint=endpoint, latency_plot=latency_plot)
     return f"---\n{front}---\n\n{page}".encode()
 
@@ -99,16 +102,14 @@ def render_card(
 def front_matter(envelope: Envelope, *, verified: bool) -> dict[str, Any]:
     """Return the card's metadata: what lists, filters and third-party indexes read.
 
-    Its texts are the envelope's, printable and short.
+    Its texts are the envelope's; one that is no name any more is cut.
     """
     binding = traces_binding(envelope)
     hardware_class = _hardware_class(envelope)
     signature = envelope.signature
     card: dict[str, Any] = {
         "license": "cc-by-4.0",
-        "pretty_name": printable(
-            f"{envelope.model.id} · {envelope.suite_id} · {envelope.run_id}", _PLAIN_CHARACTERS
-        ),
+        "pretty_name": _bounded(f"{envelope.model.id} · {envelope.suite_id} · {envelope.run_id}"),
         "tags": [
             *FIXED_TAGS,
             f"suite:{_tag(envelope.suite_id)}",
@@ -129,11 +130,11 @@ def front_matter(envelope: Envelope, *, verified: bool) -> dict[str, Any]:
         ]
     card["inferencebench"] = {
         "envelope_version": envelope.envelope_version,
-        "suite_id": printable(envelope.suite_id, _PLAIN_CHARACTERS),
-        "suite_version": printable(envelope.suite_version, _PLAIN_CHARACTERS),
-        "model": printable(envelope.model.id, _PLAIN_CHARACTERS),
-        "engine": printable(envelope.engine.name, _PLAIN_CHARACTERS),
-        "hardware_class": printable(hardware_class, _PLAIN_CHARACTERS),
+        "suite_id": _bounded(envelope.suite_id),
+        "suite_version": _bounded(envelope.suite_version),
+        "model": _bounded(envelope.model.id),
+        "engine": _bounded(envelope.engine.name),
+        "hardware_class": _bounded(hardware_class),
         "fingerprint_sha256": envelope.hardware_fingerprint.fingerprint_sha256,
         "signature_verified": verified,
         "rekor_log_index": -1 if signature is None else signature.rekor_log_index,
@@ -293,7 +294,7 @@ def _configuration(
     yield "Dataset", envelope.dataset.id
     yield "Seed", str(envelope.seed)
     yield "SLO", envelope.slo_template or "none"
-    yield "Finished", envelope.timestamp.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    yield "Finished", _in_utc(envelope.timestamp).isoformat().replace("+00:00", "Z")
     yield "Run", envelope.run_id
     if extension is not None:
         yield "Pipeline", f"inferencebench-pipeline {extension.pipeline_version}"
@@ -335,11 +336,19 @@ def _citation(envelope: Envelope, repo_id: str, endpoint: str) -> str:
         f"@misc{{{re.sub(r'[^A-Za-z0-9]+', '-', name)},\n"
         f"  title        = {{{title}}},\n"
         f"  author       = {{{{{_tex(organisation)}}}}},\n"
-        f"  year         = {{{envelope.timestamp.astimezone(UTC).year}}},\n"
+        f"  year         = {{{_in_utc(envelope.timestamp).year}}},\n"
         f"  howpublished = {{\\url{{{endpoint}/datasets/{repo_id}}}}},\n"
         f"  note         = {{Signed benchmark record, SHA-256 {content_hash(envelope)}}}\n"
         "}"
     )
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return an instant in UTC; as it is written where UTC has no such year."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment
 
 
 def _hardware_class(envelope: Envelope) -> str:
@@ -410,6 +419,17 @@ def _template() -> jinja2.Template:
     return environment.get_template("dataset_card.md.jinja")
 
 
+def _bounded(text: str) -> str:
+    return text if len(text) <= _PLAIN_CHARACTERS else printable(text, _PLAIN_CHARACTERS)
+
+
+def _yaml_escape(mark: str) -> str:
+    """Return a character as a double-quoted scalar of YAML escapes it, if it acts or hides."""
+    if visible(mark) == mark:
+        return mark
+    return f"\\u{ord(mark):04X}" if ord(mark) < 0x10000 else f"\\U{ord(mark):08X}"
+
+
 class _Dumper(yaml.SafeDumper):
     """Keeps every text on one line, so that none can look like a fence to a hasty reader.
 
@@ -419,7 +439,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if _NUMBER_IN_YAML_1_2.fullmatch(text) else None
-    if len(text.splitlines()) > 1:
+    if len(text.splitlines()) > 1 or visible(text) != text:
         style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

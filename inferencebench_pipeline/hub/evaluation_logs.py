@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from inferencebench_pipeline.hub.evaluation_notes import (
     NONE,
     SELECTION_POLICIES,
@@ -27,7 +25,11 @@ from inferencebench_pipeline.hub.evaluation_notes import (
 )
 from inferencebench_pipeline.hub.evaluation_record import QualityResult, QualityResultError
 from inferencebench_pipeline.hub.evaluation_results import BenchmarkTask
+from inferencebench_pipeline.untrusted.text import printable
 
+_NOT_SUCH_A_LOG = (
+    ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, NotesError,
+)  # fmt: skip
 _RESULTS_NAME = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)(?:\.\d+)?\.json$")
 ROUTER = "hf-inference-providers"
 """How Inspect AI names the router behind which a provider is resolved."""
@@ -59,9 +61,9 @@ def read_log(data: bytes, reading: Reading, *, filename: str) -> QualityResult:
             return _lighteval(document, reading, filename)
     except QualityResultError as error:
         raise QualityResultError(f"{filename}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError, NotesError) as error:
+    except _NOT_SUCH_A_LOG as error:
         raise QualityResultError(
-            f"{filename}: is not a log we can read ({type(error).__name__}: {error})"
+            f"{filename}: is not a log we can read ({type(error).__name__}: {printable(error)})"
         ) from error
     raise QualityResultError(
         f"{filename}: is neither a log of Inspect AI (key 'eval') nor of lighteval (key "

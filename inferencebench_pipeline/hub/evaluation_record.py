@@ -7,11 +7,12 @@ that holds the record as its source, and says in ``notes`` how the result was br
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -36,6 +37,9 @@ from inferencebench_pipeline.hub.evaluation_results import (
     Text,
 )
 
+MAX_FILE_BYTES = 256 << 20
+"""Of a file that a person names; logs of frameworks hold every sample."""
+
 
 class QualityResultError(PermanentError):
     """A quality result cannot be read, or does not say enough to be entered anywhere."""
@@ -58,6 +62,14 @@ Configuration = Annotated[
 """Written as a mapping of the vocabulary of :mod:`.evaluation_notes`."""
 
 
+def _instant(moment: datetime) -> datetime:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("not an instant that UTC has a year for") from error
+    return moment
+
+
 class QualityResult(BaseModel):
     """The content of a quality result file: one metric of one task of one benchmark."""
 
@@ -72,7 +84,7 @@ class QualityResult(BaseModel):
     metric: Text
     value: Number
     samples: StrictInt | None = None
-    evaluated_at: AwareDatetime
+    evaluated_at: Annotated[AwareDatetime, AfterValidator(_instant)]
     configuration: Configuration
 
 
@@ -99,9 +111,13 @@ def read_file(path: Path) -> bytes:
         QualityResultError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise QualityResultError(f"{path} cannot be read ({error.strerror})") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise QualityResultError(f"{path} is larger than {MAX_FILE_BYTES} bytes; it was not read")
+    return data
 
 
 def entry_of(result: QualityResult, *, record_id: str, record_url: str) -> EvaluationEntry:

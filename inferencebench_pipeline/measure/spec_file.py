@@ -184,6 +184,10 @@ class _Document:
             details = _without_consequences(error.errors(include_url=False))
             problems = [self._problem(detail) for detail in details]
             raise SpecError("\n".join(problems)) from error
+        except (UnicodeError, OverflowError, RecursionError) as error:
+            raise SpecError(
+                f"{self._where}: holds a value that cannot be read ({printable(error)})"
+            ) from error
 
     def _problem(self, detail: ErrorDetails) -> str:
         """Return what is wrong and where; values that may be secrets are not repeated."""

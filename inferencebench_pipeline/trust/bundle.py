@@ -247,8 +247,11 @@ def require_subject(statement: bytes, artifact: bytes) -> None:
         BundleRejectedError: no subject has its SHA-256.
     """
     digest = hashlib.sha256(artifact).hexdigest()
-    subjects = _guard("bundle_verifies", lambda: json.loads(statement)["subject"])
-    if not any(subject["digest"].get("sha256") == digest for subject in subjects):
+    named = _guard(
+        "bundle_verifies",
+        lambda: [item["digest"]["sha256"] for item in json.loads(statement)["subject"]],
+    )
+    if digest not in named:
         raise BundleRejectedError(
             "bundle_verifies", f"no subject of the statement has the SHA-256 {digest}"
         )

@@ -96,7 +96,7 @@ def parse_trust(data: bytes, *, where: str) -> TrustRoot:
             root = signing.trusted_root
         else:
             signing, root = None, _bare_root(data)
-    except (ValueError, RecursionError, SigstoreError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, SigstoreError) as error:
         raise TrustConfigError(
             f"{where} is not a Sigstore ClientTrustConfig or trusted root: {error}"
         ) from error
