@@ -12,12 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.leaderboard.facts import (
-    FOREIGN_DEFINITIONS,
-    EnvelopeFacts,
-    envelope_facts,
-    metric_facts,
-)
+from inferencebench_pipeline.leaderboard.extraction import stated_facts
+from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS, EnvelopeFacts, MetricFact
+from inferencebench_pipeline.leaderboard.fitting import UnfitError
 from inferencebench_pipeline.leaderboard.permutation import (
     FALSE_DISCOVERY_RATE,
     Stratum,
@@ -134,7 +131,11 @@ def read_run(data: bytes, where: str) -> ComparedRun:
         envelope = parse_envelope(data)
     except EnvelopeError as error:
         raise ComparisonError(f"{where} cannot be read: {error}") from error
-    facts = envelope_facts(envelope, "")
+    try:
+        columns, found = stated_facts(envelope, "")
+    except UnfitError as error:
+        raise ComparisonError(f"{where} cannot be compared: {error}") from error
+    facts = EnvelopeFacts(**columns)
     if facts.metric_definitions != METRIC_DEFINITIONS_VERSION:
         said = facts.metric_definitions
         stated = "does not state" if said == FOREIGN_DEFINITIONS else f"states version {said} of"
@@ -147,7 +148,7 @@ def read_run(data: bytes, where: str) -> ComparedRun:
             f"{where} is not a valid measurement ({facts.invalid_reason}); leave it out or "
             "measure again"
         )
-    metrics = metric_facts(envelope)
+    metrics = (MetricFact(*values) for values in found)
     return ComparedRun(where, facts, {m.key: m.value for m in metrics if m.value is not None})
 
 

@@ -17,6 +17,9 @@ MAX_IDENTITY_CHARACTERS: Final = 500
 """Of a text that says what a run is, such as its model: a part of it would name another."""
 MAX_TEXT_CHARACTERS: Final = 2000
 """Of a text that explains, such as why a metric is null; the rest of a longer one is left out."""
+SMALLEST: Final = 1e-100
+LARGEST: Final = 1e100
+"""Numbers of either sign, zero apart, lie between these: their ratios and squares are numbers."""
 MAX_METRICS: Final = 20_000
 """Of one envelope; the largest that is read holds not many more."""
 _EXPLAINING: Final = frozenset(
@@ -79,8 +82,8 @@ def fitted(name: str, value: Any) -> Any:  # noqa: ANN401 - a cell
         low, high = _RANGES.get(name, (-(2**63), 2**63 - 1))
         if not low <= value <= high:
             raise UnfitError(f"{name} is {shortened(value)}, a number that no table holds")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UnfitError(f"{name} is {value}, which is not a finite number")
+    elif isinstance(value, float):
+        _require_measure(name, value)
     return value
 
 
@@ -96,6 +99,14 @@ def line(value: str) -> str:
     if value.isprintable() and len(value) <= MAX_TEXT_CHARACTERS:
         return value
     return printable(value, MAX_TEXT_CHARACTERS)
+
+
+def _require_measure(name: str, value: float) -> None:
+    """Refuse a number that is none, or so far from one that a ratio of two overflows."""
+    if not math.isfinite(value):
+        raise UnfitError(f"{name} is {value}, which is not a finite number")
+    if value and not SMALLEST <= abs(value) <= LARGEST:
+        raise UnfitError(f"{name} is {value}, which nothing that is measured can be")
 
 
 def _text(name: str, value: str) -> str:

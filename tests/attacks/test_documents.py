@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 from starlette.testclient import TestClient
 
+from inferencebench_pipeline.cli.measuring import own_engine
 from inferencebench_pipeline.cli.targets import envelopes as envelopes_at
 from inferencebench_pipeline.envelope.canonical import (
     EnvelopeError,
@@ -46,6 +47,7 @@ from tests.attacks.nasty import NASTY, Place, acting, places, with_value
 from tests.corpus.world import ORG, TRUST, policy, record
 
 BASE: Final = record(new_run_id(), f"{ORG}/base")["envelope.json"]
+OTHER: Final = record(new_run_id(), f"{ORG}/other")["envelope.json"]
 PLAIN: Final[dict[str, Any]] = json.loads(BASE)
 EVERYTHING: Final = [(place, name) for place in places(PLAIN) for name in NASTY]
 
@@ -100,18 +102,14 @@ def uses_of_an_envelope(data: bytes) -> Iterator[tuple[str, Callable[[], object]
     yield "hash", lambda: content_hash(envelope)
     yield "card", lambda: render_card(envelope, "a/b", signer=None, endpoint="https://hub")
     yield "name", lambda: dataset_repo_id("org", envelope)
-    yield "compare", lambda: compare([read_run(data, "a")], [read_run(BASE, "b")])
+    yield "compare", lambda: compare([read_run(data, "a")], [read_run(OTHER, "b")])
     yield "write", lambda: serialise(envelope)
     yield "extension", lambda: pipeline_extension(envelope)
     yield "traces", lambda: traces_binding(envelope)
+    engine, model = own_engine("http://127.0.0.1:9/v1", "m")
     yield (
         "replay",
-        lambda: replayed_spec(
-            envelope.driver_options,
-            engine={"kind": "openai", "base_url": "http://127.0.0.1:9/v1"},
-            model="m",
-            folder=Path(),
-        ),
+        lambda: replayed_spec(envelope.driver_options, engine=engine, model=model, folder=Path()),
     )
 
 
@@ -125,6 +123,10 @@ def check_uses(attacks: list[tuple[Place, str]]) -> None:
                 assert not acting(str(error)), (place, name, use)
             except Exception as error:
                 raise AssertionError(f"{use} was surprised by {name} in {place}") from error
+
+
+def test_each_of_them_uses_a_good_envelope() -> None:
+    assert [call() for _, call in uses_of_an_envelope(BASE)]
 
 
 def test_no_use_of_an_envelope_is_surprised_by_one_value() -> None:

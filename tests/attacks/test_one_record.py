@@ -172,6 +172,25 @@ def test_ten_thousand_metrics_and_names_that_look_alike(hub: FolderHub, store: P
     assert rows[f"{ORG}/alike-1"].state == "unreadable"
 
 
+def test_a_group_of_extreme_numbers_is_ranked_and_drawn(hub: FolderHub, store: Path) -> None:
+    """Ratios, squares and logarithms of what strangers state stay numbers."""
+    extremes = [1e100, -1e100, 1e-100, -1e-100, 0.0, 1e99]
+    for number in range(18):
+        document = without_traces()
+        document["metrics"] = {
+            key: extremes[(number + at) % len(extremes)]
+            for at, key in enumerate(document["metrics"])
+        }
+        document["engine"]["version"] = f"{number % 3}"
+        document["inferencebench_pipeline"]["validity"] = []
+        for data in envelopes(document, ("seed",), 1):
+            hub.commit(f"{ORG}/extreme-{number}-{hash(data)}", {"envelope.json": data})
+
+    board = life(hub, store)
+
+    assert board.states == {"rejected": 18, "verified": 18}
+
+
 def test_the_same_run_a_hundred_times_is_one_row_that_ranks(hub: FolderHub, store: Path) -> None:
     files = record(new_run_id(), f"{ORG}/good-0")
     for number in range(100):

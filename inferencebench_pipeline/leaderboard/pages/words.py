@@ -20,7 +20,7 @@ STATES = {
     "rejected": "Verification failed.",
     "malformed": "The envelope cannot be read.",
     "no_envelope": "The repository holds no envelope.",
-    "unreadable": "The Hub refused to serve the repository's files.",
+    "unreadable": "Its files were refused, or state what no table holds.",
     "vanished": "Published once, gone from the Hub now.",
     "moved": "The same envelope is published under another name now.",
 }
