@@ -147,12 +147,10 @@ class LocalFolder:
             _below(inside, above) as parent,
         ):
             descriptor = _open_file(name, parent)
+        if (problem := _problem(os.fstat(descriptor))) is not None:
+            os.close(descriptor)
+            raise UnusableFileError(problem)
         with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise UnusableFileError("is not a plain file; deliver the file itself")
-            if facts.st_nlink > 1:
-                raise UnusableFileError("has other names too (hard links); deliver a copy")
             yield file
 
 
@@ -308,6 +306,14 @@ def _open_file(name: str, parent: int) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
             raise UnusableFileError("is not a plain file; deliver the file itself") from error
         raise
+
+
+def _problem(facts: os.stat_result) -> str | None:
+    if not stat.S_ISREG(facts.st_mode):
+        return "is not a plain file; deliver the file itself"
+    if facts.st_nlink > 1:
+        return "has other names too (hard links); deliver a copy"
+    return None
 
 
 def _write_new(folder: int, name: str, data: bytes) -> None:

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.run_lock import RunBusyError
 from inferencebench_pipeline.runs import RunDirectory, RunFile, StoreError
 
 FIRST_WAIT: Final = timedelta(minutes=1)
@@ -59,6 +60,8 @@ def parked_by_an_outage(run: RunDirectory, stage: str) -> Iterator[None]:
     """
     try:
         yield
+    except RunBusyError:
+        raise  # whoever works on the run parks it, or finishes it
     except RetryableError as error:
         # A disk that is full must not hide the outage; the stage's own failure is seen anyway.
         with contextlib.suppress(StoreError):
