@@ -19,12 +19,15 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.leaderboard.prices import Prices, load_prices
 from inferencebench_pipeline.parking import parked_by_an_outage
+from inferencebench_pipeline.run_lock import RunBusyError
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 
 NO_FIELD: Final[dict[str, Any]] = {}
 """The schema of what a launch cannot configure. It is closed: where a resource or a step has none,
 Dagster takes anything and drops it."""
+BUSY_RETRIES = 20
+"""How often a step tries again while another process works on its run, where it tries at all."""
 LONGEST_HELD_WAIT_S = 300.0
 """A step waits no longer than this with its process alive."""
 OUTAGE: Final = "outage"
@@ -125,11 +128,16 @@ class Outages:
         # Dagster knows which step runs here, so that none has to hand its context on.
         context = dg.OpExecutionContext.get()
         tried = context.retry_number + 1
-        if tried > self.retries:
+        # Somebody who works on the run is no outage: nothing is lost by waiting for him.
+        retries = max(self.retries, BUSY_RETRIES) if self._waits_for(error) else self.retries
+        if tried > retries:
             raise _outage(f"{said}; tried {tried} times" if tried > 1 else said) from error
         wait_s = error.retry_after_s or self.wait_s
-        context.log.warning("%s; retry %d of %d in %g s", said, tried, self.retries, wait_s)
-        raise dg.RetryRequested(max_retries=self.retries, seconds_to_wait=wait_s) from error
+        context.log.warning("%s; retry %d of %d in %g s", said, tried, retries, wait_s)
+        raise dg.RetryRequested(max_retries=retries, seconds_to_wait=wait_s) from error
+
+    def _waits_for(self, error: RetryableError) -> bool:
+        return isinstance(error, RunBusyError) and self.retries > 0
 
     @contextlib.contextmanager
     def guarded_run(

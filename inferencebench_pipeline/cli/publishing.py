@@ -16,9 +16,10 @@ from inferencebench_pipeline.cli.terminal import say, say_document
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.canonical import MAX_ENVELOPE_BYTES, parse_envelope
 from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
-from inferencebench_pipeline.hub.backlink import LinkPolicy, backlink, preview_backlink
+from inferencebench_pipeline.hub.backlink import LinkPolicy, preview_backlink
 from inferencebench_pipeline.hub.card import CARD_FILE, render_card
 from inferencebench_pipeline.hub.client import Hub
+from inferencebench_pipeline.hub.linking import link
 from inferencebench_pipeline.hub.naming import dataset_repo_id
 from inferencebench_pipeline.hub.public_takedowns import known_takedowns
 from inferencebench_pipeline.hub.publish import preview
@@ -131,7 +132,13 @@ def publish(
         on_stage=say,
     )
     if update_model_card:
-        receipt = backlink(hub, run, link_policy())
+        receipt = link(
+            hub,
+            run,
+            settings.store,
+            organisation=deployment.require_organisation(),
+            pull_requests=open_pull_requests or settings.open_pull_requests,
+        )
         say(f"Model card: {receipt.mode} {receipt.url or receipt.reason or ''}".rstrip())
 
 

@@ -31,6 +31,7 @@ from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.hub.takedown_register import (
     Takedown,
     TakedownError,
+    changing_links,
     load_takedowns,
     record_takedown,
 )
@@ -77,6 +78,13 @@ def take_down(
     """
     takedown = _requested(root, target, reason, requested_by)
     record_takedown(root, takedown)
+    with changing_links(root):  # a link on its way is there before we look, or never comes
+        return _taken_down(hub, root, takedown, organisation, on_stage)
+
+
+def _taken_down(
+    hub: Hub, root: Path, takedown: Takedown, organisation: str, on_stage: Callable[[str], None]
+) -> Takedown:
     on_stage(f"Recording the request... {takedown.target} is not linked from any more")
     page = publish_takedown(hub, organisation, takedown)
     entered = load_evaluations(root).results

@@ -117,6 +117,17 @@ def record_takedown(root: Path, takedown: Takedown) -> None:
 
 
 @contextmanager
+def changing_links(root: Path) -> Iterator[None]:
+    """Be the only one on this host who adds links to model cards, or takes them away.
+
+    Raises:
+        LockedError: another process does, and does not come to an end.
+    """
+    with file_lock(root / ".links.lock", what="a change of links on model cards"):
+        yield
+
+
+@contextmanager
 def _locked(root: Path) -> Iterator[None]:
     with file_lock(root / f".{REGISTER_FILE}.lock", what=f"a change of {REGISTER_FILE}"):
         yield

@@ -3,13 +3,11 @@
 import dagster as dg
 
 from inferencebench_pipeline.hub.backlink import (
-    LinkPolicy,
-    backlink,
     check_backlink,
     read_backlink,
     skip_backlink,
 )
-from inferencebench_pipeline.hub.public_takedowns import known_takedowns
+from inferencebench_pipeline.hub.linking import link
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import (
@@ -40,12 +38,13 @@ def model_card_backlink(
     with outages.guarded_run(context, runs_store, "model_card_backlink") as run:
         if world.update_model_card:
             deployment = world.deployment()
-            hub, organisation = deployment.hub(), deployment.require_organisation()
-            policy = LinkPolicy(
+            receipt = link(
+                deployment.hub(),
+                run,
+                runs_store.store().root,
+                organisation=deployment.require_organisation(),
                 pull_requests=world.open_pull_requests,
-                takedowns=known_takedowns(hub, runs_store.store().root, organisation),
             )
-            receipt = backlink(hub, run, policy)
         else:
             receipt = skip_backlink(
                 run, "not asked for: INFERENCEBENCH_UPDATE_MODEL_CARD=1 opts in"
