@@ -183,7 +183,9 @@ def test_a_spec_is_one_of_the_deployments_whatever_it_is_called(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    "key", ["../../outside", "x", f"{new_run_id()}/../..", new_run_id() + "\n"]
+    "key",
+    ["../../outside", "x", f"{new_run_id()}/../..", new_run_id() + "\n"],
+    ids=["a path", "a word", "a run id and a path", "a run id and a line break"],
 )
 def test_a_partition_that_is_no_run_id_names_no_folder(tmp_path: Path, key: str) -> None:
     settings = Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path / "home")})
