@@ -357,3 +357,44 @@ def test_a_delivered_run_is_never_measured_here(capture, fake, run) -> None:
         run_benchmark(spec, run, on_progress=ignore_progress)
     assert len(engine.truths) == asked
     assert [path.name for path in run.path.glob("capture*")] == (["capture"] * (capture != "none"))
+
+
+def _as_version_1(run: RunDirectory) -> None:
+    """Make the capture one that an older version left: its spool alone is bound."""
+    capture = Capture(run)
+    ended = capture.completion()
+    assert ended is not None
+    content = ended.model_dump(mode="json", exclude={"files"}) | {"capture_version": "1"}
+    (capture.path / COMPLETE).write_text(json.dumps(content))
+
+
+def test_a_capture_of_an_older_version_is_read_as_it_always_was(fake, run) -> None:
+    run_benchmark(spec_for(fake().base_url), run, on_progress=ignore_progress)
+    _as_version_1(run)
+    (Capture(run).path / "client.log").write_text("bound by nothing then")
+    assert write_traces(run).rows == 3
+    spool = Capture(run).spool
+    spool.write_bytes(spool.read_bytes()[:-1])
+    with pytest.raises(CaptureError, match="is not the file"):
+        write_traces(run)
+
+
+def test_a_new_capture_does_not_pass_for_an_older_one(fake, run) -> None:
+    run_benchmark(spec_for(fake().base_url), run, on_progress=ignore_progress)
+    path = Capture(run).path / COMPLETE
+    sealed = path.read_bytes()
+    path.write_bytes(sealed.replace(b'"capture_version": "2"', b'"capture_version": "1"'))
+    with pytest.raises(CaptureError, match="its own digest"):
+        write_traces(run)
+    path.write_bytes(b"{\n" + sealed.split(b"\n", 2)[2])  # the seal taken off
+    with pytest.raises(CaptureError, match="its own digest"):
+        write_traces(run)
+
+
+@pytest.mark.parametrize("lost", ["conduct.json", "telemetry.json", "telemetry.jsonl"])
+def test_absence_never_reads_as_nothing_was_asked(fake, run, lost) -> None:
+    run_benchmark(spec_for(fake().base_url), run, on_progress=ignore_progress)
+    (Capture(run).path / lost).unlink()
+    for stage in (write_traces, build_measurement):
+        with pytest.raises(CaptureError, match=rf"{lost} is lost"):
+            stage(run)
