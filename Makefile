@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 WORKERS ?= auto
 
-.PHONY: demo ui test lint lock vendor clean
+.PHONY: demo ui test nightly lint lock vendor clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m inferencebench_pipeline.demo
@@ -15,6 +15,10 @@ ui: $(VENV)/.demo
 
 test: lint
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Every case of the sweeps of which `make test` tries a seeded part.
+nightly: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m nightly
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -122,7 +122,7 @@ def test_every_file_survives_some_damage(world: CorpusWorld, tmp_path: Path) -> 
     assert not wrong, "\n\n".join(f"{what}\n  {why}" for what, why in wrong.items())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", BY_NAME)
 def test_every_file_survives_every_damage(world: CorpusWorld, tmp_path: Path, kind: str) -> None:
     wrong: dict[str, str] = {}

@@ -144,7 +144,7 @@ def test_no_tick_fails_over_a_damaged_file(
     assert not survive(world, home, definitions, instance, pairs)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_tick_fails_over_any_damage(
     world: CorpusWorld,
     home: Path,

@@ -138,7 +138,7 @@ def test_no_use_of_an_envelope_is_surprised_by_one_value() -> None:
     check_uses([*known, *random.Random(7).sample(EVERYTHING, 150)])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("shard", range(10))
 def test_no_use_of_an_envelope_is_surprised_by_any_value(shard: int) -> None:
     check_uses(EVERYTHING[shard::10])

@@ -135,7 +135,7 @@ def test_one_record_stops_no_leaderboard(hub: FolderHub, store: Path) -> None:
     check_life_beside(hub, store, [*known, *random.Random(11).sample(EVERYTHING, 100)])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("shard", range(20))
 def test_no_value_in_any_place_stops_a_leaderboard(hub: FolderHub, store: Path, shard: int) -> None:
     check_life_beside(hub, store, EVERYTHING[shard::20])

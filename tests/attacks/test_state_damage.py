@@ -189,7 +189,7 @@ def test_a_seeded_part_of_all_damages(world: World, tmp_path: Path) -> None:
     _go_through(world, tmp_path, chosen)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_every_file_damaged_in_every_way(world: World, tmp_path: Path) -> None:
     _go_through(world, tmp_path, _cases(world))
