@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -426,3 +427,14 @@ def test_a_kill_between_any_two_requests_is_finished_by_the_next_attempt(
     assert read_back(world.hub(), receipt)["envelope.json"] == run.read(RunFile.ENVELOPE)
     # The killed request may still have been carried out by the Hub, hence once, not "by us".
     assert published_commits(world, run) == 1
+
+
+def test_a_run_that_is_flagged_as_invalid_is_not_published(world: World, run: RunDirectory) -> None:
+    document = json.loads(run.read(RunFile.ENVELOPE))
+    flag = {"name": "requests_complete", "ok": False, "severity": "error", "detail": "8 of 4"}
+    document["inferencebench_pipeline"]["validity"] = [flag]
+    run.write(RunFile.ENVELOPE, json.dumps(document).encode())
+    world.faults.clear_requests()
+    with pytest.raises(NotPublishableError, match=r"invalid.*requests_complete: 8 of 4"):
+        place(world.hub(), run)
+    assert not world.faults.requests()
