@@ -38,7 +38,7 @@ from inferencebench_pipeline.measure.completion import (
     require_unchanged,
     write_completion,
 )
-from inferencebench_pipeline.measure.errors import CaptureError
+from inferencebench_pipeline.measure.errors import CaptureError, SpecError
 from inferencebench_pipeline.measure.provenance import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec_file import parse_spec
@@ -376,7 +376,7 @@ class Capture:
         try:
             content = orjson.loads(self.run.read_as_written(RunFile.SPEC))
         except ValueError as error:
-            raise CaptureError(f"{path} is damaged: {error}; {RESTORE}") from error
+            raise SpecError(f"{path} is damaged: {error}; {RESTORE}") from error
         return parse_spec(content, where=str(path))
 
     def header(self) -> SpoolHeader:

@@ -184,7 +184,8 @@ def test_a_database_away_for_longer_than_writes_are_repeated_interrupts_a_run_an
         process.communicate(timeout=200)
         thread.join(60)
     assert not requested_run.has(RunFile.PUBLICATION)
-    (record,) = production.instance.get_run_records(dg.RunsFilter(job_name="publish_run"))
+    of_this_run = dg.RunsFilter(tags={"dagster/partition": requested_run.run_id})
+    (record,) = production.instance.get_run_records(of_this_run)
     if not record.dagster_run.is_finished:
         # It could not even say that it failed: the monitor, or dead_runs, does.
         production.instance.report_run_failed(record.dagster_run, "its process is gone")
