@@ -287,5 +287,10 @@ def differences(before: dict[str, bytes], now: dict[str, bytes]) -> dict[str, An
     return {
         name: (before.get(name, b"absent")[:80], now.get(name, b"absent")[:80])
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        if _said(name, before.get(name)) != _said(name, now.get(name))
     }
+
+
+def _said(name: str, data: bytes | None) -> object:
+    """Return what a file says: that the last line has lost its end takes nothing from its lines."""
+    return data.splitlines() if data is not None and name.endswith(".jsonl") else data
