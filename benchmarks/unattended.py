@@ -7,12 +7,15 @@ The real daemon, its run queue and its run processes, on a sandbox of their own.
 - another host delivers finished runs into the inbox: whole, half-copied at first, or damaged;
 - a benchmark repeats itself by the schedule of its spec;
 - drawn from the seed: the Hub, Fulcio, Rekor and the timestamp authority refuse, limit, drop
-  connections, lose and cut answers; run processes and the daemon itself are killed.
+  connections, lose and cut answers; run processes and the daemon itself are killed;
+- whoever `attackers.py` plays tries to get in: a web page, engines, strangers on the Hub, a Hub
+  that answers nonsense, and hostile deliveries.
 
-Then the faults end, and within ``--settle`` minutes every run must be published once, verified and
-on the leaderboard, nothing may have been written by two at once, and what was damaged must lie in
-quarantine. Nobody touches anything; `nudge` stands for the Hub's webhook. Prints a table, exits
-with 1 when a promise was broken.
+Then the faults end, and within ``--settle`` minutes every honest run must be published once,
+verified and on the leaderboard, nothing may have been written by two at once, and what was damaged
+must lie in quarantine. No attacker may have changed, read or held up anything. Nobody touches
+anything; `nudge` stands for the Hub's webhook. Prints a table, exits with 1 when a promise was
+broken. Ended by a signal, it takes everything that it started with it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,19 +37,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.attackers import (
+    CARDS,
+    LIMIT_BEFORE,
+    Deliveries,
+    Engines,
+    Strangers,
+    WebPage,
+    hostile_engines,
+)
+from benchmarks.unattended_report import left_in_the_inbox, report, unended
 from inferencebench_pipeline.hub.webhooks import nudge
-from inferencebench_pipeline.inbox import QUARANTINE, deliver
+from inferencebench_pipeline.inbox import deliver
 from inferencebench_pipeline.leaderboard.index import load_leaderboard
 from inferencebench_pipeline.measure.run import run_benchmark
 from inferencebench_pipeline.parking import parked_state
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from tests.automation.webservers import GUARDED, LIMIT, Server, wait_until_up
+from tests.hub.conftest import ORGANISATION
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec, ignore_progress, spec_for
 
 CLONE = Path(__file__).resolve().parent.parent
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+KINDS = {
+    "dagster._daemon": "daemon",
+    GUARDED: "webserver",
+    "api grpc": "code server",
+}
 HUB_FAULTS: list[tuple[str, dict[str, object]]] = [
     ("status", {"status": 503}),
     ("status", {"status": 500, "method": "POST"}),
@@ -74,10 +95,19 @@ class Stretch:
     sandbox: SandboxEnvironment
     chance: random.Random
     environ: dict[str, str]
+    engines: Engines
     happened: Counter[str] = field(default_factory=Counter)
     delivered: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     daemon: subprocess.Popen[bytes] | None = None
+    webservers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    memory: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Of each kind of process: megabytes and descriptors, as time went on."""
+
+    def __post_init__(self) -> None:
+        chance = random.Random(self.chance.random())
+        self.strangers = Strangers(chance, self.sandbox, self.engines.listener.url)
+        self.hostile = Deliveries(chance, self.inbox, self.home / "private" / "secret")
 
     @property
     def store(self) -> RunStore:
@@ -100,6 +130,21 @@ class Stretch:
             start_new_session=True,
         )
 
+    def start_webserver(self, *options: str) -> Server:
+        """Start a guarded webserver on loopback, and wait until it answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = Server(port, self.home / f"webserver-{port}.log")
+        command = [sys.executable, "-m", GUARDED, "-h", "127.0.0.1", "-p", str(port), *options]
+        with server.log.open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.home / "dagster", env=self.environ, stdout=log, stderr=log
+            )
+        self.webservers.append(process)
+        wait_until_up(server, process, "")
+        return server
+
     @property
     def workspace(self) -> list[str]:
         return ["-w", str(CLONE / "workspace.yaml")]
@@ -114,22 +159,30 @@ class Stretch:
         )
 
     def stop(self) -> None:
+        for webserver in self.webservers:
+            webserver.send_signal(signal.SIGINT)
         if self.daemon is not None and self.daemon.poll() is None:
             self.daemon.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.daemon.wait(60)
             self.daemon.kill()
+        for webserver in self.webservers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                webserver.wait(30)
         for pid in list(_processes_of(self.home)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     # -- what befalls it -------------------------------------------------------------------------
 
-    def deliver_one(self, base_url: str) -> None:
+    def deliver_one(self, served: dict[str, str]) -> None:
         """Measure a run on "another host" and leave it in the inbox, now and then badly."""
+        model = self.chance.choice([MODEL, self.chance.choice(sorted(served))])
         host = RunStore(self.home / "gpu-host")
         run = host.run(new_run_id())
-        run_benchmark(spec_for(base_url, model={"id": MODEL}), run, on_progress=ignore_progress)
+        run_benchmark(
+            spec_for(served[model], model={"id": model}), run, on_progress=ignore_progress
+        )
         how = self.chance.choice(["whole", "whole", "whole", "in two steps", "damaged"])
         if how == "in two steps":
             shutil.copytree(run.path, self.inbox / run.run_id)
@@ -160,6 +213,31 @@ class Stretch:
             Faults(url).add(kind, times=self.chance.randint(1, 4), **settings)
             name = f"{kind} {settings['status']}" if kind == "status" else kind
             self.happened[f"armed: {service} {name}"] += 1
+
+    def attack(self) -> None:
+        """Let one attacker but the web page, which needs no asking, do one thing."""
+        draw = self.chance.random()
+        if draw < 0.25:
+            self.happened[f"engine: {self.engines.request(self.chance, self.store)}"] += 1
+        elif draw < 0.6:
+            self.strangers.publish(self.delivered)
+            self.happened["nasty record published"] += 1
+        elif draw < 0.8:
+            self.strangers.misanswer()
+            self.happened["armed: hub answers nonsense"] += 1
+        else:
+            self.hostile.deliver()
+            self.happened["delivery hostile"] += 1
+
+    def sample(self) -> None:
+        """Note how much memory and how many descriptors the long-lived processes have."""
+        for pid, line in _processes_of(self.home).items():
+            kind = next((name for mark, name in KINDS.items() if mark in line), None)
+            with contextlib.suppress(OSError):
+                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                opened = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+                if kind:
+                    self.memory.setdefault(f"{kind} {pid}", []).append((pages * 4 // 1024, opened))
 
     def _kill_daemon(self) -> None:
         if self.daemon is None:
@@ -195,7 +273,7 @@ class Stretch:
         """Return the runs that are not on the leaderboard as verified, and why."""
         rows = {row.run_id: row for row in load_leaderboard(self.store.root).runs}
         waiting = []
-        for run_id in sorted({*self.store.run_ids(), *self.delivered}):
+        for run_id in sorted({*self.store.run_ids(), *self.delivered} - {*self.engines.asked}):
             row, run = rows.get(run_id), self.store.run(run_id)
             if row is None or row.state != "verified":
                 parked = parked_state(run)
@@ -223,7 +301,9 @@ def _processes_of(home: Path) -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def deployment(home: Path, chance: random.Random, base_url: str) -> Iterator[Stretch]:
+def deployment(
+    home: Path, chance: random.Random, base_url: str, engines: Engines
+) -> Iterator[Stretch]:
     """A deployment in ``home`` with everything on, started as operators start it."""
     (home / "specs").mkdir(parents=True)
     (home / "dagster").mkdir()
@@ -236,6 +316,7 @@ def deployment(home: Path, chance: random.Random, base_url: str) -> Iterator[Str
         environ = {
             **os.environ,
             **sandbox.environ,
+            **engines.environ,
             "PYTHONPATH": str(CLONE),
             "INFERENCEBENCH_HOME": str(home),
             "INFERENCEBENCH_SPECS": str(home / "specs"),
@@ -244,31 +325,40 @@ def deployment(home: Path, chance: random.Random, base_url: str) -> Iterator[Str
             "INFERENCEBENCH_OUTAGE_WAIT_S": "5",
             "DAGSTER_HOME": str(home / "dagster"),
         }
-        stretch = Stretch(home, sandbox, chance, environ)
+        stretch = Stretch(home, sandbox, chance, environ, engines)
+        stretch.strangers.put_models()
+        for _ in range(5):
+            stretch.strangers.publish([])
         pools = [sys.executable, "-m", "inferencebench_pipeline.automation.pools"]
         subprocess.run(pools, env=environ, check=True, stdout=subprocess.DEVNULL)
-        stretch.switch_on("sensor", "start", "--start-all")
-        stretch.switch_on("schedule", "start", "--start-all")
-        stretch.start_daemon()
         try:
+            stretch.switch_on("sensor", "start", "--start-all")
+            stretch.switch_on("schedule", "start", "--start-all")
+            stretch.start_daemon()
             yield stretch
         finally:
             stretch.stop()
 
 
-def befall(stretch: Stretch, base_url: str, minutes: float, say: Callable[[str], None]) -> int:
-    """Deliver and strike until the time is over; return how many requests were struck."""
+def befall(
+    stretch: Stretch, served: dict[str, str], minutes: float, say: Callable[[str], None]
+) -> int:
+    """Deliver, strike and attack until the time is over; return how many requests were struck."""
     chance, struck = stretch.chance, 0
     end = time.monotonic() + minutes * 60
-    next_delivery = next_strike = next_nudge = time.monotonic()
+    next_delivery = next_strike = next_attack = next_nudge = time.monotonic()
     while (now := time.monotonic()) < end:
         if now >= next_delivery:
-            stretch.deliver_one(base_url)
+            stretch.deliver_one(served)
             next_delivery = now + chance.uniform(30, 70)
         if now >= next_strike:
             stretch.strike()
             next_strike = now + chance.uniform(12, 35)
+        if now >= next_attack:
+            stretch.attack()
+            next_attack = now + chance.uniform(5, 20)
         if now >= next_nudge:
+            stretch.sample()
             nudge(stretch.store.root)
             next_nudge = now + 60
             left = len(stretch.unfinished())
@@ -286,88 +376,17 @@ def settle(stretch: Stretch, minutes: float, say: Callable[[str], None]) -> list
     """Wait, without faults, until every run is on the board; return those that are not."""
     stretch.switch_on("schedule", "stop", "benchmark_repeated")
     end, next_nudge = time.monotonic() + minutes * 60, 0.0
-    while (waiting := stretch.unfinished()) and time.monotonic() < end:
+    while time.monotonic() < end:
+        waiting = stretch.unfinished() or unended(stretch) or left_in_the_inbox(stretch)
+        if not waiting:
+            break
         if time.monotonic() >= next_nudge:
+            stretch.sample()
             nudge(stretch.store.root)
             next_nudge = time.monotonic() + 60
             say(f"settling: {len(waiting)} not on the board, such as {waiting[0]}")
         time.sleep(2)
     return waiting
-
-
-def report(stretch: Stretch, struck: int, waiting: list[str]) -> bool:
-    """Print what happened and what it came to; return whether every promise was kept."""
-    os.environ.update(stretch.environ)
-    import dagster as dg
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=stretch.sandbox.hub_url, token=stretch.sandbox.token("read"))
-    organisation = stretch.environ["INFERENCEBENCH_ORGANISATION"]
-    rows = load_leaderboard(stretch.store.root).runs
-    per_run = Counter(row.run_id for row in rows)
-    commits = {
-        row.repo_id: sum(
-            "publish" in commit.title.lower() or "run" in commit.title.lower()
-            for commit in api.list_repo_commits(row.repo_id, repo_type="dataset")
-        )
-        for row in rows
-    }
-    runs = stretch.store.run_ids()
-    with dg.DagsterInstance.from_config(str(stretch.home / "dagster")) as instance:
-        statuses = Counter(
-            f"{record.dagster_run.job_name}: {record.dagster_run.status.value.lower()}"
-            for record in instance.get_run_records()
-        )
-        most_writers = _most_at_once(instance, "hub-write")
-        ticks = Counter(
-            f"{state.name}: {tick.status.value.lower()}"
-            for state in instance.all_instigator_state()
-            for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        )
-    tagged = [one.id for one in api.list_datasets(author=organisation, filter="inferencebench")]
-    quarantined = sorted(path.name for path in (stretch.inbox / QUARANTINE).glob("*"))
-    promises = {
-        f"every run is on the board as verified ({len(rows)} rows, {len(runs)} runs)": not waiting,
-        "every run once": set(per_run.values()) <= {1} and set(per_run) == set(runs),
-        "one repository a run": sorted(tagged) == sorted(row.repo_id for row in rows),
-        f"never two writers at the Hub (most at once: {most_writers})": most_writers == 1,
-        f"what was damaged is in quarantine ({len(quarantined)})": quarantined
-        == sorted(stretch.damaged),
-        "nothing left in the inbox": not [p for p in stretch.inbox.iterdir() if p.name[0] != "."],
-    }
-    for title, counts in (
-        ("what happened", stretch.happened),
-        ("runs", statuses),
-        ("ticks", ticks),
-    ):
-        print(f"\n{title}")
-        for name, count in sorted(counts.items()):
-            print(f"  {count:6d}  {name}")
-    print(f"\nrequests struck by faults: {struck}")
-    print(f"commits per published repository: {sorted(Counter(commits.values()).items())}")
-    for promise, kept in promises.items():
-        print(f"{'kept  ' if kept else 'BROKEN'}  {promise}")
-    for line in waiting[:20]:
-        print(f"  {line}")
-    return all(promises.values())
-
-
-def _most_at_once(instance: object, pool: str) -> int:
-    """Return how many runs of ``pool`` were between start and end at the same time, at most."""
-    import dagster as dg
-
-    records = instance.get_run_records(  # type: ignore[attr-defined]
-        dg.RunsFilter(tags={f".dagster/pool/{pool}": "true"})
-    )
-    moments = []
-    for record in records:
-        if record.start_time and record.end_time:
-            moments += [(record.start_time, 1), (record.end_time, -1)]
-    at_once = most = 0
-    for _, change in sorted(moments):
-        at_once += change
-        most = max(most, at_once)
-    return most
 
 
 def main() -> int:
@@ -383,13 +402,36 @@ def main() -> int:
         print(f"[{(time.monotonic() - started) / 60:5.1f} min] {line}", flush=True)
 
     home = (options.home or Path(tempfile.mkdtemp(prefix="unattended-"))).absolute()
-    engine = FakeEngine(lambda _number: Behaviour(), model=MODEL)
-    with running(engine), deployment(home, random.Random(options.seed), engine.base_url) as stretch:
+    # Whatever ends this, the daemon and the servers end with it.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
+    with contextlib.ExitStack() as stack:
+        engines = stack.enter_context(hostile_engines())
+        models = [MODEL, *(f"{ORGANISATION}/{name}" for name in CARDS)]
+        served = {
+            model: stack.enter_context(
+                running(FakeEngine(lambda _number: Behaviour(), model=model))
+            ).base_url
+            for model in models
+        }
+        stretch = stack.enter_context(
+            deployment(home, random.Random(options.seed), served[MODEL], engines)
+        )
+        ui = stretch.start_webserver(*stretch.workspace)
+        public = stretch.start_webserver("--read-only", "--empty-workspace")
+        ui.graphql(LIMIT % LIMIT_BEFORE)
+        page = WebPage(random.Random(options.seed), ui, public)
         say(f"seed {options.seed}, home {home}")
-        struck = befall(stretch, engine.base_url, options.minutes, say)
-        say(f"the faults end; {struck} requests were struck")
+        with page.open():
+            struck = befall(stretch, served, options.minutes, say)
+            say(f"the faults end; {struck} requests were struck")
+        os.environ.update(stretch.environ)
         waiting = settle(stretch, options.settle, say)
-        kept = report(stretch, struck, waiting)
+        kept = report(stretch, page, struck, waiting)
+    left = _processes_of(home)
+    gone = not left and not Path(f"/proc/{stretch.sandbox.pid}").exists()
+    print(f"{'kept  ' if gone else 'BROKEN'}  no process is left {left or ''}")
+    kept = kept and gone
     if options.home is None and kept:
         shutil.rmtree(home)
     return 0 if kept else 1
