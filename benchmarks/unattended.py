@@ -222,7 +222,7 @@ class Stretch:
         elif draw < 0.6:
             self.strangers.publish(self.delivered)
             self.happened["nasty record published"] += 1
-        elif draw < 0.8:
+        elif draw < 0.7:
             self.strangers.misanswer()
             self.happened["armed: hub answers nonsense"] += 1
         else:
@@ -271,7 +271,9 @@ class Stretch:
 
     def unfinished(self) -> list[str]:
         """Return the runs that are not on the leaderboard as verified, and why."""
-        rows = {row.run_id: row for row in load_leaderboard(self.store.root).runs}
+        hostile = self.strangers.repositories
+        board = load_leaderboard(self.store.root).runs
+        rows = {row.run_id: row for row in board if row.repo_id not in hostile}
         waiting = []
         for run_id in sorted({*self.store.run_ids(), *self.delivered} - {*self.engines.asked}):
             row, run = rows.get(run_id), self.store.run(run_id)
