@@ -46,6 +46,37 @@ def strangers_result(place: Place, value: float = 0.4) -> tuple[EvaluationHub, i
     return stranger, number
 
 
+UNREADABLE = {
+    "a bomb of merged keys": b"- &a0 {x: 1}\n"
+    + b"".join(
+        b"- &a%d {<<: [%s]}\n" % (i, b",".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 10)
+    ),
+    "deep": b"[" * 100_000,
+    "no date": b"- value: 2001-99-99\n",
+    "a number of 5,000 digits": b"- value: " + b"9" * 5000 + b"\n",
+    "five thousand keys": b"".join(b"k%d: 1\n" % i for i in range(5000)),
+    "no UTF-8": b"\xff\xfe",
+    "half a surrogate pair": b'- value: "\\ud800"\n',
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_one_stranger_proposes_hides_nothing_of_the_others(place: Place, data: bytes) -> None:
+    hostile = evaluation_hub(place.world, "hostile")
+    number = hostile.open_draft(place.model, title="theirs", description="")
+    hostile.commit(
+        place.model,
+        {".eval_results/bomb.yaml": data},
+        message="theirs",
+        parent=hostile.head(place.model, f"refs/pr/{number}").commit,
+        revision=f"refs/pr/{number}",
+    )
+    hostile.submit_draft(place.model, number)
+    strangers_result(place)
+    look(place)
+    assert only(place).state == "open"
+
+
 def test_a_result_whose_pull_request_its_author_closed_is_withheld(place: Place) -> None:
     place.propose()
     assert look(place).withheld == ()
