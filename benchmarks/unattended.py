@@ -217,9 +217,9 @@ class Stretch:
     def attack(self) -> None:
         """Let one attacker but the web page, which needs no asking, do one thing."""
         draw = self.chance.random()
-        if draw < 0.25:
+        if draw < 0.15:
             self.happened[f"engine: {self.engines.request(self.chance, self.store)}"] += 1
-        elif draw < 0.6:
+        elif draw < 0.55:
             self.strangers.publish(self.delivered)
             self.happened["nasty record published"] += 1
         elif draw < 0.7:
