@@ -50,6 +50,8 @@ ENGINE_KEY = "sk-a-key-that-nobody-else-may-see"
 LIMIT_BEFORE = 3
 """What the page tries to change; `unattended.py` sets it."""
 CARD = b"---\ntags:\n- inferencebench\n---\n# a record\n"
+KILLED_AT_START = "terminated unexpectedly with exit code -9"
+"""How Dagster's launcher tells of a run process that was killed before it had begun."""
 MOST_CHARACTERS = 1_500
 """A sentence may quote a stranger, but not at any length."""
 
@@ -403,12 +405,14 @@ def is_one_sentence(text: str | None) -> bool:
 
 
 def tracebacks(files: list[Path]) -> Counter[str]:
-    """Return the last lines of all tracebacks in logs, counted."""
+    """Return the last lines of all tracebacks in logs, counted, but for those of our own kills."""
     found: Counter[str] = Counter()
     for path in files:
         lines = path.read_text(errors="replace").splitlines()
         for number, line in enumerate(lines):
             if line.startswith("Traceback"):
                 rest = (after for after in lines[number + 1 :] if after[:1] not in {" ", ""})
-                found[f"{path.name}: {next(rest, '')[:160]}"] += 1
+                last = next(rest, "")
+                if KILLED_AT_START not in last:
+                    found[f"{path.name}: {last[:160]}"] += 1
     return found
