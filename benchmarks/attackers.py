@@ -1,4 +1,4 @@
-"""Who tries to get into a deployment while `unattended.py` leaves it alone, and what they got.
+"""Attackers that try to get into a deployment while `unattended.py` leaves it alone.
 
 A web page in an operator's browser, engines that answer as none does, strangers and a colleague
 who publish nasty records, model owners with bombs in their cards, a Hub that answers nonsense, and
@@ -48,10 +48,10 @@ from tests.measure.support import content_of_spec
 
 ENGINE_KEY = "sk-a-key-that-nobody-else-may-see"
 LIMIT_BEFORE = 3
-"""What the page tries to change; `unattended.py` sets it."""
+"""The setting that the page tries to change; `unattended.py` sets it."""
 CARD = b"---\ntags:\n- inferencebench\n---\n# a record\n"
 KILLED_AT_START = "terminated unexpectedly with exit code -9"
-"""How Dagster's launcher tells of a run process that was killed before it had begun."""
+"""The words of Dagster's launcher for a run process that was killed before it had begun."""
 MOST_CHARACTERS = 1_500
 """A sentence may quote a stranger, but not at any length."""
 
@@ -201,7 +201,7 @@ class Engines:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What the operator allows: one engine gets a key, and it is one that redirects."""
+        """Return the allowed keys: one engine gets a key, and it is one that redirects."""
         url = self.servers["redirects a key"].url
         return {"ENGINE_KEY": ENGINE_KEY, "INFERENCEBENCH_ENGINE_KEYS": f"ENGINE_KEY={url}"}
 
@@ -291,7 +291,7 @@ HUB_ANSWERS: list[dict[str, object]] = [
 
 @dataclass
 class Strangers:
-    """Who publishes what nobody can use: a stranger under our tag, a colleague in our namespace."""
+    """Publish useless records: a stranger under our tag, a colleague in our namespace."""
 
     chance: random.Random
     sandbox: SandboxEnvironment

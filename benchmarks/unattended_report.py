@@ -1,4 +1,4 @@
-"""What an unattended stretch has come to: the table that it prints, and the promises it holds."""
+"""The report of an unattended stretch: the table that it prints, and the promises it holds."""
 
 from __future__ import annotations
 

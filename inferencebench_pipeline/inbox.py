@@ -56,7 +56,7 @@ MOST_DELIVERED_BYTES: Final = 64 << 30
 """Of all files of a delivery together."""
 _MOST_MANIFEST_BYTES: Final = 1 << 20
 _SPARE_BYTES: Final = 1 << 30
-"""What a delivery must leave free on the store's disk."""
+"""Bytes that a delivery must leave free on the store's disk."""
 _LONGEST_NAME: Final = 120
 _OUTAGES: Final = (ConnectionError, TimeoutError)
 """Errors of a storage that does not answer, which are nobody's delivery's fault."""

@@ -27,7 +27,7 @@ NO_FIELD: Final[dict[str, Any]] = {}
 """The schema of what a launch cannot configure. It is closed: where a resource or a step has none,
 Dagster takes anything and drops it."""
 BUSY_RETRIES = 20
-"""How often a step tries again while another process works on its run, where it tries at all."""
+"""Attempts of a step while another process works on its run, where it tries again at all."""
 LONGEST_HELD_WAIT_S = 300.0
 """A step waits no longer than this with its process alive."""
 OUTAGE: Final = "outage"

@@ -52,7 +52,7 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True)
 class Digests:
-    """What the files of a run were written as, by name; the latest digest comes last.
+    """The digests that the files of a run were written with, by name; the latest comes last.
 
     Two are kept of each, for a process that is killed between naming the new one and writing it.
     """

@@ -40,7 +40,7 @@ class RunBusyError(RetryableError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes to a run directory."""
+    """The process that writes to a run directory."""
 
     host: str
     pid: int

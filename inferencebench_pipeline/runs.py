@@ -58,7 +58,7 @@ class RunFile(StrEnum):
 
     DELIVERY = "delivery.json"
     DIGESTS = "digests.json"
-    """What the other files were written as."""
+    """Digests of the other files as they were written."""
     SPEC = "spec.json"
     CAPTURE = "capture"
     CAPTURE_COMPLETE = "capture/complete.json"
@@ -258,7 +258,7 @@ _TO_DO: Final[dict[RunFile, str]] = {
     RunFile.BACKLINK: "`inferencebench publish {run} --update-model-card` makes it again, or "
     "materialise `model_card_backlink`",
 }
-"""What to do when a file is not there, or is damaged."""
+"""Advice for each file that is not there, or is damaged."""
 
 
 @dataclass(frozen=True)

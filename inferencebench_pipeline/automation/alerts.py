@@ -125,7 +125,7 @@ def _read(cursor: str | None) -> tuple[Seen | None, list[str]]:
 
 @dataclass(frozen=True)
 class _Watch:
-    """Where to look for what failed."""
+    """The place to look at for what failed."""
 
     instance: DagsterInstance
     repository: dg.RepositoryDefinition

@@ -1,4 +1,4 @@
-"""How often something was asked for already, and when it may be asked for again."""
+"""Counting how often something was asked for, and saying when it may be asked for again."""
 
 from __future__ import annotations
 

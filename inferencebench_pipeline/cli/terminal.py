@@ -1,4 +1,4 @@
-"""What commands print: all of it passes here, and no stranger's text in it acts on the terminal."""
+"""Everything that commands print passes here, and no stranger's text acts on the terminal."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Visible(RenderHook):
 
 
 class _Shown:
-    """What something renders to, with every text in it made visible."""
+    """A renderable whose texts are all made visible before they are printed."""
 
     def __init__(self, content: ConsoleRenderable) -> None:
         self._content = content

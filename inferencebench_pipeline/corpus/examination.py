@@ -48,7 +48,7 @@ _TRACES_NAME = TRACES_FILE.encode()
 _ERRORS_OF_THE_INPUT = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
 )  # fmt: skip
-"""What code raises that did not expect such a record: the others' verdicts do not wait for it."""
+"""Errors of code that did not expect such a record; the others' verdicts do not wait for it."""
 _KINDS = {kind.value: kind for kind in FindingKind}
 
 _DUPLICATES = """

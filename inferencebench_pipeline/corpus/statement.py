@@ -49,7 +49,7 @@ Published = Callable[[], bytes | None]
 
 
 class StatementStateError(PermanentError):
-    """What is kept about earlier statements cannot be read."""
+    """The records of earlier statements cannot be read."""
 
 
 class CorpusNotCleanError(PermanentError):

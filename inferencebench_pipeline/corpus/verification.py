@@ -151,7 +151,7 @@ class _Plan:
     tasks: list[_Task] = field(default_factory=list)
     lines_before: int = 0
     damaged: bool = False
-    """Whether something in the file is not what was written."""
+    """True when something in the file is not what was written."""
     failed_before: set[str] = field(default_factory=set)
     """Repositories whose line had a finding of severity ``error``."""
 

@@ -1,4 +1,4 @@
-"""Where two envelopes differ, by the names of their fields."""
+"""The differences of two envelopes, by the names of their fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inferencebench_pipeline.untrusted.text import printable
 
 MOST_NAMED: Final = 5
 _NO_STATEMENT: Final = {"signature", f"{EXTENSION_FIELD}.pipeline_version"}
-"""What an envelope says about how it was made: another version of the program states the same."""
+"""Fields about how an envelope was made; another version of the program states the same."""
 
 
 def differences(before: Envelope, after: Envelope) -> list[str]:

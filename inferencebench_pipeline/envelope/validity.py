@@ -1,4 +1,4 @@
-"""What keeps an envelope from being signed or published, whoever asks: shell, step or check."""
+"""Reasons against signing or publishing an envelope, the same for shell, step and check."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ CORPUS_TAG = "inferencebench"
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _ACTING = re.compile(r"[^\n -~]")
-"""What may act or hide; of those that do, a text in double quotes holds the escape."""
+"""Characters that may act or hide; a text in double quotes holds their escapes instead."""
 _NOT_IN_A_TAG = re.compile(r"[^a-z0-9._-]+")
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$^#]")
 _BLOCK_MARKER = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")

@@ -42,7 +42,7 @@ class Watched:
     withheld: tuple[CommunityResult, ...]
     """Those that were there at the last look and were withheld since."""
     failed: tuple[str, ...] = ()
-    """What could not be looked at, a sentence each; what is known of it stays as it was."""
+    """One sentence for each thing that could not be read; what is known of it stays as it was."""
 
 
 def watch(

@@ -14,7 +14,7 @@ from inferencebench_pipeline.hub.repo import Repo
 from inferencebench_pipeline.runs import DamagedRunFileError, RunDirectory, RunFile
 
 READINGS: Final = 3
-"""How often a file must be read as another before that is believed."""
+"""Readings of a file that must differ from the receipt before that is believed."""
 
 
 class ReceiptError(PermanentError):

@@ -21,7 +21,7 @@ def git_blob_oid(data: bytes) -> str:
 
 
 def is_repo_id(text: str) -> bool:
-    """Whether ``text`` can be a repository's id: ``NAME`` or ``NAMESPACE/NAME``.
+    """Return whether ``text`` can be a repository's id: ``NAME`` or ``NAMESPACE/NAME``.
 
     It becomes part of addresses, so a name of nothing but dots is none.
     """

@@ -52,7 +52,7 @@ LIBRARY_NAME = "inferencebench-pipeline"
 MAX_JSON_BYTES: Final = 32 * 1024 * 1024
 """Of an answer that is no file: 500 lines of a list with a card of 64 KB each."""
 SLOWEST_UPLOAD_BYTES_PER_S: Final = 64 * 1024
-"""What is sent gets more time at this speed."""
+"""The slowest upload that is waited for: each second more of bytes gets a second more."""
 _MOST_REDIRECTS = 5
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _installed: Timeouts | None = None
@@ -175,7 +175,7 @@ def check_redirect(request: httpx2.Request, following: httpx2.Request) -> None:
 
 
 def _leads_inside(here: httpx2.URL, there: httpx2.URL) -> bool:
-    """Whether a redirect gives up encryption, or leads from the net to this machine or its own net.
+    """Return whether a redirect gives up encryption or leads from the net to this machine.
 
     A name that resolves to such an address is not looked through: only what a redirect spells out.
     """

@@ -201,7 +201,7 @@ def _store(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) ->
 
 @dataclass(frozen=True)
 class _Transfer:
-    """How the store wants one object that it does not have."""
+    """Instructions of the store for one object that it does not have."""
 
     oid: str
     data: bytes

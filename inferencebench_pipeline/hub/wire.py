@@ -114,7 +114,7 @@ class Wire:
             return response.read()
 
     def is_ours(self, url: str) -> bool:
-        """Whether ``url`` is at this Hub, so that the token may go there.
+        """Return whether ``url`` is at this Hub, so that the token may go there.
 
         Raises:
             httpx2.InvalidURL: it is no address.

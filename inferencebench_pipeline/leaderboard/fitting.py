@@ -1,4 +1,4 @@
-"""What the columns of the index can hold, and how a stranger's values are made to fit them.
+"""The ranges of the index's columns, and fitting a stranger's values into them.
 
 Texts enter the index printable and short, so that no page, table or file made of it has to think of
 that again. A value that no column holds makes its record an unreadable one, and no other.

@@ -20,7 +20,7 @@ from inferencebench_pipeline.untrusted.text import printable
 
 
 class BenchmarkForm(Form):
-    """Which benchmark to run, for a run id that nothing was asked for under."""
+    """The benchmark to run, for a run id that nothing was asked for under."""
 
     spec: str | None = Field(
         default=None,

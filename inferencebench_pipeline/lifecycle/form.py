@@ -23,7 +23,7 @@ class FormError(PermanentError):
 
 
 class Form(BaseModel):
-    """What a launch asks for; its fields are texts, truth values, instants, choices and lists."""
+    """A form of a launch; its fields are texts, truth values, instants, choices and lists."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

@@ -43,26 +43,26 @@ class CaptureDocument(BaseModel):
 
 
 class LoopFacts(CaptureDocument):
-    """What the client knows about itself after the last request (``client-N.json``)."""
+    """The client's report about itself after the last request (``client-N.json``)."""
 
     origin_unix_ns: int
     origin_monotonic_ns: int
     """The same instant on the monotonic clock, which tells how far apart two repeats began."""
     processes: int = Field(ge=1)
-    """How many processes shared the load."""
+    """Number of processes that shared the load."""
     window_cpu_ns: int = Field(ge=0)
     """CPU time of the busiest of them."""
     window_wall_ns: int = Field(ge=0)
     clock_step_ns: int = Field(ge=0)
-    """How far the wall clock was ever stepped against the monotonic one."""
+    """The largest step of the wall clock against the monotonic one."""
     clock_offset_ns: int
     """Wall clock minus monotonic clock at the origin; the kernel stamps by the wall clock."""
     clock_drift_ns: int
-    """How far that offset had moved when the last answer had ended."""
+    """The change of that offset until the last answer had ended."""
 
 
 class BoundFile(CaptureDocument):
-    """What a file of a run was when its capture was completed."""
+    """A file of a run as it was when its capture was completed."""
 
     size_bytes: int = Field(ge=0)
     sha256: Sha256Hex

@@ -1,4 +1,4 @@
-"""Which arguments a spec may give to an engine that we start."""
+"""Arguments that a spec may give to an engine that we start."""
 
 from __future__ import annotations
 

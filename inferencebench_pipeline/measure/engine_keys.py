@@ -1,4 +1,4 @@
-"""Which secret an engine may be sent: the only place that reads an API key.
+"""API keys of engines, and the address that each may be sent to: the one place that reads them.
 
 A spec names the variable of its key; whoever runs the pipeline says, outside of any spec, which
 variables are keys of engines and which address each is for (``INFERENCEBENCH_ENGINE_KEYS``). Both

@@ -1,4 +1,4 @@
-"""Which environment variables an engine that we start gets, and which of them are recorded.
+"""Environment variables of an engine that we start: those it gets, and those recorded.
 
 There are two sources: the environment of the person who runs the pipeline, and ``engine.env`` of a
 spec. A spec may set what ends in the record and nothing else: not where things are, not who is

@@ -46,7 +46,7 @@ class EngineAccessError(PermanentError):
 
 
 class EngineAnswerError(PermanentError):
-    """What answers at the engine's address does not answer as an engine does."""
+    """The answer at the engine's address is not the answer of an engine."""
 
 
 class CaptureTooLargeError(PermanentError):

@@ -1,4 +1,4 @@
-"""What may be replaced in a spec when a colleague launches it by a form.
+"""Guarding a launch by a form: the fields of a spec that a colleague may replace.
 
 A spec file is reviewed by whoever runs the pipeline. A form is open to everybody who may launch, so
 it replaces the load and the like, and not what runs on the measuring machine, whom that asks, and

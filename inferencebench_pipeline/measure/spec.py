@@ -75,7 +75,7 @@ class Engine(Part):
     """Base of every kind of engine: it says what a model's name comes to there."""
 
     loads_weights: ClassVar[bool]
-    """Whether naming a model makes this machine fetch and load it."""
+    """True when naming a model makes this machine fetch and load it."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's own
@@ -229,7 +229,7 @@ class Deadlines(Part):
 
 
 class Limits(Part):
-    """What a run may leave on the disk, whatever the engine answers."""
+    """Bounds on what a run leaves on the disk, whatever the engine answers."""
 
     capture_bytes: Setting[int] = Field(default=8 * 2**30, ge=2**20, le=2**50)
     """Of all answers of a run together, with the instants of their reads, as the capture keeps

@@ -1,4 +1,4 @@
-"""What every part of a benchmark spec has in common, and what each of its fields can bring about.
+"""The base of every part of a benchmark spec, and the roles of its fields.
 
 A spec is written by its reader, by a colleague, or by a stranger whose envelope is replayed. Each
 field therefore says by its type what it can do: ``Load[int]`` is a number that decides what is
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Role(Enum):
-    """What a field of a spec can bring about on the machine that reads it."""
+    """The effect that a field of a spec can have on the machine that reads it."""
 
     LOAD = "what is asked, when, how often, and how it is judged"
     """Bounded values. A replay takes them from anybody, a launch form may replace them."""

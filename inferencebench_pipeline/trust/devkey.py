@@ -65,7 +65,7 @@ class DevKeySigner:
 
     @property
     def logs(self) -> bool:
-        """Whether a public log keeps what is signed, for ever."""
+        """Return whether a public log keeps what is signed, for ever."""
         return False
 
 

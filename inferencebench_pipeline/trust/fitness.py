@@ -1,4 +1,4 @@
-"""What must hold of a run before it is signed: everything that the UI's blocking checks ask, too.
+"""Fitness of a run for its signature: everything that the UI's blocking checks ask, too.
 
 The disk between the stages is not trusted: a file that has changed since it was written is found
 here at the latest, and named.

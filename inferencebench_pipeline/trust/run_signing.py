@@ -162,7 +162,7 @@ class SignedBytes:
 
     @property
     def is_local(self) -> bool:
-        """Whether a development key signed it, which no log holds and nobody publishes."""
+        """Return whether a development key signed it, which no log holds and nobody publishes."""
         return self.envelope.signature is not None and self.envelope.signature.method == "dev-key"
 
 

@@ -79,7 +79,7 @@ class Signer(Protocol):
 
     @property
     def logs(self) -> bool:
-        """Whether a public log keeps what is signed, for ever."""
+        """Return whether a public log keeps what is signed, for ever."""
         ...
 
 
@@ -164,7 +164,7 @@ class SigstoreSigner:
 
     @property
     def logs(self) -> bool:
-        """Whether a public log keeps what is signed, for ever."""
+        """Return whether a public log keeps what is signed, for ever."""
         return True
 
     def sign_statement(self, statement: bytes, *, suite_id: str) -> bytes:

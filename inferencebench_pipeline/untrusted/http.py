@@ -36,7 +36,7 @@ class HttpAnswer:
     status: int
     body: bytes
     location: str | None
-    """Where a redirect points; it was not followed."""
+    """The target of a redirect that was not followed."""
 
     def json(self) -> Json:
         """Return the body's plain data.

@@ -46,7 +46,7 @@ _SocketOptions = Iterable[
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one answer may cost."""
+    """Bounds on the time and size of one answer."""
 
     max_bytes: int
     """Of the body, after decompression."""
@@ -59,7 +59,7 @@ class Bounds:
 
 
 class _Meter:
-    """What is left to one request of its time and of the bytes of its answer."""
+    """The rest of one request's time, and of the bytes that its answer may have."""
 
     def __init__(self, bounds: Bounds, what: str) -> None:
         self._what = what
@@ -94,7 +94,7 @@ class _Meter:
 
     @property
     def late(self) -> str:
-        """What to say when the time is up."""
+        """Return the sentence for when the time is up."""
         return f"the whole answer did not come within {self._given_s:.3g} s"
 
 

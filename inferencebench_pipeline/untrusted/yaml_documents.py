@@ -54,9 +54,9 @@ class YamlDocumentError(PermanentError, ValueError):
 
     def __init__(self, what: str, problem: str, at: tuple[int, int] | None = None) -> None:
         self.problem = printable(problem)
-        """What is wrong, without the place."""
+        """The problem, without its place."""
         self.line: int | None = at[0] if at else None
-        """Where it is wrong, from 1; None when the document as a whole is."""
+        """Line and column from 1; None when the document as a whole is wrong."""
         self.column: int | None = at[1] if at else None
         self.repeated: str | None = None
         """The key that a mapping has twice, when that is what is wrong."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 ESCAPES = "\x1b]0;OWNED\x07\x1b[2J\x1b[31m\u202e\u2066\u0085evil"
-"""What takes over a terminal, or turns its text around, when it is printed as it is."""
+"""Text that takes over a terminal, or turns its text around, when it is printed as it is."""
 _PAUSE_S = 0.2
 
 

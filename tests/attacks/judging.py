@@ -1,4 +1,4 @@
-"""What every refusal of a strange answer has in common: in time, in memory, fit to be read."""
+"""Judging refusals of strange answers: in time, in little memory, fit to be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from inferencebench_pipeline.errors import PermanentError, PipelineError, RetryableError
 
 MANY_BYTES = 256 << 20
-"""What no reader of one answer holds at once; the attacks are of gigabytes."""
+"""Bytes that no reader of one answer holds at once; the attacks are of gigabytes."""
 LONGEST_MESSAGE = 2_000
 _NEVER_SHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 

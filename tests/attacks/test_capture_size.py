@@ -1,4 +1,4 @@
-"""What an engine sends cannot fill the disk: a run ends at the bound of its spec."""
+"""An engine cannot fill the disk: a run ends at the bound of its spec."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ NEVER_MADE_AGAIN = {
     "nudge.json",
     "corpus/statement/signed.jsonl",
 }
-"""What nothing else says: an error names it, or it is done without. Also what automation keeps."""
+"""Files that nothing else restores: an error names them, or the work goes on without."""
 
 
 @pytest.fixture(scope="module")

@@ -206,13 +206,13 @@ _ALLOWED = {
     # A new key, which must not be there before.
     "trust/devkey.py": {"fdopen"},
 }
-"""Where files are written, by what is called there. Another place needs a reason, and a test."""
+"""Places that write files, by the calls made there. Another place needs a reason, and a test."""
 _ELSEWHERE = ("sandbox", "demo")
-"""What no production runs."""
+"""Folders that no production runs."""
 
 
 def written_in(module: Path) -> set[str]:
-    """What a module calls that writes files: by name, and every ``open`` with a mode that does."""
+    """Return the calls of a module that write files: by name, and every writing ``open``."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         text = node.value if isinstance(node, ast.Constant) else None

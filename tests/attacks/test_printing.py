@@ -76,7 +76,7 @@ def evil_envelope() -> bytes:
 
 @dataclass(frozen=True)
 class Said:
-    """What a command printed, and its exit code."""
+    """The output of a command, and its exit code."""
 
     text: str
     code: int

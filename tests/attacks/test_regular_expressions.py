@@ -26,7 +26,7 @@ LENGTHS = (24, 32, 40, 120, 1_000, 3_000, 20_000)
 SLOW_S = 0.15
 """Linear ones take a thousandth of it for the longest text, quadratic ones several times it."""
 GROWS = 2.6
-"""How much longer twice the text takes, at least, before it counts as more than linear."""
+"""The factor in time for twice the text from which it counts as more than linear."""
 
 
 class Use(NamedTuple):

@@ -1,4 +1,4 @@
-"""What somebody who may launch a run can choose: a benchmark, a request, and no more.
+"""Somebody who may launch a run chooses a benchmark, a request, and no more.
 
 Where a token goes, whose signatures count, which command runs and where files are written belongs
 to the deployment. The tables below are the whole of what a launch may say; a field that is new in
@@ -53,7 +53,7 @@ ONCE_OPEN = {
     *(field.name for field in dataclasses.fields(Deployment)),
     *("root", "specs", "inbox", "prices", "base_dir", "retries", "wait_s", "hub_endpoint"),
 }
-"""What a resource has been, or could be, configured by."""
+"""Settings that a resource has been, or could be, configured by."""
 
 
 @pytest.fixture(scope="module")

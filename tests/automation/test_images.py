@@ -1,4 +1,4 @@
-"""What the images run: each part's command dies as a whole, and its health check says so."""
+"""Each command of the images dies as a whole, and its health check says so."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_a_crash_that_dagster_could_not_retry_is_asked_for_after_all(daemon, mon
 
 
 def test_it_is_asked_for_as_it_was_before(daemon):
-    """What one stage alone was launched for does not become a publication."""
+    """A launch of one stage alone does not become a publication."""
     run = daemon.request()
     key = dg.AssetKey("benchmark_run")
     daemon.instance.add_dynamic_partitions("runs", [run.run_id])

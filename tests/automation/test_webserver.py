@@ -296,7 +296,7 @@ def test_a_report_that_is_none_is_refused(server: Server, kind: str, body: str, 
 
 
 def conversation(server: Server, *messages: str | bytes) -> list[str]:
-    """What the server answers on a WebSocket until it falls silent or hangs up."""
+    """Return the server's messages on a WebSocket until it falls silent or hangs up."""
     answers: list[str] = []
     address = f"ws://127.0.0.1:{server.port}/graphql"
     protocol = Subprotocol("graphql-ws")

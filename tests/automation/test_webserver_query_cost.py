@@ -1,4 +1,4 @@
-"""What a stranger's query may cost on a server for the public, and that Dagster's own pages fit in.
+"""A stranger's query has a bounded cost on a public server, and Dagster's own pages fit in.
 
 The pages' queries are read from the JavaScript that Dagster ships, so that a limit which a new
 version of its pages outgrows is noticed here.

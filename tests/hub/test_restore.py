@@ -1,4 +1,4 @@
-"""What is published and lost or damaged here comes back from the Hub, byte for byte."""
+"""A published file that is lost or damaged here comes back from the Hub, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run measures is what was asked for under its id; nobody's absence is read as a wish."""
+"""A run measures what was asked for under its id; an absent request is no wish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person reads when the other side is down: its own sentence, first and last."""
+"""When the other side is down, a person reads its own sentence, first and last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which secret an engine is sent: one that the operator gave to its address, or none at all."""
+"""An engine is sent the key that the operator gave to its address, or none at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which variables reach an engine, which a spec may set, and which enter the record."""
+"""Variables that reach an engine, that a spec may set, and that enter the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a launch by a form may replace in a spec file: the load, and not what runs here."""
+"""A launch by a form may replace the load of a spec file, and not what runs here."""
 
 from __future__ import annotations
 

@@ -48,13 +48,13 @@ from .query_cost import (
 
 READING_ONLY = "this UI is for reading only"
 MAX_EXECUTIONS = 8
-"""How many queries a server for the public executes at once; the others wait for their turn."""
+"""Queries that a server for the public executes at once; the others wait for their turn."""
 MAX_WAIT_SECONDS = 10.0
 MAX_SUBSCRIPTIONS = 50
-"""How many a WebSocket holds; a page of Dagster's holds one or two."""
+"""Subscriptions that a WebSocket may hold; a page of Dagster's holds one or two."""
 MAX_SOCKETS = 500
 _NO_INPUT = (CheckError, DagsterError, AttributeError, KeyError, TypeError, ValueError, OSError)
-"""What Dagster's endpoints raise at a request that they did not expect."""
+"""The errors that Dagster's endpoints raise at a request that they did not expect."""
 
 Endpoint = Callable[[Request], Any]
 

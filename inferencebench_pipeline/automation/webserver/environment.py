@@ -1,4 +1,4 @@
-"""Which variables hold a secret that a webserver others can reach must not have.
+"""Secrets in the environment, which a webserver that others can reach must not have.
 
 They are told by the words of their names and by the look of their values, since nobody can list all
 names: a variable of tomorrow is refused too. A false alarm costs one line of configuration.
@@ -45,7 +45,7 @@ _SECRET_ENDINGS = (
     *("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY"),
     *("CREDENTIAL", "CREDENTIALS"),
 )
-"""How words like ``PGPASSWORD`` and ``AUTHTOKEN`` end; ``MONKEY`` is why KEY is no such ending."""
+"""Endings of words like ``PGPASSWORD`` and ``AUTHTOKEN``; ``MONKEY`` is why KEY is none."""
 _SECRET_PAIRS = frozenset({("CONNECTION", "STRING"), ("WEBHOOK", "URL"), ("SAS", "URL")})
 _COUNTING = frozenset(
     {"AVG", "BATCHED", "BUDGET", "COUNT", "INPUT", "LIMIT", "MAX", "MEAN", "MIN", "NEW", "NUM"}

@@ -1,4 +1,4 @@
-"""What is decided about a request before Dagster sees it: names, origins, kinds, sizes.
+"""The decisions about a request before Dagster sees it: names, origins, kinds, sizes.
 
 What a request would execute is not decided here but in ``app``, behind the router.
 """
@@ -41,7 +41,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not passed on."""
+    """The reason that a request is not passed on, with its status."""
 
     status: HTTPStatus
     reason: str

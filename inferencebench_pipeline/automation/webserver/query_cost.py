@@ -1,4 +1,4 @@
-"""What one GraphQL request may cost on a server for the public.
+"""The cost of a GraphQL request, and its bounds on a server for the public.
 
 Before anything is executed its size is counted, with all fragments laid out; while it is executed,
 time, fields and the size of the answer are counted, since a short query can ask for much data. The
@@ -36,7 +36,7 @@ MAX_SECONDS = 15.0
 MAX_PAGE = 5_000
 """The most entries that one argument may ask for; Dagster's pages ask for 1,000 at most."""
 MAX_TICK_SECONDS = 35 * 24 * 3600.0
-"""How far ahead a schedule's ticks are computed; Dagster itself would compute them for ever."""
+"""The span ahead for which ticks are computed; Dagster itself would compute them for ever."""
 _PAGES = frozenset({"limit", "upper_limit", "lower_limit", "day_range"})
 
 
@@ -139,7 +139,7 @@ class _Counting:
 
 @dataclass
 class Budget:
-    """What is left of one execution's time, fields and bytes."""
+    """The rest of one execution's time, fields and bytes."""
 
     deadline_s: float
     fields: int = MAX_RESOLVED_FIELDS

@@ -62,7 +62,7 @@ class Job:
     repeat: Repeat
     header: SpoolHeader
     capture_bytes: int
-    """What the answers of this repeat may still come to, as the capture keeps them."""
+    """Bytes that the answers of this repeat may still come to, as the capture keeps them."""
 
     @classmethod
     def of(cls, run: RunDirectory, base_url: str, api_key: str | None, repeat: Repeat) -> Job:
