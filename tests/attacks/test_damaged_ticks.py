@@ -28,8 +28,11 @@ from tests.attacks.test_corpus_damage import not_for_ever
 from tests.automation.ticks import schedule_tick, sensor_tick
 
 __all__ = ["not_for_ever", "stopped_clock"]
-_TICK = datetime.now(tz=UTC).replace(microsecond=0)
 _LONGEST_S = 120
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC).replace(microsecond=0)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def failing_ticks(
                 found = sensor_tick(definitions, instance, name, cursors.get(name))
                 cursors[name] = found.cursor or cursors.get(name)
             else:
-                schedule_tick(definitions, instance, name, _TICK)
+                schedule_tick(definitions, instance, name, _now())
         except Exception as error:
             cause = error.__cause__ or error
             failed[name] = f"{type(cause).__name__}: {cause}"[:300]
@@ -170,7 +173,7 @@ def test_a_nudge_of_any_content_fails_no_tick(
     try:
         for content in (nudge, f'{{"schema_version": "1", "nudged_at_ns": {nudge}}}'):
             (home / "store" / NUDGE_FILE).write_text(content)
-            for cursor in (None, (_TICK - timedelta(minutes=1)).isoformat(), "", "yesterday"):
+            for cursor in (None, (_now() - timedelta(minutes=1)).isoformat(), "", "yesterday"):
                 sensor_tick(definitions, instance, "nudged_crawl", cursor)
     finally:
         shutil.rmtree(home / "store")

@@ -58,6 +58,8 @@ class Place:
     measured: RunDirectory
     told: list[bytes]
     cursors: dict[str, str | None] = field(default_factory=dict)
+    due: datetime = field(default_factory=lambda: datetime.now(tz=UTC).replace(microsecond=0))
+    """The tick of its schedules. A tick of when this file was imported may be a missed one."""
 
     @property
     def store(self) -> RunStore:
@@ -113,10 +115,10 @@ class Place:
         return list(data.run_requests or ()), data.cursor
 
     def _schedule(self, name: str) -> list[dg.RunRequest]:
-        data = schedule_tick(self.definitions, self.instance, name, NOW)
+        data = schedule_tick(self.definitions, self.instance, name, self.due)
         # Dagster keys what has no key by the schedule and its tick.
         return [
-            request._replace(run_key=request.run_key or f"{name}@{NOW.isoformat()}")
+            request._replace(run_key=request.run_key or f"{name}@{self.due.isoformat()}")
             for request in data.run_requests or ()
         ]
 

@@ -53,11 +53,18 @@ def test_a_run_whose_request_is_gone_is_launched_once_to_fail_with_the_reason(se
 
 @pytest.mark.parametrize(
     "key",
-    [asked(1), asked(-60), asked(8 * 24 * 60), "by-hand", "../outside", ""],
+    [
+        lambda: asked(1),
+        lambda: asked(-60),
+        lambda: asked(8 * 24 * 60),
+        lambda: "by-hand",
+        lambda: "../outside",
+        lambda: "",
+    ],
     ids=["just now", "ahead of the clock", "long ago", "a word", "a path", "nothing"],
 )
 def test_what_was_just_registered_or_long_ago_or_is_no_run_is_left_alone(settings, instance, key):
-    instance.add_dynamic_partitions(str(runs.name), [key])
+    instance.add_dynamic_partitions(str(runs.name), [key()])
     assert not tick(settings, instance).run_requests
 
 
