@@ -14,7 +14,7 @@ from inferencebench_pipeline.resources import (
 
 
 class TakedownForm(Form):
-    """Who asked, for what, and why; all three are shown publicly.
+    """The person who asks, the target and the reason; all three are shown publicly.
 
     They begin empty, so that the form in the UI shows them; empty ones are refused.
     """
