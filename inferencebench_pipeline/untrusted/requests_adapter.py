@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from requests.adapters import HTTPAdapter
@@ -35,17 +37,24 @@ def _left_s(limit_s: float | None) -> float:
     return left_s if limit_s is None else min(limit_s, left_s)
 
 
+@contextmanager
+def _within_what_is_left(connection: socket.socket) -> Iterator[None]:
+    """Shorten the connection's own limit on a read to what is left of the whole answer."""
+    limit_s = connection.gettimeout()
+    connection.settimeout(_left_s(limit_s))
+    try:
+        yield
+    finally:
+        connection.settimeout(limit_s)
+
+
 class _Socket(socket.socket):
     """A plain connection."""
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:  # noqa: ANN401 - as socket's
         """Read, in what is left."""
-        limit_s = self.gettimeout()
-        self.settimeout(_left_s(limit_s))
-        try:
+        with _within_what_is_left(self):
             return super().recv_into(*arguments, **options)
-        finally:
-            self.settimeout(limit_s)
 
 
 class _TlsSocket(ssl.SSLSocket):
@@ -53,12 +62,8 @@ class _TlsSocket(ssl.SSLSocket):
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:  # noqa: ANN401 - as SSLSocket's
         """Read, in what is left."""
-        limit_s = self.gettimeout()
-        self.settimeout(_left_s(limit_s))
-        try:
+        with _within_what_is_left(self):
             return super().recv_into(*arguments, **options)
-        finally:
-            self.settimeout(limit_s)
 
 
 class _Connection(HTTPConnection):
