@@ -203,10 +203,10 @@ def visited(folder: Path, module: str) -> Iterator[tuple[Server, Attacker]]:
                 f"/graphql?query={quote(LIMIT % 5)}",
                 "/graphql%0A?query=" + quote(LIMIT % 5),
             ):
+                # The page leads itself: a script run from outside races with the navigation.
+                target = json.dumps(f"http://127.0.0.1:{server.port}{address}")
+                attacker.page = f"<script>location.href = {target}</script>"
                 page.goto(f"http://localhost:{attacker.port}/page?x", wait_until="commit")
-                page.evaluate(
-                    "a => { location.href = a }", f"http://127.0.0.1:{server.port}{address}"
-                )
                 page.wait_for_timeout(2_000)
             browser.close()
         yield server, attacker
