@@ -18,7 +18,7 @@ FROM base AS host
 COPY --from=host-packages /opt/venv /opt/venv
 COPY deploy/dagster.postgres.yaml /opt/dagster/home/dagster.yaml
 COPY deploy/workspace.yaml /opt/dagster/workspace.yaml
-COPY inferencebench_pipeline/automation/webserver /opt/dagster/webserver
+COPY inferencebench_pipeline/automation/instance/webserver /opt/dagster/webserver
 ENV PATH=/opt/venv/bin:$PATH DAGSTER_HOME=/opt/dagster/home
 WORKDIR /opt/dagster
 RUN chown -R dagster:dagster /opt/dagster

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import dagster as dg
 
-from inferencebench_pipeline.automation import (
-    alerts,
-    asking,
-    community,
-    corpus_upkeep,
-    dead,
-    elsewhere,
-    heartbeat,
-    jobs,
-    leaderboard,
-    lost,
-    nudges,
-    parked,
-    reverification,
-    schedules,
-    search,
-    sensors,
-    takedown,
-    unverified,
-)
+from inferencebench_pipeline.automation.sensors import alerts
+from inferencebench_pipeline.automation.jobs import launch_benchmark
+from inferencebench_pipeline.automation.jobs import watch_community_results
+from inferencebench_pipeline.automation.jobs import corpus_upkeep
+from inferencebench_pipeline.automation.sensors import dead_runs
+from inferencebench_pipeline.automation.sensors import published_elsewhere
+from inferencebench_pipeline.automation.sensors import heartbeat
+from inferencebench_pipeline.automation.jobs import asset_jobs
+from inferencebench_pipeline.automation.sensors import keep_leaderboard_current
+from inferencebench_pipeline.automation.sensors import lost_requests
+from inferencebench_pipeline.automation.sensors import nudged_crawl
+from inferencebench_pipeline.automation.sensors import parked_runs
+from inferencebench_pipeline.automation.jobs import reverify_everything
+from inferencebench_pipeline.automation.schedules import benchmarks
+from inferencebench_pipeline.automation.jobs import search_highest_load
+from inferencebench_pipeline.automation.sensors import new_and_requested_runs
+from inferencebench_pipeline.automation.jobs import takedown
+from inferencebench_pipeline.automation.sensors import unverified_records
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
     community_corpus,
@@ -65,35 +63,35 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=dg.load_assets_from_modules(STAGES),
         asset_checks=dg.load_asset_checks_from_modules(STAGES),
         jobs=[
-            jobs.publish_run,
-            jobs.crawl_corpus,
-            jobs.reverify,
-            reverification.reverify_everything,
-            jobs.rebuild_leaderboard,
-            asking.launch_benchmark(settings.specs),
-            asking.scheduled_benchmark,
-            search.search_highest_load,
+            asset_jobs.publish_run,
+            asset_jobs.crawl_corpus,
+            asset_jobs.reverify,
+            reverify_everything.reverify_everything,
+            asset_jobs.rebuild_leaderboard,
+            launch_benchmark.launch_benchmark(settings.specs),
+            launch_benchmark.scheduled_benchmark,
+            search_highest_load.search_highest_load,
             takedown.takedown,
             *corpus_upkeep.JOBS,
-            community.watch_community_results,
-            elsewhere.take_in_community,
+            watch_community_results.watch_community_results,
+            published_elsewhere.take_in_community,
         ],
         schedules=[
-            *schedules.benchmark_schedules(settings.specs),
-            schedules.daily_reverification,
+            *benchmarks.benchmark_schedules(settings.specs),
+            benchmarks.daily_reverification,
             *corpus_upkeep.SCHEDULES,
-            community.daily_watch,
+            watch_community_results.daily_watch,
         ],
         sensors=[
-            sensors.requested_runs,
-            sensors.new_runs,
-            lost.lost_requests,
-            parked.parked_runs,
-            leaderboard.keep_leaderboard_current,
-            nudges.nudged_crawl,
-            unverified.unverified_records,
-            elsewhere.published_elsewhere,
-            dead.dead_runs,
+            new_and_requested_runs.requested_runs,
+            new_and_requested_runs.new_runs,
+            lost_requests.lost_requests,
+            parked_runs.parked_runs,
+            keep_leaderboard_current.keep_leaderboard_current,
+            nudged_crawl.nudged_crawl,
+            unverified_records.unverified_records,
+            published_elsewhere.published_elsewhere,
+            dead_runs.dead_runs,
             alerts.alerts,
             heartbeat.heartbeat,
         ],

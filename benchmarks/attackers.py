@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.hub.repo import Repo
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment
 from tests.attacks.hostile_http import (
@@ -40,8 +40,8 @@ from tests.attacks.hostile_http import (
 from tests.attacks.nasty import NASTY, envelopes
 from tests.attacks.test_inbox import BAD, HOSTILE_NAMES
 from tests.attacks.test_one_record import PLACES, PLAIN, without_traces
-from tests.automation.test_webserver import BOTH, conversation, started
-from tests.automation.test_webserver_query_cost import BOMB
+from tests.automation.instance.webserver.test_webserver import BOTH, conversation, started
+from tests.automation.instance.webserver.test_webserver_query_cost import BOMB
 from tests.automation.webservers import JSON, LIMIT, Server
 from tests.hub.conftest import ORGANISATION, World
 from tests.measure.support import content_of_spec

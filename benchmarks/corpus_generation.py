@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
-from inferencebench_pipeline.runs import new_run_id
+from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.sandbox.sigstore import der, oidc, rekor_v1, rekor_v2, tsa
 from inferencebench_pipeline.sandbox.sigstore.checkpoint import (
     rekor_v1_note_key,
@@ -45,8 +45,8 @@ from inferencebench_pipeline.sandbox.sigstore.trust_config import (
     write_policy,
     write_trust_config,
 )
-from inferencebench_pipeline.trust.policy import IdentityPolicy, load_policy
-from inferencebench_pipeline.trust.roots import TrustRoot, load_trust
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
 from tests.envelope.measured import measurement_of, traces_bytes
 
 Method = Literal["v1", "v2", "dev-key"]

@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from inferencebench_pipeline.measure.statistics import repeats_interval
+from inferencebench_pipeline.measure.metrics.statistics import repeats_interval
 from tests.measure.autocorrelated import (
     UNIT,
     Ints,

@@ -18,11 +18,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec_file import parse_spec
-from inferencebench_pipeline.measure.traces import write_traces
-from inferencebench_pipeline.runs import RunStore, new_run_id
+from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.spec.spec_file import parse_spec
+from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 

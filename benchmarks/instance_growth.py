@@ -42,7 +42,7 @@ CLONE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE))
 
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG  # noqa: E402
-from inferencebench_pipeline.runs import RunFile, new_run_id  # noqa: E402
+from inferencebench_pipeline.runs.run_directory import RunFile, new_run_id  # noqa: E402
 from tests.postgres import running_postgres  # noqa: E402
 
 STAGES = ("benchmark_run", "traces", "envelope", "signature", "hub_dataset", "model_card_backlink")
@@ -254,7 +254,7 @@ def webserver(environment: dict[str, str]) -> Iterator[Callable[[str, dict[str, 
     command = [
         sys.executable,
         "-m",
-        "inferencebench_pipeline.automation.webserver",
+        "inferencebench_pipeline.automation.instance.webserver",
         "-p",
         str(port),
     ]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.leaderboard.document import Leaderboard
-from inferencebench_pipeline.leaderboard.site import write_site
+from inferencebench_pipeline.leaderboard.site.site import write_site
 from tests.leaderboard.boards import BoardDetails, board_of
 from tests.leaderboard.browser import chromium, visiting
 

@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from inferencebench_pipeline.measure.decode import Chunk
-from inferencebench_pipeline.measure.metrics import compute_metrics
-from inferencebench_pipeline.measure.spec import ClosedLoad, Slo
-from inferencebench_pipeline.measure.traces import (
+from inferencebench_pipeline.measure.client.decoder import Chunk
+from inferencebench_pipeline.measure.metrics.compute import compute_metrics
+from inferencebench_pipeline.measure.spec.spec import ClosedLoad, Slo
+from inferencebench_pipeline.measure.run.trace_writer import (
     Traces,
     TracesWriter,
     check_traces,
     open_traces,
     read_traces,
 )
-from inferencebench_pipeline.measure.workload_spec import Workload
+from inferencebench_pipeline.measure.spec.workload import Workload
 
 _TOKENS = 128
 _SMALL = 20_000

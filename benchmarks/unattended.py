@@ -48,11 +48,11 @@ from benchmarks.attackers import (
 )
 from benchmarks.unattended_report import left_in_the_inbox, report, unended
 from inferencebench_pipeline.hub.webhooks import nudge
-from inferencebench_pipeline.inbox import deliver
-from inferencebench_pipeline.leaderboard.index import load_leaderboard
-from inferencebench_pipeline.measure.run import run_benchmark
+from inferencebench_pipeline.inbox.deliveries import deliver
+from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.parking import parked_state
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.automation.webservers import GUARDED, LIMIT, Server, wait_until_up
@@ -331,7 +331,7 @@ def deployment(
         stretch.strangers.put_models()
         for _ in range(5):
             stretch.strangers.publish([])
-        pools = [sys.executable, "-m", "inferencebench_pipeline.automation.pools"]
+        pools = [sys.executable, "-m", "inferencebench_pipeline.automation.instance.pools"]
         subprocess.run(pools, env=environ, check=True, stdout=subprocess.DEVNULL)
         try:
             stretch.switch_on("sensor", "start", "--start-all")

@@ -17,9 +17,9 @@ from benchmarks.attackers import (
     is_one_sentence,
     tracebacks,
 )
-from inferencebench_pipeline.inbox import QUARANTINE
-from inferencebench_pipeline.leaderboard.index import load_leaderboard
-from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.inbox.deliveries import QUARANTINE
+from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.runs.run_directory import RunFile
 
 if TYPE_CHECKING:
     from benchmarks.unattended import Stretch

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from inferencebench_pipeline.hub.client import Hub, Repo
-from inferencebench_pipeline.runs import new_run_id
+from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(420)]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.leaderboard.index import load_leaderboard
-from inferencebench_pipeline.runs import RunFile, RunStore
+from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
 from inferencebench_pipeline.sandbox.process import running_sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -84,7 +84,7 @@ def test_only_the_dagster_rooms_import_dagster(module):
 
 def test_the_webserver_stands_alone():
     """An image holds this folder and nothing else of ours, under another name."""
-    files = sorted((PACKAGE / "automation/webserver").glob("*.py"))
+    files = sorted((PACKAGE / "automation/instance/webserver").glob("*.py"))
     assert files
     for file in files:
         assert _rooms_imported(file) == set()

@@ -9,7 +9,7 @@ import pytest
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.parking import Parked, parked_by_an_outage, parked_state
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_the_images_install_from_the_locks_run_without_root_and_check_their_heal
         assert "--require-hashes" in by_name[f"{target}-packages"]
     # Of ours, the host holds the guard before the webserver and nothing else.
     ours = re.findall(r"inferencebench_pipeline\S*", by_name["host"] + by_name["host-packages"])
-    assert ours == ["inferencebench_pipeline/automation/webserver"]
+    assert ours == ["inferencebench_pipeline/automation/instance/webserver"]
 
 
 def test_the_locks_pin_hashes_and_hold_no_addresses():

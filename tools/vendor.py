@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ROOT / "inferencebench_pipeline/leaderboard/vendor"
+PAGES = ROOT / "inferencebench_pipeline/leaderboard/site/vendor"
 TESTS = ROOT / "tests/data/axe"
 DEADLINE_S = 120
 

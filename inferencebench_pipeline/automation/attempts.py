@@ -8,7 +8,7 @@ from typing import Final
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.pools import GOING_ON
+from inferencebench_pipeline.automation.instance.pools import GOING_ON
 
 FIRST_WAIT: Final = timedelta(minutes=1)
 LONGEST_WAIT: Final = timedelta(hours=6)

@@ -17,11 +17,11 @@ from inferencebench_pipeline.cli.terminal import say, say_json
 from inferencebench_pipeline.corpus.statement import STATEMENT_FILE, TABLE_FILE
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client import Hub, Repo
-from inferencebench_pipeline.hub.crawl import fetch_file
-from inferencebench_pipeline.trust.policy import IdentityPolicy
-from inferencebench_pipeline.trust.roots import TrustRoot
-from inferencebench_pipeline.trust.statement import (
+from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.hub.dataset.listing import fetch_file
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.verify.corpus_statement import (
     CorpusStatement,
     StatementRejectedError,
     verify_corpus_statement,

@@ -29,24 +29,24 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
-from inferencebench_pipeline.measure.audit import EngineAudit
+from inferencebench_pipeline.measure.audit.audit import EngineAudit
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.measurement import Measurement, write_measurement
-from inferencebench_pipeline.measure.metrics import DEFINITIONS
-from inferencebench_pipeline.measure.own_spec import own_spec_among, spec_of_run
-from inferencebench_pipeline.measure.plan import load_label
-from inferencebench_pipeline.measure.replay import replayed_spec, require_same_load
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.search import (
+from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
+from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
+from inferencebench_pipeline.measure.run.own_spec import own_spec_among, spec_of_run
+from inferencebench_pipeline.measure.spec.plan import load_label
+from inferencebench_pipeline.measure.run.replay import replayed_spec, require_same_load
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.run.search import (
     SearchResult,
     find_highest,
     search_bases,
     write_search,
 )
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, EngineSpec, ModelSpec
-from inferencebench_pipeline.measure.traces import write_traces
-from inferencebench_pipeline.measure.validity import errors_of
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EngineSpec, ModelSpec
+from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.measure.metrics.validity import errors_of
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings, SettingsError
 from inferencebench_pipeline.untrusted.text import printable
 

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from inferencebench_pipeline.cli.terminal import console, say_document
-from inferencebench_pipeline.measure.plan import Plan, json_schema, load_label
-from inferencebench_pipeline.measure.spec_file import load_plan, named_spec
+from inferencebench_pipeline.measure.spec.plan import Plan, json_schema, load_label
+from inferencebench_pipeline.measure.spec.spec_file import load_plan, named_spec
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from inferencebench_pipeline.settings import Settings
 

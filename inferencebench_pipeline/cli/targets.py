@@ -9,9 +9,9 @@ from pathlib import Path
 
 from inferencebench_pipeline.envelope.canonical import MAX_ENVELOPE_BYTES
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client import Hub, Repo
-from inferencebench_pipeline.hub.errors import HubNotFoundError
-from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.hub.client.errors import HubNotFoundError
+from inferencebench_pipeline.runs.run_directory import RunFile
 
 _HUB_TARGET = re.compile(
     r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:/(?P<file>[^@]+))?(?:@(?P<rev>.+))?"

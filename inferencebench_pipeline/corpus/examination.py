@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from inferencebench_pipeline.corpus.blobs import BlobError
-from inferencebench_pipeline.corpus.cards import card_differences
+from inferencebench_pipeline.corpus.card_check import card_differences
 from inferencebench_pipeline.corpus.findings import (
     Finding,
     FindingKind,
@@ -30,7 +30,7 @@ from inferencebench_pipeline.corpus.inventory import (
     entries_of_days,
     inventory_table,
 )
-from inferencebench_pipeline.corpus.judging import Judge, Verify
+from inferencebench_pipeline.corpus.verifier import Judge, Verify
 from inferencebench_pipeline.corpus.verdicts import (
     VERDICTS_SCHEMA_VERSION,
     RecordLine,
@@ -41,8 +41,8 @@ from inferencebench_pipeline.corpus.verdicts import (
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.extension import TRACES_FILE
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.trust.checkpoints import checkpoint_of_envelope
-from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.trust.log.checkpoints import checkpoint_of_envelope
+from inferencebench_pipeline.trust.verify.verdict import Verdict
 
 _TRACES_NAME = TRACES_FILE.encode()
 _ERRORS_OF_THE_INPUT = (

@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
-from inferencebench_pipeline.corpus.logs import LogReport, load_reports, log_findings
+from inferencebench_pipeline.corpus.log_monitor import LogReport, load_reports, log_findings
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files import read_plain
-from inferencebench_pipeline.runs import write_atomically
-from inferencebench_pipeline.stored import is_as_written, read_twice, restore, write_twice
-from inferencebench_pipeline.trust.statement import (
+from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.runs.run_directory import write_atomically
+from inferencebench_pipeline.files.sealed_files import is_as_written, read_twice, restore, write_twice
+from inferencebench_pipeline.trust.verify.corpus_statement import (
     Counts,
     Subject,
     build_statement,

@@ -22,7 +22,7 @@ def main() -> int:
     port = parser.parse_args().port
     workspace = ["-w", str(CLONE / "workspace.yaml")]
     # Not `dagster dev`: its webserver lets any page that is open in the same browser launch runs.
-    webserver = ["inferencebench_pipeline.automation.webserver", "-h", "127.0.0.1", "-p", str(port)]
+    webserver = ["inferencebench_pipeline.automation.instance.webserver", "-h", "127.0.0.1", "-p", str(port)]
     with local_deployment() as sandbox, ExitStack() as stack:
         _hold_pools()
         print(f"Hub (sandbox)  {sandbox.hub_url}")
@@ -44,7 +44,7 @@ def _hold_pools() -> None:
     # Imported here: Dagster reads the environment that has just been set.
     import dagster as dg
 
-    from inferencebench_pipeline.automation.pools import hold_pools
+    from inferencebench_pipeline.automation.instance.pools import hold_pools
 
     with dg.DagsterInstance.get() as instance:
         hold_pools(instance)

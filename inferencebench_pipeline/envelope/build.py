@@ -35,12 +35,12 @@ from inferencebench_pipeline.envelope.models import (
     fingerprint_sha256,
 )
 from inferencebench_pipeline.measure.errors import CaptureError
-from inferencebench_pipeline.measure.measurement import Measurement, read_measurement
-from inferencebench_pipeline.measure.metrics import DEFINITIONS, Metric
-from inferencebench_pipeline.measure.provenance import UNKNOWN, Hardware
-from inferencebench_pipeline.measure.replay import published_spec
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, Slo
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.measure.run.measurement import Measurement, read_measurement
+from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, Metric
+from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Hardware
+from inferencebench_pipeline.measure.run.replay import published_spec
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Slo
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 __all__ = [
     "Headline",

@@ -7,15 +7,15 @@ from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.measure.capture import Capture
+from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.own_spec import spec_of_run
-from inferencebench_pipeline.measure.progress import ProgressLog
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, resolve
-from inferencebench_pipeline.measure.spec_file import load_spec, named_spec
+from inferencebench_pipeline.measure.run.own_spec import spec_of_run
+from inferencebench_pipeline.measure.run.progress import ProgressLog
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine, resolve
+from inferencebench_pipeline.measure.spec.spec_file import load_spec, named_spec
 from inferencebench_pipeline.resources import OutageResource, StoreResource
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.untrusted.text import printable
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from inferencebench_pipeline.corpus.inventory import Inventory, community_repos, crawl
-from inferencebench_pipeline.corpus.judging import PolicyJudge
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import DaySummary, verify_days

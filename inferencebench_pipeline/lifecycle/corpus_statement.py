@@ -14,8 +14,8 @@ from inferencebench_pipeline.corpus.statement import (
 )
 from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub.corpus_dataset import CorpusReceipt, publish_corpus, published_file
-from inferencebench_pipeline.leaderboard.export import DATA_FOLDER, published_files
+from inferencebench_pipeline.hub.index_dataset import CorpusReceipt, publish_corpus, published_file
+from inferencebench_pipeline.leaderboard.index.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.resources import (
@@ -24,7 +24,7 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.trust.statement import (
+from inferencebench_pipeline.trust.verify.corpus_statement import (
     STATEMENT_SUITE,
     StatementRejectedError,
     verify_corpus_statement,

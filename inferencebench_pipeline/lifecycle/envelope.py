@@ -12,8 +12,8 @@ from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_t
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.traces import traces
 from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
-from inferencebench_pipeline.runs import RunFile
-from inferencebench_pipeline.trust.rederive import metric_disagreements
+from inferencebench_pipeline.runs.run_directory import RunFile
+from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 
 
 @dg.asset(

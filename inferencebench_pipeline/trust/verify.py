@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inferencebench_pipeline.trust.batch import EnvelopeVerifier
-from inferencebench_pipeline.trust.policy import IdentityPolicy
-from inferencebench_pipeline.trust.roots import TrustRoot
-from inferencebench_pipeline.trust.verdict import Verdict
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.verify.verdict import Verdict
 
 
 def verify_envelope(

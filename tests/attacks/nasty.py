@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope, serialise
 from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.runs import new_run_id
+from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import signed
 
 Place = tuple[str | int, ...]

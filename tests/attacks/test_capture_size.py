@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.measure.errors import AllRequestsFailedError, CaptureTooLargeError
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.runs import RunStore, new_run_id
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 from tests.attacks.hostile_http import Answer, Asked, HostileServer, json_text, on
 from tests.measure.support import ignore_progress, spec_for
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.automation.nudges import crawl_reason
-from inferencebench_pipeline.automation.parked import LEFT_BEHIND_AFTER, unfinished
+from inferencebench_pipeline.automation.sensors.nudged_crawl import crawl_reason
+from inferencebench_pipeline.automation.sensors.parked_runs import LEFT_BEHIND_AFTER, unfinished
 from inferencebench_pipeline.hub.webhooks import NUDGE_FILE, nudge, nudged_since
 from inferencebench_pipeline.parking import LONGEST_WAIT, Parked
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id, run_started_at
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id, run_started_at
 
 NOW = datetime.now(UTC)
 AHEAD = [timedelta(hours=7), timedelta(days=2), timedelta(days=365 * 73)]

@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.measure.audit import read_metrics
-from inferencebench_pipeline.measure.engines.running import (
+from inferencebench_pipeline.measure.audit.audit import read_metrics
+from inferencebench_pipeline.measure.engines.http import (
     NO_KEY,
     Access,
     ask,
     require_model,
     wait_until_healthy,
 )
-from inferencebench_pipeline.measure.engines.says import EngineSays, engine_says
+from inferencebench_pipeline.measure.engines.self_report import EngineSays, engine_says
 from inferencebench_pipeline.measure.errors import (
     EngineAnswerError,
     EngineUnreachableError,
     ModelNotServedError,
 )
-from inferencebench_pipeline.measure.exposition import read_exposition
+from inferencebench_pipeline.measure.audit.prometheus_text import read_exposition
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.untrusted.deadlines import within
 from tests.attacks.hostile_http import (

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.runs import StoreError
+from inferencebench_pipeline.runs.run_directory import StoreError
 from tests.attacks.corpus_store import (
     CorpusWorld,
     automation_state,
@@ -185,26 +185,26 @@ def test_a_store_of_somebody_else_is_said(world: CorpusWorld, mode: int) -> None
 _WRITERS = {"write_text", "write_bytes", "write_table", "to_parquet", "write_parquet"}
 _ALLOWED = {
     # The road itself.
-    "runs.py": {"write_bytes"},
+    "runs/run_directory.py": {"write_bytes"},
     # Into a buffer in memory, which is then written by the road.
     "corpus/inventory.py": {"write_table"},
     "corpus/statement.py": {"write_table"},
-    "leaderboard/tables.py": {"write_table"},
+    "leaderboard/index/tables.py": {"write_table"},
     "measure/telemetry/document.py": {"write_table"},
     # Into the temporary file that the road yields.
     "corpus/records.py": {"write_table"},
-    "leaderboard/export.py": {"write_table", "ParquetWriter"},
-    "measure/traces.py": {"write_table", "ParquetWriter"},
+    "leaderboard/index/export.py": {"write_table", "ParquetWriter"},
+    "measure/run/trace_writer.py": {"write_table", "ParquetWriter"},
     # The spools and folders of a capture, which have errors of their own.
-    "measure/capture.py": {"open", "write_text"},
-    "measure/child.py": {"open"},
+    "measure/client/capture.py": {"open", "write_text"},
+    "measure/child_process.py": {"open"},
     "measure/telemetry/sampler.py": {"open"},
     # A note on who holds a lock, which is done without when the disk refuses.
-    "run_lock.py": {"write_text"},
+    "runs/run_lock.py": {"write_text"},
     # Deliveries, into a folder that is renamed whole.
-    "inbox_storage.py": {"open", "fdopen"},
+    "inbox/storage.py": {"open", "fdopen"},
     # A new key, which must not be there before.
-    "trust/devkey.py": {"fdopen"},
+    "trust/verify/dev_key.py": {"fdopen"},
 }
 """Places that write files, by the calls made there. Another place needs a reason, and a test."""
 _ELSEWHERE = ("sandbox", "demo")

@@ -13,9 +13,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from inferencebench_pipeline.inbox import QUARANTINE, REASON, Inbox, deliver
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.runs import RunDirectory, RunStore, new_run_id
+from inferencebench_pipeline.inbox.deliveries import QUARANTINE, REASON, Inbox, deliver
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunStore, new_run_id
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 

@@ -30,9 +30,9 @@ from inferencebench_pipeline.cli.app import main
 from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.hub.card import render_card
+from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.runs import new_run_id
+from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.attacks.nasty import acting, places, with_value
 from tests.corpus.world import KEY, public_pem, record
 

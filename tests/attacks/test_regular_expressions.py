@@ -124,9 +124,9 @@ def _pumped(use: Use, start: str, unit: str, end: str, length: int) -> str | byt
 def test_every_expression_is_found() -> None:
     """The search itself is tested: it knows the expressions that were slow once."""
     found = {where for (where, _), _ in USES}
-    assert "inferencebench_pipeline.measure.exposition._SERIES" in found
-    assert "inferencebench_pipeline.measure.audit._SAID" in found
-    assert any(where.startswith("inferencebench_pipeline.hub.naming:") for where in found)
+    assert "inferencebench_pipeline.measure.audit.prometheus_text._SERIES" in found
+    assert "inferencebench_pipeline.measure.audit.audit._SAID" in found
+    assert any(where.startswith("inferencebench_pipeline.hub.dataset.naming:") for where in found)
     assert len(found) > 40
 
 

@@ -16,11 +16,11 @@ import pytest
 
 from inferencebench_pipeline.cli import main
 from inferencebench_pipeline.envelope.build import write_envelope
-from inferencebench_pipeline.measure.measurement import write_measurement
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.traces import write_traces
-from inferencebench_pipeline.runs import RunStore, new_run_id
-from inferencebench_pipeline.trust.run_signing import sign_run
+from inferencebench_pipeline.measure.run.measurement import write_measurement
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
+from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from tests.cli.test_verify_and_explain import policy_file  # noqa: F401  # a fixture
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for

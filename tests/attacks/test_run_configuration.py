@@ -26,7 +26,7 @@ from dagster._config import ConfigType, ConfigTypeKind
 from definitions import build_definitions
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.runs import RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 
 CLONE = Path(__file__).resolve().parents[2]

@@ -10,8 +10,9 @@ import pytest
 import requests
 from urllib3.util.retry import Retry
 
-from inferencebench_pipeline.trust import log_reader, services
-from inferencebench_pipeline.trust.services import SigningDeadlines, service_failure
+from inferencebench_pipeline.trust.log import reader
+from inferencebench_pipeline.trust.sign import services
+from inferencebench_pipeline.trust.sign.services import SigningDeadlines, service_failure
 from inferencebench_pipeline.untrusted.http import Bounds, exchange
 from tests.attacks.hostile_http import ANSWERS, HostileServer
 from tests.attacks.judging import assert_in_little_memory, outcome
@@ -36,7 +37,7 @@ def _ask_service(url: str, verify: bool | str = True) -> None:
 
 
 def _ask_log(url: str) -> None:
-    log_reader._Http(url).json("/api/v1/log")
+    reader._Http(url).json("/api/v1/log")
 
 
 ASKERS: dict[str, Callable[[str], object]] = {"service": _ask_service, "log": _ask_log}
@@ -47,7 +48,7 @@ ASKERS: dict[str, Callable[[str], object]] = {"service": _ask_service, "log": _a
 def test_every_wait_ends_whatever_is_answered(
     answer: str, asker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_reader, "_WHOLE_S", ANSWER_S)
+    monkeypatch.setattr(reader, "_WHOLE_S", ANSWER_S)
     with HostileServer(ANSWERS[answer]) as server:
 
         def ask() -> None:

@@ -22,21 +22,21 @@ import pytest
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.hub.backlink import read_backlink, skip_backlink
-from inferencebench_pipeline.hub.publish import publish, read_back
-from inferencebench_pipeline.hub.receipt import require_receipt
-from inferencebench_pipeline.hub.restore import restore
+from inferencebench_pipeline.hub.model_card.backlink_edit import read_backlink, skip_backlink
+from inferencebench_pipeline.hub.dataset.publication import publish, read_back
+from inferencebench_pipeline.hub.dataset.receipt import require_receipt
+from inferencebench_pipeline.hub.dataset.restoration import restore
 from inferencebench_pipeline.measure.errors import EngineUnreachableError
-from inferencebench_pipeline.measure.measurement import write_measurement
-from inferencebench_pipeline.measure.own_spec import spec_of_run
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.traces import write_traces
+from inferencebench_pipeline.measure.run.measurement import write_measurement
+from inferencebench_pipeline.measure.run.own_spec import spec_of_run
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.run.trace_writer import write_traces
 from inferencebench_pipeline.parking import parked_state
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.run_signing import sign_run
+from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from tests.attacks.damage import DAMAGES, Damage, changed, each_place, swapped_with
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for

@@ -20,8 +20,8 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from inferencebench_pipeline.automation.webserver.app import GuardedWebserver
-from inferencebench_pipeline.automation.webserver.server import guarded
+from inferencebench_pipeline.automation.instance.webserver.app import GuardedWebserver
+from inferencebench_pipeline.automation.instance.webserver.server import guarded
 
 PREFIX = "/ui"
 UNTOUCHED = 3

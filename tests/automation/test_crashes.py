@@ -18,17 +18,17 @@ import dagster as dg
 import pytest
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.corpus_upkeep import rolling_share
+from inferencebench_pipeline.automation.jobs.corpus_upkeep import rolling_share
 from inferencebench_pipeline.corpus import inventory
 from inferencebench_pipeline.corpus.inventory import InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
-from inferencebench_pipeline.hub.client import Hub, Repo
-from inferencebench_pipeline.inbox import deliver
+from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.inbox.deliveries import deliver
 from inferencebench_pipeline.lifecycle.partitions import report_partition
-from inferencebench_pipeline.measure.run import run_benchmark
+from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.parking import Parked
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_USER
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.settings import Settings

@@ -11,11 +11,11 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
-from inferencebench_pipeline.inbox import Inbox, deliver
+from inferencebench_pipeline.inbox.deliveries import Inbox, deliver
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.errors import AllRequestsFailedError
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
 from tests.measure.fake_engine import Behaviour, FakeEngine, running

@@ -10,7 +10,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id, run_started_at
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id, run_started_at
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
 

@@ -19,10 +19,10 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from inferencebench_pipeline.automation.interrupted import ENDED_TAG
-from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.measure.spec import spec_json
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.automation.interrupted_runs import ENDED_TAG
+from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.measure.spec.spec import spec_json
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.automation.test_images import answers, code_server, free_port, kill_session, wait_until
 from tests.lifecycle.conftest import MODEL

@@ -9,7 +9,7 @@ import yaml
 
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.runs import RunFile, RunStore
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
 from inferencebench_pipeline.settings import Settings
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec

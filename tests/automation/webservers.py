@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parent.parent.parent
-GUARDED = "inferencebench_pipeline.automation.webserver"
+GUARDED = "inferencebench_pipeline.automation.instance.webserver"
 STOCK = "dagster_webserver"
 JSON = {"Content-Type": "application/json"}
 LIMIT = 'mutation { setConcurrencyLimit(concurrencyKey: "attack", limit: %d) }'

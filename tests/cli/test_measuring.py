@@ -18,9 +18,9 @@ from inferencebench_pipeline.cli.targets import TargetError
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.measurement import read_measurement
-from inferencebench_pipeline.measure.progress import Progress
-from inferencebench_pipeline.runs import MissingRunFileError, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.run.measurement import read_measurement
+from inferencebench_pipeline.measure.run.progress import Progress
+from inferencebench_pipeline.runs.run_directory import MissingRunFileError, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import SettingsError, origin_of
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec

@@ -13,11 +13,11 @@ import pytest
 
 from inferencebench_pipeline.cli import main
 from inferencebench_pipeline.cli.explaining import _QUESTIONS
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
-from inferencebench_pipeline.trust.devkey import DevKeySigner, create_dev_key
-from inferencebench_pipeline.trust.requirement import require_signer
-from inferencebench_pipeline.trust.run_signing import sign_run
-from inferencebench_pipeline.trust.verdict import FailureClass
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
+from inferencebench_pipeline.trust.verify.required_signer import require_signer
+from inferencebench_pipeline.trust.sign.run_signature import sign_run
+from inferencebench_pipeline.trust.verify.verdict import FailureClass
 from tests.envelope.measured import write_measured
 from tests.trust.conftest import World, running_world, signed, world  # noqa: F401  # fixtures
 from tests.trust.records import Signed
@@ -189,7 +189,7 @@ class TestRequirements:
         run: RunDirectory = RunStore(tmp_path).run(new_run_id())
         run.path.mkdir(parents=True)
         write_measured(run)
-        from inferencebench_pipeline.trust.policy import load_policy
+        from inferencebench_pipeline.trust.verify.policy import load_policy
 
         loaded = load_policy(tmp_path / "policy.yaml")
         verdict = sign_run(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.client import Hub, Repo
-from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
-from inferencebench_pipeline.hub.retry import RetryPolicy
-from inferencebench_pipeline.hub.transport import Timeouts
+from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.community_results.client import EvaluationHub
+from inferencebench_pipeline.hub.client.retry import RetryPolicy
+from inferencebench_pipeline.hub.client.transport import Timeouts
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 

@@ -8,21 +8,21 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencebench_pipeline.hub.client import Hub
-from inferencebench_pipeline.hub.evaluation_audit import Finding, Submission
-from inferencebench_pipeline.hub.evaluation_client import EvaluationHub
-from inferencebench_pipeline.hub.evaluation_notes import RunConfiguration, render_notes
-from inferencebench_pipeline.hub.evaluation_propose import Proposed, propose
-from inferencebench_pipeline.hub.evaluation_results import (
+from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.community_results.audit import Finding, Submission
+from inferencebench_pipeline.community_results.client import EvaluationHub
+from inferencebench_pipeline.community_results.notes import RunConfiguration, render_notes
+from inferencebench_pipeline.community_results.proposal import Proposed, propose
+from inferencebench_pipeline.community_results.results_file import (
     BenchmarkTask,
     EvaluationEntry,
     Source,
     render_entries,
 )
-from inferencebench_pipeline.hub.repo import Repo
-from inferencebench_pipeline.hub.retry import RetryPolicy
-from inferencebench_pipeline.hub.takedown_register import Takedowns
-from inferencebench_pipeline.hub.transport import Timeouts
+from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.client.retry import RetryPolicy
+from inferencebench_pipeline.hub.takedowns.register import Takedowns
+from inferencebench_pipeline.hub.client.transport import Timeouts
 from tests.hub.conftest import World
 
 SPEC = b"""\

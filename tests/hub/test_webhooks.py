@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from huggingface_hub import HfApi
 
-from inferencebench_pipeline.hub.repo import Repo
+from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.webhooks import (
     MAX_BODY_BYTES,
     NUDGE_FILE,

@@ -30,10 +30,10 @@ from inferencebench_pipeline.leaderboard.document import (
     VarianceLevel,
     WithheldRow,
 )
-from inferencebench_pipeline.leaderboard.site import write_site
-from inferencebench_pipeline.measure.metrics import DEFINITIONS, METRIC_DEFINITIONS_VERSION
-from inferencebench_pipeline.measure.traces import ValidityFlag
-from inferencebench_pipeline.trust.verdict import (
+from inferencebench_pipeline.leaderboard.site.site import write_site
+from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure.run.trace_writer import ValidityFlag
+from inferencebench_pipeline.trust.verify.verdict import (
     Check,
     CheckStatus,
     Outcome,

@@ -10,7 +10,7 @@ from typing import Any
 
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import serialise
-from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from tests.envelope.measured import measurement_of, traces_bytes
 
 Change = Callable[[dict[str, Any]], None]

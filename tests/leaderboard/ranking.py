@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inferencebench_pipeline.leaderboard.document import RunRow
-from inferencebench_pipeline.leaderboard.ranked import Cell, RankedRun
+from inferencebench_pipeline.leaderboard.analysis.ranked_run import Cell, RankedRun
 
 
 def ranked(row: RunRow) -> RankedRun:

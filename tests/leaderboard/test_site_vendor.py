@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("inferencebench_pipeline/leaderboard/vendor", "tests/data/axe")
+FOLDERS = ("inferencebench_pipeline/leaderboard/site/vendor", "tests/data/axe")
 LINE = re.compile(r"^\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|$", re.MULTILINE)
 
 

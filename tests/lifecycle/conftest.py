@@ -14,10 +14,10 @@ from dagster._core.storage.defs_state.base import _current_storage
 
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, spec_json
-from inferencebench_pipeline.measure.spec_file import parse_spec
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, spec_json
+from inferencebench_pipeline.measure.spec.spec_file import parse_spec
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.settings import Settings

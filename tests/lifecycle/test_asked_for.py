@@ -15,9 +15,9 @@ from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.benchmark_run import BenchmarkForm, spec_of
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec import spec_json
-from inferencebench_pipeline.measure.spec_file import load_spec, read_spec
-from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure.spec.spec import spec_json
+from inferencebench_pipeline.measure.spec.spec_file import load_spec, read_spec
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 from tests.lifecycle.conftest import failed_steps, failure_text, materialised
 from tests.measure.fake_engine import Behaviour, FakeEngine, running

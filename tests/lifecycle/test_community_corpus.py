@@ -9,12 +9,12 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from inferencebench_pipeline.corpus.elsewhere import Bounds, news_elsewhere, take_in_elsewhere
+from inferencebench_pipeline.corpus.community import Bounds, news_elsewhere, take_in_elsewhere
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
-from inferencebench_pipeline.hub.client import Hub, Repo
-from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.leaderboard.index import load_leaderboard
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_USER
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.lifecycle.conftest import World, failed_checks

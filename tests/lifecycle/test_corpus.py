@@ -13,10 +13,10 @@ from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.records import unverified_days
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
-from inferencebench_pipeline.hub.publish import Receipt
+from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_error
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.corpus.world import altered
 from tests.lifecycle.conftest import World, failed_checks, failed_steps

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 import pytest
 from huggingface_hub import HfApi, constants
 
-from inferencebench_pipeline.corpus.logs import load_reports, signature_digest_of
+from inferencebench_pipeline.corpus.log_monitor import load_reports, signature_digest_of
 from inferencebench_pipeline.corpus.statement import STATEMENT_FILE, statement_folder
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
-from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
+from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes

@@ -10,7 +10,7 @@ import pytest
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import OUTAGE, OutageResource, Outages
-from inferencebench_pipeline.runs import new_run_id
+from inferencebench_pipeline.runs.run_directory import new_run_id
 
 SENTENCE = "no engine answers at http://127.0.0.1:9/v1; start it or correct engine.base_url"
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from inferencebench_pipeline.automation.parked import unfinished
+from inferencebench_pipeline.automation.sensors.parked_runs import unfinished
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.parking import parked_by_an_outage, parked_state
-from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.runs.run_directory import RunFile
 from inferencebench_pipeline.trust.errors import SigningUnavailableError
 from tests.automation.ticks import sensor_tick
 from tests.lifecycle.conftest import failed_steps, failure_text, materialised

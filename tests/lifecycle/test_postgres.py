@@ -18,9 +18,9 @@ import dagster as dg
 import pytest
 from huggingface_hub import HfApi
 
-from inferencebench_pipeline.automation import interrupted
-from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.runs import RunDirectory, RunFile, new_run_id
+from inferencebench_pipeline.automation import interrupted_runs
+from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
 from tests.automation.ticks import sensor_tick
 from tests.lifecycle.conftest import (
     MODEL,
@@ -166,7 +166,7 @@ def test_a_database_away_for_longer_than_writes_are_repeated_interrupts_a_run_an
     production, postgres, requested_run, tmp_path, monkeypatch
 ):
     """It is asked for again by itself, where Dagster's daemon, here absent, does not retry it."""
-    monkeypatch.setattr(interrupted, "RETRIED_BY_DAGSTER_WITHIN", timedelta(0))
+    monkeypatch.setattr(interrupted_runs, "RETRIED_BY_DAGSTER_WITHIN", timedelta(0))
     production.instance.add_dynamic_partitions("runs", [requested_run.run_id])
     reached = threading.Event()
 

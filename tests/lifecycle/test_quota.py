@@ -6,7 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.parked import unfinished
+from inferencebench_pipeline.automation.sensors.parked_runs import unfinished
 from inferencebench_pipeline.parking import parked_state
 from tests.lifecycle.conftest import failed_steps, failure_text
 

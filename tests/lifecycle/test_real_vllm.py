@@ -7,10 +7,10 @@ from huggingface_hub import HfApi
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
-from inferencebench_pipeline.hub.publish import Receipt
-from inferencebench_pipeline.measure.spec import spec_json
-from inferencebench_pipeline.measure.spec_file import parse_spec
-from inferencebench_pipeline.runs import RunFile, new_run_id
+from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.measure.spec.spec import spec_json
+from inferencebench_pipeline.measure.spec.spec_file import parse_spec
+from inferencebench_pipeline.runs.run_directory import RunFile, new_run_id
 from tests.lifecycle.conftest import failed_checks, failure_text
 from tests.measure.real_vllm import content_of_vllm_spec, real_vllm
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferencebench_pipeline.hub.takedown_register import load_takedowns
+from inferencebench_pipeline.hub.takedowns.register import load_takedowns
 
 
 def test_the_job_records_the_request_and_shows_what_was_done(world):

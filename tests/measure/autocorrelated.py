@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from inferencebench_pipeline.measure.statistics import (
+from inferencebench_pipeline.measure.metrics.statistics import (
     Interval,
     Series,
     TooFewError,

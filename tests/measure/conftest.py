@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inferencebench_pipeline.runs import RunDirectory, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunStore, new_run_id
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 
 

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from inferencebench_pipeline.measure.progress import Progress
-from inferencebench_pipeline.measure.run import run_benchmark
-from inferencebench_pipeline.measure.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.spec_file import parse_spec
-from inferencebench_pipeline.measure.traces import read_traces, write_traces
-from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.measure.run.progress import Progress
+from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec.spec_file import parse_spec
+from inferencebench_pipeline.measure.run.trace_writer import read_traces, write_traces
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 Rows = list[dict[str, Any]]
 

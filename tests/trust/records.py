@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from inferencebench_pipeline.trust.verdict import FailureClass, Verdict
+from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
-from inferencebench_pipeline.trust.kept_roots import TufRepository
+from inferencebench_pipeline.trust.root.store import TufRepository
 
 _ROLES = ("root", "timestamp", "snapshot", "targets")
 

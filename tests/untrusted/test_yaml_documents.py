@@ -19,10 +19,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencebench_pipeline.hub.evaluation_results import parse_entries
-from inferencebench_pipeline.hub.evaluation_spec import parse_spec
-from inferencebench_pipeline.hub.evaluation_yaml import EvaluationFileError, read_yaml
-from inferencebench_pipeline.hub.frontmatter import (
+from inferencebench_pipeline.community_results.results_file import parse_entries
+from inferencebench_pipeline.community_results.eval_yaml import parse_spec
+from inferencebench_pipeline.community_results.yaml import EvaluationFileError, read_yaml
+from inferencebench_pipeline.hub.model_card.front_matter import (
     FrontMatterError,
     append_item,
     get_key,
@@ -30,11 +30,11 @@ from inferencebench_pipeline.hub.frontmatter import (
     remove_key,
     set_key,
 )
-from inferencebench_pipeline.leaderboard.prices import PricesError, load_prices
+from inferencebench_pipeline.leaderboard.analysis.prices import PricesError, load_prices
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec_file import load_plan
+from inferencebench_pipeline.measure.spec.spec_file import load_plan
 from inferencebench_pipeline.trust.errors import PolicyError
-from inferencebench_pipeline.trust.policy import parse_policy
+from inferencebench_pipeline.trust.verify.policy import parse_policy
 from inferencebench_pipeline.untrusted import yaml_documents
 from inferencebench_pipeline.untrusted.yaml_documents import (
     MAX_DEPTH,

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from inferencebench_pipeline import __version__
-from inferencebench_pipeline.measure.arrivals import arrival_offsets_ns, schedule_sha256
-from inferencebench_pipeline.measure.capture import Capture, SpoolHeader, SpoolWriter
+from inferencebench_pipeline.measure.client.arrivals import arrival_offsets_ns, schedule_sha256
+from inferencebench_pipeline.measure.client.capture import Capture, SpoolHeader, SpoolWriter
 from inferencebench_pipeline.measure.client.board import Board
 from inferencebench_pipeline.measure.client.connection import Endpoint
 from inferencebench_pipeline.measure.client.conversations import ConversationPacer
@@ -25,14 +25,14 @@ from inferencebench_pipeline.measure.client.pacing import (
     SharedPacer,
 )
 from inferencebench_pipeline.measure.errors import EngineUnreachableError
-from inferencebench_pipeline.measure.spec import (
+from inferencebench_pipeline.measure.spec.spec import (
     BenchmarkSpec,
     ClosedLoad,
     OpenAIEngine,
     OpenLoad,
 )
-from inferencebench_pipeline.measure.workload import RequestPlan, workload_of
-from inferencebench_pipeline.runs import RunDirectory
+from inferencebench_pipeline.measure.workloads.request_plan import RequestPlan, workload_of
+from inferencebench_pipeline.runs.run_directory import RunDirectory
 
 _MOST_CONNECTIONS_AHEAD = 1024
 _OPEN_LOOP_CONNECTIONS_AHEAD = 4

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from inferencebench_pipeline.measure.engines.embedded import embedded_engine
 from inferencebench_pipeline.measure.engines.openai import openai_engine
-from inferencebench_pipeline.measure.engines.running import RunningEngine
+from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.engines.vllm import vllm_engine
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, EmbeddedEngine, OpenAIEngine
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine, OpenAIEngine
 
 __all__ = ["RunningEngine", "engine_for"]
 

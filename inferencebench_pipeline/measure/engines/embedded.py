@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.child import running_child
-from inferencebench_pipeline.measure.engines.running import (
+from inferencebench_pipeline.measure.child_process import running_child
+from inferencebench_pipeline.measure.engines.http import (
     NO_KEY,
     RunningEngine,
     free_port,
@@ -22,13 +22,13 @@ from inferencebench_pipeline.measure.engines.running import (
     sha256_text,
     wait_until_healthy,
 )
-from inferencebench_pipeline.measure.engines.says import engine_says
-from inferencebench_pipeline.measure.environment import bundled_engine_environment
+from inferencebench_pipeline.measure.engines.self_report import engine_says
+from inferencebench_pipeline.measure.spec.environment_variables import bundled_engine_environment
 from inferencebench_pipeline.measure.errors import EngineMissingError, SpecError
-from inferencebench_pipeline.measure.gguf import GgufFile, read_gguf
-from inferencebench_pipeline.measure.provenance import EngineProvenance, ModelProvenance
-from inferencebench_pipeline.measure.software import distribution_files_sha256
-from inferencebench_pipeline.measure.spec import (
+from inferencebench_pipeline.measure.engines.gguf import GgufFile, read_gguf
+from inferencebench_pipeline.measure.provenance.document import EngineProvenance, ModelProvenance
+from inferencebench_pipeline.measure.provenance.software import distribution_files_sha256
+from inferencebench_pipeline.measure.spec.spec import (
     BenchmarkSpec,
     ClosedLoad,
     EmbeddedEngine,

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from inferencebench_pipeline.measure.child import die_with_parent, process_control
+from inferencebench_pipeline.measure.child_process import die_with_parent, process_control
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 
-from inferencebench_pipeline.measure.child import die_with_parent
+from inferencebench_pipeline.measure.child_process import die_with_parent
 
 
 def main() -> int:

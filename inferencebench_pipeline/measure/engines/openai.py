@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
-from inferencebench_pipeline.measure.engines.running import (
+from inferencebench_pipeline.measure.engines.http import (
     Access,
     RunningEngine,
     require_model,
     sha256_json,
     sha256_text,
 )
-from inferencebench_pipeline.measure.engines.says import EngineSays, engine_says
-from inferencebench_pipeline.measure.provenance import (
+from inferencebench_pipeline.measure.engines.self_report import EngineSays, engine_says
+from inferencebench_pipeline.measure.provenance.document import (
     UNKNOWN,
     EngineProvenance,
     ModelProvenance,
     Unsaid,
 )
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, OpenAIEngine, Quantization
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, OpenAIEngine, Quantization
 
 _NOT_OURS: Final = "the engine was not started by us: its files are not ours to read"
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.child import running_child
+from inferencebench_pipeline.measure.child_process import running_child
 from inferencebench_pipeline.measure.engines import installed_vllm
 from inferencebench_pipeline.measure.engines.guardian import STOP_GRACE_S
-from inferencebench_pipeline.measure.engines.running import (
+from inferencebench_pipeline.measure.engines.http import (
     NO_KEY,
     RunningEngine,
     free_port,
@@ -27,21 +27,21 @@ from inferencebench_pipeline.measure.engines.running import (
     sha256_text,
     wait_until_healthy,
 )
-from inferencebench_pipeline.measure.engines.says import EngineSays, engine_says
+from inferencebench_pipeline.measure.engines.self_report import EngineSays, engine_says
 from inferencebench_pipeline.measure.engines.weights import (
     Weights,
     cached_snapshot,
     read_weights,
 )
-from inferencebench_pipeline.measure.environment import engine_environment, recorded_environment
+from inferencebench_pipeline.measure.spec.environment_variables import engine_environment, recorded_environment
 from inferencebench_pipeline.measure.errors import EngineMissingError
-from inferencebench_pipeline.measure.provenance import (
+from inferencebench_pipeline.measure.provenance.document import (
     UNKNOWN,
     EngineProvenance,
     ModelProvenance,
     Unsaid,
 )
-from inferencebench_pipeline.measure.spec import BenchmarkSpec, Quantization, VllmEngine
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization, VllmEngine
 
 PYTHON_VARIABLE: Final = "INFERENCEBENCH_VLLM_PYTHON"
 _PROBE_TIMEOUT_S: Final = 60.0

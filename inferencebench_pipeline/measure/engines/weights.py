@@ -10,7 +10,7 @@ from typing import Final
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from inferencebench_pipeline.measure.engines.running import sha256_text
+from inferencebench_pipeline.measure.engines.http import sha256_text
 from inferencebench_pipeline.measure.errors import EngineMissingError
 
 _SUFFIXES: Final = (".safetensors", ".bin", ".gguf", ".pt", ".pth")

@@ -20,7 +20,7 @@ from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource
 from inferencebench_pipeline.measure.telemetry.rapl import RaplSource
 from inferencebench_pipeline.measure.telemetry.readings import Cost, Reading, Source, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, engine_use
-from inferencebench_pipeline.runs import StoreError, write_atomically
+from inferencebench_pipeline.runs.run_directory import StoreError, write_atomically
 
 _JOIN_S: Final = 30.0
 

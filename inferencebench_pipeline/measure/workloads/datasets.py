@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.workload_spec import (
+from inferencebench_pipeline.measure.spec.workload import (
     BuiltinDataset,
     JsonlDataset,
     ShareGptDataset,

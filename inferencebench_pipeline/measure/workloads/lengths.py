@@ -7,7 +7,7 @@ import math
 import random
 from statistics import NormalDist
 
-from inferencebench_pipeline.measure.workload_spec import FixedLength, Length, NormalLength
+from inferencebench_pipeline.measure.spec.workload import FixedLength, Length, NormalLength
 
 _MOST_DRAWS = 10_000
 

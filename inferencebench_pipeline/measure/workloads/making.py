@@ -20,7 +20,7 @@ from inferencebench_pipeline.measure.workloads.items import Item, Message
 from inferencebench_pipeline.measure.workloads.lengths import generator
 from inferencebench_pipeline.measure.workloads.recipe import Recipe
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
-from inferencebench_pipeline.runs import write_atomically
+from inferencebench_pipeline.runs.run_directory import write_atomically
 
 OPENER: Final = "Note"
 """What made-up text begins with, since the first word has no space before it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.workload_spec import (
+from inferencebench_pipeline.measure.spec.workload import (
     ConversationDataset,
     SharedPrefixDataset,
     SyntheticDataset,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar
 
-from inferencebench_pipeline.measure.engines.running import Access, ask
+from inferencebench_pipeline.measure.engines.http import Access, ask
 from inferencebench_pipeline.measure.errors import (
     EngineAnswerError,
     EngineUnreachableError,

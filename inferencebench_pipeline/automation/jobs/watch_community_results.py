@@ -1,0 +1,89 @@
+"""The job ``watch_community_results``: note what is shown, remember what was withheld."""
+
+from typing import Annotated
+
+import dagster as dg
+from pydantic import Field
+
+from inferencebench_pipeline.community_results.publish import publish_register
+from inferencebench_pipeline.community_results.register import CommunityResult, load_evaluations
+from inferencebench_pipeline.community_results.watcher import watch
+from inferencebench_pipeline.lifecycle.form import Form
+from inferencebench_pipeline.lifecycle.metadata import table
+from inferencebench_pipeline.resources import (
+    IN_PROCESS,
+    DeploymentResource,
+    OutageResource,
+    StoreResource,
+)
+
+_HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
+
+
+class WatchForm(Form):
+    """Which benchmarks to look at besides those that results are known of."""
+
+    benchmarks: list[Annotated[str, Field(pattern=_HUB_ID)]] = Field(
+        default=[], max_length=100, description="Benchmark datasets, as org/name."
+    )
+
+
+@dg.op(pool="hub-write", config_schema=WatchForm.run_config())
+def look_at_results(
+    context: dg.OpExecutionContext,
+    runs_store: StoreResource,
+    world: DeploymentResource,
+    outages: OutageResource,
+) -> int:
+    """Bring the register up to date, publish it, and return how many results are withheld."""
+    with outages.guard():
+        deployment, root = world.deployment(), runs_store.store().root
+        hub = deployment.evaluation_hub()
+        known = {result.entry.dataset.id for result in load_evaluations(root).results}
+        seen = watch(hub, root, benchmarks=sorted({*WatchForm.of(context).benchmarks, *known}))
+        if seen.register.results:
+            publish_register(hub, root, deployment.require_organisation())
+    for failure in seen.failed:
+        context.log.warning("could not be looked at: %s", failure)
+    withheld = seen.register.withheld()
+    for result in seen.withheld:
+        context.log.warning("withheld: %s", " ".join(_row(result).values()))
+    context.add_output_metadata(
+        {
+            "results": dg.MetadataValue.int(len(seen.register.results)),
+            "withheld": table(_row(result) for result in withheld),
+            "hub_rate_budget": dg.MetadataValue.text(str(hub.budget.report())),
+        }
+    )
+    return len(withheld)
+
+
+def _row(result: CommunityResult) -> dict[str, str]:
+    last = result.withheld[-1]
+    return {
+        "model": result.model_id,
+        "benchmark": f"{result.entry.dataset.id} {result.entry.dataset.task_id}",
+        "value": str(result.entry.value),
+        "date": f"{last.at:%Y-%m-%d}",
+        "link": last.url,
+    }
+
+
+@dg.job(
+    description="Look at community evaluation results, remember those that were withheld, and "
+    "publish the register (docs/evaluations.md).",
+    executor_def=IN_PROCESS,
+)
+def watch_community_results() -> None:
+    """One op, so that the form in the UI asks for the benchmarks and nothing else."""
+    look_at_results()
+
+
+daily_watch = dg.ScheduleDefinition(
+    name="daily_watch",
+    job=watch_community_results,
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    description="Looks at community evaluation results every day; what is closed between two "
+    "looks is seen only if it was noted before.",
+)

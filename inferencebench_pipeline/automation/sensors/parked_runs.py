@@ -1,0 +1,106 @@
+"""``parked_runs``: finishes what an outage, or a killed process, left on the way to the Hub."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
+from inferencebench_pipeline.automation.instance.pools import GOING_ON
+from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
+from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_backlink
+from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
+from inferencebench_pipeline.lifecycle.signature import signature
+from inferencebench_pipeline.parking import LONGEST_WAIT, parked_state
+from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, run_started_at
+from inferencebench_pipeline.trust.sign.run_signature import RunState, state_of
+
+LOOK_BACK = timedelta(days=30)
+"""A run parked longer than this was given up, or its machine was away for a month."""
+LEFT_BEHIND_AFTER = timedelta(minutes=10)
+"""A signature on its way to the log for so long has nobody working on it."""
+MOST_LAUNCHES = 5
+"""A run that was left behind so often kills its process; a person has to look."""
+
+_STAGES = (signature, hub_dataset, model_card_backlink)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run to go on with, and from which stage."""
+
+    run_id: str
+    stage: str
+    why: str
+    left_behind: bool
+
+
+def unfinished(store: RunStore, *, now: datetime) -> Iterator[Unfinished]:
+    """Yield the runs, oldest first, whose time to try again has come."""
+    for run_id in store.run_ids():
+        if run_started_at(run_id) < now - LOOK_BACK:
+            continue
+        run = store.run(run_id)
+        parked = parked_state(run)
+        if parked is not None:
+            # A later one was written while the clock was ahead: nothing is parked for longer.
+            if not now < parked.not_before <= now + LONGEST_WAIT:
+                yield Unfinished(run_id, parked.stage, parked.reason, left_behind=False)
+        elif _left_behind(run, now):
+            why = "a signature was made and nobody knows whether the log holds it"
+            yield Unfinished(run_id, signature.key.path[-1], why, left_behind=True)
+
+
+@dg.sensor(
+    job=publish_run,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Finishes runs that an outage parked, from the stage where they stopped.",
+)
+def parked_runs(
+    context: dg.SensorEvaluationContext, runs_store: StoreResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the rest of each run's life; what is done is not done again."""
+    requests = []
+    for item in unfinished(runs_store.store(), now=datetime.now(tz=UTC)):
+        of_this_run = {PARTITION_TAG: item.run_id}
+        launches = context.instance.get_runs_count(dg.RunsFilter(tags=of_this_run))
+        busy = dg.RunsFilter(tags=of_this_run, statuses=GOING_ON)
+        if context.instance.get_runs_count(busy) or (item.left_behind and launches > MOST_LAUNCHES):
+            continue
+        context.log.info("run %s goes on with %s: %s", item.run_id, item.stage, item.why)
+        requests.append(
+            dg.RunRequest(
+                # The number of launches so far: a tick cut off after launching launches once.
+                run_key=f"{item.run_id}:parked:{launches}",
+                partition_key=item.run_id,
+                asset_selection=_from(item.stage),
+            )
+        )
+    if not requests:
+        return dg.SkipReason("no parked run is due")
+    known = set(context.instance.get_dynamic_partitions(str(runs.name)))
+    unknown = [key for request in requests if (key := str(request.partition_key)) not in known]
+    return dg.SensorResult(
+        run_requests=requests, dynamic_partitions_requests=[runs.build_add_request(unknown)]
+    )
+
+
+def _from(stage: str) -> list[dg.AssetKey]:
+    """Return ``stage`` and those after it; all that can be parked when it is not known."""
+    names = [asset.key.path[-1] for asset in _STAGES]
+    start = names.index(stage) if stage in names else 0
+    return [asset.key for asset in _STAGES[start:]]
+
+
+def _left_behind(run: RunDirectory, now: datetime) -> bool:
+    if state_of(run) is not RunState.SIGNED:
+        return False
+    try:
+        made = run.file(RunFile.SIGNATURE).stat().st_mtime
+    except OSError:
+        return False
+    # Much in the future is as much in the past: a clock was ahead.
+    return abs(now.timestamp() - made) >= LEFT_BEHIND_AFTER.total_seconds()

@@ -1,7 +1,0 @@
-"""The command ``python -m inferencebench_pipeline.automation.webserver``."""
-
-from __future__ import annotations
-
-from .server import main
-
-main()

@@ -1,0 +1,163 @@
+"""``eval.yaml``: how a dataset says that it is a benchmark, and what its tasks are.
+
+The format is that of Inspect AI's Hub tasks. The Hub validates the file at push and lists the
+dataset as a benchmark once its own staff has put it on an allow-list. Which frameworks it knows is
+a list in its source that grows; an unknown one is left to the Hub to refuse.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from inferencebench_pipeline.community_results.results_file import Text
+from inferencebench_pipeline.community_results.yaml import (
+    EvaluationFileError,
+    read_yaml,
+    write_yaml,
+)
+
+SPEC_FILE = "eval.yaml"
+BENCHMARK_TAG = "benchmark:official"
+"""The tag the Hub gives to datasets on its allow-list."""
+INSPECT_AI = "inspect-ai"
+
+_REMEDIES = {
+    "name": "give the benchmark's name",
+    "tasks": "list at least one task with an id",
+    "tasks.id": "results refer to a task by its id",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FieldSpec(_Part):
+    """Which columns of the dataset hold what, for Inspect AI."""
+
+    input: Text
+    target: Text
+    """A column, or ``literal:X`` for the same answer in every row."""
+    choices: Text | tuple[Text, ...] | None = None
+    input_image: Text | None = None
+    metadata: tuple[Text, ...] | None = None
+
+
+class Solver(_Part):
+    """A step of Inspect AI that brings about an answer."""
+
+    name: Literal[
+        "prompt_template",
+        "system_message",
+        "user_message",
+        "chain_of_thought",
+        "use_tools",
+        "generate",
+        "self_critique",
+        "multiple_choice",
+    ]
+    args: dict[StrictStr, Any] | None = None
+
+
+class Scorer(_Part):
+    """How Inspect AI marks an answer."""
+
+    name: Literal[
+        "includes",
+        "match",
+        "pattern",
+        "answer",
+        "exact",
+        "f1",
+        "model_graded_qa",
+        "model_graded_fact",
+        "choice",
+    ]
+    args: dict[StrictStr, Any] | None = None
+
+    @property
+    def judge_model(self) -> str | None:
+        """The model that marks the answers, when one does and it is named."""
+        model = (self.args or {}).get("model")
+        return model if self.name.startswith("model_graded") and isinstance(model, str) else None
+
+
+class Task(_Part):
+    """One task of a benchmark; results refer to it by ``id``."""
+
+    id: Text
+    config: Text | None = None
+    """Subset of the dataset; ``default`` when absent."""
+    split: Text | None = None
+    """``test`` when absent."""
+    field_spec: FieldSpec | None = None
+    shuffle_choices: StrictBool | None = None
+    epochs: Annotated[StrictInt, Field(ge=1)] | None = None
+    epoch_reducer: (
+        Annotated[StrictStr, Field(pattern=r"^(pass_at_\d+|at_least_\d+|max|mode|median|mean)$")]
+        | None
+    ) = None
+    solvers: Annotated[tuple[Solver, ...], Field(min_length=1)] | None = None
+    scorers: Annotated[tuple[Scorer, ...], Field(min_length=1)] | None = None
+
+
+class BenchmarkSpec(_Part):
+    """The content of ``eval.yaml``."""
+
+    name: Text
+    description: Annotated[StrictStr, Field(min_length=1, max_length=10_000)] | None = None
+    evaluation_framework: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = (
+        None
+    )
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _tasks_are_distinct_and_complete(self) -> Self:
+        ids = [task.id for task in self.tasks]
+        if twice := sorted({name for name in ids if ids.count(name) > 1}):
+            raise ValueError(f"tasks have the same id: {', '.join(twice)}; give each its own")
+        if self.evaluation_framework == INSPECT_AI:
+            for task in self.tasks:
+                for key in ("field_spec", "solvers", "scorers"):
+                    if getattr(task, key) is None:
+                        raise ValueError(
+                            f"task {task.id!r} has no {key}, which {INSPECT_AI} cannot run without"
+                        )
+        return self
+
+    def task(self, task_id: str) -> Task | None:
+        """Return the task of that id, or ``None``."""
+        return next((task for task in self.tasks if task.id == task_id), None)
+
+
+def parse_spec(data: bytes, *, filename: str = SPEC_FILE) -> BenchmarkSpec:
+    """Return what an ``eval.yaml`` says.
+
+    Raises:
+        EvaluationFileError: names the file and, for each problem, the line, the key, the value
+            and what to do. ``scores``, as the Hub's prose has it, is such a problem: the key is
+            ``scorers``.
+    """
+    document = read_yaml(data, filename=filename)
+    if not isinstance(document.value, dict):
+        raise EvaluationFileError(filename, ("line 1: must be a mapping that begins with 'name:'",))
+    try:
+        return BenchmarkSpec.model_validate(document.value)
+    except ValidationError as error:
+        raise document.refuse(error, _REMEDIES) from error
+
+
+def render_spec(spec: BenchmarkSpec) -> bytes:
+    """Return the ``eval.yaml`` of a benchmark; :func:`parse_spec` gives it back."""
+    return write_yaml(spec.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,179 @@
+"""``.eval_results/*.yaml``: the evaluation results a model repository holds, one list per file.
+
+Specification: ``eval_results.yaml`` and ``docs/hub/eval-results.md`` of the Hub's documentation
+(August 2026). Reading is strict: a key that the specification does not have is an error with its
+place, never dropped, since whoever wrote it meant something by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
+
+from inferencebench_pipeline.community_results.yaml import (
+    EvaluationFileError,
+    Quoted,
+    read_yaml,
+    write_yaml,
+)
+from inferencebench_pipeline.untrusted.text import controls
+
+FOLDER = ".eval_results"
+"""Where the files lie in a model repository; sub-folders are not read by the Hub."""
+
+_RESULT_FILE = re.compile(r"\.eval_results/[^/]+\.ya?ml")
+_LARGEST_INTEGER = 2**63
+_REMEDIES = {
+    "dataset": "give id and task_id",
+    "dataset.id": "give the benchmark dataset as ORG/NAME",
+    "dataset.revision": "give the commit as text, in quotes",
+    "dataset.task_id": "required since January 2026: name a task of the benchmark's eval.yaml",
+    "value": "give the metric as a plain number",
+    "date": "write an ISO 8601 date or date and time in quotes",
+    "source.url": "a source needs the address it is found at",
+}
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("not a number")  # noqa: TRY004 - pydantic collects ValueErrors
+    if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
+        raise ValueError("not a number that a table can hold")
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return value
+
+
+def _iso_8601(text: str) -> str:
+    try:
+        date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("not an ISO 8601 date such as 2026-05-15T10:30:00Z") from error
+    if not re.match(r"\d{4}-\d\d-\d\d", text):
+        raise ValueError("not an ISO 8601 date such as 2026-05-15T10:30:00Z")
+    return text
+
+
+def _harmless(text: str) -> str:
+    if controls(text):
+        raise ValueError("holds a control character")
+    return text
+
+
+Text = Annotated[StrictStr, Field(min_length=1, max_length=2000), AfterValidator(_harmless)]
+RepoName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)]
+Number = Annotated[int | float, BeforeValidator(_number)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+    )
+
+
+class BenchmarkTask(_Part):
+    """Which benchmark, and which task of its ``eval.yaml``, a result is of."""
+
+    id: RepoName
+    task_id: Text
+    revision: Text | None = None
+    """Commit of the dataset that was evaluated on. Says nothing about contamination."""
+
+
+class Source(_Part):
+    """Where the result comes from."""
+
+    url: Annotated[StrictStr, Field(pattern=r"^https?://\S+$", max_length=2000)]
+    name: Text | None = None
+    user: Text | None = None
+    org: Text | None = None
+
+
+class EvaluationEntry(_Part):
+    """One result of the model whose repository holds it."""
+
+    dataset: BenchmarkTask
+    value: Number
+    verify_token: Annotated[Text | None, Field(alias="verifyToken")] = None
+    """Only the Hub can issue one, to evaluations that it ran itself."""
+    date: Annotated[Text, AfterValidator(_iso_8601)] | None = None
+    """When the evaluation ran; the Hub takes the commit's time when it is absent."""
+    source: Source | None = None
+    notes: Text | None = None
+    """The set-up in free text; ours is written by :mod:`.evaluation_notes`."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Benchmark and task: what a leaderboard compares."""
+        return self.dataset.id, self.dataset.task_id
+
+
+_ENTRIES = TypeAdapter(tuple[EvaluationEntry, ...])
+
+
+def is_result_file(path: str) -> bool:
+    """Return whether the Hub reads results from ``path`` of a model repository."""
+    return _RESULT_FILE.fullmatch(path) is not None
+
+
+def parse_entries(data: bytes, *, filename: str) -> tuple[EvaluationEntry, ...]:
+    """Return the entries of a results file.
+
+    Raises:
+        EvaluationFileError: names the file and, for each problem, the line, the key (with the
+            entry's index, from 0), the value and what to do.
+    """
+    document = read_yaml(data, filename=filename)
+    if not isinstance(document.value, list) or not document.value:
+        raise EvaluationFileError(
+            filename, ("line 1: must be a list of results, each beginning with '- dataset:'",)
+        )
+    try:
+        return _ENTRIES.validate_python(document.value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise document.refuse(error, _REMEDIES) from error
+
+
+def render_entries(entries: Sequence[EvaluationEntry]) -> bytes:
+    """Return a results file of these entries; :func:`parse_entries` gives them back."""
+    return write_yaml([_plain(entry) for entry in entries])
+
+
+def entry_path(entry: EvaluationEntry) -> str:
+    """Return where our file of this result lies: one per benchmark, task and configuration.
+
+    The digest keeps names that normalise alike apart, and variants of one task (other tools,
+    another provider), which the Hub wants in separate files.
+    """
+    identity = "\n".join((*entry.key, entry.notes or ""))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    owner, _, name = entry.dataset.id.partition("/")
+    slugs = (_slug(part) for part in (owner, name, entry.dataset.task_id))
+    return f"{FOLDER}/{'__'.join(slugs)}__{digest}.yaml"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:40] or "x"
+
+
+def _plain(entry: EvaluationEntry) -> dict[str, Any]:
+    document = entry.model_dump(by_alias=True, exclude_none=True)
+    for key in ("verifyToken", "date", "notes"):
+        if key in document:
+            document[key] = Quoted(document[key])
+    return document

@@ -1,0 +1,409 @@
+"""Whether the transparency logs are honest about our records: they only grow, and hold no others.
+
+Each record's own proof leads to a checkpoint; a checkpoint that is proved to be a past state of
+the newest trusted one puts the record into the log as everybody sees it. Entries that an identity
+of the policy signed, and that are about nothing we know, are what a stolen identity looks like.
+What was trusted and proved is kept: ``corpus/logs/<name>.json`` and ``.proved``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from sigstore_models.trustroot.v1 import TransparencyLogInstance
+
+from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.runs.run_directory import write_atomically
+from inferencebench_pipeline.files.sealed_files import UnsealedError, sealed, unsealed
+from inferencebench_pipeline.trust.log.checkpoints import Checkpoint, CheckpointRefusedError
+from inferencebench_pipeline.trust.log.entry_signer import signed_entry
+from inferencebench_pipeline.trust.log.reader import LogReader, newest_states, reader_of
+from inferencebench_pipeline.trust.log.merkle import Frontier, ProofError, require_consistency
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, within
+from inferencebench_pipeline.trust.verify.memoised import log_ids
+
+REQUESTS_PER_LOG = 400
+"""So many entry pages, and so many proofs of a Rekor v1 log, are asked for in one pass."""
+_DIGEST_BYTES = 32
+
+
+class LogStateError(PermanentError):
+    """What is kept about a log cannot be read."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrustedState(_Part):
+    """The newest state of a log, or a shard of one, that is trusted: signed, and only grown."""
+
+    checkpoint: Checkpoint
+    note: str
+    """The signed note itself: evidence, should the log ever show another history."""
+    seen_at: AwareDatetime
+
+
+class UnknownEntry(_Part):
+    """A log entry under an identity of ours that matches nothing we know."""
+
+    log_id: str
+    index: int
+    kind: str
+    identity: str
+    issuer: str
+    sha256: str | None
+    first_seen: AwareDatetime
+
+    @property
+    def detail(self) -> str:
+        """The alarm in one sentence."""
+        return (
+            f"entry {self.index} of log {self.log_id[:16]} is signed by {self.identity} "
+            f"({self.issuer}) and is about {self.sha256 or 'something unstated'} ({self.kind}), "
+            "which no envelope, run or statement of ours is"
+        )
+
+
+class LogState(_Part):
+    """The content of ``corpus/logs/<name>.json``: one log of the trust root."""
+
+    log_id: str
+    url: str
+    trusted: dict[str, TrustedState] = {}
+    """By origin: a log has one per shard."""
+    scanned_from: int | None = None
+    """Index of the first entry that was ever looked at; None before the first pass."""
+    scanned_to: int = 0
+    """Index of the first entry not looked at yet."""
+    frontier: tuple[str, ...] | None = ()
+    """Of the tree over all entries looked at: they must be the ones whose root was signed. None
+    when the first entries were not looked at, or a shard's tree starts in between."""
+    unknown: tuple[UnknownEntry, ...] = ()
+    dishonest: str | None = None
+    """Why the log's own history does not hold together; stays until a person removes the file."""
+
+
+@dataclass(frozen=True)
+class SeenCheckpoint:
+    """A checkpoint that a record's proof leads to."""
+
+    repo_id: str
+    revision: str
+    checkpoint: Checkpoint
+
+
+class LogReport(BaseModel):
+    """What a pass found about one log."""
+
+    url: str
+    size: int = 0
+    proved_now: int = 0
+    not_proved_yet: int = 0
+    scanned_now: int = 0
+    not_scanned_yet: int = 0
+    unknown: tuple[UnknownEntry, ...] = ()
+    problem: str | None = None
+    """Why the log itself is not to be trusted; None when it is."""
+    findings: list[Finding] = []
+    """Records whose proof leads to a state that the log never went through."""
+
+    @property
+    def is_honest(self) -> bool:
+        """Whether nothing speaks against the log."""
+        return self.problem is None and not self.findings
+
+
+def examine_logs(
+    store_root: Path,
+    trust: TrustRoot,
+    policy: IdentityPolicy,
+    *,
+    seen: Sequence[SeenCheckpoint],
+    known_digests: frozenset[str],
+    requests_per_log: int = REQUESTS_PER_LOG,
+) -> list[LogReport]:
+    """Examine every log of the trust root that a record is in, or that is signed into now.
+
+    Args:
+        store_root: keeps what was trusted and proved.
+        trust: whose logs count.
+        policy: whose signers are ours.
+        seen: the checkpoints of accepted records.
+        known_digests: SHA-256 (hex) of everything that was signed knowingly.
+        requests_per_log: bounds the pages of entries, and the proofs a v1 log is asked for; what
+            is left over is counted, and done by the next passes.
+
+    Raises:
+        LogUnavailableError: a log does not answer; nothing is held against it.
+        LogStateError: what is kept about a log cannot be read.
+    """
+    by_log: dict[str, list[SeenCheckpoint]] = {}
+    for item in seen:
+        by_log.setdefault(item.checkpoint.log_id, []).append(item)
+    now = datetime.now(UTC)
+    reports = []
+    for log in trust.logs:
+        mine = [item for log_id in log_ids(log) for item in by_log.get(log_id.hex(), [])]
+        if mine or within(log.public_key.valid_for, now):
+            examination = _Examination(store_root, log, policy, requests_per_log, now)
+            reports.append(examination.report(mine, known_digests))
+    return reports
+
+
+def load_reports(store_root: Path) -> list[LogReport]:
+    """Return what the last pass found about each log; nothing before the first.
+
+    Raises:
+        LogStateError: it cannot be read.
+    """
+    path = log_reports_path(store_root)
+    try:
+        return _REPORTS.validate_json(read_plain(path))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as error:
+        raise LogStateError(f"cannot read {path}: {error}; examine the logs again") from error
+
+
+def keep_reports(store_root: Path, reports: list[LogReport]) -> None:
+    """Store what a pass found, for the checks, the leaderboard and the statement."""
+    write_atomically(log_reports_path(store_root), _REPORTS.dump_json(reports, indent=1) + b"\n")
+
+
+def log_findings(store_root: Path) -> list[Finding]:
+    """Return the records that the last pass found in no honest log."""
+    return [item for report in load_reports(store_root) for item in report.findings]
+
+
+def signature_digest_of(content_hash: str) -> str:
+    """Return the digest under which a log knows an envelope: its signed message is the hash."""
+    return hashlib.sha256(content_hash.encode("ascii")).hexdigest()
+
+
+_REPORTS = TypeAdapter(list[LogReport])
+
+
+class _Problem(NamedTuple):
+    """Why a log is not to be trusted, and whether it never will be again."""
+
+    text: str
+    lasting: bool
+
+
+class _Examination:
+    """One pass over one log."""
+
+    def __init__(
+        self,
+        store_root: Path,
+        log: TransparencyLogInstance,
+        policy: IdentityPolicy,
+        requests: int,
+        now: datetime,
+    ) -> None:
+        self._log = log
+        self._policy = policy
+        self._requests = requests
+        self._now = now
+        self._reader: LogReader = reader_of(log)
+        name = hashlib.sha256(log.log_id.key_id).hexdigest()[:16]
+        self._path = store_root / "corpus" / "logs" / f"{name}.json"
+        self._proved_path = self._path.with_suffix(".proved")
+        self._state = self._load()
+        self._proved = self._load_proved()
+
+    def report(self, seen: list[SeenCheckpoint], known: frozenset[str]) -> LogReport:
+        """Look at the log, keep what was learned, and return what was found."""
+        report = LogReport(url=self._log.base_url, problem=self._state.dishonest)
+        if report.problem is None:
+            self._note(report, self._advance())
+        states = self._state.trusted
+        report.size = sum(item.checkpoint.size for item in states.values())
+        for item in seen:
+            self._prove(item, report)
+        if report.problem is None:
+            self._note(report, self._scan(report, known))
+        report.unknown = self._state.unknown
+        state = self._state.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(self._path, sealed(state))
+        if report.proved_now:
+            write_atomically(self._proved_path, b"".join(sorted(self._proved)))
+        return report
+
+    def _note(self, report: LogReport, found: _Problem | None) -> None:
+        if found is None:
+            return
+        report.problem = found.text
+        if found.lasting:
+            self._state = self._state.model_copy(update={"dishonest": found.text})
+
+    def _advance(self) -> _Problem | None:
+        """Trust the newest states if they extend those trusted before; else say why not.
+
+        What a stale trust root or a wrong address could cause as well does not last.
+        """
+        trusted = dict(self._state.trusted)
+        try:
+            newest = newest_states(self._reader, self._log)
+        except CheckpointRefusedError as error:
+            return _Problem(str(error), lasting=False)
+        for origin, (checkpoint, note) in newest.items():
+            before = trusted.get(origin)
+            if before is not None and checkpoint.size < before.checkpoint.size:
+                return _Problem(
+                    f"the log shows {checkpoint.size} entries of {origin}, and had signed for "
+                    f"{before.checkpoint.size} at {before.seen_at:%Y-%m-%d %H:%M}Z",
+                    lasting=True,
+                )
+            if before is not None and before.checkpoint.size > 0:
+                problem = self._inconsistency(before.checkpoint, checkpoint)
+                if problem is not None:
+                    text = f"{origin} has rewritten its history: {problem}"
+                    return _Problem(text, lasting=True)
+            trusted[origin] = TrustedState(checkpoint=checkpoint, note=note, seen_at=self._now)
+        gone = sorted(trusted.keys() - newest.keys())
+        if gone:
+            return _Problem(f"the log no longer shows {', '.join(gone)}", lasting=False)
+        self._state = self._state.model_copy(update={"trusted": trusted})
+        return None
+
+    def _prove(self, item: SeenCheckpoint, report: LogReport) -> None:
+        """Prove that a record's checkpoint is a past state of the newest trusted one."""
+        checkpoint = item.checkpoint
+        digest = _identity(checkpoint)
+        if digest in self._proved:
+            return
+        newest = self._state.trusted.get(checkpoint.origin)
+        if self._state.dishonest is not None:
+            problem: str | None = self._state.dishonest
+        elif report.problem is not None or self._requests <= 0:
+            report.not_proved_yet += 1
+            return
+        elif newest is None:
+            problem = f"the log has no shard {checkpoint.origin}"
+        elif checkpoint.size > newest.checkpoint.size:
+            problem = (
+                f"its proof is for {checkpoint.size} entries, the log shows only "
+                f"{newest.checkpoint.size}"
+            )
+        else:
+            problem = self._inconsistency(checkpoint, newest.checkpoint)
+        if problem is None:
+            self._proved.add(digest)
+            report.proved_now += 1
+            return
+        report.findings.append(
+            finding(FindingKind.LOG_INCONSISTENT, item.repo_id, item.revision, problem, self._now)
+        )
+
+    def _inconsistency(self, first: Checkpoint, second: Checkpoint) -> str | None:
+        """Return why ``second`` does not extend ``first``; None once it is proved to."""
+        proof: list[bytes] = []
+        if first.size != second.size:
+            self._requests -= self._reader.requests_per_proof
+            proof = self._reader.consistency(first, second)
+        try:
+            require_consistency(first.size, first.root, second.size, second.root, proof)
+        except ProofError as error:
+            return str(error)
+        return None
+
+    def _scan(self, report: LogReport, known: frozenset[str]) -> _Problem | None:
+        """Look at the entries that are new, and again at those that were unknown.
+
+        Returns why they are not the entries that the log has signed for, if they are not.
+        """
+        size, state = report.size, self._state
+        budget = max(self._requests, 1) * self._reader.entries_at_once
+        start = state.scanned_to if state.scanned_from is not None else max(0, size - budget)
+        stop = min(size, start + budget)
+        frontier = self._frontier(start)
+        found = [item for item in state.unknown if item.sha256 not in known]
+        for index, body in self._reader.entries(start, stop):
+            found.extend(self._unknown(index, body, known))
+            if frontier is not None:
+                frontier.append(body)
+        report.scanned_now, report.not_scanned_yet = stop - start, size - stop
+        if frontier is not None and stop == size and frontier.root() != self._only_root():
+            text = f"the {size} entries that the log serves are not those it has signed for"
+            return _Problem(text, lasting=False)
+        self._state = state.model_copy(
+            update={
+                "unknown": tuple(found),
+                "scanned_to": stop,
+                "scanned_from": start if state.scanned_from is None else state.scanned_from,
+                "frontier": None
+                if frontier is None
+                else tuple(item.hex() for item in frontier.hashes),
+            }
+        )
+        return None
+
+    def _frontier(self, start: int) -> Frontier | None:
+        known = self._state.frontier
+        first = self._state.scanned_from is None and start > 0
+        if known is None or first or len(self._state.trusted) != 1:
+            return None
+        return Frontier(start, [bytes.fromhex(item) for item in known])
+
+    def _only_root(self) -> bytes:
+        (state,) = self._state.trusted.values()
+        return state.checkpoint.root
+
+    def _unknown(self, index: int, body: bytes, known: frozenset[str]) -> Iterator[UnknownEntry]:
+        entry = signed_entry(index, body)
+        if entry is None or (entry.sha256 is not None and entry.sha256 in known):
+            return
+        for signer in entry.signers:
+            if any(rule.names(signer) for rule in self._policy.signers):
+                yield UnknownEntry(
+                    log_id=self._state.log_id,
+                    index=index,
+                    kind=entry.kind,
+                    identity=signer.identity,
+                    issuer=signer.issuer,
+                    sha256=entry.sha256,
+                    first_seen=self._now,
+                )
+                return
+
+    def _load(self) -> LogState:
+        try:
+            data = read_plain(self._path)
+            with contextlib.suppress(UnsealedError):  # a version before wrote it
+                data = unsealed(data)
+            return LogState.model_validate_json(data)
+        except FileNotFoundError:
+            return LogState(log_id=self._log.log_id.key_id.hex(), url=self._log.base_url)
+        except (OSError, ValueError) as error:
+            raise LogStateError(
+                f"cannot read {self._path}: {error}; restore it from a copy. Without it the log's "
+                "past is taken as it shows it now"
+            ) from error
+
+    def _load_proved(self) -> set[bytes]:
+        try:
+            data = read_plain(self._proved_path)
+        except OSError:
+            return set()  # what was proved is proved again
+        return {data[at : at + _DIGEST_BYTES] for at in range(0, len(data), _DIGEST_BYTES)}
+
+
+def _identity(checkpoint: Checkpoint) -> bytes:
+    return hashlib.sha256(checkpoint.model_dump_json().encode()).digest()
+
+
+def log_reports_path(store_root: Path) -> Path:
+    """Return where the last pass's findings about each log lie."""
+    return store_root / "corpus" / "log_reports.json"

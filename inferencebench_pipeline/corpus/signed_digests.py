@@ -1,0 +1,51 @@
+"""What was signed knowingly: the digests that entries of ours in the logs may be about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inferencebench_pipeline.corpus.inventory import Inventory
+from inferencebench_pipeline.corpus.log_monitor import SeenCheckpoint, signature_digest_of
+from inferencebench_pipeline.corpus.statement import registered_digests
+from inferencebench_pipeline.corpus.verdicts import read_lines, verified_days
+from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash, parse_envelope
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
+
+
+def known_digests(store: RunStore) -> frozenset[str]:
+    """Return the digests of every envelope and statement this deployment knows of.
+
+    Published ones by the inventory, those not published yet by their run directories, where an
+    envelope stands before it is signed.
+
+    Raises:
+        InventoryError: the inventory cannot be read.
+    """
+    hashes = {entry.content_hash for entry in Inventory.load(store.root).entries}
+    hashes.update(_of_runs(store))
+    digests = {signature_digest_of(item) for item in hashes if item is not None}
+    return frozenset(digests.union(registered_digests(store.root)))
+
+
+def seen_checkpoints(store: RunStore) -> Iterator[SeenCheckpoint]:
+    """Yield the checkpoint that each accepted record's proof leads to, from the stored verdicts.
+
+    Raises:
+        VerdictsError: a file of verdicts cannot be read.
+    """
+    for day in verified_days(store.root):
+        for line in read_lines(store.root, day):
+            judged = line.judged
+            if judged is not None and judged.checkpoint is not None:
+                yield SeenCheckpoint(judged.repo_id, judged.revision, judged.checkpoint)
+
+
+def _of_runs(store: RunStore) -> Iterator[str]:
+    for run_id in store.run_ids():
+        run = store.run(run_id)
+        for name in (RunFile.UNSIGNED_ENVELOPE, RunFile.ENVELOPE):
+            try:
+                if run.has(name):
+                    yield content_hash(parse_envelope(run.read(name)))
+            except EnvelopeError:
+                continue

@@ -1,0 +1,49 @@
+"""Who judges a record: the real verifier, opened once in each process that shares the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from inferencebench_pipeline.corpus.verdicts import Rules
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.verify.verdict import Verdict
+
+Verify = Callable[[bytes, bytes | None, str], Verdict]
+"""Judges envelope bytes, with the traces when there are any, published under an organisation."""
+
+
+class Judge(Protocol):
+    """Reaches verdicts under rules that are known beforehand. It is pickled to other processes."""
+
+    @property
+    def rules(self) -> Rules:
+        """What every verdict will depend on besides the bytes and the namespace."""
+
+    def open(self) -> Verify:
+        """Return the verifier; asked once in each process."""
+
+
+@dataclass(frozen=True)
+class PolicyJudge:
+    """The verifier under one trust root and one policy, both already read."""
+
+    trust: TrustRoot
+    policy: IdentityPolicy
+
+    @property
+    def rules(self) -> Rules:
+        """The digests of the policy and of the trust root."""
+        return Rules(self.policy.sha256, self.trust.sha256)
+
+    def open(self) -> Verify:
+        """Return a verifier of anybody's envelopes."""
+        verifier = EnvelopeVerifier(self.trust, self.policy)
+
+        def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
+            return verifier.verify(envelope, organisation=organisation, traces=traces)
+
+        return verify

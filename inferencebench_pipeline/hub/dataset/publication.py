@@ -1,0 +1,293 @@
+"""Publishing a run: verified first, one atomic commit, read back from the Hub and verified again.
+
+What was published is found out from the Hub itself on every attempt, never remembered: a crash, a
+lost response and a second publisher all end in the same repository with one commit of ours, and
+what is there already is never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE, ENVELOPE_FILE
+from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.client.errors import (
+    HubConflictError,
+    HubHeadMovedError,
+    HubIntegrityError,
+    HubNotFoundError,
+    HubUnavailableError,
+)
+from inferencebench_pipeline.hub.client.replica_lag import just_written
+from inferencebench_pipeline.hub.dataset.receipt import (
+    READINGS,
+    PublishedFile,
+    Receipt,
+    read_back,
+    read_digest,
+    read_receipt,
+)
+from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError, Record, Verify, prepare
+from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
+from inferencebench_pipeline.hub.dataset.restoration import restore
+from inferencebench_pipeline.runs.run_directory import SHORT_WORK_S, RunDirectory, RunFile
+
+__all__ = [
+    "NotPublishableError",
+    "Preview",
+    "PublishedFile",
+    "Receipt",
+    "Verify",
+    "preview",
+    "publish",
+    "read_back",
+]
+
+_ROUNDS = 5
+_MADE_BY_THE_HUB = frozenset({".gitattributes"})
+
+
+def publish(
+    hub: Hub,
+    run: RunDirectory,
+    *,
+    organisation: str,
+    verify: Verify,
+    on_stage: Callable[[str], None],
+) -> Receipt:
+    """Publish a run's signed envelope, traces and card; write and return its receipt.
+
+    Publishing again changes nothing on the Hub and returns the same receipt. A card or a plot that
+    is there already stays as it is, also when today's template would render another: only the
+    signed files are the record. An envelope or traces that are published and lost or damaged here
+    come back from the Hub first.
+
+    Args:
+        hub: where to.
+        run: directory with ``envelope.json`` and, if the envelope binds them, ``traces.parquet``.
+        organisation: Hub namespace to publish under.
+        verify: gives the verdict that decides, before sending and on what is served afterwards.
+        on_stage: called with one line per finished stage, for the log.
+
+    Raises:
+        NotPublishableError: the record does not verify, or is flagged as invalid.
+        RunBusyError: another process works on the run.
+        HubConflictError: the repository holds something else, which is left alone.
+        HubIntegrityError: the Hub serves other bytes than were sent.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+    """
+    with run.writing("publishing", wait_s=SHORT_WORK_S):
+        restore(hub, run, verify=verify, on_stage=on_stage)
+        return _publish(hub, run, organisation, verify, on_stage)
+
+
+def _publish(
+    hub: Hub,
+    run: RunDirectory,
+    organisation: str,
+    verify: Verify,
+    on_stage: Callable[[str], None],
+) -> Receipt:
+    record = prepare(run, organisation, verify, hub.endpoint)
+    on_stage("Verifying envelope... OK")
+    commit, sent = _place(hub, record, on_stage)
+    for name in (*record.signed, CARD_FILE):
+        verb = "Rendering" if name == CARD_FILE else "Uploading"
+        on_stage(f"{verb} {name}... {'done' if name in sent else 'already there'}")
+    with just_written(f"commit {commit} of {record.repo.id}"):
+        served = _read_signed(hub, record, commit)
+        files = _published_files(hub, record, commit, sent)
+    verdict = verify(served[ENVELOPE_FILE], served.get(TRACES_FILE))
+    if not verdict.ok:
+        raise HubIntegrityError(
+            f"what {hub.page_url(record.repo)} serves at {commit} does not verify: "
+            f"{verdict.reason}; do not announce it, and report it to the Hub"
+        )
+    receipt = _receipt(hub, run, record, commit, files)
+    run.write(RunFile.PUBLICATION, receipt.model_dump_json(indent=2).encode() + b"\n")
+    on_stage(f"Published: {receipt.url}")
+    return receipt
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What publishing would do; nothing was sent."""
+
+    repo: Repo
+    is_new: bool
+    files: Mapping[str, bytes]
+    """Every file of the repository, as it would be sent."""
+    missing: frozenset[str]
+    """Those that are not there yet."""
+
+
+def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -> Preview:
+    """Return what :func:`publish` would send; the Hub is only read.
+
+    Raises:
+        NotPublishableError: the record does not verify; the Hub was not contacted.
+        HubConflictError: the repository holds something else.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+    """
+    record = prepare(run, organisation, verify, hub.endpoint)
+    head = _head(hub, record.repo)
+    missing = record.files if head is None else _missing(hub, record, head)
+    return Preview(record.repo, head is None, record.files, frozenset(missing))
+
+
+def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[str, frozenset[str]]:
+    """Bring about that the repository holds the record, whatever state it is found in.
+
+    Returns the commit that holds it, and the files that this attempt brought there.
+    """
+    head = _head(hub, record.repo)
+    state = " already there"
+    if head is None:
+        hub.account().require_creating_in(record.repo.namespace)
+        # A repository of ours alone has no commit worth naming: the commit below only adds.
+        head, state = RepoHead(None, {}), ""
+        if not hub.create(record.repo):
+            head = _existing(hub, record.repo)
+    on_stage(f"Creating dataset repo... {record.repo.id}{state}")
+    for attempt in range(1, _ROUNDS + 1):
+        missing = _missing(hub, record, head)
+        if not missing and head.commit is not None:
+            return head.commit, frozenset()
+        hub.account().require_creating_in(record.repo.namespace)
+        try:
+            # The parent makes "nothing is overwritten" the Hub's promise too: a commit that got
+            # in between refuses this one.
+            commit = hub.commit(
+                record.repo,
+                missing,
+                message=f"Publish record {record.content_hash}",
+                parent=head.commit,
+            )
+        except HubHeadMovedError:
+            hub.settle(attempt)
+            head = _existing(hub, record.repo)
+        else:
+            return commit, frozenset(missing)
+    raise HubUnavailableError(
+        f"{record.repo.id} was changed by somebody else {_ROUNDS} times while being published; "
+        "look who writes there, then publish again"
+    )
+
+
+def _head(hub: Hub, repo: Repo) -> RepoHead | None:
+    try:
+        return hub.head(repo)
+    except HubNotFoundError:
+        return None
+
+
+def _existing(hub: Hub, repo: Repo) -> RepoHead:
+    """Return the head of a repository that exists, although a replica may not show it yet.
+
+    Raises:
+        HubUnavailableError: it is not shown after several looks.
+    """
+    for attempt in range(1, _ROUNDS):
+        if (head := _head(hub, repo)) is not None:
+            return head
+        hub.settle(attempt)
+    with just_written(repo.id):
+        return hub.head(repo)
+
+
+def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:
+    """Return the files to add: all, none, or the rest of somebody's half upload of this record.
+
+    Raises:
+        HubConflictError: the repository holds anything else.
+    """
+    present = head.files - _MADE_BY_THE_HUB
+    if not present or head.commit is None:
+        return record.files
+    for name in record.signed:
+        if name in present and _differs(hub, record, head.commit, name):
+            raise HubConflictError(
+                f"{hub.page_url(record.repo)} holds another {name} than run's record "
+                f"{record.content_hash}; a published record is never overwritten. If the run was "
+                "signed again, restore the envelope.json that is published; if it is a stranger's, "
+                "publish under another organisation"
+            )
+    if ENVELOPE_FILE not in present:
+        raise HubConflictError(
+            f"{hub.page_url(record.repo)} exists and holds other files ({_listed(present)}); "
+            "nothing was added. Rename or remove that repository, then publish again"
+        )
+    required = {*record.signed, CARD_FILE}
+    return {name: record.files[name] for name in sorted(required - present)}
+
+
+def _differs(hub: Hub, record: Record, commit: str, name: str) -> bool:
+    """Whether the Hub's file is another; a difference must show more than once to be believed."""
+    ours = record.signed[name]
+    return all(hub.fetch(record.repo, commit, name) != ours for _ in range(READINGS))
+
+
+def _read_signed(hub: Hub, record: Record, commit: str) -> dict[str, bytes]:
+    """Return the record as the Hub serves it, equal to the byte."""
+    return {
+        name: read_digest(hub, record.repo, commit, name, _sha256(data))
+        for name, data in record.signed.items()
+    }
+
+
+def _published_files(
+    hub: Hub, record: Record, commit: str, sent: frozenset[str]
+) -> dict[str, PublishedFile]:
+    """Return what the repository holds of the record.
+
+    The card and its plot are compared by the hash the Hub gives for them: they state nothing that
+    the signed files do not.
+
+    Raises:
+        HubIntegrityError: a file that was sent is not there, or is another.
+    """
+    listed = hub.head(record.repo, commit).listing
+    files = {}
+    for name, data in record.files.items():
+        there = listed.get(name)
+        if there is not None and there.is_of(data):
+            files[name] = PublishedFile(sha256=_sha256(data), size_bytes=len(data))
+        elif name in sent or name in record.signed:
+            raise HubIntegrityError(
+                f"{hub.page_url(record.repo)} lists another {name} at {commit} than was sent; do "
+                "not announce it, and report it to the Hub"
+            )
+        elif there is not None:
+            theirs = hub.fetch(record.repo, commit, name)
+            files[name] = PublishedFile(sha256=_sha256(theirs), size_bytes=len(theirs))
+    return files
+
+
+def _receipt(
+    hub: Hub, run: RunDirectory, record: Record, commit: str, files: Mapping[str, PublishedFile]
+) -> Receipt:
+    previous = read_receipt(run)
+    published_at = datetime.now(UTC).replace(microsecond=0)
+    if previous is not None and (previous.repo_id, previous.commit) == (record.repo.id, commit):
+        published_at = previous.published_at
+    return Receipt(
+        repo_id=record.repo.id,
+        url=hub.page_url(record.repo),
+        commit=commit,
+        files=dict(files),
+        content_hash=record.content_hash,
+        published_at=published_at,
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _listed(names: frozenset[str] | set[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

@@ -1,0 +1,108 @@
+"""The index dataset on the Hub: the tables, ``leaderboard.json`` and the corpus statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE
+from inferencebench_pipeline.hub.client.client import Hub, HubHeadMovedError, Repo
+from inferencebench_pipeline.hub.client.replica_lag import just_written
+from inferencebench_pipeline.hub.takedowns.public_register import index_repo
+from inferencebench_pipeline.hub.client.repo import RepoHead
+
+_ATTEMPTS = 4
+_MESSAGE = "Index and corpus statement"
+
+
+@dataclass(frozen=True)
+class CorpusReceipt:
+    """Where the dataset stands on the Hub."""
+
+    repo_id: str
+    commit: str
+    url: str
+    uploaded: tuple[str, ...] = ()
+    """The files that were not there as they are now."""
+
+
+def publish_corpus(
+    hub: Hub, organisation: str, files: Mapping[str, bytes | Path], *, owned: str | None = None
+) -> CorpusReceipt:
+    """Commit ``files`` to the organisation's index dataset, which is made when it is absent.
+
+    One commit, of the files that differ from those there; none when nothing does. Each attempt is
+    built on the head it saw. Files of others in the dataset stay as they are.
+
+    Args:
+        hub: with a token that may write there.
+        organisation: whose dataset it is.
+        files: content, or where it lies, by path.
+        owned: a folder of the dataset that holds nothing but ``files``: what else is there goes.
+
+    Raises:
+        HubHeadMovedError: somebody else kept committing meanwhile.
+        HubPermissionError: the token may not write there.
+        HubUnavailableError: the Hub is down.
+    """
+    repo = index_repo(organisation)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _commit(hub, repo, files, owned)
+        except HubHeadMovedError:
+            continue
+    return _commit(hub, repo, files, owned)
+
+
+def published_file(hub: Hub, organisation: str, path: str) -> bytes | None:
+    """Return a file of the organisation's index dataset; None when it is not there.
+
+    Raises:
+        HubUnavailableError: the Hub is down.
+    """
+    repo = index_repo(organisation)
+    head = hub.find(repo)
+    if head is None or head.commit is None or path not in head.files:
+        return None
+    return hub.fetch(repo, head.commit, path)
+
+
+def index_card(organisation: str) -> bytes:
+    """Return the dataset's card: what the tables hold, and queries over them that run."""
+    template = resources.files(__package__) / "templates" / "index_card.md"
+    text = template.read_text(encoding="utf-8")
+    return text.replace("{{ repo_id }}", index_repo(organisation).id).encode()
+
+
+def _commit(
+    hub: Hub, repo: Repo, files: Mapping[str, bytes | Path], owned: str | None
+) -> CorpusReceipt:
+    head = hub.find(repo)
+    if head is None:
+        hub.account().require_creating_in(repo.namespace)
+        hub.create(repo)
+        with just_written(repo.id):
+            head = hub.head(repo)
+    wanted = {**files, CARD_FILE: index_card(repo.namespace)}
+    changes: dict[str, bytes | None] = {
+        path: data
+        for path, content in wanted.items()
+        if (data := _differing(head, path, content)) is not None
+    }
+    if owned is not None:
+        changes |= {
+            path: None for path in head.files if path.startswith(f"{owned}/") and path not in wanted
+        }
+    if not changes and head.commit is not None:
+        return CorpusReceipt(repo.id, head.commit, hub.page_url(repo))
+    commit = hub.commit(repo, changes, message=_MESSAGE, parent=head.commit)
+    return CorpusReceipt(repo.id, commit, hub.page_url(repo), tuple(sorted(changes)))
+
+
+def _differing(head: RepoHead, path: str, content: bytes | Path) -> bytes | None:
+    """Return the content of a file unless the dataset holds just that."""
+    data = content.read_bytes() if isinstance(content, Path) else content
+    there = head.listing.get(path)
+    return None if there is not None and there.is_of(data) else data

@@ -1,0 +1,272 @@
+"""Building the index from the corpus: partitions of Parquet, and ``leaderboard.json`` over them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ValidationError
+
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.community_results.register import load_evaluations
+from inferencebench_pipeline.hub.takedowns.register import load_takedowns
+from inferencebench_pipeline.leaderboard.json_assembly import Assembly
+from inferencebench_pipeline.leaderboard.index.community import evaluation_rows, takedown_rows
+from inferencebench_pipeline.leaderboard.database import session
+from inferencebench_pipeline.leaderboard.document import (
+    FORMAT,
+    FindingRow,
+    Leaderboard,
+    RunRow,
+    Summary,
+)
+from inferencebench_pipeline.leaderboard.index.group_cache import (
+    KeptGroup,
+    load_groups,
+    save_groups,
+    update_groups,
+)
+from inferencebench_pipeline.leaderboard.analysis.change_points import significant_changes
+from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
+from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, Manifest
+from inferencebench_pipeline.leaderboard.index.partitions import is_sound
+from inferencebench_pipeline.leaderboard.analysis.prices import Prices
+from inferencebench_pipeline.leaderboard.analysis.quality_variance import quality_variances
+from inferencebench_pipeline.leaderboard.analysis.ranking import ROW_COLUMNS, run_row
+from inferencebench_pipeline.leaderboard.index.spans import tell_repeated, update_spans
+from inferencebench_pipeline.leaderboard.index.partition_summary import (
+    load_standing,
+    look_into,
+    may_repeat,
+    save_standing,
+    standing_of,
+)
+from inferencebench_pipeline.leaderboard.index.tables import read_batches
+from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, significant_variances
+from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.files.locks import file_lock
+from inferencebench_pipeline.runs.run_directory import sync_files, write_changed
+from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
+
+_RUNS = f"""
+SELECT {", ".join(ROW_COLUMNS)} FROM read_parquet($files, hive_partitioning = false)
+"""  # noqa: S608 - names of our own columns
+
+
+class LeaderboardError(PermanentError):
+    """The stored index cannot be read; it is derived, so building it again replaces it."""
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """What was built, in numbers."""
+
+    rows: int
+    """Published repositories in the index, ranked or not."""
+    ranked: int
+    comparison_groups: int
+    states: Mapping[str, int]
+    """How many rows are in each state."""
+    extracted: int = 0
+    """Envelopes that had to be read; the others were known from the last build."""
+
+
+def leaderboard_folder(store_root: Path) -> Path:
+    """Return where the index lies."""
+    return store_root / "leaderboard"
+
+
+def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
+    """Bring the index up to date with the corpus; what did not change costs nothing.
+
+    Nothing but the inventory, its blobs, the verdicts and the two public registers is read, so a
+    result that is not published cannot appear, and one that was not verified cannot rank. The same
+    corpus gives the same partitions and the same ``leaderboard.json``, byte for byte, whether it
+    came at once or bit by bit. Partitions are written first, each under a name of its own, then the
+    manifest that names them, then the document; those of the last build are removed after that. A
+    build that was killed leaves the last index whole, and the next one finishes.
+
+    Args:
+        store_root: root of the store that holds corpus and index.
+        prices: what costs are computed from; without them no cost is shown.
+
+    Raises:
+        InventoryError, VerdictsError, LogStateError: the corpus on disk cannot be read.
+        TakedownError, EvaluationRegisterError: a register cannot be read.
+        StoreError: the index cannot be written.
+        LockedError: another build is not finished yet.
+    """
+    folder = leaderboard_folder(store_root)
+    with _only_one(folder), _readable(folder):
+        return _build(store_root, folder, prices)
+
+
+def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
+    inputs, before = read_inputs(store_root), Manifest.load(folder, to_build_upon=True)
+    known = load_standing(folder)
+    sound = {name for name in before.partitions() if is_sound(folder, name)}
+    with Workers() as workers, session() as connection:
+        manifest, extracted = update_spans(store_root, folder, inputs, before, sound, workers)
+        partitions = look_into(known, manifest.spans.values(), folder, connection)
+        tell_repeated(folder, manifest, may_repeat(known, partitions), connection)
+        partitions = look_into(partitions, manifest.spans.values(), folder, connection)
+        sync_files([folder / name for name in manifest.partitions() - sound])
+        standing = standing_of(partitions)
+        groups = update_groups(load_groups(folder), standing, folder, workers, connection, prices)
+        findings = [*_unplaced(inputs), *standing.findings]
+        document, starts = _document(store_root, groups, standing.states, findings)
+    manifest.save(folder)
+    write_changed(folder / DOCUMENT_FILE, document)
+    save_groups(folder, groups, starts)
+    save_standing(folder, partitions)
+    _remove_others(folder, manifest.partitions())
+    return IndexInfo(
+        rows=sum(standing.states.values()),
+        ranked=sum(group.rows for group in standing.groups.values()),
+        comparison_groups=len(groups),
+        states=standing.states,
+        extracted=extracted,
+    )
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say what to do when a partition is damaged between two looks at it."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise unreadable_runs(folder, error) from error
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Be the only build on this host: another would remove partitions that this one has written."""
+    with file_lock(folder / ".lock", what=f"a build of the index in {folder}"):
+        yield
+
+
+def load_summary(store_root: Path) -> Summary:
+    """Return the content of ``leaderboard.json``; an empty one before the first build.
+
+    Raises:
+        LeaderboardError: it exists but is not what this version writes.
+    """
+    path = leaderboard_folder(store_root) / DOCUMENT_FILE
+    try:
+        return Summary.model_validate_json(read_plain(path))
+    except FileNotFoundError:
+        return Summary(states={}, groups=())
+    except (OSError, ValidationError) as error:
+        raise LeaderboardError(
+            f"cannot read {path}: {error}; materialise leaderboard_index again"
+        ) from error
+
+
+def load_leaderboard(store_root: Path) -> Leaderboard:
+    """Return the built index, its rows ordered by repository; an empty one before the first build.
+
+    Raises:
+        LeaderboardError: it exists but is not what this version writes.
+    """
+    summary = load_summary(store_root)
+    rows = sorted(load_rows(store_root), key=lambda row: row.repo_id)
+    return Leaderboard.model_construct(**vars(summary), runs=tuple(rows))
+
+
+def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iterator[RunRow]:
+    """Yield the rows of these repositories, or of all, as the index has them.
+
+    Raises:
+        LeaderboardError: the table of runs cannot be read.
+    """
+    folder = leaderboard_folder(store_root)
+    files = plain_run_files(folder)
+    if not files:
+        return
+    query, values = _RUNS, {"files": files}
+    if repo_ids is not None:
+        query += "WHERE repo_id IN (SELECT unnest($wanted))"
+        values["wanted"] = sorted(repo_ids)
+    try:
+        with session() as connection:
+            for batch in read_batches(connection, query, values):
+                yield from map(run_row, batch.to_pylist())
+    except (duckdb.Error, ValidationError) as error:
+        raise unreadable_runs(folder, error) from error
+
+
+def plain_run_files(folder: Path) -> list[str]:
+    """Return the paths of the partitions of runs, oldest span first; each is a plain file.
+
+    Raises:
+        LeaderboardError: something else is in the place of one.
+    """
+    files = Manifest.load(folder).run_files(folder)
+    for file in files:
+        if not is_plain_file(Path(file)):
+            raise unreadable_runs(folder, FileNotFoundError(f"{file} is not a plain file"))
+    return files
+
+
+def unreadable_runs(folder: Path, error: Exception) -> LeaderboardError:
+    """Return what to raise when the table of runs in ``folder`` cannot be read."""
+    return LeaderboardError(
+        f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
+    )
+
+
+def _unplaced(inputs: CorpusInputs) -> Iterator[FindingRow]:
+    """Yield the findings about repositories that are not in the index."""
+    for item in inputs.unplaced:
+        yield FindingRow(
+            repo_id=item.repo_id, kind=item.kind, severity=item.severity.value,
+            revision=item.revision, detail=item.detail, seen_at=item.seen_at.isoformat(),
+        )  # fmt: skip
+
+
+def _document(
+    store_root: Path,
+    groups: list[KeptGroup],
+    states: Mapping[str, int],
+    findings: list[FindingRow],
+) -> tuple[bytes, dict[tuple[str, ...], int]]:
+    """Return ``leaderboard.json``, a ``Summary`` with a line for each thing in a list.
+
+    With it, where it holds each group, by its id, and each spread, by its place.
+    """
+    tested = [item for group in groups for item in group.changes]
+    register = load_evaluations(store_root)
+    evaluations, withheld = evaluation_rows(register)
+    spreads = [item for group in groups for item in group.variances]
+    spreads.extend(map(KeptVariance.of, quality_variances(register.results)))
+    judged = significant_variances(spreads)
+    document = Assembly({"format": FORMAT, "states": dict(states)})
+    of_groups = document.add_list("groups", ((group.group,) for group in groups))
+    document.add_list("changes", _json(significant_changes(tested)))
+    of_spreads = document.add_list("variances", ((item.data, told) for item, told in judged))
+    document.add_list("findings", _json(findings))
+    document.add_list("evaluations", _json(evaluations))
+    document.add_list("withheld", _json(withheld))
+    document.add_list("takedowns", _json(takedown_rows(load_takedowns(store_root))))
+    starts: dict[tuple[str, ...], int] = {}
+    starts.update(((group.group_id,), at) for group, at in zip(groups, of_groups, strict=True))
+    starts.update((item.place, at) for (item, _), at in zip(judged, of_spreads, strict=True))
+    return document.whole(), starts
+
+
+def _json(items: Iterable[BaseModel]) -> Iterator[tuple[bytes]]:
+    for item in items:
+        yield (item.model_dump_json(exclude_none=True).encode(),)
+
+
+def _remove_others(folder: Path, current: set[str]) -> None:
+    """Remove the partitions that the manifest does not name any more."""
+    for kind in ("runs", "metrics"):
+        for path in (folder / kind).glob("*/*.parquet"):
+            if str(path.relative_to(folder)) not in current:
+                remove(path)

@@ -1,0 +1,115 @@
+"""What the index is made from: the corpus's inventory and findings, by the day."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from inferencebench_pipeline.corpus.findings import Finding
+from inferencebench_pipeline.corpus.inventory import inventory_table, load_findings
+from inferencebench_pipeline.corpus.log_monitor import log_findings
+from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
+from inferencebench_pipeline.leaderboard.index.tables import FINDINGS_SCHEMA, INVENTORY_SCHEMA, empty
+from inferencebench_pipeline.files.sealed_files import file_state
+
+
+@dataclass(frozen=True)
+class CorpusInputs:
+    """The corpus as the index sees it, each day's part of it recognisable by a digest."""
+
+    entries: pa.Table
+    """The inventory's columns that matter, ordered by day and repository."""
+    rows: dict[str, tuple[int, int]]
+    """Where each day's rows begin in ``entries``, and how many they are."""
+    noted: dict[str, list[dict[str, Any]]]
+    """Findings of crawl and logs by the day of their repository."""
+    unplaced: tuple[Finding, ...]
+    """Findings about repositories that are not in the inventory."""
+    inputs: dict[str, DayInputs]
+
+    def of_days(self, days: Iterable[str]) -> pa.Table:
+        """Return the entries of ``days``, copied: a slice takes the whole table where it goes."""
+        return pa.concat_tables(
+            [empty(self.entries.schema), *(self.entries.slice(*self.rows[day]) for day in days)]
+        ).combine_chunks()
+
+    def noted_of(self, days: Iterable[str]) -> pa.Table:
+        """Return the findings of crawl and logs about repositories of ``days``."""
+        found = [item for day in days for item in self.noted.get(day, ())]
+        return pa.Table.from_pylist(found, schema=FINDINGS_SCHEMA)
+
+
+def read_inputs(store_root: Path) -> CorpusInputs:
+    """Return what is known of the corpus now.
+
+    Raises:
+        InventoryError, LogStateError: what is stored cannot be read.
+    """
+    entries = _inventory(store_root)
+    rows: dict[str, tuple[int, int]] = {}
+    start = 0
+    found: Any = entries["created_day"].value_counts()
+    for item in found.to_pylist():
+        rows[str(item["values"])] = (start, int(item["counts"]))
+        start += int(item["counts"])
+    noted, unplaced = _noted(store_root, entries)
+    inputs = {
+        day: DayInputs(
+            inventory=digest(
+                batch.serialize().to_pybytes() for batch in entries.slice(*place).to_batches()
+            ),
+            verdicts=file_state(verdicts_path(store_root, day)),
+            noted=digest([orjson.dumps(noted.get(day, []))]),
+        )
+        for day, place in rows.items()
+    }
+    return CorpusInputs(entries, rows, noted, unplaced, inputs)
+
+
+def _inventory(store_root: Path) -> pa.Table:
+    """Return the inventory's columns, ordered by day and, in a day, as they are: by repository."""
+    table = inventory_table(store_root, INVENTORY_SCHEMA)
+    if not table.num_rows:
+        return table
+    encoded: Any = table["created_day"].combine_chunks().dictionary_encode()
+    names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    places = np.empty(len(names), dtype=np.int64)
+    places[np.argsort(np.array(names, dtype=np.str_))] = np.arange(len(names))
+    return table.take(np.argsort(places[codes], kind="stable")).combine_chunks()
+
+
+def _noted(
+    store_root: Path, entries: pa.Table
+) -> tuple[dict[str, list[dict[str, Any]]], tuple[Finding, ...]]:
+    """Return what logs and crawl noted, the logs first: a record no log holds is the worse."""
+    found = [
+        *(("logs", item) for item in log_findings(store_root)),
+        *(("crawl", item) for item in load_findings(store_root)),
+    ]
+    if not found:
+        return {}, ()
+    about = {item.repo_id for _, item in found}
+    places = {
+        repo_id: day
+        for repo_id, day in zip(
+            entries["repo_id"].to_pylist(), entries["created_day"].to_pylist(), strict=True
+        )
+        if repo_id in about
+    }
+    noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    unplaced = []
+    for source, item in found:
+        day = places.get(item.repo_id)
+        if day is None:
+            unplaced.append(item)
+        else:
+            noted[day].append({"source": source, **item.model_dump(mode="json")})
+    return dict(noted), tuple(unplaced)

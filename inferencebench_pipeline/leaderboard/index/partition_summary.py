@@ -1,0 +1,204 @@
+"""How the rows of the index stand, kept for each partition of runs: only new ones are looked into.
+
+``standing.json`` is derived; a build makes what it lacks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import msgspec
+from msgspec import Struct
+
+from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.leaderboard.document import FindingRow
+from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY, digest
+from inferencebench_pipeline.leaderboard.index.tables import read_batches
+from inferencebench_pipeline.runs.run_directory import write_changed
+from inferencebench_pipeline.files.sealed_files import sealed, unsealed
+
+STANDING_FILE: Final = "standing.json"
+
+_STANDING = """
+SELECT filename, state, CASE WHEN state = 'verified' THEN group_id END AS ranked_in,
+    sha256(string_agg(row_key, ',' ORDER BY row_key))[:32] AS key, count(*) AS rows,
+    min(run_id) AS first_run, max(run_id) AS last_run
+FROM read_parquet($files, hive_partitioning = false, filename = true)
+GROUP BY filename, state, ranked_in ORDER BY filename, state, ranked_in
+"""
+_FINDINGS = """
+SELECT filename, repo_id, row_id, f.kind AS kind, f.severity AS severity, f.revision AS revision,
+    f.detail AS detail, f.seen_at AS seen_at
+FROM (
+    SELECT filename, repo_id, row_id, unnest(findings) AS f
+    FROM read_parquet($files, hive_partitioning = false, filename = true)
+    WHERE findings IS NOT NULL
+)
+WHERE f.severity IN ('error', 'warn')
+ORDER BY filename, repo_id, kind, detail, seen_at
+"""
+_REPEATABLE: Final = ("verified", "duplicate")
+"""States of rows that may be about a run that another row is about."""
+
+
+class PartitionStanding(Struct, array_like=True, gc=False):
+    """How the rows of one partition stand."""
+
+    states: dict[str, int] = {}
+    """How many rows are in each state."""
+    groups: dict[str, tuple[str, int]] = {}
+    """Of each comparison group the digest of its rows that rank, and how many they are."""
+    runs: tuple[str, str] | None = None
+    """The first and the last id of the runs that are verified; None when none is."""
+    findings: list[dict[str, str | None]] = []
+    """Of severity ``error`` and ``warn``, the fields of :class:`.document.FindingRow`."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one of its rows was said to repeat another."""
+        return "duplicate" in self.states
+
+    def overlaps(self, other: PartitionStanding) -> bool:
+        """Return whether one of its runs may be one of the other's."""
+        return (
+            self.runs is not None
+            and other.runs is not None
+            and self.runs[0] <= other.runs[1]
+            and other.runs[0] <= self.runs[1]
+        )
+
+
+@dataclass
+class GroupStanding:
+    """The rows of one comparison group that rank."""
+
+    partitions: list[str] = field(default_factory=list)
+    """Where they are, oldest span first."""
+    keys: list[str] = field(default_factory=list)
+    """Digest of those in each."""
+    rows: int = 0
+
+    @property
+    def key(self) -> str:
+        """Digest of all of them."""
+        return digest(key.encode() for key in self.keys)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which rows there are, which of them rank with which others, and what was found."""
+
+    states: Mapping[str, int]
+    """How many rows are in each state."""
+    groups: Mapping[str, GroupStanding]
+    findings: list[FindingRow]
+    """Ordered by repository."""
+
+
+class _Kept(Struct):
+    made_by: str
+    partitions: dict[str, PartitionStanding]
+
+
+def load_standing(folder: Path) -> dict[str, PartitionStanding]:
+    """Return what is known of partitions by their names; nothing when it cannot be used."""
+    try:
+        kept = msgspec.json.decode(unsealed(read_plain(folder / STANDING_FILE)), type=_Kept)
+    except (OSError, msgspec.MsgspecError, ValueError):
+        return {}
+    return kept.partitions if kept.made_by == MADE_BY else {}
+
+
+def save_standing(folder: Path, partitions: Mapping[str, PartitionStanding]) -> None:
+    """Keep what is known of partitions for the next build.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    kept = _Kept(MADE_BY, dict(sorted(partitions.items())))
+    write_changed(folder / STANDING_FILE, sealed(msgspec.json.encode(kept)))
+
+
+def look_into(
+    known: Mapping[str, PartitionStanding],
+    names: Iterable[str],
+    folder: Path,
+    connection: duckdb.DuckDBPyConnection,
+) -> dict[str, PartitionStanding]:
+    """Return how the rows of partitions stand, by their names; those that are not known are read.
+
+    Args:
+        known: partitions that were looked into.
+        names: of partitions of runs; a name says what its file holds.
+        folder: of the index.
+        connection: to read with.
+    """
+    found = {name: known.get(name) for name in names}
+    new = {str(folder / name): name for name, item in found.items() if item is None}
+    read = _read(list(new), connection)
+    return {name: item or read[str(folder / name)] for name, item in found.items()}
+
+
+def _read(files: list[str], connection: duckdb.DuckDBPyConnection) -> dict[str, PartitionStanding]:
+    """Return how the rows in each of these files stand; each has some."""
+    if not files:
+        return {}
+    found: defaultdict[str, PartitionStanding] = defaultdict(PartitionStanding)
+    lines = connection.execute(_STANDING, {"files": files}).fetchall()
+    for file, state, group_id, key, count, first, last in lines:
+        item = found[file]
+        item.states[state] = item.states.get(state, 0) + count
+        if group_id is not None:
+            item.groups[group_id] = (key, count)
+        if state in _REPEATABLE and first is not None:
+            known = item.runs or (first, last)
+            item.runs = (min(known[0], first), max(known[1], last))
+    for batch in read_batches(connection, _FINDINGS, {"files": files}):
+        for line in batch.to_pylist():
+            found[line.pop("filename")].findings.append(line)
+    return dict(found)
+
+
+def may_repeat(
+    known: Mapping[str, PartitionStanding], now: Mapping[str, PartitionStanding]
+) -> list[str]:
+    """Return the partitions in which to look for runs that are published more than once.
+
+    They are all that can hold such a run that the last build did not know of: what is new, what may
+    hold a run that is in something new, and what holds a row that was said to repeat another.
+
+    Args:
+        known: the partitions of the last build.
+        now: those of this one.
+    """
+    if known.keys() == now.keys():
+        return []
+    new = [item for name, item in now.items() if name not in known]
+    return [
+        name
+        for name, item in now.items()
+        if item.repeats or name not in known or any(map(item.overlaps, new))
+    ]
+
+
+def standing_of(partitions: Mapping[str, PartitionStanding]) -> Standing:
+    """Return how all rows stand, given how those of each partition do, oldest span first."""
+    states: Counter[str] = Counter()
+    groups: defaultdict[str, GroupStanding] = defaultdict(GroupStanding)
+    findings: list[dict[str, Any]] = []
+    for name, item in partitions.items():
+        states.update(item.states)
+        for group_id, (key, count) in item.groups.items():
+            group = groups[group_id]
+            group.partitions.append(name)
+            group.keys.append(key)
+            group.rows += count
+        findings.extend(item.findings)
+    findings.sort(key=itemgetter("repo_id", "kind", "detail", "seen_at"))
+    return Standing(dict(sorted(states.items())), groups, [FindingRow(**line) for line in findings])

@@ -1,0 +1,97 @@
+"""Digests of what an index is made from, to be compared with what the last one was made from.
+
+Not what each day consists of, which the build itself finds out (``inputs.py``): these are cheap
+enough to ask for every half minute, and say only whether a build is due.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferencebench_pipeline.corpus.log_monitor import log_reports_path
+from inferencebench_pipeline.corpus.records import records_path
+from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
+from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.community_results import register
+from inferencebench_pipeline.hub.takedowns import register
+from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
+from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
+from inferencebench_pipeline.runs.run_directory import write_changed
+from inferencebench_pipeline.files.sealed_files import file_state, is_plain_file
+
+_FILE: Final = "built_from.json"
+
+
+class Sources(BaseModel):
+    """The corpus that an index is made from, as digests: equal ones need no build."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    records: str
+    """Of the table that every verification writes when it ends."""
+    corpus: str
+    """Of that, the verdicts, both registers, the logs' reports, the prices and this version."""
+
+    @classmethod
+    def now(cls, store_root: Path, prices: Path | None = None) -> Sources:
+        """Return the digests of what is there now.
+
+        A file that is only ever replaced is known by its size, time and inode; a small one, which
+        may be written again with the same content, by its content. What cannot be read has a
+        digest too: the build is what says what is wrong with it.
+        """
+        records = file_state(records_path(store_root))
+        small = (
+            store_root / register.REGISTER_FILE,
+            store_root / register.REGISTER_FILE,
+            log_reports_path(store_root),
+            prices,
+        )
+        parts = [
+            MADE_BY,
+            records,
+            *(
+                f"{day} {file_state(verdicts_path(store_root, day))}"
+                for day in verified_days(store_root)
+            ),
+            *("absent" if path is None else _content(path) for path in small),
+        ]
+        return cls(records=records, corpus=digest(f"{part}\n".encode() for part in parts))
+
+    @classmethod
+    def of_the_index(cls, store_root: Path) -> Sources | None:
+        """Return what the index that is there was made from; None when there is none to trust."""
+        if not is_plain_file(leaderboard_folder(store_root) / DOCUMENT_FILE):
+            return None
+        try:
+            return cls.model_validate_json(read_plain(_path(store_root)))
+        except (OSError, ValidationError):
+            return None
+
+    def keep(self, store_root: Path) -> None:
+        """Write down that the index was made from these. They are taken before the build reads.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        write_changed(_path(store_root), self.model_dump_json(indent=1).encode() + b"\n")
+
+
+def anything_verified(store_root: Path) -> bool:
+    """Return whether there is a verdict to make an index from."""
+    return records_path(store_root).exists() or bool(verified_days(store_root))
+
+
+def _path(store_root: Path) -> Path:
+    return leaderboard_folder(store_root) / _FILE
+
+
+def _content(path: Path) -> str:
+    try:
+        return hashlib.sha256(read_plain(path)).hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.errno}"

@@ -1,0 +1,103 @@
+"""How a run's latencies are distributed: its published traces, its envelope's percentiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from markupsafe import Markup
+
+from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails
+from inferencebench_pipeline.measure.metric_definitions import DISTRIBUTIONS
+from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.metrics.arrays import Rows, TraceArrays
+from inferencebench_pipeline.measure.traces.reader import open_traces
+
+_SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
+_PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")
+_NONE = np.empty(0)
+_NS_PER_MS = 1e6
+_PS_PER_MS = 1e9
+_DRAWN = ("ttft", "tpot", "itl", "e2e")
+MOST_TOKENS = 1_000_000
+"""Of a run whose chunks are all read for its page."""
+
+
+def latency_curves(details: RunDetails, blobs: BlobStore) -> list[dict[str, Any]]:
+    """Return what the run's page draws: per latency its curve and its stated percentiles.
+
+    The curve is computed from the published traces, where the record verifies and they are kept.
+    Gaps between tokens need every chunk: of a very long run only their percentiles are drawn. A
+    latency without either is left out.
+    """
+    run = details.run
+    if run.metric_definitions != METRIC_DEFINITIONS_VERSION:
+        return []
+    samples = _samples(details, blobs)
+    curves = []
+    for item in DISTRIBUTIONS:
+        if item.name not in _DRAWN:
+            continue
+        marks = list(_marks(item.name, details.metrics))
+        values = samples.get(item.name, _NONE)
+        drawn = len(values) > 1
+        if marks or drawn:
+            curves.append(
+                {
+                    "label": item.label,
+                    "n": len(values) if item.name in samples else marks[0]["n"],
+                    "x": np.quantile(values, _SHARES).round(4).tolist() if drawn else [],
+                    "share": _SHARES.round(4).tolist() if drawn else [],
+                    "marks": marks,
+                }
+            )
+    return curves
+
+
+def json_block(value: object) -> Markup:
+    """Return JSON for a data block in a page: nothing in it can end the element."""
+    text = orjson.dumps(value).decode().replace("<", "\\u003c").replace(">", "\\u003e")
+    return Markup(text.replace("&", "\\u0026"))  # noqa: S704 escaped here, for a script element
+
+
+def _marks(name: str, metrics: Iterable[MetricCell]) -> Iterable[dict[str, Any]]:
+    """Yield the percentiles of one latency that the envelope states."""
+    for cell in metrics:
+        found = _PERCENTILE.search(cell.key)
+        if found is None or cell.value is None or cell.key != f"{name}{found.group()}":
+            continue
+        yield {
+            "x": cell.value,
+            "share": float(found.group(1).replace("_", ".")) / 100,
+            "low": cell.low,
+            "high": cell.high,
+            "n": cell.n,
+        }
+
+
+def _samples(details: RunDetails, blobs: BlobStore) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the latencies in ms of the record's traces; none where they cannot be relied on."""
+    run = details.run
+    if run.traces_sha256 is None or details.verdict is None or not details.verdict.ok:
+        return {}
+    try:
+        traces = open_traces(blobs.get(run.traces_sha256))
+        rows = Rows.of(traces.rows)
+        good = rows.good
+        gaps = {}
+        if rows.output_tokens[good].sum() <= MOST_TOKENS:
+            gaps["itl"] = TraceArrays.of(traces, Slo()).gaps / _NS_PER_MS
+    except (BlobError, PermanentError):
+        return {}
+    return gaps | {
+        "ttft": (rows.first_token - rows.sent)[good] / _NS_PER_MS,
+        "tpot": rows.tpot_ps[rows.measured & rows.has_tpot] / _PS_PER_MS,
+        "e2e": (rows.last_token - rows.sent)[good] / _NS_PER_MS,
+    }

@@ -1,0 +1,335 @@
+"""The traces as arrays: every row's columns, and what one pass over all chunks leaves of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from inferencebench_pipeline.measure.metrics.window_energy import NO_TELEMETRY, WindowEnergy
+from inferencebench_pipeline.measure.metrics.fluidity import Deadlines, missed_and_set
+from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
+from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.traces.reader import ChunkBatch, Traces
+from inferencebench_pipeline.measure.traces.schema import traces_metadata
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Gaps = npt.NDArray[np.int64] | npt.NDArray[np.uint32]
+
+BINS: Final = 400
+"""Into how many equal parts each measured window is cut, to see how a rate varied in it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The columns of the rows; a null instant or count is -1 beside a mask."""
+
+    repeat: Int64s
+    measured: Bools
+    succeeded: Bools
+    scheduled: Int64s
+    sent: Int64s
+    first_token: Int64s
+    last_token: Int64s
+    end: Int64s
+    has_tokens: Bools
+    prompt_tokens: Int64s
+    output_tokens: Int64s
+    failure_class: npt.NDArray[np.object_]
+    """The error class, or ``other`` for one without a rate of its own; of failed rows only."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Rows:
+        """Return the columns of ``table``, which needs none of the chunks."""
+        answered = ~_is_null(table, "first_token_ns") & ~_is_null(table, "sent_ns")
+        return cls(
+            repeat=_int64s(table, "repeat"),
+            measured=_numpy(pc.equal(table.column("phase"), pa.scalar("measured"))).astype(bool),
+            succeeded=_is_null(table, "error_class") & answered,
+            scheduled=_int64s(table, "scheduled_ns"),
+            sent=_int64s(table, "sent_ns"),
+            first_token=_int64s(table, "first_token_ns"),
+            last_token=_int64s(table, "last_token_ns"),
+            end=_int64s(table, "end_ns"),
+            has_tokens=~_is_null(table, "completion_tokens") & ~_is_null(table, "prompt_tokens"),
+            prompt_tokens=_int64s(table, "prompt_tokens"),
+            output_tokens=_int64s(table, "completion_tokens"),
+            failure_class=_failure_classes(table),
+        )
+
+    def __len__(self) -> int:
+        return len(self.repeat)
+
+    @property
+    def good(self) -> Bools:
+        """Measured and succeeded: the requests that latencies are taken of."""
+        return self.measured & self.succeeded
+
+    @property
+    def tpot_ps(self) -> Int64s:
+        """TPOT of every row, in picoseconds; meaningful where ``has_tpot``."""
+        span = (self.last_token - self.first_token) * 1000
+        return span // np.maximum(self.output_tokens - 1, 1)
+
+    @property
+    def has_tpot(self) -> Bools:
+        """Which succeeded with two tokens or more."""
+        return self.succeeded & self.has_tokens & (self.output_tokens >= 2)
+
+    def meets(self, slo: Slo) -> Bools:
+        """Return which rows succeeded within every bound of the SLO."""
+        meets = self.succeeded.copy()
+        if slo.ttft_ms is not None:
+            meets &= (self.first_token - self.scheduled) <= slo.ttft_ms * 10**6
+        if slo.tpot_ms is not None:
+            single = self.has_tokens & (self.output_tokens == 1)
+            meets &= single | (self.has_tpot & (self.tpot_ps <= slo.tpot_ms * 10**9))
+        return meets
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Return some successive rows."""
+        return replace(
+            self, **{field.name: getattr(self, field.name)[start:stop] for field in fields(self)}
+        )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The measured window of each repeat, cut into :data:`BINS` equal parts."""
+
+    start: Int64s
+    length: Int64s
+    """In nanoseconds; 0 for a repeat without a measured request."""
+
+    @classmethod
+    def of(cls, rows: Rows, bounds: list[tuple[int, int]]) -> Windows:
+        """Return the windows of the repeats, whose rows ``bounds`` gives."""
+        starts, lengths = [], []
+        for begin, stop in bounds:
+            measured = rows.measured[begin:stop]
+            some = bool(measured.any())
+            start = int(rows.scheduled[begin:stop][measured].min()) if some else 0
+            end = int(rows.end[begin:stop][measured].max()) if some else 0
+            starts.append(start)
+            lengths.append(max(end - start, 0))
+        return cls(np.array(starts, dtype=np.int64), np.array(lengths, dtype=np.int64))
+
+    @property
+    def bin_ns(self) -> Int64s:
+        """How long each part is, to the nanosecond: an array of repeats by parts."""
+        edges = self.length[:, None] * np.arange(BINS + 1) // BINS
+        return np.diff(edges, axis=1)
+
+    def totals(self, repeat: Int64s, instants: Int64s, amounts: Int64s | None = None) -> Int64s:
+        """Return how much happened in each part: an array of repeats by parts.
+
+        Args:
+            repeat: position of the repeat that each event belongs to.
+            instants: when it happened; the start of a window is not in it, its end is.
+            amounts: how much each is worth, 1 when None.
+        """
+        after = instants - self.start[repeat]
+        inside = (after > 0) & (after <= self.length[repeat])
+        repeat, after = repeat[inside], after[inside]
+        # The first part whose end, rounded down, is not before the instant.
+        part = (after * BINS - 1) // self.length[repeat]
+        weights = None if amounts is None else amounts[inside].astype(np.float64)
+        count = len(self.start) * BINS
+        # Float sums of whole numbers below 2^53 are exact.
+        sums = np.bincount(repeat * BINS + part, weights=weights, minlength=count)
+        return sums.astype(np.int64).reshape(-1, BINS)
+
+    def part(self, position: int) -> Windows:
+        """Return the window of one repeat."""
+        here = slice(position, position + 1)
+        return Windows(self.start[here], self.length[here])
+
+
+@dataclass(frozen=True)
+class TraceArrays:
+    """Everything the metrics are computed from. Rows are in the order of repeat and request."""
+
+    rows: Rows
+    bounds: list[tuple[int, int]]
+    """First row, and the row after the last, of each repeat."""
+    windows: Windows
+    gaps: Gaps
+    """Gaps between text chunks of good requests in ns, request after request."""
+    gap_counts: Int64s
+    """How many of them each row has."""
+    tokens: Int64s
+    """Output tokens that arrived in each part of each window."""
+    missed_deadlines: Int64s
+    """Of each row; all 0 where the SLO sets no deadlines."""
+    deadlines: Int64s
+    energy: tuple[WindowEnergy, ...]
+    """Of each repeat's window."""
+
+    @classmethod
+    def of(cls, traces: Traces, slo: Slo) -> TraceArrays:
+        """Return the arrays of ``traces`` after one pass over their chunks.
+
+        Raises:
+            TracesError: the file they come from is damaged.
+        """
+        rows = Rows.of(traces.rows)
+        bounds = _bounds(rows.repeat)
+        windows = Windows.of(rows, bounds)
+        chunk_pass = _ChunkPass(rows, bounds, windows, Deadlines.of(slo))
+        for batch in traces.chunk_batches():
+            chunk_pass.take(batch)
+        return cls(
+            rows,
+            bounds,
+            windows,
+            chunk_pass.gaps,
+            chunk_pass.gap_counts,
+            chunk_pass.tokens,
+            chunk_pass.missed,
+            chunk_pass.deadlines,
+            _energy(traces.rows, len(bounds)),
+        )
+
+    def repeats(self) -> Iterator[TraceArrays]:
+        """Yield each repeat as if it were all there is."""
+        ends = np.concatenate(([0], np.cumsum(self.gap_counts)))
+        for position, (start, stop) in enumerate(self.bounds):
+            yield TraceArrays(
+                self.rows.part(start, stop),
+                [(0, stop - start)],
+                self.windows.part(position),
+                self.gaps[ends[start] : ends[stop]],
+                self.gap_counts[start:stop],
+                self.tokens[position : position + 1],
+                self.missed_deadlines[start:stop],
+                self.deadlines[start:stop],
+                self.energy[position : position + 1],
+            )
+
+    @property
+    def repeat_position(self) -> Int64s:
+        """For every row, the position of its repeat."""
+        counts = [stop - start for start, stop in self.bounds]
+        return np.repeat(np.arange(len(self.bounds), dtype=np.int64), counts)
+
+
+class _ChunkPass:
+    """What is kept of the chunks while they go by."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        bounds: list[tuple[int, int]],
+        windows: Windows,
+        deadlines: Deadlines | None,
+    ) -> None:
+        self._rows = rows
+        self._windows = windows
+        self._slo_deadlines = deadlines
+        self._position = np.repeat(
+            np.arange(len(bounds), dtype=np.int64), [stop - start for start, stop in bounds]
+        )
+        self._gaps: list[Gaps] = []
+        self.gap_counts = np.zeros(len(rows), dtype=np.int64)
+        self.tokens = np.zeros((len(bounds), BINS), dtype=np.int64)
+        self.missed = np.zeros(len(rows), dtype=np.int64)
+        self.deadlines = np.zeros(len(rows), dtype=np.int64)
+
+    @property
+    def gaps(self) -> Gaps:
+        return np.concatenate([np.empty(0, dtype=np.uint32), *self._gaps])
+
+    def take(self, batch: ChunkBatch) -> None:
+        row, received = batch.row[batch.has_text], batch.received_ns[batch.has_text]
+        here = slice(batch.first_row, batch.first_row + len(batch.lengths))
+        same_request = row[1:] == row[:-1]
+        pooled = same_request & self._rows.good[row[1:]]
+        self._keep(np.diff(received)[pooled])
+        local = row - batch.first_row
+        lengths = np.bincount(local, minlength=len(batch.lengths)).astype(np.int64)
+        counted = np.bincount(local[1:][pooled], minlength=len(batch.lengths))
+        self.gap_counts[here] = counted
+        tokens = chunk_tokens(batch.tokens[batch.has_text], lengths, self._rows.output_tokens[here])
+        usable = (self._rows.succeeded & self._rows.has_tokens)[row]
+        self.tokens += self._windows.totals(
+            self._position[row[usable]], received[usable], tokens[usable]
+        )
+        if self._slo_deadlines is not None:
+            self.missed[here], self.deadlines[here] = missed_and_set(
+                received, tokens, lengths, self._rows.scheduled[here], self._slo_deadlines
+            )
+
+    def _keep(self, gaps: Int64s) -> None:
+        # Half the memory while every gap is below 4.3 s, which nearly all are.
+        odd = len(gaps) > 0 and (gaps.max() >= 2**32 or gaps.min() < 0)
+        self._gaps.append(gaps if odd else gaps.astype(np.uint32))
+
+
+def chunk_tokens(told: Int64s, lengths: Int64s, output_tokens: Int64s) -> Int64s:
+    """Return how many tokens each text chunk carried.
+
+    As the engine told, where it did so for all chunks of a request and they add up; otherwise each
+    chunk carries an equal share of the request's tokens, cumulatively rounded down.
+
+    Args:
+        told: the engine's count per text chunk, -1 where it gave none.
+        lengths: text chunks of each request.
+        output_tokens: tokens of each request, -1 where unknown (its chunks then carry 0).
+    """
+    starts = np.cumsum(lengths) - lengths
+    request = np.repeat(np.arange(len(lengths)), lengths)
+    number = np.arange(len(told)) - starts[request]
+    whole, parts = np.maximum(output_tokens, 0)[request], lengths[request]
+    shared = whole * (number + 1) // np.maximum(parts, 1) - whole * number // np.maximum(parts, 1)
+    told_sums = np.bincount(request, weights=told, minlength=len(lengths))
+    least = np.full(len(lengths), np.iinfo(np.int64).max)
+    np.minimum.at(least, request, told)
+    believed = (least >= 0) & (told_sums == output_tokens)
+    return np.where(believed[request], told, shared)
+
+
+def _failure_classes(table: pa.Table) -> npt.NDArray[np.object_]:
+    column = table.column("error_class")
+    known = pc.is_in(column, value_set=pa.array(ERROR_CLASSES))
+    named = cast("pa.ChunkedArray[Any]", pc.if_else(known, column, pa.scalar("other")))
+    return _numpy(named).astype(np.object_)
+
+
+def _bounds(repeat: Int64s) -> list[tuple[int, int]]:
+    edges = [0, *(np.flatnonzero(np.diff(repeat)) + 1).tolist(), len(repeat)]
+    return list(itertools.pairwise(edges)) if len(repeat) else []
+
+
+def _energy(rows: pa.Table, repeats: int) -> tuple[WindowEnergy, ...]:
+    """Return the energy of each repeat as the file's metadata states it."""
+    try:
+        stated = orjson.loads(traces_metadata(rows)["energy"])
+        energy = tuple(WindowEnergy.model_validate(each) for each in stated)
+    except (KeyError, TypeError, ValueError, ValidationError):
+        return (NO_TELEMETRY,) * repeats
+    return energy if len(energy) == repeats else (NO_TELEMETRY,) * repeats
+
+
+def _numpy(array: pa.Array[Any] | pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
+    if isinstance(array, pa.ChunkedArray):
+        return array.to_numpy()
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _int64s(table: pa.Table, column: str) -> Int64s:
+    values = table.column(column).cast(pa.int64())
+    filled = cast("pa.ChunkedArray[Any]", pc.fill_null(values, pa.scalar(-1, pa.int64())))
+    return filled.to_numpy().astype(np.int64)
+
+
+def _is_null(table: pa.Table, column: str) -> Bools:
+    return _numpy(table.column(column).is_null()).astype(np.bool_)

@@ -1,0 +1,234 @@
+"""How sure each metric is: blocks of one run, or the spread between independent repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencebench_pipeline.measure.metric_definitions import PERCENTILES, percentile_key
+from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.metrics.statistics import (
+    FEWEST_OBSERVATIONS,
+    FEWEST_REPEATS,
+    Interval,
+    Series,
+    TooFewError,
+    design_effect,
+    quantile_interval,
+    ratio_interval,
+    repeats_interval,
+    wilson_interval,
+)
+from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
+
+_COUNTS: Final = ("requests_measured", "requests_failed", "output_tokens")
+_NS_PER_S: Final = 1e9
+
+
+class Metric(BaseModel):
+    """One number, how many samples it rests on, how sure it is, and why it is missing if it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    value: float | None
+    unit: str
+    n: int = Field(ge=0)
+    null_reason: str | None = None
+    interval: Interval | None = None
+    interval_null_reason: str | None = None
+    """Why a metric that has a value has no interval."""
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Samples in ascending order, and how many of their units make one of the metric's."""
+
+    values: npt.NDArray[Any]
+    per_unit: int
+
+    @classmethod
+    def of(cls, samples: npt.NDArray[Any], per_unit: int) -> Sorted:
+        """Return ``samples`` sorted."""
+        return cls(np.sort(samples), per_unit)
+
+
+def with_intervals(
+    metrics: dict[str, Metric],
+    repeats: Sequence[dict[str, Metric]],
+    arrays: TraceArrays,
+    slo: Slo,
+    ordered: dict[str, Sorted],
+) -> dict[str, Metric]:
+    """Return ``metrics`` with an interval each, or the reason why there is none.
+
+    Args:
+        metrics: of all repeats together.
+        repeats: of each repeat alone.
+        arrays: what they were computed from.
+        slo: the SLO they were computed under.
+        ordered: the samples of the distributions.
+    """
+    within = None if len(repeats) >= FEWEST_REPEATS else _Within(arrays, slo, ordered)
+    result = {}
+    for key, metric in metrics.items():
+        if metric.value is None:
+            result[key] = metric
+            continue
+        if key in _COUNTS:
+            reason = "a count of what was done, not an estimate"
+            result[key] = metric.model_copy(update={"interval_null_reason": reason})
+            continue
+        try:
+            interval = _over(key, repeats) if within is None else within.interval(key)
+            result[key] = metric.model_copy(update={"interval": _possible(interval, metric)})
+        except TooFewError as error:
+            result[key] = metric.model_copy(update={"interval_null_reason": str(error)})
+    return result
+
+
+def _possible(interval: Interval, metric: Metric) -> Interval:
+    """Return the interval without what no such quantity can be: below 0, a ratio above 1.
+
+    One around the value itself holds it, though rounding may have put it a last digit outside.
+    """
+    low, high = max(interval.low, 0.0), interval.high
+    if metric.unit == "ratio":
+        high = min(high, 1.0)
+    if interval.method != "repeats" and metric.value is not None:
+        low, high = min(low, metric.value), max(high, metric.value)
+    return interval.model_copy(update={"low": low, "high": high})
+
+
+def _over(key: str, repeats: Sequence[dict[str, Metric]]) -> Interval:
+    values = []
+    for position, metrics in enumerate(repeats, start=1):
+        metric = metrics[key]
+        if metric.value is None:
+            raise TooFewError(f"repeat {position} alone: {metric.null_reason}")
+        values.append(metric.value)
+    return repeats_interval(values)
+
+
+class _Within:
+    """The intervals that blocks of the requests, in their order, give."""
+
+    def __init__(self, arrays: TraceArrays, slo: Slo, ordered: dict[str, Sorted]) -> None:
+        self._arrays = arrays
+        self._slo = slo
+        self._ordered = ordered
+        self._percentiles = {
+            percentile_key(name, permille): (name, permille)
+            for name in ordered
+            for permille in PERCENTILES
+        }
+
+    def interval(self, key: str) -> Interval:
+        """Return the interval of a metric that has a value.
+
+        Raises:
+            TooFewError: there is none.
+        """
+        rows = self._arrays.rows
+        if key in self._percentiles:
+            return self._percentile(*self._percentiles[key])
+        if key.endswith("_mean_ms"):
+            name = key.removesuffix("_mean_ms")
+            series = self._samples(name)
+            return ratio_interval(series, 1 / self._ordered[name].per_unit)
+        if key == "slo_attainment":
+            waited = self._of_rows((rows.first_token - rows.scheduled)[rows.good], rows.good)
+            met = self._of_rows(rows.meets(self._slo)[rows.measured], rows.measured)
+            return wilson_interval(met, design_effect(waited))
+        if key.startswith("error_rate"):
+            return wilson_interval(self._failures(key))
+        if key == "fluidity":
+            good = rows.good
+            kept = (self._arrays.deadlines - self._arrays.missed_deadlines)[good]
+            return ratio_interval(self._of_rows(kept, good, self._arrays.deadlines[good]), 1.0)
+        if key == "joules_per_output_token":
+            raise TooFewError(f"one reading per window; an interval needs {FEWEST_REPEATS} repeats")
+        return ratio_interval(self._rate(key), _NS_PER_S)
+
+    def _percentile(self, name: str, permille: int) -> Interval:
+        samples = self._ordered[name]
+        value = samples.values[permille * (len(samples.values) - 1) // 1000]
+        if name == "itl":
+            counts = self._arrays.gap_counts
+            good = self._arrays.rows.good
+            at_most = _sums(self._arrays.gaps <= value, counts)
+            below = self._of_rows(at_most[good], good, counts[good])
+        else:
+            each = self._samples(name)
+            below = Series(
+                (each.numerators <= value).astype(np.int64), each.denominators, each.repeats
+            )
+        return quantile_interval(samples.values, below, permille, samples.per_unit)
+
+    def _samples(self, name: str) -> Series:
+        """Return the samples of a distribution in the order of the requests."""
+        rows, good = self._arrays.rows, self._arrays.rows.good
+        if name == "itl":
+            counts = self._arrays.gap_counts
+            lengths = _sums(self._arrays.gaps, counts)
+            return self._of_rows(lengths[good], good, counts[good])
+        if name == "tpot":
+            having = rows.measured & rows.has_tpot
+            return self._of_rows(rows.tpot_ps[having], having)
+        start = rows.scheduled if name == "ttft_sched" else rows.sent
+        end = rows.last_token if name == "e2e" else rows.first_token
+        return self._of_rows((end - start)[good], good)
+
+    def _of_rows(
+        self, numerators: npt.NDArray[Any], chosen: Bools, denominators: Int64s | None = None
+    ) -> Series:
+        """Return a series with one observation per chosen row."""
+        counts = tuple(int(chosen[start:stop].sum()) for start, stop in self._arrays.bounds)
+        ones = np.ones(len(numerators), dtype=np.int64)
+        return Series(
+            numerators.astype(np.int64), ones if denominators is None else denominators, counts
+        )
+
+    def _failures(self, key: str) -> Series:
+        rows = self._arrays.rows
+        failed = rows.measured & ~rows.succeeded
+        if key != "error_rate":
+            name = key.removeprefix("error_rate_")
+            failed &= self._arrays.rows.failure_class == name
+        return self._of_rows(failed[rows.measured], rows.measured)
+
+    def _rate(self, key: str) -> Series:
+        """Return what happened in each part of the windows, and how long the part was."""
+        arrays, rows = self._arrays, self._arrays.rows
+        position = arrays.repeat_position
+        if key in ("output_tok_per_s", "total_tok_per_s"):
+            amounts = arrays.tokens
+            if key == "total_tok_per_s":
+                answered = rows.succeeded
+                amounts = amounts + arrays.windows.totals(
+                    position[answered], rows.first_token[answered], rows.prompt_tokens[answered]
+                )
+        else:
+            counted = rows.succeeded if key == "request_per_s" else rows.meets(self._slo)
+            amounts = arrays.windows.totals(position[counted], rows.end[counted])
+        requests = min(int(rows.measured[start:stop].sum()) for start, stop in arrays.bounds)
+        if requests < FEWEST_OBSERVATIONS:
+            raise TooFewError(f"{requests} requests, at least {FEWEST_OBSERVATIONS} needed")
+        parts = amounts.shape[1]
+        return Series(
+            amounts.reshape(-1), arrays.windows.bin_ns.reshape(-1), (parts,) * len(arrays.bounds)
+        )
+
+
+def _sums(values: npt.NDArray[Any], counts: Int64s) -> Int64s:
+    """Return the sum of each row's values, of which it has ``counts``."""
+    result = np.zeros(len(counts), dtype=np.int64)
+    some = counts > 0
+    starts = (np.cumsum(counts) - counts)[some]
+    if len(starts):
+        result[some] = np.add.reduceat(values, starts, dtype=np.int64)
+    return result

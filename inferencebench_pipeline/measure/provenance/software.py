@@ -1,0 +1,85 @@
+"""What code measured: installed distributions and the commit of our own source tree."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import inferencebench_pipeline
+from inferencebench_pipeline.measure.provenance.host import Finding
+from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Software
+
+_GIT_TIMEOUT_S: Final = 10
+_IMAGE_DIGEST_VARIABLE: Final = "INFERENCEBENCH_IMAGE_DIGEST"
+
+
+def collect_software(nvidia_smi_q_hash: str) -> Finding[Software]:
+    """Return what code measures, with a warning for all that is unknown.
+
+    The image digest comes from ``INFERENCEBENCH_IMAGE_DIGEST``, which a deployment sets: a
+    process cannot see which image it runs in.
+    """
+    commit, warnings = _git_commit()
+    return Finding(
+        Software(
+            image_digest=os.environ.get(_IMAGE_DIGEST_VARIABLE, ""),
+            pip_freeze_hash=installed_distributions_sha256(),
+            git_commit=commit,
+            nvidia_smi_q_hash=nvidia_smi_q_hash,
+        ),
+        warnings,
+    )
+
+
+def installed_distributions_sha256() -> str:
+    """Return the SHA-256 of the sorted ``name==version`` lines of all installed distributions."""
+    lines = sorted({f"{item.name.lower()}=={item.version}" for item in metadata.distributions()})
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def distribution_files_sha256(name: str) -> str:
+    """Return the SHA-256 of a wheel's own files: the sorted ``path=sha256`` lines of its RECORD.
+
+    Lines that an installer adds (compiled bytecode, its own notes) are left out, so the same wheel
+    gives the same value on every machine.
+    """
+    files = metadata.distribution(name).files or []
+    lines = sorted(
+        f"{file.as_posix()}={file.hash.value}"
+        for file in files
+        if file.hash is not None and file.suffix != ".pyc" and ".dist-info/" not in file.as_posix()
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _git_commit() -> tuple[str, tuple[str, ...]]:
+    """Return the commit of the checkout our source lies in, when it lies in one."""
+    source = Path(inferencebench_pipeline.__file__).resolve().parent
+    git = shutil.which("git")
+    if git is None:
+        return UNKNOWN, ("software.git_commit is unknown: git is not installed",)
+    if not (source.parent / ".git").exists():
+        return UNKNOWN, ("software.git_commit is unknown: not run from a git checkout",)
+    try:
+        commit = _git(git, source, "rev-parse", "HEAD")
+        changed = _git(git, source, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError) as error:
+        return UNKNOWN, (f"software.git_commit is unknown: git failed ({error})",)
+    if changed:
+        return commit, ("software.git_commit does not tell all: the source has local changes",)
+    return commit, ()
+
+
+def _git(git: str, folder: Path, *arguments: str) -> str:
+    return subprocess.run(  # noqa: S603 - fixed arguments
+        [git, "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=_GIT_TIMEOUT_S,
+    ).stdout.strip()

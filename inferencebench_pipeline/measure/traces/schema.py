@@ -1,0 +1,104 @@
+"""The schema of the traces file: every column, its type and its meaning.
+
+The schema is the contract: metrics, validity flags and plots are computed from this file alone,
+here and by anyone who downloads it. All instants are int64 nanoseconds after the run's origin,
+which the file's metadata gives in Unix time; an instant before the origin is negative.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencebench_pipeline.measure.provenance.document import Sha256Hex
+
+TRACES_SCHEMA_VERSION: Final = "2"
+
+PHASES: Final = ("warmup", "measured", "drained")
+"""``warmup`` came first and is not reported; ``measured`` is; ``drained`` kept the load level
+until the last measured request had ended."""
+
+CHUNK: Final = pa.struct(
+    [
+        pa.field("received_ns", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int32(), nullable=False),
+        pa.field("content_chars", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32()),
+        pa.field("kernel_stamp", pa.bool_(), nullable=False),
+    ]
+)
+"""One server-sent event: arrival of its first byte, its size, the characters of generated text
+in it (0 for role, usage and empty chunks, which are not tokens), the tokens in it where the engine
+says so chunk by chunk, and whether the kernel stamped the arrival (``SO_TIMESTAMPNS``) or this
+process did after it woke."""
+
+_FIELDS: Final[list[pa.Field[Any]]] = [
+    # -- which request it was
+    pa.field("repeat", pa.int16(), nullable=False),
+    pa.field("request_index", pa.int64(), nullable=False),
+    pa.field("phase", pa.string(), nullable=False),
+    pa.field("prompt_id", pa.string(), nullable=False),
+    pa.field("attempt", pa.int32(), nullable=False),
+    # -- instants, in the order they happen
+    pa.field("scheduled_ns", pa.int64(), nullable=False),
+    pa.field("connect_started_ns", pa.int64()),
+    pa.field("connected_ns", pa.int64()),
+    pa.field("sent_ns", pa.int64()),
+    pa.field("first_byte_ns", pa.int64()),
+    pa.field("first_token_ns", pa.int64()),
+    pa.field("last_token_ns", pa.int64()),
+    pa.field("end_ns", pa.int64(), nullable=False),
+    # -- what came back
+    pa.field("http_status", pa.int32()),
+    pa.field("finish_reason", pa.string()),
+    pa.field("prompt_tokens", pa.int64()),
+    pa.field("completion_tokens", pa.int64()),
+    pa.field("token_source", pa.string(), nullable=False),
+    pa.field("cached_tokens", pa.int64()),
+    pa.field("tokenizer_tokens", pa.int64()),
+    pa.field("error_class", pa.string()),
+    pa.field("error_detail", pa.string()),
+    pa.field("chunks", pa.list_(pa.field("element", CHUNK, nullable=False)), nullable=False),
+]
+SCHEMA: Final = pa.schema(_FIELDS)
+
+UNITS: Final = {
+    "*_ns": "nanoseconds after origin_unix_ns, int64",
+    "origin_unix_ns": "nanoseconds of Unix time at the run's origin",
+    "*_tokens": "tokens",
+    "chunks.size_bytes": "bytes of the event as the stream carried it",
+    "chunks.content_chars": "characters of generated text",
+    "chunks.tokens": "tokens",
+}
+"""What the numbers are counted in; part of every file's metadata."""
+
+METADATA_PREFIX: Final = b"inferencebench."
+
+
+class TracesInfo(BaseModel):
+    """What identifies a traces file: it is bound into the envelope by these values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256Hex
+    rows: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+    schema_version: str = Field(min_length=1)
+
+
+def traces_metadata(table: pa.Table) -> dict[str, str]:
+    """Return the file metadata that ``write_traces`` put in: run id, origin, load, workload."""
+    return {
+        key.removeprefix(METADATA_PREFIX).decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (table.schema.metadata or {}).items()
+        if key.startswith(METADATA_PREFIX)
+    }
+
+
+def planned_requests(table: pa.Table) -> tuple[int, int]:
+    """Return how many warm-up and measured requests the run was to make."""
+    load = orjson.loads(traces_metadata(table)["load"])
+    return load["warmup_requests"], load["requests"]

@@ -1,0 +1,76 @@
+"""Fitness of a run for its signature: everything that the UI's blocking checks ask, too.
+
+The disk between the stages is not trusted: a file that has changed since it was written is found
+here at the latest, and named.
+"""
+
+from __future__ import annotations
+
+import os
+
+from inferencebench_pipeline.envelope.build import (
+    build_envelope,
+    check_no_placeholders,
+    measurement_of,
+)
+from inferencebench_pipeline.envelope.comparison import differences, said_of
+from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.validity import validity_errors
+from inferencebench_pipeline.measure.client.capture import Capture
+from inferencebench_pipeline.measure.metrics.validity import said_of as flags_said
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
+from inferencebench_pipeline.trust.errors import SigningRefusedError
+from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
+
+
+def require_fit(run: RunDirectory, unsigned: Envelope, traces: bytes) -> None:
+    """Require that nothing speaks against signing: what the blocking checks of the UI ask, too.
+
+    Raises:
+        CaptureError: a file of the capture has changed since it was measured.
+        DamagedRunFileError: a file has changed since it was written.
+        SigningRefusedError: says what speaks against it.
+    """
+    capture = Capture(run)
+    completion = None
+    if os.path.lexists(capture.path) or run.was_written(RunFile.CAPTURE_COMPLETE):
+        completion = capture.require_completion()
+    problems = metric_disagreements(unsigned, traces)
+    if problems:
+        raise SigningRefusedError(
+            f"run {run.run_id} is not signed, its metrics do not follow from its traces: "
+            f"{'; '.join(problems)}; materialise the traces and the envelope again"
+        )
+    if errors := validity_errors(unsigned, traces):
+        raise SigningRefusedError(
+            f"run {run.run_id} is not signed, its measurement is not valid: "
+            f"{flags_said(errors)}; measure again under a new run id"
+        )
+    if placeholders := check_no_placeholders(unsigned):
+        raise SigningRefusedError(
+            f"run {run.run_id} is not signed, it holds placeholders: {'; '.join(placeholders)}; "
+            "measure again with what they stand for"
+        )
+    _require_derived(run, unsigned, bound=completion is not None and bool(completion.files))
+
+
+def _require_derived(run: RunDirectory, unsigned: Envelope, *, bound: bool) -> None:
+    """Require that the unsigned envelope is what the measurement gives, and both as written."""
+    if bound:
+        for name in (RunFile.TRACES, RunFile.MEASUREMENT, RunFile.UNSIGNED_ENVELOPE):
+            if not run.was_written(name):
+                raise SigningRefusedError(
+                    f"nothing says any more what {run.file(name)} was written as; "
+                    f"`inferencebench run --run-id {run.run_id}` writes it again, or materialise "
+                    "the traces and the envelope"
+                )
+    measurement = measurement_of(run)
+    telemetry = None if measurement.telemetry is None else measurement.telemetry.file_sha256
+    if telemetry is not None:
+        run.require_as_written(RunFile.TELEMETRY)
+    differing = differences(build_envelope(measurement), unsigned)
+    if differing:
+        raise SigningRefusedError(
+            f"{run.file(RunFile.UNSIGNED_ENVELOPE)} is not what {RunFile.MEASUREMENT.value} gives: "
+            f"{said_of(differing)}; materialise the envelope again"
+        )

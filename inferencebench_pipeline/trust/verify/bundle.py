@@ -1,0 +1,332 @@
+"""A Sigstore bundle, verified offline: stock sigstore's checks, then the ones it leaves out.
+
+This is the only module of the verifying side that reaches below sigstore's public interface,
+because the verified times and the log entry have no public accessor. The genuine bundles and the
+conformance cases in the tests are run at every change of that dependency.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Final, TypeVar
+
+from cryptography import x509
+from sigstore._internal.rekor.checkpoint import SignedCheckpoint
+from sigstore._internal.timestamp import TimestampSource
+from sigstore._internal.trust import Keyring, RekorKeyring
+from sigstore._utils import KeyID
+from sigstore.errors import VerificationError
+from sigstore.models import Bundle
+from sigstore_models.rekor.v1 import TransparencyLogEntry
+from sigstore_models.trustroot.v1 import TransparencyLogInstance
+
+from inferencebench_pipeline.trust.verify.certificates import (
+    CertificateFacts,
+    SignerIdentity,
+    certificate_identity,
+    key_hash,
+    require_windows,
+)
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.verify.memoised import (
+    REMEMBERED,
+    SharedRoot,
+    SharedVerifier,
+    log_ids,
+)
+
+MAX_BUNDLE_BYTES: Final = 1 << 20
+INTOTO_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+
+_REKOR_V2_ENTRY = "0.0.2"
+
+
+T = TypeVar("T")
+
+
+class BundleRejectedError(Exception):
+    """A bundle does not prove what it should. ``check`` names the check that failed."""
+
+    def __init__(self, check: str, message: str) -> None:
+        super().__init__(message)
+        self.check = check
+
+
+@dataclass(frozen=True)
+class VerifiedBundle:
+    """What a bundle proves once every check has passed."""
+
+    signer: SignerIdentity
+    certificate: x509.Certificate
+    times: tuple[datetime, ...]
+    """Every time a trusted clock (timestamp authority, Rekor v1) gave the signature, sorted."""
+    timestamps: int
+    """How many of those times are the word of a timestamp authority."""
+    timestamps_carried: int
+    """How many timestamps the bundle holds. Stock passes over one that does not verify, also one
+    of an authority it does not know, when another clock gave the time."""
+    log_index: int
+    log_id: str
+    log_url: str
+    integrated_time: datetime | None
+    tree_size: int
+    root_hash: str
+    entry_kind: str
+    entry_version: str
+
+    @property
+    def timestamped(self) -> bool:
+        """Whether a timestamp authority vouches for the time."""
+        return self.timestamps > 0
+
+    @property
+    def is_rekor_v2(self) -> bool:
+        """Whether the entry is in a tile-backed log."""
+        return self.entry_version == _REKOR_V2_ENTRY
+
+
+BUNDLE_CHECKS: Final = (
+    "bundle_format",
+    "bundle_verifies",
+    "log_known",
+    "checkpoint_size",
+    "log_index_proven",
+    "key_windows",
+    "certificate_identity",
+)
+"""The checks on a bundle, in the order they are made."""
+
+
+def parse_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
+    """Return the bundle in ``data``, of which at most ``max_bytes`` are read.
+
+    Raises:
+        BundleRejectedError: it is too large or not a bundle.
+    """
+    if len(data) > max_bytes:
+        raise BundleRejectedError(
+            "bundle_format", f"the bundle is {len(data)} bytes; at most {max_bytes} are read"
+        )
+    return _guard("bundle_format", lambda: Bundle.from_json(data))
+
+
+class BundleVerifier:
+    """Verifies many bundles under one trust root, sharing what they have in common.
+
+    The same bundle always gets the same answer, whatever was verified before it.
+    """
+
+    def __init__(self, trust: TrustRoot) -> None:
+        """Make a verifier; a trust root that cannot be used shows at the first bundle."""
+        self._trust = trust
+        self._facts = lru_cache(REMEMBERED)(lambda seen: CertificateFacts.of(seen, trust))
+        self._signer = lru_cache(REMEMBERED)(certificate_identity)
+
+    @cached_property
+    def _root(self) -> SharedRoot:
+        return SharedRoot(self._trust.trusted_root._inner)
+
+    @cached_property
+    def _stock(self) -> SharedVerifier:
+        return SharedVerifier(self._root)
+
+    def verify(self, artifact: bytes, bundle: Bundle) -> VerifiedBundle:
+        """Return what ``bundle`` proves about ``artifact``; nothing is fetched.
+
+        The identity is returned, not judged: the caller compares it with its policy.
+
+        Raises:
+            BundleRejectedError: a check failed, or anything at all went wrong in making it.
+        """
+        _guard(
+            "bundle_verifies", lambda: self._stock.verify_artifact(artifact, bundle, _HAS_IDENTITY)
+        )
+        return self._beyond_stock(bundle)
+
+    def verify_statement(self, bundle: Bundle) -> tuple[bytes, VerifiedBundle]:
+        """Return the in-toto statement a DSSE bundle carries, and what the bundle proves.
+
+        Raises:
+            BundleRejectedError: a check failed, or the payload is not an in-toto statement.
+        """
+        kind, payload = _guard(
+            "bundle_verifies", lambda: self._stock.verify_dsse(bundle, _HAS_IDENTITY)
+        )
+        if kind != INTOTO_PAYLOAD_TYPE:
+            raise BundleRejectedError(
+                "bundle_verifies", f"the payload is {kind!r}, not in-toto JSON"
+            )
+        return payload, self._beyond_stock(bundle)
+
+    def _beyond_stock(self, bundle: Bundle) -> VerifiedBundle:
+        """Make the checks that sigstore-python 4.5 leaves out, on a bundle it accepted."""
+        entry = bundle.log_entry._inner
+        signing = bundle.signing_certificate
+        clocks = self._stock._establish_time(bundle)
+        times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
+        timestamps = sum(clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks)
+        log = _guard("log_known", lambda: self._log_of(bundle))
+        _guard("checkpoint_size", lambda: _checkpoint_size(entry))
+        _guard("log_index_proven", lambda: _log_index_proven(entry))
+        _guard("key_windows", lambda: require_windows(self._facts(signing), log, times))
+        signed_time = entry.integrated_time if entry.inclusion_promise else None
+        return VerifiedBundle(
+            signer=_guard("certificate_identity", lambda: self._signer(signing)),
+            certificate=signing,
+            times=times,
+            timestamps=timestamps,
+            timestamps_carried=_timestamps_carried(bundle),
+            log_index=entry.log_index,
+            log_id=entry.log_id.key_id.hex(),
+            log_url=log.base_url,
+            integrated_time=datetime.fromtimestamp(signed_time, tz=UTC) if signed_time else None,
+            tree_size=entry.inclusion_proof.tree_size,
+            root_hash=entry.inclusion_proof.root_hash.hex(),
+            entry_kind=entry.kind_version.kind,
+            entry_version=entry.kind_version.version,
+        )
+
+    def _log_of(self, bundle: Bundle) -> TransparencyLogInstance:
+        """Return the trusted log the entry names, which must itself have signed the checkpoint.
+
+        Stock sigstore takes the log id as a hint and tries every key, so the id proves nothing
+        there. Where the id stands for one key of the keyring, that key is the one stock has used.
+        """
+        entry = bundle.log_entry._inner
+        key_id = entry.log_id.key_id
+        named = [log for log in self._trust.logs if key_id in log_ids(log)]
+        if not named:
+            raise ValueError(
+                f"the entry names log {key_id.hex()}, which the trust root does not know"
+            )
+        used = self._root.logs_keyring.key(key_id)
+        if len(named) == 1 and used is not None and used.key_id == key_hash(named[0]):
+            return named[0]
+        note = SignedCheckpoint.from_text(_checkpoint(entry)).signed_note
+        failure: Exception | None = None
+        for log in named:
+            keyring = RekorKeyring(Keyring([log.public_key]))
+            try:
+                note.verify(keyring, KeyID(key_id))
+                if entry.inclusion_promise and entry.integrated_time:
+                    bundle.log_entry._verify_set(keyring)
+            except VerificationError as error:
+                failure = error
+            else:
+                return log
+        raise ValueError(f"log {named[0].base_url} did not sign this checkpoint: {failure}")
+
+
+def verify_bundle(artifact: bytes, bundle: Bundle, trust: TrustRoot) -> VerifiedBundle:
+    """Return what one bundle proves about ``artifact``; see :meth:`BundleVerifier.verify`.
+
+    Raises:
+        BundleRejectedError: a check failed, or anything at all went wrong in making it.
+    """
+    return BundleVerifier(trust).verify(artifact, bundle)
+
+
+def verify_statement(bundle: Bundle, trust: TrustRoot) -> tuple[bytes, VerifiedBundle]:
+    """Return one DSSE bundle's statement; see :meth:`BundleVerifier.verify_statement`.
+
+    Raises:
+        BundleRejectedError: a check failed, or the payload is not an in-toto statement.
+    """
+    return BundleVerifier(trust).verify_statement(bundle)
+
+
+def require_subject(statement: bytes, artifact: bytes) -> None:
+    """Check that an in-toto statement is about ``artifact``.
+
+    Raises:
+        BundleRejectedError: no subject has its SHA-256.
+    """
+    digest = hashlib.sha256(artifact).hexdigest()
+    named = _guard(
+        "bundle_verifies",
+        lambda: [item["digest"]["sha256"] for item in json.loads(statement)["subject"]],
+    )
+    if digest not in named:
+        raise BundleRejectedError(
+            "bundle_verifies", f"no subject of the statement has the SHA-256 {digest}"
+        )
+
+
+def signature_digest(bundle: Bundle) -> bytes | None:
+    """Return the digest the bundle says it signs, unverified; None when it does not say."""
+    signature = bundle._inner.message_signature
+    digest = signature.message_digest if signature else None
+    return digest.digest if digest else None
+
+
+def log_index(bundle: Bundle) -> int:
+    """Return the log index the bundle states, unverified."""
+    return bundle.log_entry._inner.log_index
+
+
+class _HasIdentity:
+    """Accepts any certificate that names one identity: which one is the caller's decision."""
+
+    def verify(self, cert: x509.Certificate) -> None:
+        """Raise ``VerificationError`` when the certificate names no single identity."""
+        try:
+            certificate_identity(cert)
+        except (ValueError, x509.ExtensionNotFound) as error:
+            raise VerificationError(str(error)) from error
+
+
+_HAS_IDENTITY: Final = _HasIdentity()
+
+
+def _checkpoint(entry: TransparencyLogEntry) -> str:
+    proof = entry.inclusion_proof
+    if proof is None or proof.checkpoint is None:
+        raise ValueError("the entry has no inclusion proof with a checkpoint")
+    return proof.checkpoint.envelope
+
+
+def _timestamps_carried(bundle: Bundle) -> int:
+    data = bundle.verification_material.timestamp_verification_data
+    return 0 if data is None else len(data.rfc3161_timestamps)
+
+
+def _checkpoint_size(entry: TransparencyLogEntry) -> None:
+    # As stock reads it: the second line of the note, whose signature is verified by now.
+    signed = int(_checkpoint(entry).partition("\n\n")[0].strip().split("\n")[1])
+    stated = entry.inclusion_proof.tree_size
+    if signed != stated:
+        raise ValueError(f"the proof is for a log of {stated} entries, the checkpoint for {signed}")
+
+
+def _log_index_proven(entry: TransparencyLogEntry) -> None:
+    """Check that the stated index is signed (Rekor v1's promise) or the proof's own.
+
+    Stock passes over a promise that states no time, so such a promise signs nothing.
+    """
+    promised = (
+        entry.kind_version.version != _REKOR_V2_ENTRY
+        and entry.inclusion_promise
+        and entry.integrated_time
+    )
+    proven = entry.inclusion_proof.log_index
+    if not promised and entry.log_index != proven:
+        raise ValueError(f"the entry states log index {entry.log_index}, its proof is for {proven}")
+
+
+def _guard(check: str, make: Callable[[], T]) -> T:
+    """Return what ``make`` returns; whatever it raises means the check failed.
+
+    Sigstore raises ``TypeError``, ``ValueError``, ``AttributeError`` and others for input it does
+    not expect, so only "no exception at all" is acceptance.
+    """
+    try:
+        return make()
+    except BundleRejectedError:
+        raise
+    except Exception as error:
+        raise BundleRejectedError(check, f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,146 @@
+"""The running record of a verification: checks passed so far, and how the first failure ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from inferencebench_pipeline.trust.verify.bundle import BundleRejectedError
+from inferencebench_pipeline.trust.verify.verdict import Check, CheckStatus, FailureClass
+from inferencebench_pipeline.untrusted.text import printable
+
+_DETAIL_CHARACTERS = 600
+_MOST_CHARACTERS = 4000
+"""Of what a check says itself, such as every metric that differs."""
+
+
+class RejectedError(Exception):
+    """A check failed: the record ends here."""
+
+    def __init__(self, check: str, failure: FailureClass, detail: str) -> None:
+        super().__init__(_line(detail))
+        self.check = check
+        self.failure = failure
+
+
+class Finding:
+    """One check being made: what its body finds, and how the body ends it.
+
+    Passed when the body returns, failed whatever it raises.
+    """
+
+    __slots__ = ("_failure", "_name", "_record", "detail", "evidence")
+
+    def __init__(self, record: Record, name: str, failure: FailureClass) -> None:
+        self._record = record
+        self._name = name
+        self._failure = failure
+        self.detail = ""
+        self.evidence: dict[str, str] = {}
+
+    def note(self, detail: str, **evidence: object) -> None:
+        """Say in one sentence what was found, with the values it rests on."""
+        self.detail = detail
+        self.evidence = {name: str(value) for name, value in evidence.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._record.add(self._name, CheckStatus.PASSED, self.detail, self.evidence)
+        elif isinstance(error, RejectedError):
+            self._record.add(self._name, CheckStatus.FAILED, str(error), self.evidence)
+        elif isinstance(error, Exception):
+            detail = _describe(error)
+            self._record.add(self._name, CheckStatus.FAILED, detail, self.evidence | _cause(error))
+            raise RejectedError(self._name, self._failure, detail) from error
+
+
+class Record:
+    """The checks of one verification, in the order they are made."""
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+    def check(self, name: str, failure: FailureClass) -> Finding:
+        """Return one check to make in a ``with``; it raises nothing but :class:`RejectedError`."""
+        return Finding(self, name, failure)
+
+    @contextlib.contextmanager
+    def checks_in_one(
+        self, names: Sequence[str], details: dict[str, str], failure: FailureClass
+    ) -> Iterator[dict[str, dict[str, str]]]:
+        """Record several checks that one call makes in the order of ``names``.
+
+        Yields what the body may fill with each check's evidence.
+
+        Raises:
+            RejectedError: naming the check that the body's ``BundleRejectedError`` names; the
+                first for anything else that the body raised.
+        """
+        evidence: dict[str, dict[str, str]] = {}
+        try:
+            yield evidence
+        except BundleRejectedError as error:
+            for name in names[: names.index(error.check)]:
+                self.add(name, CheckStatus.PASSED, details[name], {})
+            self.add(error.check, CheckStatus.FAILED, _describe(error), _cause(error))
+            raise RejectedError(error.check, failure, _describe(error)) from error
+        except Exception as error:
+            self.add(names[0], CheckStatus.FAILED, _describe(error), _cause(error))
+            raise RejectedError(names[0], failure, _describe(error)) from error
+        for name in names:
+            self.add(name, CheckStatus.PASSED, details[name], evidence.get(name, {}))
+
+    def skip(self, names: Sequence[str], reason: str) -> None:
+        """Record checks that were not made, and why."""
+        for name in names:
+            self.add(name, CheckStatus.SKIPPED, reason, {})
+
+    def skip_rest(self, names: Sequence[str], reason: str) -> None:
+        """Record every check of ``names`` that has no result yet as not made."""
+        made = {check.name for check in self.checks}
+        self.skip([name for name in names if name not in made], reason)
+
+    def add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
+        """Record the result of one check; what it quotes of the record is made printable."""
+        detail = _line(detail)
+        evidence = {key: _line(value) for key, value in evidence.items()}
+        check = (
+            Check(name=name, status=status, detail=detail, evidence=evidence)
+            if evidence
+            else _plain_check(name, status, detail)
+        )
+        self.checks.append(check)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_check(name: str, status: CheckStatus, detail: str) -> Check:
+    """Return a check without evidence; most are the same in every verdict."""
+    return Check(name=name, status=status, detail=detail)
+
+
+def _cause(error: Exception) -> dict[str, str]:
+    """Return the class of what was raised, for the evidence: the text alone may not say."""
+    return {"error": type(error.__cause__ or error).__name__}
+
+
+def _describe(error: Exception) -> str:
+    """Return the error's text on one line, bounded: it may quote the input."""
+    return printable(error, _DETAIL_CHARACTERS) or type(error).__name__
+
+
+def _line(text: str) -> str:
+    """Return a text as it is where that is harmless, which nearly every one is."""
+    if text.isprintable() and len(text) <= _DETAIL_CHARACTERS:
+        return text
+    return printable(text, _MOST_CHARACTERS)

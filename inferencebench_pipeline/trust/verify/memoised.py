@@ -1,0 +1,265 @@
+"""Work that many bundles share, done once: keys, certificates, signatures already verified.
+
+Every check of the stock verifier is kept. What is remembered is only *that* a check succeeded,
+under every byte it depends on; a check that failed is made again each time. Nothing is patched:
+these are subclasses that stock sigstore is given. A test holds the digests of the stock functions
+that :class:`SharedVerifier` abbreviates, so that a change of them is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import Certificate
+from sigstore._internal.merkle import verify_merkle_inclusion
+from sigstore._internal.rekor.checkpoint import verify_checkpoint
+from sigstore._internal.timestamp import TimestampVerificationResult
+from sigstore._internal.trust import (
+    CertificateAuthority,
+    CTKeyring,
+    Key,
+    Keyring,
+    KeyringPurpose,
+    RekorKeyring,
+)
+from sigstore._utils import KeyID, sha256_digest
+from sigstore.errors import MetadataError, VerificationError
+from sigstore.hashes import Hashed
+from sigstore.models import Bundle, TransparencyLogEntry, TrustedRoot
+from sigstore.verify import Verifier
+from sigstore.verify.policy import VerificationPolicy
+from sigstore_models.common.v1 import PublicKey
+from sigstore_models.trustroot.v1 import TransparencyLogInstance
+
+from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate, promised
+
+REMEMBERED: Final = 1024
+"""How many successes each kind of check remembers: bounds memory, and a batch needs a few."""
+
+_ECDSA_OF_DIGEST: Final = ec.ECDSA(Prehashed(SHA256()))
+
+
+class RememberingKey(Key):
+    """A trusted key that does not repeat a signature check that has succeeded."""
+
+    def __init__(self, public_key: PublicKey) -> None:
+        super().__init__(public_key)
+        self._succeeded = lru_cache(REMEMBERED)(super().verify)
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Raise unless the key signed exactly ``data``; exceptions are not remembered."""
+        self._succeeded(signature, data)
+
+
+class SharedKeyring(Keyring):
+    """The keys of some logs, found by the hash of the key or by the id the trust root states.
+
+    Stock finds by the hash only and otherwise tries every key. A stated id narrows that to the
+    one key it stands for, which matters for Rekor v2, whose ids are not hashes of keys.
+    """
+
+    def __init__(self, logs: Iterable[tuple[TransparencyLogInstance, RememberingKey]]) -> None:
+        super().__init__()
+        self._stated: dict[bytes, RememberingKey] = {}
+        ambiguous: set[bytes] = set()
+        for log, key in logs:
+            self._keyring[key.key_id] = key
+            for stated in log_ids(log):
+                if self._stated.setdefault(stated, key) is not key:
+                    ambiguous.add(stated)
+        for stated in ambiguous:
+            del self._stated[stated]
+
+    def key(self, key_id: bytes) -> Key | None:
+        """Return the only key that :meth:`verify` would try for this id."""
+        return self._stated.get(key_id) or self._keyring.get(KeyID(key_id))
+
+    def verify(self, *, key_id: KeyID, signature: bytes, data: bytes) -> None:
+        """Raise unless a key of this keyring, the named one if it is known, signed ``data``."""
+        named = self._stated.get(key_id)
+        if named is None:
+            super().verify(key_id=key_id, signature=signature, data=data)
+            return
+        try:
+            named.verify(signature, data)
+        except InvalidSignature as error:
+            raise VerificationError("keyring: invalid signature") from error
+
+
+class SharedRoot(TrustedRoot):
+    """A trusted root whose keys and certificates are decoded once instead of at each check."""
+
+    def rekor_keyring(self, purpose: KeyringPurpose) -> RekorKeyring:
+        """Return the keyring of all transparency logs."""
+        if purpose is not KeyringPurpose.VERIFY:
+            return super().rekor_keyring(purpose)
+        return RekorKeyring(self.logs_keyring)
+
+    def ct_keyring(self, purpose: KeyringPurpose) -> CTKeyring:
+        """Return the keyring of all certificate logs."""
+        if purpose is not KeyringPurpose.VERIFY:
+            return super().ct_keyring(purpose)
+        return CTKeyring(self._ct_keyring)
+
+    def get_fulcio_certs(self) -> list[Certificate]:
+        """Return the certificates of all certificate authorities."""
+        return self._fulcio_certs
+
+    def get_timestamp_authorities(self) -> list[CertificateAuthority]:
+        """Return all timestamp authorities."""
+        return self._timestamp_authorities
+
+    @cached_property
+    def logs_keyring(self) -> SharedKeyring:
+        """The keys of all transparency logs."""
+        return self._keyring_of(self._inner.tlogs)
+
+    @cached_property
+    def _ct_keyring(self) -> SharedKeyring:
+        return self._keyring_of(self._inner.ctlogs)
+
+    @cached_property
+    def _fulcio_certs(self) -> list[Certificate]:
+        return super().get_fulcio_certs()
+
+    @cached_property
+    def _timestamp_authorities(self) -> list[CertificateAuthority]:
+        return super().get_timestamp_authorities()
+
+    def _keyring_of(self, logs: list[TransparencyLogInstance]) -> SharedKeyring:
+        found = []
+        for log in logs:
+            # Stock's choice: a log that starts in the future, or has a key it cannot use, is out.
+            if not list(self._get_tlog_keys([log], KeyringPurpose.VERIFY)):
+                continue
+            try:
+                found.append((log, RememberingKey(log.public_key)))
+            except VerificationError:
+                continue
+        if not found:
+            raise MetadataError("no usable log keys in the trusted root")
+        return SharedKeyring(found)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The time in which every certificate of a chain is valid; both ends belong to it."""
+
+    starts: datetime
+    ends: datetime
+
+    def covers(self, times: Iterable[TimestampVerificationResult]) -> bool:
+        return all(self.starts <= result.time <= self.ends for result in times)
+
+
+class SharedVerifier(Verifier):
+    """The stock verifier, examining a certificate fully once and a bundle's times once."""
+
+    def __init__(self, root: SharedRoot) -> None:
+        super().__init__(trusted_root=root)
+        self._spans: dict[tuple[Certificate, VerificationPolicy], _Span] = {}
+        self._signing = lru_cache(REMEMBERED)(SigningCertificate.of)
+        self._latest: tuple[Bundle, list[TimestampVerificationResult]] | None = None
+
+    def verify_artifact(
+        self, input_: bytes | Hashed, bundle: Bundle, policy: VerificationPolicy
+    ) -> None:
+        """Make stock's checks; 7 and 8 without decoding the key and the log entry each time.
+
+        Stock decodes the entry and compares it with the one these parts should have. An entry
+        that is the canonical form of that one, byte for byte, cannot come out otherwise; any other
+        goes stock's way from the start.
+        """
+        digest = sha256_digest(input_).digest
+        signed = bundle._inner.message_signature
+        entry = bundle.log_entry._inner
+        signing = self._signing(bundle.signing_certificate)
+        if (
+            signed is None
+            or signing is None
+            or (signed.message_digest is not None and signed.message_digest.digest != digest)
+            or entry.kind_version.kind != "hashedrekord"
+            or entry.canonicalized_body
+            != signing.entry_body(entry.kind_version.version, signed.signature, digest)
+        ):
+            super().verify_artifact(input_, bundle, policy)
+            return
+        self._verify_common_signing_cert(bundle, policy)
+        try:
+            signing.key.verify(signed.signature, digest, _ECDSA_OF_DIGEST)
+        except InvalidSignature as error:
+            raise VerificationError("Signature is invalid for input") from error
+
+    def _establish_time(self, bundle: Bundle) -> list[TimestampVerificationResult]:
+        """Return the verified times of a bundle; those of the bundle just seen are known."""
+        latest = self._latest
+        if latest is not None and latest[0] is bundle:
+            return latest[1]
+        times = super()._establish_time(bundle)
+        self._latest = (bundle, times)
+        return times
+
+    def _verify_common_signing_cert(self, bundle: Bundle, policy: VerificationPolicy) -> None:
+        """Make stock's steps 0 to 6; for a certificate seen before only those about this entry.
+
+        Steps 1 to 3 (chain, SCT, key usage, policy) depend on the certificate, the trusted root
+        and the time. A chain that verified once verifies at any time at which all its
+        certificates are valid, so inside that span these steps, and 6, cannot come out otherwise.
+        """
+        certificate = bundle.signing_certificate
+        about = (certificate, policy)
+        times = self._establish_time(bundle)
+        known = self._spans.get(about)
+        if known is None or not times or not known.covers(times):
+            super()._verify_common_signing_cert(bundle, policy)
+            self._remember(about, self._span(certificate, times[-1]))
+            return
+        self._verify_entry(bundle.log_entry)
+
+    def _verify_entry(self, entry: TransparencyLogEntry) -> None:
+        """Make stock's steps 4 and 5: inclusion proof, checkpoint, and the promise if there is one.
+
+        Only the text that the promise signs is put together otherwise than stock does.
+        """
+        keyring = self._trusted_root.rekor_keyring(KeyringPurpose.VERIFY)
+        verify_merkle_inclusion(entry)
+        verify_checkpoint(keyring, entry)
+        promise = entry._inner.inclusion_promise
+        if not promise or not entry._inner.integrated_time:
+            return
+        try:
+            keyring.verify(
+                key_id=KeyID(entry._inner.log_id.key_id),
+                signature=promise.signed_entry_timestamp,
+                data=promised(entry),
+            )
+        except VerificationError as error:
+            raise VerificationError(f"SET: invalid inclusion promise: {error}") from error
+
+    def _span(self, certificate: Certificate, moment: TimestampVerificationResult) -> _Span:
+        chain = [certificate, *self._verify_chain_at_time(certificate, moment)]
+        return _Span(
+            max(item.not_valid_before_utc for item in chain),
+            min(item.not_valid_after_utc for item in chain),
+        )
+
+    def _remember(self, about: tuple[Certificate, VerificationPolicy], span: _Span) -> None:
+        if len(self._spans) >= REMEMBERED:
+            self._spans.clear()
+        self._spans[about] = span
+
+
+def log_ids(log: TransparencyLogInstance) -> list[bytes]:
+    """Return the ids by which entries and checkpoints may name a log."""
+    ids = [log.log_id.key_id]
+    if log.checkpoint_key_id is not None:
+        ids.append(log.checkpoint_key_id.key_id)
+    return ids

@@ -1,0 +1,258 @@
+"""The identity policy: who may sign for which organisation and suite, and since when.
+
+Identities match exactly; only suites may be patterns. The policy is a reviewed file, and its
+digest goes into every verdict made under it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from inferencebench_pipeline.trust.verify.certificates import WORKFLOW_CLAIMS, SignerIdentity
+from inferencebench_pipeline.trust.errors import PolicyError
+from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted.yaml_documents import YamlDocumentError, parse_yaml
+
+MAX_POLICY_BYTES = 1 << 20
+_MAX_POLICY_NODES = 50_000
+
+
+def _known_claim(name: str) -> str:
+    if name not in WORKFLOW_CLAIMS.values():
+        raise ValueError(
+            f"no certificate says {name}; known: {', '.join(WORKFLOW_CLAIMS.values())}"
+        )
+    return name
+
+
+_NAMES_A_REPOSITORY = {"source_repository_uri", "source_repository_identifier", "build_config_uri"}
+
+WorkflowClaim = Annotated[str, AfterValidator(_known_claim)]
+Suites = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Rule(_Part):
+    organisation: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The Hub namespace; exact, a pattern would let one signer speak for everybody."""
+    suites: Suites
+    """``fnmatch`` patterns of suite ids, such as ``llm.inference.*``."""
+
+    def covers(self, organisation: str | None, suite_id: str) -> bool:
+        """Whether the rule is about this suite, and this organisation when one is asked for."""
+        return organisation in (None, self.organisation) and any(
+            fnmatch.fnmatchcase(suite_id, pattern) for pattern in self.suites
+        )
+
+
+class SignerRule(_Rule):
+    """An identity that may sign, vouched for by one issuer, within a span of time."""
+
+    issuer: str = Field(min_length=1)
+    identity: str | None = Field(default=None, min_length=1)
+    """The certificate's subject alternative name, exactly."""
+    workflow: dict[WorkflowClaim, str] = {}
+    """What the certificate must say about the CI build, exactly: for workflows whose identity
+    changes with the tag or branch. Names the repository at least."""
+    valid_from: AwareDatetime
+    valid_until: AwareDatetime | None = None
+    """First instant no longer allowed."""
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> Self:
+        if self.valid_until is not None and self.valid_until <= self.valid_from:
+            raise ValueError(f"valid_until {self.valid_until} is not after valid_from")
+        return self
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.identity is None and not self.workflow.keys() & _NAMES_A_REPOSITORY:
+            raise ValueError(
+                "name the identity, or in workflow one of "
+                f"{', '.join(sorted(_NAMES_A_REPOSITORY))}: the issuer alone would let every user "
+                "of it sign"
+            )
+        return self
+
+    def names(self, signer: SignerIdentity) -> bool:
+        """Whether ``signer`` is the one this rule is about; the time is not looked at."""
+        return (
+            signer.issuer == self.issuer
+            and self.identity in (None, signer.identity)
+            and all(signer.workflow.get(name) == value for name, value in self.workflow.items())
+        )
+
+    def describe(self) -> str:
+        """Return whom the rule allows, for a message."""
+        claims = (f"{name}={value}" for name, value in sorted(self.workflow.items()))
+        who = ", ".join([*([self.identity] if self.identity else []), *claims])
+        return f"{who} ({self.issuer})"
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Whether a signature made at ``moment`` is inside the rule's span."""
+        return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
+
+
+class DevKeyRule(_Rule):
+    """A pinned Ed25519 key that may sign without a certificate. It is in no log."""
+
+    public_key_pem: str
+
+    @field_validator("public_key_pem")
+    @classmethod
+    def _is_ed25519(cls, value: str) -> str:
+        ed25519_from_pem(value)
+        return value
+
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        """The pinned key."""
+        return ed25519_from_pem(self.public_key_pem)
+
+
+class IdentityPolicy(_Part):
+    """A reviewed list of signers. What is not allowed is refused."""
+
+    version: Literal[1]
+    signers: tuple[SignerRule, ...] = ()
+    dev_keys: tuple[DevKeyRule, ...] = ()
+    sha256: str
+    """Digest of the file's bytes."""
+
+    def signer_refusal(
+        self,
+        *,
+        organisation: str | None,
+        suite_id: str,
+        signer: SignerIdentity,
+        signed_at: Iterable[datetime],
+    ) -> str | None:
+        """Return why this keyless signature is not allowed, or None when a rule allows it.
+
+        Args:
+            organisation: the namespace the record is published under; None when it is not yet.
+            suite_id: the envelope's suite.
+            signer: whom the certificate names.
+            signed_at: every time a trusted clock gave for the signature; all must be in the span.
+        """
+        where = _place(organisation, suite_id)
+        rules = [rule for rule in self.signers if rule.covers(organisation, suite_id)]
+        if not rules:
+            return f"the policy names no signer for {where}"
+        named = [rule for rule in rules if rule.names(signer)]
+        who = f"{signer.identity} ({signer.issuer})"
+        if not named:
+            allowed = ", ".join(sorted({rule.describe() for rule in rules}))
+            return f"{who} may not sign for {where}; allowed: {allowed}"
+        times = list(signed_at)
+        if any(all(rule.valid_at(moment) for moment in times) for rule in named):
+            return None
+        spans = "; ".join(f"{rule.valid_from} to {rule.valid_until or 'now'}" for rule in named)
+        return f"{who} signed at {times[0]}, outside its time in the policy ({spans})"
+
+    def pinned_keys(self, *, organisation: str | None, suite_id: str) -> list[DevKeyRule]:
+        """Return the development keys that count for this organisation and suite.
+
+        Where the policy names a keyless signer, no development key counts: the key of a laptop
+        must not be able to take the place of an identity.
+        """
+        return [
+            rule
+            for rule in self.dev_keys
+            if rule.covers(organisation, suite_id)
+            and not any(other.covers(rule.organisation, suite_id) for other in self.signers)
+        ]
+
+
+def ed25519_from_pem(pem: str) -> Ed25519PublicKey:
+    """Return the Ed25519 public key in ``pem``.
+
+    Raises:
+        ValueError: it is not PEM, or another kind of key.
+    """
+    try:
+        key = load_pem_public_key(pem.encode())
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"unsupported public key: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError(f"expected an Ed25519 public key, got {type(key).__name__}")  # noqa: TRY004
+    return key
+
+
+def load_policy(path: Path) -> IdentityPolicy:
+    """Return the policy in the YAML file at ``path``.
+
+    Raises:
+        PolicyError: the file cannot be read, or a rule is wrong; the message names it.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise PolicyError(
+            f"cannot read the identity policy {path}: {error.strerror or error}; check "
+            "INFERENCEBENCH_POLICY"
+        ) from error
+    return parse_policy(data, where=str(path))
+
+
+def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
+    """Return the policy that the YAML text ``data`` states.
+
+    Raises:
+        PolicyError: it is too large, not YAML, repeats a key, or a rule is wrong.
+    """
+    if len(data) > MAX_POLICY_BYTES:
+        raise PolicyError(f"the identity policy {where} is larger than {MAX_POLICY_BYTES} bytes")
+    try:
+        content = parse_yaml(
+            data, what=where, max_bytes=MAX_POLICY_BYTES, max_nodes=_MAX_POLICY_NODES
+        ).value
+    except YamlDocumentError as error:
+        said = "" if error.repeated is None else f" (the key {error.repeated!r} appears twice)"
+        raise PolicyError(f"the identity policy is not valid YAML: {error}{said}") from error
+    if not isinstance(content, dict) or "sha256" in content:
+        raise PolicyError(
+            f"the identity policy {where} must be a mapping with version, signers and dev_keys"
+        )
+    try:
+        return IdentityPolicy(
+            **{str(key): value for key, value in content.items()}, sha256=_sha(data)
+        )
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']} "
+            f"(got {printable(item['input'], 80)})"
+            for item in error.errors(include_url=False)
+        )
+        raise PolicyError(f"the identity policy {where} is not usable: {problems}") from error
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _place(organisation: str | None, suite_id: str) -> str:
+    return f"suite {suite_id}" if organisation is None else f"{organisation}, suite {suite_id}"

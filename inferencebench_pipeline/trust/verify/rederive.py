@@ -1,0 +1,88 @@
+"""Metrics computed again from the traces alone, compared with what an envelope states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inferencebench_pipeline.envelope.canonical import EnvelopeError
+from inferencebench_pipeline.envelope.extension import (
+    EXTENSION_FIELD,
+    MetricNote,
+    PipelineExtension,
+    pipeline_extension,
+)
+from inferencebench_pipeline.envelope.models import Envelope, MetricValue
+from inferencebench_pipeline.measure.metrics.compute import (
+    METRIC_DEFINITIONS_VERSION,
+    Metric,
+    compute_metrics,
+)
+from inferencebench_pipeline.measure.metrics.statistics import Interval
+from inferencebench_pipeline.measure.run.trace_writer import open_traces
+
+
+def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
+    """Return one sentence per metric that the traces do not give; empty when all agree.
+
+    Values agree when they are the same number to the last digit; sample counts, units and the
+    reasons for nulls must agree too. A metric missing on either side is a disagreement.
+
+    Raises:
+        EnvelopeError: the envelope does not say which definitions and SLO its metrics are under,
+            or names definitions that this version does not have.
+        TracesError: the traces cannot be read.
+    """
+    extension = _definitions(envelope)
+    derived = compute_metrics(open_traces(traces), extension.slo)
+    sentences = []
+    for key in [*envelope.metrics, *(key for key in derived if key not in envelope.metrics)]:
+        if key not in derived:
+            sentences.append(f"{key} is stated, but the traces give no such metric")
+        elif key not in envelope.metrics:
+            sentences.append(f"{key} is {derived[key].value!r} from the traces, but not stated")
+        else:
+            sentences += _differences(
+                key, envelope.metrics[key], extension.metric_notes.get(key), derived[key]
+            )
+    return sentences
+
+
+def _definitions(envelope: Envelope) -> PipelineExtension:
+    extension = pipeline_extension(envelope)
+    if extension is None:
+        raise EnvelopeError(
+            f"the envelope has no {EXTENSION_FIELD} field, so nothing says how its metrics follow "
+            "from traces"
+        )
+    if extension.metric_definitions != METRIC_DEFINITIONS_VERSION:
+        raise EnvelopeError(
+            f"the metrics are under definitions {extension.metric_definitions!r}; this version "
+            f"re-derives {METRIC_DEFINITIONS_VERSION!r} only"
+        )
+    return extension
+
+
+def _differences(
+    key: str, stated: MetricValue, note: MetricNote | None, derived: Metric
+) -> list[str]:
+    if isinstance(stated, str) or stated != derived.value:
+        return [f"{key} is stated as {stated!r}, the traces give {derived.value!r}"]
+    if note is None:
+        return [f"{key} has no note with its sample count"]
+    if (note.n, note.unit, note.null_reason) != (derived.n, derived.unit, derived.null_reason):
+        return [
+            f"{key} is noted as n={note.n} {note.unit} ({note.null_reason or 'has a value'}), the "
+            f"traces give n={derived.n} {derived.unit} ({derived.null_reason or 'has a value'})"
+        ]
+    if note.interval != derived.interval:
+        return [
+            f"{key} is noted with {_words(note.interval)}, the traces give "
+            f"{_words(derived.interval)}"
+        ]
+    return []
+
+
+def _words(interval: Interval | None) -> str:
+    if interval is None:
+        return "no interval"
+    return f"the interval {interval.low!r} to {interval.high!r} ({interval.method})"

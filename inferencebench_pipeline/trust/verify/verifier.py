@@ -1,0 +1,337 @@
+"""Verification of many envelopes under one policy and trust root: each to a verdict of its own.
+
+Nothing is fetched, and no input makes it raise: whatever goes wrong is a rejection that says at
+which check.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from inferencebench_pipeline.envelope.extension import traces_binding
+from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
+from inferencebench_pipeline.envelope.reading import read_unambiguous
+from inferencebench_pipeline.measure.run.trace_writer import TRACES_SCHEMA_VERSION, open_traces
+from inferencebench_pipeline.trust.verify.bundle import (
+    BUNDLE_CHECKS,
+    BundleVerifier,
+    VerifiedBundle,
+    log_index,
+    parse_bundle,
+    signature_digest,
+)
+from inferencebench_pipeline.trust.verify.dev_key import (
+    WrongSignatureError,
+    key_fingerprint,
+    pinned_key,
+    verify_dev_key,
+)
+from inferencebench_pipeline.trust.verify.evidence import bundle_evidence
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.verify.checklist import Record, RejectedError
+from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.verify.memoised import REMEMBERED
+from inferencebench_pipeline.trust.verify.verdict import (
+    FailureClass,
+    LogPosition,
+    Outcome,
+    Verdict,
+    VerifiedSigner,
+)
+
+MAX_TRACES_BYTES: Final = 1 << 30
+"""Largest traces file read; a run of a million requests leaves a tenth of it."""
+
+_DOCUMENT_CHECKS: Final = ("schema", "content_hash", "signature_present")
+_KEYLESS_CHECKS: Final = (
+    "bundle_format",
+    "bundle_covers_content_hash",
+    *BUNDLE_CHECKS[1:],
+    "timestamps_verify",
+    "envelope_names_certificate",
+    "envelope_names_log_index",
+    "identity_policy",
+)
+_DEV_KEY_CHECKS: Final = ("identity_policy", "dev_key_signature")
+_TRACES_CHECKS: Final = ("traces_hash", "traces_readable", "metrics_rederive")
+
+_BUNDLE_DETAILS: Final = {
+    "bundle_verifies": (
+        "certificate chain, certificate log promise, signature, inclusion proof, checkpoint, "
+        "trusted time and log entry verify against the trust root"
+    ),
+    "log_known": "the log that the entry names is trusted and signed the checkpoint itself",
+    "checkpoint_size": "the checkpoint's size is the inclusion proof's",
+    "log_index_proven": "the log index is signed, or is the one that the proof is for",
+    "key_windows": "log, certificate authority and certificate log were trusted at that time",
+    "certificate_identity": "the certificate names one identity and one issuer",
+}
+
+
+@dataclass
+class _Found:
+    """What is known so far; goes into the verdict whether or not a later check fails."""
+
+    content_hash: str | None = None
+    signer: VerifiedSigner | None = None
+    log: LogPosition | None = None
+    signed_at: datetime | None = None
+    expected: tuple[str, ...] = (*_DOCUMENT_CHECKS, *_KEYLESS_CHECKS, *_TRACES_CHECKS)
+    metrics: int | None = None
+
+
+class EnvelopeVerifier:
+    """Verifies envelopes under one policy and one trust root.
+
+    Each verdict is the one :func:`~inferencebench_pipeline.trust.verify.verify_envelope` gives;
+    what envelopes share (the signer's certificate, decoded keys) is examined once. Give each
+    process its own: it cannot be pickled.
+    """
+
+    def __init__(self, trust: TrustRoot, policy: IdentityPolicy) -> None:
+        """Make a verifier.
+
+        Args:
+            trust: whose certificates, logs and clocks count.
+            policy: who may sign for whom.
+        """
+        self._trust = trust
+        self._policy = policy
+        self._bundles = BundleVerifier(trust)
+        self._certificates = lru_cache(REMEMBERED)(
+            lambda pem: x509.load_pem_x509_certificates(pem.encode())
+        )
+
+    def verify(
+        self, data: bytes, *, organisation: str | None, traces: Path | bytes | None
+    ) -> Verdict:
+        """Return the verdict on the envelope in ``data``.
+
+        Args:
+            data: the exact bytes of ``envelope.json``.
+            organisation: the Hub namespace the record is published under; the signer must be
+                allowed for it. None for a record that is not published: any organisation of the
+                policy will do.
+            traces: the traces file; without it the metrics cannot be re-derived and those checks
+                are skipped, which the verdict states.
+        """
+        record, found = Record(), _Found()
+        failure: RejectedError | None = None
+        try:
+            envelope, signature = _document(record, found, data)
+            if signature.method == "dev-key":
+                found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_TRACES_CHECKS)
+                _dev_key(record, found, envelope, signature, self._policy, organisation)
+            else:
+                self._keyless(record, found, envelope, signature, organisation)
+            _traces(record, found, envelope, traces)
+        except RejectedError as error:
+            failure = error
+            record.skip_rest(found.expected, f"not reached: {error.check} failed")
+        return Verdict(
+            content_hash=found.content_hash,
+            ok=failure is None,
+            outcome=Outcome.VERIFIED if failure is None else Outcome.REJECTED,
+            reason=_accepted(found) if failure is None else f"{failure.check}: {failure}",
+            checks=tuple(record.checks),
+            signer=found.signer,
+            log=found.log,
+            signed_at=found.signed_at,
+            policy_sha256=self._policy.sha256,
+            trust_root_sha256=self._trust.sha256,
+            failure_class=None if failure is None else failure.failure,
+        )
+
+    def _keyless(
+        self,
+        record: Record,
+        found: _Found,
+        envelope: Envelope,
+        signature: SignatureBlock,
+        organisation: str | None,
+    ) -> None:
+        message = (found.content_hash or "").encode("ascii")
+        invalid = FailureClass.SIGNATURE_INVALID
+        with record.check("bundle_format", invalid) as finding:
+            bundle = parse_bundle(base64.b64decode(signature.bundle, validate=True))
+            finding.note("a Sigstore bundle", media_type=bundle._inner.media_type)
+        with record.check("bundle_covers_content_hash", FailureClass.TAMPERED) as finding:
+            digest = signature_digest(bundle)
+            if digest is not None and digest != hashlib.sha256(message).digest():
+                raise ValueError(
+                    f"the signature is over another content hash than {found.content_hash}: the "
+                    "document was changed after it was signed"
+                )
+            finding.note(
+                "the signature is over this document's content hash",
+                message_sha256=hashlib.sha256(message).hexdigest(),
+            )
+        with record.checks_in_one(BUNDLE_CHECKS[1:], _BUNDLE_DETAILS, invalid) as evidence:
+            verified = self._bundles.verify(message, bundle)
+            evidence |= bundle_evidence(verified)
+        found.signer = VerifiedSigner(
+            method=signature.method,
+            identity=verified.signer.identity,
+            issuer=verified.signer.issuer,
+        )
+        found.log, found.signed_at = _position(verified), verified.times[0]
+        with record.check("timestamps_verify", invalid) as finding:
+            carried, good = verified.timestamps_carried, verified.timestamps
+            if carried != good:
+                raise ValueError(
+                    f"the bundle carries {carried} timestamps, {good} of them verify against the "
+                    "trust root within the certificate's time"
+                )
+            finding.note(
+                "no timestamp was passed over",
+                timestamps=good,
+                signed_at=", ".join(moment.isoformat() for moment in verified.times),
+            )
+        with record.check("envelope_names_certificate", invalid) as finding:
+            if self._certificates(signature.certificate) != [verified.certificate]:
+                raise ValueError("the envelope's certificate is not the one that signed")
+            finding.note(
+                "the envelope's certificate is the bundle's",
+                serial=f"{verified.certificate.serial_number:x}",
+            )
+        with record.check("envelope_names_log_index", invalid) as finding:
+            if signature.rekor_log_index != log_index(bundle):
+                raise ValueError(
+                    f"the envelope states log index {signature.rekor_log_index}, the bundle "
+                    f"{log_index(bundle)}"
+                )
+            finding.note("the envelope's log index is the bundle's", log_index=log_index(bundle))
+        with record.check("identity_policy", FailureClass.IDENTITY_NOT_ALLOWED) as finding:
+            refusal = self._policy.signer_refusal(
+                organisation=organisation,
+                suite_id=envelope.suite_id,
+                signer=verified.signer,
+                signed_at=verified.times,
+            )
+            if refusal is not None:
+                raise ValueError(refusal)
+            finding.note(
+                "the policy allows this signer",
+                identity=verified.signer.identity,
+                issuer=verified.signer.issuer,
+                organisation=organisation or "any",
+                suite=envelope.suite_id,
+            )
+
+
+def _document(record: Record, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:
+    with record.check("schema", FailureClass.MALFORMED) as finding:
+        read = read_unambiguous(data)
+        finding.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
+    with record.check("content_hash", FailureClass.MALFORMED) as finding:
+        found.content_hash = read.content_hash()
+        finding.note("computed over the canonical body", content_hash=found.content_hash)
+    with record.check("signature_present", FailureClass.UNSIGNED) as finding:
+        signature = read.envelope.signature
+        if signature is None:
+            raise ValueError("the envelope has no signature")
+        finding.note(f"signed by method {signature.method}")
+    return read.envelope, signature
+
+
+def _dev_key(
+    record: Record,
+    found: _Found,
+    envelope: Envelope,
+    signature: SignatureBlock,
+    policy: IdentityPolicy,
+    organisation: str | None,
+) -> None:
+    """Check a development signature; a rule for a keyless signer never allows one."""
+    with record.check("identity_policy", FailureClass.IDENTITY_NOT_ALLOWED) as finding:
+        pinned = policy.pinned_keys(organisation=organisation, suite_id=envelope.suite_id)
+        if not pinned:
+            raise ValueError(
+                "signed with a development key, and the policy pins none for "
+                f"{organisation or 'any organisation'}, suite {envelope.suite_id}"
+            )
+        key = pinned_key(signature, pinned)
+        finding.note("the policy pins this development key", key_sha256=key_fingerprint(key))
+    with record.check("dev_key_signature", FailureClass.SIGNATURE_INVALID) as finding:
+        try:
+            verify_dev_key((found.content_hash or "").encode("ascii"), signature, key)
+        except WrongSignatureError as error:
+            raise RejectedError("dev_key_signature", FailureClass.TAMPERED, str(error)) from error
+        finding.note("the pinned key signed this document's content hash")
+    found.signer = VerifiedSigner(
+        method=signature.method, identity=key_fingerprint(key), issuer="policy"
+    )
+
+
+def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | bytes | None) -> None:
+    if traces is None:
+        record.skip(_TRACES_CHECKS, "no traces were given")
+        return
+    mismatch = FailureClass.TRACES_MISMATCH
+    with record.check("traces_hash", mismatch) as finding:
+        content = _bounded(traces) if isinstance(traces, Path) else traces
+        binding = traces_binding(envelope)
+        if binding is None:
+            raise ValueError("the envelope binds no traces file, so these traces prove nothing")
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != binding.sha256:
+            raise ValueError(
+                f"the traces' SHA-256 is {actual}, the envelope binds {binding.sha256}"
+            )
+        finding.note("the traces are the file that the envelope binds", sha256=actual)
+    with record.check("traces_readable", mismatch) as finding:
+        if binding.schema_version != TRACES_SCHEMA_VERSION:
+            raise ValueError(
+                f"the traces are in schema {binding.schema_version}; this version reads "
+                f"{TRACES_SCHEMA_VERSION}"
+            )
+        rows = open_traces(content).num_rows
+        if rows != binding.rows:
+            raise ValueError(f"the traces have {rows} rows, the envelope binds {binding.rows}")
+        finding.note("the traces are whole and in the stated schema", rows=rows)
+    with record.check("metrics_rederive", FailureClass.METRICS_DO_NOT_REDERIVE) as finding:
+        differing = metric_disagreements(envelope, content)
+        if differing:
+            raise ValueError("; ".join(differing))
+        found.metrics = len(envelope.metrics)
+        finding.note("every metric follows from the traces", metrics=found.metrics)
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        content = handle.read(MAX_TRACES_BYTES + 1)
+    if len(content) > MAX_TRACES_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_TRACES_BYTES} bytes, more than is read")
+    return content
+
+
+def _position(verified: VerifiedBundle) -> LogPosition:
+    """Return where the entry stands; only Rekor v1 has an address per entry."""
+    url = f"{verified.log_url}/api/v1/log/entries?logIndex={verified.log_index}"
+    return LogPosition(
+        index=verified.log_index,
+        log_id=verified.log_id,
+        url=None if verified.is_rekor_v2 else url,
+        integrated_time=verified.integrated_time,
+    )
+
+
+def _accepted(found: _Found) -> str:
+    signer = found.signer
+    who = "" if signer is None else f"signed by {signer.identity} ({signer.issuer})"
+    where = "" if found.log is None else f", entry {found.log.index} of the log"
+    metrics = (
+        "; metrics were not re-derived, no traces were given"
+        if found.metrics is None
+        else f"; {found.metrics} metrics re-derive from the traces"
+    )
+    return f"{who}{where}{metrics}"

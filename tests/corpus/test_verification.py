@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from inferencebench_pipeline.corpus import verification
+from inferencebench_pipeline.corpus.findings import FindingKind, Severity
+from inferencebench_pipeline.corpus.inventory import (
+    Inventory,
+    corpus_blobs,
+    crawl_source,
+    created_days,
+)
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
+from inferencebench_pipeline.corpus.verdicts import (
+    DayVerdicts,
+    VerdictsError,
+    verdicts_path,
+)
+from inferencebench_pipeline.corpus.verification import verify_day, verify_days
+from inferencebench_pipeline.runs.run_directory import new_run_id
+from tests.corpus.world import (
+    ORG,
+    TRUST,
+    FolderHub,
+    altered,
+    policy,
+    public_pem,
+    record,
+    resigned,
+    verifier,
+)
+
+DAY = "2026-05-18"
+REPO = f"{ORG}/one"
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    return record(new_run_id(), REPO)
+
+
+def published(hub: FolderHub, store: Path, files: dict[str, bytes], repo_id: str = REPO) -> None:
+    hub.commit(repo_id, files)
+    crawl_source(hub, ORG, store)
+
+
+def only_finding(day: DayVerdicts) -> tuple[FindingKind, Severity]:
+    (item,) = day.findings
+    return item.kind, item.severity
+
+
+def test_a_good_record_is_verified_from_its_bytes(hub, store, files):
+    published(hub, store, files)
+
+    day = verify_day(store, DAY, verifier())
+
+    assert (day.verified, day.rejected, day.findings) == (1, 0, ())
+    assert DayVerdicts.load(store, DAY) == day
+    assert {check.name for check in day.entries[0].verdict.checks} >= {"metrics_rederive"}
+
+
+def test_verifying_a_day_again_recognises_every_record(hub, store):
+    for name in "abc":
+        hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
+    crawl_source(hub, ORG, store)
+    verify_day(store, DAY, verifier())
+    written = verdicts_path(store, DAY).stat()
+    calls: list[str] = []
+
+    again = verify_day(store, DAY, verifier(calls=calls))
+
+    assert (again.recognised, again.verified, calls) == (3, 3, [])
+    assert verdicts_path(store, DAY).stat().st_mtime_ns == written.st_mtime_ns
+
+
+def test_a_pass_can_be_made_to_recognise_nothing_and_changes_nothing(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    written = verdicts_path(store, DAY).read_bytes()
+    calls: list[str] = []
+
+    (summary,) = verify_days(store, [DAY], verifier(calls=calls), again=True)
+
+    assert (summary.recognised, calls) == (0, [ORG])
+    assert verdicts_path(store, DAY).read_bytes() == written
+
+
+def test_another_card_beside_the_same_bytes_needs_no_new_verdict(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    card = files["README.md"].replace(b"suite_version: 1.0.0", b"suite_version: 2.0.0")
+    published(hub, store, {**files, "README.md": card})
+    calls: list[str] = []
+
+    day = verify_day(store, DAY, verifier(calls=calls))
+
+    assert (day.recognised, calls) == (1, [])
+    assert day.entries[0].revision == hub.heads[REPO][0]
+    assert only_finding(day) == (FindingKind.CARD_DISAGREES, Severity.ERROR)
+
+
+def test_a_recognised_rejection_is_still_a_finding(hub, store, files):
+    published(hub, store, {**files, "envelope.json": altered(files["envelope.json"], seed=7)})
+    first = verify_day(store, DAY, verifier())
+
+    again = verify_day(store, DAY, verifier())
+
+    assert again.recognised == 1
+    assert again.findings == first.findings != ()
+
+
+def test_a_damaged_blob_is_noticed_although_its_verdict_is_known(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    (entry,) = Inventory.load(store).entries
+    assert entry.envelope_sha256 is not None
+    corpus_blobs(store).path(entry.envelope_sha256).write_bytes(b"bit rot")
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
+
+
+def test_several_processes_find_what_one_finds(hub, store, monkeypatch):
+    monkeypatch.setattr(verification, "SHARED_FROM_RECORDS", 1)
+    for number in range(4):
+        repo_id = f"{ORG}/run-{number}"
+        files = record(new_run_id(), repo_id)
+        if number == 2:
+            files["envelope.json"] = altered(files["envelope.json"], seed=7)
+        created = datetime(2026, 5, 18 + number % 2, tzinfo=UTC)
+        hub.commit(repo_id, files, created_at=created)
+    crawl_source(hub, ORG, store)
+    judge = PolicyJudge(TRUST, policy())
+
+    shared = verify_days(store, created_days(store), judge, processes=2)
+    alone = verify_days(store, created_days(store), judge, again=True)
+
+    assert [(day.day, day.verified, day.rejected) for day in shared] == [
+        (DAY, 1, 1),
+        ("2026-05-19", 2, 0),
+    ]
+    assert [day.findings for day in shared] == [day.findings for day in alone]
+
+
+def test_a_file_of_verdicts_that_is_not_ours_is_named(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    verdicts_path(store, DAY).write_bytes(b"{}\n")
+
+    with pytest.raises(VerdictsError, match="delete the file and verify the day again"):
+        verify_day(store, DAY, verifier())
+
+
+def test_another_policy_verifies_everything_again(hub, store):
+    for name in "ab":
+        hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
+    crawl_source(hub, ORG, store)
+    verify_day(store, DAY, verifier())
+    stranger = public_pem(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+
+    day = verify_day(store, DAY, verifier(policy(stranger, sha256="ab" * 32)))
+
+    assert (day.recognised, day.rejected) == (0, 2)
+    assert {item.kind for item in day.errors} == {FindingKind.IDENTITY_NOT_ALLOWED}
+
+
+def test_new_bytes_in_a_known_repository_are_verified(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    metrics = json.loads(files["envelope.json"])["metrics"]
+    published(
+        hub,
+        store,
+        {**files, "envelope.json": resigned(files["envelope.json"], metrics=metrics | {"x": 1})},
+    )
+
+    day = verify_day(store, DAY, verifier())
+
+    assert FindingKind.METRICS_DO_NOT_REDERIVE in {item.kind for item in day.findings}
+
+
+def test_a_tampered_number_is_found(hub, store, files):
+    metrics = json.loads(files["envelope.json"])["metrics"] | {"output_tok_per_s": 99_999.0}
+    tampered = altered(files["envelope.json"], metrics=metrics)
+    published(hub, store, {"envelope.json": tampered, "traces.parquet": files["traces.parquet"]})
+
+    assert only_finding(verify_day(store, DAY, verifier())) == (
+        FindingKind.TAMPERED,
+        Severity.ERROR,
+    )
+
+
+def test_a_number_that_does_not_follow_from_the_traces_is_found_although_well_signed(
+    hub, store, files
+):
+    metrics = json.loads(files["envelope.json"])["metrics"] | {"output_tok_per_s": 99_999.0}
+    lie = resigned(files["envelope.json"], metrics=metrics)
+    published(hub, store, {"envelope.json": lie, "traces.parquet": files["traces.parquet"]})
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is (
+        FindingKind.METRICS_DO_NOT_REDERIVE
+    )
+
+
+def test_traces_left_out_are_a_finding(hub, store, files):
+    published(hub, store, {"envelope.json": files["envelope.json"]})
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.TRACES_MISSING
+
+
+def test_an_unsigned_record_is_a_finding(hub, store, files):
+    published(hub, store, {"envelope.json": altered(files["envelope.json"], signature=None)})
+
+    kinds = {item.kind for item in verify_day(store, DAY, verifier()).findings}
+    assert FindingKind.UNSIGNED in kinds
+
+
+def test_a_signer_of_one_organisation_may_not_sign_for_another(hub, store, files):
+    hub.commit("other/run", files)
+    crawl_source(hub, "other", store)
+
+    day = verify_day(store, DAY, verifier())
+
+    assert only_finding(day)[0] is FindingKind.IDENTITY_NOT_ALLOWED
+
+
+def test_a_malformed_envelope_is_rejected_not_raised(hub, store):
+    published(hub, store, {"envelope.json": b"{"})
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.MALFORMED
+
+
+def test_a_card_that_says_something_else_is_found(hub, store, files):
+    card = files["README.md"].replace(b"suite_version: 1.0.0", b"suite_version: 2.0.0")
+    assert card != files["README.md"]
+    published(hub, store, {**files, "README.md": card})
+
+    day = verify_day(store, DAY, verifier())
+
+    assert only_finding(day) == (FindingKind.CARD_DISAGREES, Severity.ERROR)
+    assert "card says suite_version: 2.0.0" in day.findings[0].detail
+
+
+def test_a_rejected_record_is_one_finding_whatever_its_card_boasts(hub, store, files):
+    assert b"signature_verified: true" in files["README.md"]
+    published(hub, store, {**files, "envelope.json": altered(files["envelope.json"], seed=7)})
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.TAMPERED
+
+
+def test_a_foreign_card_may_have_classes_of_its_own(hub, store, shared_data):
+    envelope = next((shared_data / "corpus/2026-05-18-marathon").glob("*.json")).read_bytes()
+    card = b"---\ninferencebench:\n  hardware_class: h100\n  engine: vllm\n---\n"
+    published(hub, store, {"envelope.json": envelope, "README.md": card})
+    key = (shared_data / "corpus/cosign-2026-05-18-marathon.pub").read_text()
+
+    assert verify_day(store, DAY, verifier(policy(key))).findings == ()
+
+
+def test_the_second_publication_of_a_run_is_named_across_days(hub, store, files):
+    hub.commit(REPO, files)
+    again = f"{ORG}/again"
+    hub.commit(again, files, created_at=datetime(2026, 5, 20, tzinfo=UTC))
+    crawl_source(hub, ORG, store)
+
+    assert created_days(store) == [DAY, "2026-05-20"]
+    assert verify_day(store, DAY, verifier()).findings == ()
+    (item,) = verify_day(store, "2026-05-20", verifier()).findings
+    assert (item.kind, item.repo_id) == (FindingKind.DUPLICATE_RUN, again)
+    assert f"first published as {REPO}, with the same content" in item.detail
+
+
+def test_a_damaged_blob_is_a_finding_and_the_others_are_verified(hub, store, files):
+    hub.commit(f"{ORG}/two", record(new_run_id(), f"{ORG}/two"))
+    published(hub, store, files)
+    damaged = Inventory.load(store).entries[0]
+    assert damaged.envelope_sha256 is not None
+    corpus_blobs(store).path(damaged.envelope_sha256).write_bytes(b"bit rot")
+
+    day = verify_day(store, DAY, verifier())
+
+    assert only_finding(day)[0] is FindingKind.BLOB_DAMAGED
+    assert day.verified == 1
+
+
+def test_a_finding_keeps_the_instant_it_was_first_seen(hub, store):
+    published(hub, store, {"envelope.json": b"{"})
+
+    first = verify_day(store, DAY, verifier())
+    second = verify_day(store, DAY, verifier())
+
+    assert second.findings == first.findings
+
+
+@pytest.mark.parametrize("day", ["../../x", "2026-13-01", "20260518", ""])
+def test_a_day_that_is_not_a_date_never_becomes_a_path(store, day):
+    with pytest.raises(VerdictsError, match="is not a date"):
+        verify_day(store, day, verifier())
+
+
+def test_a_day_without_records_has_an_empty_document(store):
+    assert verify_day(store, DAY, verifier()).entries == ()
+    assert verdicts_path(store, DAY).exists()
+
+
+def test_the_real_corpus_verifies_under_its_own_key_alone(hub, store, shared_data):
+    folder = shared_data / "corpus"
+    for file in sorted((folder / "2026-05-18-marathon").glob("*.json")):
+        hub.commit(f"{ORG}/{file.stem}", {"envelope.json": file.read_bytes()})
+    crawl_source(hub, ORG, store)
+    pinned = policy((folder / "cosign-2026-05-18-marathon.pub").read_text(), sha256="cd" * 32)
+
+    day = verify_day(store, DAY, verifier(pinned))
+    assert (day.verified, day.rejected, day.findings) == (50, 0, ())
+
+    assert verify_day(store, DAY, verifier()).rejected == 50

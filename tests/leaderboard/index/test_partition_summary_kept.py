@@ -1,0 +1,92 @@
+"""How the rows of a partition stand is looked up once; what may repeat a run is looked at again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY
+from inferencebench_pipeline.leaderboard.index.partition_summary import (
+    STANDING_FILE,
+    PartitionStanding,
+    load_standing,
+    may_repeat,
+    save_standing,
+    standing_of,
+)
+
+FINDING: dict[str, str | None] = {
+    "repo_id": "org/a", "row_id": "0" * 16, "kind": "malformed", "severity": "error",
+    "revision": None, "detail": "\x1f</script>", "seen_at": "2026-05-30T09:00:00+00:00",
+}  # fmt: skip
+MAY = PartitionStanding(
+    states={"verified": 3}, groups={"g": ("k1", 2), "h": ("k2", 1)}, runs=("a", "f")
+)
+JUNE = PartitionStanding(
+    states={"verified": 1, "failed": 1}, groups={"g": ("k3", 1)}, runs=("e", "m"),
+    findings=[FINDING],
+)  # fmt: skip
+JULY = PartitionStanding(states={"verified": 1}, runs=("n", "z"))
+REJECTED = PartitionStanding(states={"failed": 2})
+REPEATING = PartitionStanding(states={"duplicate": 1}, runs=("q", "q"))
+
+
+def test_what_was_looked_into_comes_back_as_it_was(tmp_path: Path):
+    save_standing(tmp_path, {"may": MAY, "june": JUNE, "rejected": REJECTED})
+
+    assert load_standing(tmp_path) == {"may": MAY, "june": JUNE, "rejected": REJECTED}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"made_by": "somebody else", "partitions": {}}',
+        b'{"made_by": "%b", "partitions": {"x": [{}, {"g": "k"}]}}' % MADE_BY.encode(),
+    ],
+)
+def test_what_cannot_be_used_is_looked_into_again(tmp_path: Path, damage: bytes):
+    (tmp_path / STANDING_FILE).write_bytes(damage)
+
+    assert load_standing(tmp_path) == {}
+
+
+def test_rows_of_a_group_are_found_wherever_they_are():
+    standing = standing_of({"may": MAY, "june": JUNE, "july": JULY})
+
+    assert list(standing.states.items()) == [("failed", 1), ("verified", 5)]
+    assert (standing.groups["g"].rows, standing.groups["g"].partitions) == (3, ["may", "june"])
+    assert standing.groups["h"].partitions == ["may"]
+    assert [finding.model_dump() for finding in standing.findings] == [FINDING]
+
+
+def test_a_group_has_another_key_when_rows_of_it_changed_anywhere():
+    def key(*partitions: PartitionStanding) -> str:
+        return standing_of(dict(zip("abc", partitions, strict=False))).groups["g"].key
+
+    assert key(MAY, JUNE) == key(MAY, REJECTED, JUNE)
+    assert len({key(MAY), key(JUNE), key(MAY, JUNE), key(JUNE, MAY)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "looked_at"),
+    [
+        pytest.param(["may", "repeating"], ["may", "repeating"], [], id="nothing new"),
+        pytest.param([], ["may", "july"], ["may", "july"], id="all is new"),
+        pytest.param(["may", "july"], ["may", "june", "july"], ["may", "june"], id="overlapping"),
+        pytest.param(["may"], ["may", "rejected"], ["rejected"], id="no run that could repeat"),
+        pytest.param(["may", "repeating"], ["repeating"], ["repeating"], id="the first is gone"),
+    ],
+)
+def test_runs_published_twice_are_looked_for_where_they_can_be(known, now, looked_at):
+    every = {
+        "may": MAY, "june": JUNE, "july": JULY, "rejected": REJECTED, "repeating": REPEATING
+    }  # fmt: skip
+
+    found = may_repeat({name: every[name] for name in known}, {name: every[name] for name in now})
+
+    assert found == looked_at

@@ -1,0 +1,212 @@
+"""Specs: what is read, what is refused, and what the refusal says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec.plan import json_schema
+from inferencebench_pipeline.measure.spec.spec import ClosedLoad, OpenLoad, resolve, spec_json
+from inferencebench_pipeline.measure.spec.spec_file import load_plan, load_spec, parse_spec
+from inferencebench_pipeline.measure.workloads.recipe import recipe_of
+from tests.measure.support import content_of_spec, spec_for
+
+SPECS = Path(__file__).parents[2] / "specs"
+SHIPPED = sorted(SPECS.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_spec_loads_under_its_own_name_and_sets_its_slo(path) -> None:
+    plan = load_plan(path)
+    assert plan.name == path.stem
+    for spec in plan.runs:
+        assert spec.slo.ttft_ms is not None
+        assert spec.slo.tpot_ms is not None
+        assert recipe_of(spec.workload, spec.seed).items
+
+
+def test_both_kinds_of_load_are_shipped() -> None:
+    loads = {type(spec.load) for path in SHIPPED for spec in load_plan(path).runs}
+    assert loads == {ClosedLoad, OpenLoad}
+
+
+def test_a_resolved_spec_reads_back_the_same() -> None:
+    spec = resolve(spec_for("http://127.0.0.1:1/v1"))
+    assert parse_spec(spec.model_validate_json(spec_json(spec)).model_dump(), where="x") == spec
+    assert resolve(spec) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"concurency": 3}, "concurency is not a known field"),
+        ({"workload": {"max_token": 3}}, "workload.max_token is not a known field"),
+        ({"load": {"kind": "closed", "concurrency": 0, "requests": 1}}, "load.concurrency = 0"),
+        ({"load": {"kind": "open", "rate_per_s": -4, "requests": 1}}, "load.rate_per_s = -4"),
+        (
+            {"load": {"kind": "open", "rate_per_s": float("nan"), "requests": 1}},
+            "load.rate_per_s = nan",
+        ),
+        ({"load": {"kind": "open", "rate_per_s": 4}}, "load.requests is missing"),
+        ({"load": {"kind": "burst"}}, "closed"),
+        ({"slo": {"ttft_ms": -1}}, "slo.ttft_ms = -1"),
+        ({"seed": -1}, "seed = -1"),
+        ({"deadlines": {"request_s": 0}}, "deadlines.request_s = 0"),
+        ({"engine": {"kind": "openai", "base_url": "ftp://x"}}, "engine.base_url"),
+        ({"model": {"id": "has space"}}, "model.id"),
+        ({"suite": {"id": "llm.inference.chat", "version": 1.0}}, "suite.version = 1.0"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value(change, said) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(content_of_spec("http://127.0.0.1:1/v1", **change), where="my.yaml")
+    assert said in str(caught.value)
+    assert "my.yaml" in str(caught.value)
+
+
+def test_credentials_in_the_url_are_refused_and_not_repeated() -> None:
+    engine = {"kind": "openai", "base_url": "http://me:hunter2@example.test/v1"}
+    with pytest.raises(SpecError, match=r"engine\.api_key_env") as caught:
+        parse_spec(content_of_spec("", engine=engine), where="x")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "name: [unclosed", "\x00", "a: " + "[" * 5000])
+def test_a_file_that_is_no_spec_is_a_spec_error(tmp_path, text) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"spec\.yaml"):
+        load_spec(path)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "my.yaml"
+    path.write_text(text)
+    return path
+
+
+GOOD = """\
+name: mine
+suite: {id: llm.inference.chat, version: 1.0.0}
+model:
+  id: fake
+engine:
+  kind: embedded
+load:
+  kind: closed
+  concurrency: [1, 2, 4]
+  requests: 10
+"""
+
+
+def test_a_list_of_load_points_comes_to_one_run_each_that_says_where_it_stands(tmp_path) -> None:
+    plan = load_plan(write(tmp_path, GOOD))
+    assert [run.load.concurrency for run in plan.runs] == [1, 2, 4]
+    assert [(run.place.sweep, run.place.point, run.place.points) for run in plan.runs] == [
+        ("mine", 1, 3),
+        ("mine", 2, 3),
+        ("mine", 3, 3),
+    ]
+    (single,) = load_plan(write(tmp_path, GOOD), ["load.concurrency=2"]).runs
+    assert single.place is None
+    with pytest.raises(SpecError, match="describes 3 runs"):
+        load_spec(write(tmp_path, GOOD))
+
+
+def test_lists_multiply_models_engines_workloads_and_loads(tmp_path) -> None:
+    text = GOOD.replace("model:\n  id: fake", "model: [{id: a}, {id: b}]")
+    text += "workload: [{max_tokens: 4}, {max_tokens: 8}]\n"
+    runs = load_plan(write(tmp_path, text)).runs
+    assert len(runs) == 2 * 2 * 3
+    found = [(run.model.id, run.workload.max_tokens, run.load.concurrency) for run in runs]
+    assert found == sorted(found)
+    assert len(set(found)) == 12
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("requests: 10", "reqests: 10", "my.yaml:10:3: load.reqests is not a known field; did you"),
+        ("requests: 10", "reqests: 10", "did you mean requests?"),
+        ("  kind: embedded", "  kind: embeded", "my.yaml:6:3: engine.kind"),
+        ("[1, 2, 4]", "[1, -2]", "my.yaml:9:20: load.concurrency[1] = -2"),
+        ("  id: fake", "", "my.yaml:3:1: model"),
+        ("  id: fake", "  name: fake", "my.yaml:4:3: model.name is not a known field"),
+        ("name: mine", "name: mine\nname: yours", "my.yaml:2:1: name is given twice"),
+        ("name: mine", "name: [mine", "my.yaml:"),
+        ("id: llm.inference.chat", "id: LLM", "my.yaml:2:9: suite.id = 'LLM'"),
+        ("requests: 10", "requests: 10\nrepeats: {least: 2, most: 5}", "my.yaml:11:1: repeats"),
+        ("requests: 10", "requests: 10\nsearch: {low: 1, high: 9}", "search needs an SLO"),
+        ("requests: 10", "requests: 10\nslo: {ttft_ms: 0}", "my.yaml:11:7: slo.ttft_ms = 0"),
+        (
+            "  requests: 10",
+            "  requests: 1\nworkload: {dataset: {kind: synthetic, prompt_tokens: "
+            "{distribution: uniform, mean: 3}}}",
+            "my.yaml:11:55: workload.dataset.prompt_tokens.distribution",
+        ),
+    ],
+)
+def test_an_error_names_line_field_and_remedy(tmp_path, old, new, said) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_plan(write(tmp_path, GOOD.replace(old, new)))
+    assert said in str(caught.value)
+
+
+def test_every_error_of_a_file_is_told_at_once(tmp_path) -> None:
+    text = GOOD.replace("requests: 10", "requests: 0").replace("fake", "a b")
+    with pytest.raises(SpecError) as caught:
+        load_plan(write(tmp_path, text))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("override", ["load", "=4", "load.=4", "name.x=4", "load.requests=[", "="])
+def test_an_override_that_is_none_is_refused(tmp_path, override) -> None:
+    with pytest.raises(SpecError, match="cannot be applied"):
+        load_plan(write(tmp_path, GOOD), [override])
+
+
+def test_an_override_with_a_wrong_value_is_refused_like_the_files_own(tmp_path) -> None:
+    with pytest.raises(SpecError, match=r"load\.requests = -3"):
+        load_plan(write(tmp_path, GOOD), ["load.requests=-3"])
+
+
+def test_turns_need_a_load_that_waits_for_answers(tmp_path) -> None:
+    text = GOOD.replace("  kind: closed\n  concurrency: [1, 2, 4]", "  kind: open\n  rate_per_s: 2")
+    text += (
+        "workload: {dataset: {kind: conversation, turns: 2, turn_tokens: 9, answer_tokens: 9}}\n"
+    )
+    with pytest.raises(SpecError, match="does not wait for answers"):
+        load_plan(write(tmp_path, text))
+
+
+def test_paths_are_found_from_where_the_spec_is(tmp_path) -> None:
+    text = GOOD + "workload: {dataset: {kind: jsonl, path: data/x.jsonl}}\n"
+    run = load_plan(write(tmp_path, text)).runs[0]
+    assert run.workload.dataset.path == str(tmp_path / "data/x.jsonl")
+
+
+def test_editors_get_the_schema_of_this_version() -> None:
+    assert (SPECS / "spec.schema.json").read_bytes() == json_schema(), (
+        "write it anew: inferencebench spec schema > specs/spec.schema.json"
+    )
+
+
+def test_the_schema_knows_every_field_and_refuses_others() -> None:
+    schema = json.loads(json_schema())
+    parts = [schema, *(part for part in schema["$defs"].values() if part["type"] == "object")]
+    assert all(part["additionalProperties"] is False for part in parts)
+    assert set(schema["required"]) == {"name", "suite", "model", "engine", "load"}
+    assert all("description" in schema["$defs"][name] for name in ("Slo", "Search", "ModelSpec"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_spec_tells_editors_where_its_schema_is(path) -> None:
+    assert path.read_text().startswith("# yaml-language-server: $schema=./spec.schema.json\n")
+
+
+def test_a_missing_file_is_a_spec_error(tmp_path) -> None:
+    with pytest.raises(SpecError, match="No such file"):
+        load_spec(tmp_path / "none.yaml")

@@ -1,0 +1,168 @@
+"""What the sharing verifier abbreviates of stock sigstore, and that it comes to the same end."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sigstore._internal import rekor
+from sigstore._internal.trust import Keyring
+from sigstore.models import TransparencyLogEntry
+from sigstore.verify import verifier
+
+from inferencebench_pipeline.envelope.build import build_envelope
+from inferencebench_pipeline.envelope.canonical import content_hash, serialise
+from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
+from inferencebench_pipeline.trust.verify.bundle import BundleRejectedError, BundleVerifier, parse_bundle
+from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate, promised
+from tests.envelope.measured import measurement_of, traces_bytes
+from tests.trust.conftest import World
+
+ABBREVIATED: list[tuple[Callable[..., Any], str]] = [
+    (
+        verifier.Verifier._verify_common_signing_cert,
+        "16b63434286ce627adf0c262d5fb083f5f75e0022a19c5ae74289c6cb9330d8a",
+    ),
+    (
+        verifier.Verifier.verify_artifact,
+        "b1eb20381e5447596ce36f10ff35563b3bba7ebdf4983520b1c3047995031994",
+    ),
+    (
+        verifier._validate_hashedrekord_v001_entry_body,
+        "a082074034f3a023eebeb2a88b795d9ff5d5b1bb4b5bb88a1b9e70821676b424",
+    ),
+    (
+        verifier._validate_hashedrekord_v002_entry_body,
+        "8d0fd35cb7d67d5b6e78de59e429e62346122e0be95e67ef42017f0f2896e785",
+    ),
+    (
+        rekor._hashedrekord_from_parts,
+        "bc2467a18dd117bab452dc574088ae193c8b6b90ca85805d841ede32750f9620",
+    ),
+    (
+        TransparencyLogEntry._verify,
+        "965aa6db40093d10d49bfcd153e600480966e40b1d8e30c686084affbc7ede4a",
+    ),
+    (
+        TransparencyLogEntry._verify_set,
+        "f7139f22a44535ee6401758524ff092f9646fb025696e3ca296ee09299f8b0b9",
+    ),
+    (
+        TransparencyLogEntry._encode_canonical,
+        "792b5271e6bd21ae31d8480824e42e7dbfc030a8229fd2fb6cc4151cf3bc66d8",
+    ),
+    (Keyring.verify, "a92578c1e7317a8d0b8c7bed1d60d38b76cc600ea571464fafc11386c33a626c"),
+]
+
+
+@pytest.mark.parametrize(
+    ("stock", "sha256"), ABBREVIATED, ids=[stock.__qualname__ for stock, _ in ABBREVIATED]
+)
+def test_what_is_abbreviated_is_still_what_was_read(stock: Callable[..., Any], sha256: str):
+    actual = hashlib.sha256(inspect.getsource(stock).encode()).hexdigest()
+
+    assert actual == sha256, "read the new source, change SharedVerifier to match, then this digest"
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def signed(running_world: World, request: pytest.FixtureRequest) -> tuple[bytes, dict[str, Any]]:
+    """A content hash and the bundle that signs it, in the log of each version."""
+    run_id = new_run_id()
+    envelope = build_envelope(measurement_of(run_id, traces_bytes(run_id)))
+    block = running_world.signer(rekor_version=request.param).sign(envelope).signature
+    assert block is not None
+    return content_hash(envelope).encode(), json.loads(base64.b64decode(block.bundle))
+
+
+def body_of(bundle: dict[str, Any]) -> bytes:
+    (entry,) = bundle["verificationMaterial"]["tlogEntries"]
+    return base64.b64decode(entry["canonicalizedBody"])
+
+
+def test_the_expected_body_is_the_one_the_log_wrote(signed: tuple[bytes, dict[str, Any]]):
+    message, document = signed
+    bundle = parse_bundle(json.dumps(document).encode())
+    certificate = SigningCertificate.of(bundle.signing_certificate)
+    assert certificate is not None
+
+    body = certificate.entry_body(
+        bundle.log_entry._inner.kind_version.version,
+        bundle.signature,
+        hashlib.sha256(message).digest(),
+    )
+
+    assert body == body_of(document)
+
+
+@pytest.mark.parametrize("number", [0, 1, 10**12, 2**53 - 1])
+def test_the_promised_text_is_what_stock_puts_together(
+    signed: tuple[bytes, dict[str, Any]], number: int
+):
+    entry = parse_bundle(json.dumps(signed[1]).encode()).log_entry
+    entry._inner = entry._inner.model_copy(update={"integrated_time": number, "log_index": number})
+
+    assert promised(entry) == entry._encode_canonical()
+
+
+def test_a_number_beyond_the_canonical_form_is_refused_as_stock_does(
+    signed: tuple[bytes, dict[str, Any]],
+):
+    entry = parse_bundle(json.dumps(signed[1]).encode()).log_entry
+    for changed in ({"log_index": 2**53}, {"integrated_time": None}):
+        entry._inner = entry._inner.model_copy(update={"integrated_time": 1} | changed)
+        with pytest.raises(ValueError, match=r"integrated time|max|range|domain|exceeds"):
+            promised(entry)
+
+
+def test_a_body_spelt_otherwise_goes_the_stock_way(
+    running_world: World, signed: tuple[bytes, dict[str, Any]]
+):
+    """Equal as JSON, other bytes: stock compares, and finds that the log has no such leaf."""
+    message, document = signed
+    changed = json.loads(json.dumps(document))
+    (entry,) = changed["verificationMaterial"]["tlogEntries"]
+    spaced = json.dumps(json.loads(body_of(document)), indent=1).encode()
+    entry["canonicalizedBody"] = base64.b64encode(spaced).decode()
+    together = BundleVerifier(running_world.trust)
+    together.verify(message, parse_bundle(json.dumps(document).encode()))
+
+    with pytest.raises(BundleRejectedError, match="inclusion proof"):
+        together.verify(message, parse_bundle(json.dumps(changed).encode()))
+
+
+def test_a_warm_verifier_still_refuses_another_message_and_another_signature(
+    running_world: World, signed: tuple[bytes, dict[str, Any]]
+):
+    message, document = signed
+    together = BundleVerifier(running_world.trust)
+    together.verify(message, parse_bundle(json.dumps(document).encode()))
+    forged = json.loads(json.dumps(document))
+    signature = bytearray(base64.b64decode(forged["messageSignature"]["signature"]))
+    signature[-1] ^= 1
+    forged["messageSignature"]["signature"] = base64.b64encode(signature).decode()
+
+    for artifact, bundle in ((b"0" * 64, document), (message, forged)):
+        with pytest.raises(BundleRejectedError):
+            together.verify(artifact, parse_bundle(json.dumps(bundle).encode()))
+
+
+def test_verdicts_share_no_evidence(running_world: World):
+    run_ids = [new_run_id(), new_run_id()]
+    data = []
+    for run_id in run_ids:
+        envelope = build_envelope(measurement_of(run_id, traces_bytes(run_id)))
+        data.append(serialise(running_world.signer().sign(envelope)))
+    together = EnvelopeVerifier(running_world.trust, running_world.policy)
+
+    first, second = (
+        together.verify(one, organisation=running_world.organisation, traces=None) for one in data
+    )
+
+    assert first.ok and second.ok
+    assert first.checks != second.checks
