@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.sensors import alerts
-from inferencebench_pipeline.automation.jobs import launch_benchmark
-from inferencebench_pipeline.automation.jobs import watch_community_results
-from inferencebench_pipeline.automation.jobs import corpus_upkeep
-from inferencebench_pipeline.automation.sensors import dead_runs
-from inferencebench_pipeline.automation.sensors import published_elsewhere
-from inferencebench_pipeline.automation.sensors import heartbeat
-from inferencebench_pipeline.automation.jobs import asset_jobs
-from inferencebench_pipeline.automation.sensors import keep_leaderboard_current
-from inferencebench_pipeline.automation.sensors import lost_requests
-from inferencebench_pipeline.automation.sensors import nudged_crawl
-from inferencebench_pipeline.automation.sensors import parked_runs
-from inferencebench_pipeline.automation.jobs import reverify_everything
+from inferencebench_pipeline.automation.jobs import (
+    asset_jobs,
+    corpus_upkeep,
+    launch_benchmark,
+    reverify_everything,
+    search_highest_load,
+    takedown,
+    watch_community_results,
+)
 from inferencebench_pipeline.automation.schedules import benchmarks
-from inferencebench_pipeline.automation.jobs import search_highest_load
-from inferencebench_pipeline.automation.sensors import new_and_requested_runs
-from inferencebench_pipeline.automation.jobs import takedown
-from inferencebench_pipeline.automation.sensors import unverified_records
+from inferencebench_pipeline.automation.sensors import (
+    alerts,
+    dead_runs,
+    heartbeat,
+    keep_leaderboard_current,
+    lost_requests,
+    new_and_requested_runs,
+    nudged_crawl,
+    parked_runs,
+    published_elsewhere,
+    unverified_records,
+)
 from inferencebench_pipeline.lifecycle import (
     benchmark_run,
     community_corpus,

@@ -18,10 +18,11 @@ import numpy as np
 from ground_truth import Truth
 
 from inferencebench_pipeline.measure.client.capture import Capture, LoopFacts, read_spool
-from inferencebench_pipeline.measure.client.exchange import Exchange
 from inferencebench_pipeline.measure.client.decoder import decode
-from inferencebench_pipeline.measure.spec.spec import resolve, spec_json
+from inferencebench_pipeline.measure.client.exchange import Exchange
+from inferencebench_pipeline.measure.spec.spec import spec_json
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 
 _LIMIT_S = 300.0

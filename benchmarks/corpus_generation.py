@@ -45,8 +45,8 @@ from inferencebench_pipeline.sandbox.sigstore.trust_config import (
     write_policy,
     write_trust_config,
 )
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
 from tests.envelope.measured import measurement_of, traces_bytes
 
 Method = Literal["v1", "v2", "dev-key"]

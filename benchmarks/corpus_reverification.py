@@ -32,7 +32,6 @@ from corpus_generation import ORGANISATION, EnvelopeFactory, Method
 from cost import cost_of
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
-from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
     state_corpus,
@@ -40,9 +39,10 @@ from inferencebench_pipeline.corpus.statement import (
     verified_records,
 )
 from inferencebench_pipeline.corpus.verification import verify_days
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
-from inferencebench_pipeline.trust.verify.policy import load_policy
 from inferencebench_pipeline.trust.root.trust_root import load_trust
+from inferencebench_pipeline.trust.verify.policy import load_policy
 
 _FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -24,8 +24,13 @@ from huggingface_hub import HfApi, hf_hub_download
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.inventory import crawl
 from inferencebench_pipeline.envelope.canonical import serialise
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE, CORPUS_TAG, ENVELOPE_FILE, render_card
 from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.dataset.card import (
+    CARD_FILE,
+    CORPUS_TAG,
+    ENVELOPE_FILE,
+    render_card,
+)
 from inferencebench_pipeline.hub.dataset.listing import crawling_hub, fetch_file, list_published
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults

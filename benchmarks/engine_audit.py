@@ -20,8 +20,8 @@ from typing import Any
 
 from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -44,8 +44,8 @@ from inferencebench_pipeline.corpus.inventory import (
     inventory_path,
 )
 from inferencebench_pipeline.corpus.verdicts import RecordLine, verdicts_path
-from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.index.build import build_index, leaderboard_folder
+from inferencebench_pipeline.leaderboard.index.check import check_rows
 
 _ORGANISATION = "example-org"
 _FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)

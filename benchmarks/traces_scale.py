@@ -25,7 +25,6 @@ import pyarrow as pa
 
 from inferencebench_pipeline.measure.client.decoder import Chunk
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad, Slo
 from inferencebench_pipeline.measure.run.trace_writer import (
     Traces,
     TracesWriter,
@@ -33,6 +32,7 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     open_traces,
     read_traces,
 )
+from inferencebench_pipeline.measure.spec.spec import ClosedLoad, Slo
 from inferencebench_pipeline.measure.spec.workload import Workload
 
 _TOKENS = 128

@@ -39,10 +39,10 @@ from sigstore.verify.policy import Identity
 
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.sandbox.sigstore.names import DEFAULT_IDENTITY, ISSUER
-from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
 from inferencebench_pipeline.trust.verify.bundle import BundleVerifier, parse_bundle
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 
 _CHUNK = 100
 

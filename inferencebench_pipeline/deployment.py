@@ -9,24 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.corpus import community
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.dataset.listing import crawling_hub
-from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
-from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner
+from inferencebench_pipeline.trust.root.store import KeptRoots
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
 from inferencebench_pipeline.trust.sign.identity_token import (
     TokenSource,
     ambient_identity,
     command_identity,
     file_identity,
 )
-from inferencebench_pipeline.trust.root.store import KeptRoots
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
 from inferencebench_pipeline.trust.sign.signer import Signer, SigstoreSigner
+from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
 from inferencebench_pipeline.trust.verify.verdict import LogPosition, Verdict
-from inferencebench_pipeline.trust.verify import verify_envelope
+from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 
 Verify = Callable[[bytes, bytes | None], Verdict]
 """Verifies envelope bytes, and the traces when they are given."""

@@ -19,13 +19,13 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.client.client import Hub, Repo
 from inferencebench_pipeline.hub.dataset.listing import fetch_file
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.corpus_statement import (
     CorpusStatement,
     StatementRejectedError,
     verify_corpus_statement,
 )
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
 
 _HUB_TARGET = re.compile(
     r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<rev>.+))?"

@@ -10,7 +10,6 @@ import typer
 from rich.table import Table
 
 from inferencebench_pipeline.cli.terminal import console, say, say_document, say_json
-from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.community_results.audit import (
     Finding,
     State,
@@ -20,20 +19,25 @@ from inferencebench_pipeline.community_results.audit import (
 )
 from inferencebench_pipeline.community_results.benchmark import register_benchmark
 from inferencebench_pipeline.community_results.client import EvaluationHub
+from inferencebench_pipeline.community_results.eval_yaml import SPEC_FILE, parse_spec
 from inferencebench_pipeline.community_results.logs import Reading, read_log
 from inferencebench_pipeline.community_results.notes import NONE, RunConfiguration
 from inferencebench_pipeline.community_results.proposal import propose as propose_result
 from inferencebench_pipeline.community_results.publish import publish_register
+from inferencebench_pipeline.community_results.quality_result import (
+    entry_of,
+    parse_quality_result,
+    read_file,
+)
 from inferencebench_pipeline.community_results.read import (
     UnreadableResult,
     read_leaderboard,
     read_results,
 )
-from inferencebench_pipeline.community_results.quality_result import entry_of, parse_quality_result, read_file
 from inferencebench_pipeline.community_results.register import CommunityResult, load_evaluations
 from inferencebench_pipeline.community_results.results_file import BenchmarkTask, parse_entries
-from inferencebench_pipeline.community_results.eval_yaml import SPEC_FILE, parse_spec
 from inferencebench_pipeline.community_results.watcher import watch as watch_hub
+from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub.takedowns.public_register import known_takedowns
 from inferencebench_pipeline.settings import Settings
 

@@ -31,10 +31,10 @@ from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.audit.audit import EngineAudit
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
+from inferencebench_pipeline.measure.metrics.validity import errors_of
+from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.run.own_spec import own_spec_among, spec_of_run
-from inferencebench_pipeline.measure.spec.plan import load_label
 from inferencebench_pipeline.measure.run.replay import replayed_spec, require_same_load
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.search import (
@@ -43,9 +43,9 @@ from inferencebench_pipeline.measure.run.search import (
     search_bases,
     write_search,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EngineSpec, ModelSpec
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
-from inferencebench_pipeline.measure.metrics.validity import errors_of
+from inferencebench_pipeline.measure.spec.plan import load_label
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EngineSpec, ModelSpec
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings, SettingsError
 from inferencebench_pipeline.untrusted.text import printable

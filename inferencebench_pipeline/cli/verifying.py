@@ -18,7 +18,7 @@ from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
 from inferencebench_pipeline.trust.verify.required_signer import policy_for, require_signer
 from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.trust.verify import verify_envelope
+from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 
 _MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
 _ANYBODY = "anybody"

@@ -1,1 +1,5 @@
-"""TODO community_results."""
+"""Results that others state on the Hub: ``.eval_results`` files, ``eval.yaml`` and pull requests.
+
+They are read, listed with their source, and never counted as verified. The corpus knows nothing of
+this room, and this room knows nothing of the corpus.
+"""

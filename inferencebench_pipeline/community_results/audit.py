@@ -12,17 +12,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError, HubUnavailableError
 from inferencebench_pipeline.community_results.client import EvaluationHub
-from inferencebench_pipeline.community_results.read import ModelResult, UnreadableResult, read_results
+from inferencebench_pipeline.community_results.eval_yaml import SPEC_FILE, parse_spec
+from inferencebench_pipeline.community_results.read import (
+    ModelResult,
+    UnreadableResult,
+    read_results,
+)
 from inferencebench_pipeline.community_results.register import load_evaluations
 from inferencebench_pipeline.community_results.results_file import (
     EvaluationEntry,
     entry_path,
     render_entries,
 )
-from inferencebench_pipeline.community_results.eval_yaml import SPEC_FILE, parse_spec
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.hub.client.errors import HubNotFoundError, HubUnavailableError
 from inferencebench_pipeline.hub.client.repo import PullRequest, Repo
 from inferencebench_pipeline.hub.takedowns.register import Takedowns
 
@@ -110,7 +114,7 @@ def examine(
     Raises:
         ProposalError: the benchmark does not exist or does not have the task.
         HubPermissionError: no token, or one that cannot write.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`: a
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`: a
             list of pull requests that cannot be read in full is an error, never "none".
     """
     model = Repo("model", submission.model_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inferencebench_pipeline.hub.client.edit import edit_file
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.eval_yaml import (
     BENCHMARK_TAG,
@@ -12,6 +11,7 @@ from inferencebench_pipeline.community_results.eval_yaml import (
     BenchmarkSpec,
     parse_spec,
 )
+from inferencebench_pipeline.hub.client.edit import edit_file
 from inferencebench_pipeline.hub.client.repo import Repo
 
 

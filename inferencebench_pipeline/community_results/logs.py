@@ -23,7 +23,10 @@ from inferencebench_pipeline.community_results.notes import (
     NotesError,
     RunConfiguration,
 )
-from inferencebench_pipeline.community_results.quality_result import QualityResult, QualityResultError
+from inferencebench_pipeline.community_results.quality_result import (
+    QualityResult,
+    QualityResultError,
+)
 from inferencebench_pipeline.community_results.results_file import BenchmarkTask
 from inferencebench_pipeline.untrusted.text import printable
 

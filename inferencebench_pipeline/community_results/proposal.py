@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inferencebench_pipeline.hub.client.edit import edit_file
 from inferencebench_pipeline.community_results.audit import (
     Finding,
     ProposalError,
@@ -27,6 +26,7 @@ from inferencebench_pipeline.community_results.register import (
     load_evaluations,
     record_results,
 )
+from inferencebench_pipeline.hub.client.edit import edit_file
 from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
 from inferencebench_pipeline.hub.client.repo import PullRequest, Repo
 from inferencebench_pipeline.hub.takedowns.register import Takedowns
@@ -63,7 +63,7 @@ def propose(
 
     Raises:
         ProposalError: the confirmation is missing or is another model's, or see :func:`examine`.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     with evaluations_held(root):
         finding = examine(hub, root, submission, takedowns=takedowns)

@@ -14,13 +14,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
-from inferencebench_pipeline.hub.client.errors import (
-    HubHeadMovedError,
-    HubIntegrityError,
-    HubNotFoundError,
-    HubUnavailableError,
-)
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.register import (
     REGISTER_FILE,
@@ -30,8 +23,15 @@ from inferencebench_pipeline.community_results.register import (
     load_evaluations,
     record_results,
 )
+from inferencebench_pipeline.hub.client.errors import (
+    HubHeadMovedError,
+    HubIntegrityError,
+    HubNotFoundError,
+    HubUnavailableError,
+)
 from inferencebench_pipeline.hub.client.replica_lag import just_written
 from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 
 REPOSITORY = "community-results"
 """Name of the dataset in our namespace."""
@@ -78,7 +78,7 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
     Raises:
         HubIntegrityError: the published register cannot be read; it is not overwritten.
         HubPermissionError: the account may not write there.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     repo = Repo("dataset", f"{organisation}/{REPOSITORY}")
     hub.account().require_creating_in(organisation)

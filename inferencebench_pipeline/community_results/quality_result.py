@@ -22,7 +22,6 @@ from pydantic import (
     ValidationError,
 )
 
-from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.community_results.notes import (
     NotesError,
     RunConfiguration,
@@ -36,6 +35,7 @@ from inferencebench_pipeline.community_results.results_file import (
     Source,
     Text,
 )
+from inferencebench_pipeline.errors import PermanentError
 
 MAX_FILE_BYTES = 256 << 20
 """Of a file that a person names; logs of frameworks hold every sample."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inferencebench_pipeline.hub.client.errors import HubIntegrityError
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry
+from inferencebench_pipeline.hub.client.errors import HubIntegrityError
 from inferencebench_pipeline.untrusted.text import printable
 
 _MOST_CHARACTERS = 2000

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError
 from inferencebench_pipeline.community_results.client import EvaluationHub, PullRequestFate
 from inferencebench_pipeline.community_results.read import (
     ModelResult,
@@ -28,6 +26,8 @@ from inferencebench_pipeline.community_results.register import (
     load_evaluations,
     record_results,
 )
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.hub.client.errors import HubNotFoundError
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.takedowns.register import Takedowns, load_takedowns
 from inferencebench_pipeline.untrusted.text import printable
@@ -66,7 +66,7 @@ def watch(
         models: looked at besides.
 
     Raises:
-        HubUnavailableError: and the other outages of :mod:`inferencebench_pipeline.hub.client.errors`; the
+        HubUnavailableError: and the other outages of :mod:`inferencebench_pipeline.hub`; the
             register is as it was: an outage is never taken for a result withheld.
         PermanentError: nothing that was asked could be looked at; this is the first reason.
     """

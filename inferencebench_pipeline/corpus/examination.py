@@ -30,7 +30,6 @@ from inferencebench_pipeline.corpus.inventory import (
     entries_of_days,
     inventory_table,
 )
-from inferencebench_pipeline.corpus.verifier import Judge, Verify
 from inferencebench_pipeline.corpus.verdicts import (
     VERDICTS_SCHEMA_VERSION,
     RecordLine,
@@ -38,6 +37,7 @@ from inferencebench_pipeline.corpus.verdicts import (
     Rules,
     verdicts_path,
 )
+from inferencebench_pipeline.corpus.verifier import Judge, Verify
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.extension import TRACES_FILE
 from inferencebench_pipeline.errors import PipelineError

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.corpus.crawl_visit import Visit
 from inferencebench_pipeline.corpus.entries import GONE, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.findings import (
     Finding,
@@ -33,13 +34,18 @@ from inferencebench_pipeline.corpus.findings import (
     keep_first_seen,
 )
 from inferencebench_pipeline.corpus.source import CorpusSource, HubSource
-from inferencebench_pipeline.corpus.crawl_visit import Visit
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files.atomic_writes import store_errors
+from inferencebench_pipeline.files.locks import file_lock
+from inferencebench_pipeline.files.sealed_files import (
+    copy_of,
+    is_as_written,
+    is_there,
+    read_twice,
+    write_twice,
+)
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.runs.run_directory import store_errors
-from inferencebench_pipeline.files.sealed_files import copy_of, is_as_written, is_there, read_twice, write_twice
 
 __all__ = [
     "GONE",

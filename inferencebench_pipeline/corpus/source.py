@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.dataset.listing import PublishedRepo, fetch_file, list_published
 from inferencebench_pipeline.hub.client.errors import HubNotFoundError
+from inferencebench_pipeline.hub.dataset.listing import PublishedRepo, fetch_file, list_published
 
 
 class CorpusSource(Protocol):

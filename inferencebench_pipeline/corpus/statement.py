@@ -24,9 +24,14 @@ from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, 
 from inferencebench_pipeline.corpus.log_monitor import LogReport, load_reports, log_findings
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.runs.run_directory import write_atomically
-from inferencebench_pipeline.files.sealed_files import is_as_written, read_twice, restore, write_twice
+from inferencebench_pipeline.files.sealed_files import (
+    is_as_written,
+    read_twice,
+    restore,
+    write_twice,
+)
 from inferencebench_pipeline.trust.verify.corpus_statement import (
     Counts,
     Subject,

@@ -27,7 +27,6 @@ from inferencebench_pipeline.corpus.examination import (
     subjects_of_days,
 )
 from inferencebench_pipeline.corpus.findings import Finding, Severity
-from inferencebench_pipeline.corpus.verifier import Judge
 from inferencebench_pipeline.corpus.verdicts import (
     DamagedLineError,
     DayVerdicts,
@@ -38,7 +37,8 @@ from inferencebench_pipeline.corpus.verdicts import (
     verdicts_path,
     verifying,
 )
-from inferencebench_pipeline.runs.run_directory import write_atomically
+from inferencebench_pipeline.corpus.verifier import Judge
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.files.sealed_files import is_plain_file, is_there
 
 SHARED_FROM_RECORDS = 500

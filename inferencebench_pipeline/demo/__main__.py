@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from inferencebench_pipeline.demo.local import CLONE, local_deployment
-from inferencebench_pipeline.measure.run.measurement import Measurement
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
+from inferencebench_pipeline.measure.run.measurement import Measurement
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 
@@ -42,8 +42,8 @@ def _whole_life(started: float) -> int:
     import dagster as dg
 
     from definitions import build_definitions
-    from inferencebench_pipeline.demo.attended import AttendedJobs, JobFailedError
     from inferencebench_pipeline.corpus.inventory import Inventory
+    from inferencebench_pipeline.demo.attended import AttendedJobs, JobFailedError
     from inferencebench_pipeline.lifecycle.partitions import runs
 
     settings = Settings.from_environment()

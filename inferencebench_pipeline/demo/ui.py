@@ -22,7 +22,13 @@ def main() -> int:
     port = parser.parse_args().port
     workspace = ["-w", str(CLONE / "workspace.yaml")]
     # Not `dagster dev`: its webserver lets any page that is open in the same browser launch runs.
-    webserver = ["inferencebench_pipeline.automation.instance.webserver", "-h", "127.0.0.1", "-p", str(port)]
+    webserver = [
+        "inferencebench_pipeline.automation.instance.webserver",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     with local_deployment() as sandbox, ExitStack() as stack:
         _hold_pools()
         print(f"Hub (sandbox)  {sandbox.hub_url}")

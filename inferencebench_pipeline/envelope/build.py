@@ -35,9 +35,9 @@ from inferencebench_pipeline.envelope.models import (
     fingerprint_sha256,
 )
 from inferencebench_pipeline.measure.errors import CaptureError
-from inferencebench_pipeline.measure.run.measurement import Measurement, read_measurement
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, Metric
 from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Hardware
+from inferencebench_pipeline.measure.run.measurement import Measurement, read_measurement
 from inferencebench_pipeline.measure.run.replay import published_spec
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Slo
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile

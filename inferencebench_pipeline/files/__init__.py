@@ -1,1 +1,1 @@
-"""TODO files."""
+"""Files on a disk that is not trusted: atomic writes, bounded reads, locks, and sealed content."""

@@ -10,7 +10,7 @@ from typing import Final
 import filelock
 
 from inferencebench_pipeline.errors import RetryableError
-from inferencebench_pipeline.runs.run_directory import store_errors
+from inferencebench_pipeline.files.atomic_writes import store_errors
 
 LONGEST_WAIT_S: Final = 1800.0
 """Whoever works on the same files has this long to finish before others give up waiting."""

@@ -9,8 +9,12 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from inferencebench_pipeline.files.atomic_writes import (
+    store_errors,
+    write_atomically,
+    write_changed,
+)
 from inferencebench_pipeline.files.plain_files import MOST_BYTES, read_plain
-from inferencebench_pipeline.runs.run_directory import store_errors, write_atomically, write_changed
 
 _DIGEST_CHARACTERS: Final = 64
 _SEAL: Final = b'{"sha256":'

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.client.client import Hub, HubHeadMovedError, Repo
 from inferencebench_pipeline.hub.client.replica_lag import just_written
-from inferencebench_pipeline.hub.takedowns.public_register import index_repo
 from inferencebench_pipeline.hub.client.repo import RepoHead
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE
+from inferencebench_pipeline.hub.takedowns.public_register import index_repo
 
 _ATTEMPTS = 4
 _MESSAGE = "Index and corpus statement"

@@ -24,8 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.runs.run_directory import write_atomically
 from inferencebench_pipeline.settings import SettingsError
 from inferencebench_pipeline.untrusted.json_documents import parse_json
 

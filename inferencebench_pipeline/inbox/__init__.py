@@ -1,1 +1,1 @@
-"""TODO inbox."""
+"""The inbox: finished runs of other machines, from a folder or an object store."""

@@ -24,6 +24,7 @@ import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
+from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
 from inferencebench_pipeline.files.plain_files import sha256_of
 from inferencebench_pipeline.inbox.storage import (
     Found,
@@ -35,16 +36,14 @@ from inferencebench_pipeline.inbox.storage import (
 )
 from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.errors import CaptureError
-from inferencebench_pipeline.runs.run_lock import RunBusyError
 from inferencebench_pipeline.runs.run_directory import (
     RunDirectory,
     RunFile,
     RunIdError,
     RunStore,
-    StoreError,
     validate_run_id,
-    write_atomically,
 )
+from inferencebench_pipeline.runs.run_lock import RunBusyError
 from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
 from inferencebench_pipeline.untrusted.text import printable
 

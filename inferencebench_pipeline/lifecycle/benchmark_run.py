@@ -12,8 +12,9 @@ from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.run.own_spec import spec_of_run
 from inferencebench_pipeline.measure.run.progress import ProgressLog
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine, resolve
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine
 from inferencebench_pipeline.measure.spec.spec_file import load_spec, named_spec
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.resources import OutageResource, StoreResource
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.untrusted.text import printable

@@ -9,10 +9,10 @@ import dagster as dg
 
 from inferencebench_pipeline.corpus.community import take_in_elsewhere
 from inferencebench_pipeline.corpus.inventory import Inventory, RepoState
-from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import verify_days
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.resources import (
     NO_FIELD,

@@ -9,8 +9,8 @@ import dagster as dg
 
 from inferencebench_pipeline.measure.audit.audit import EngineAudit
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, Metric
-from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
+from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
 from inferencebench_pipeline.trust.verify.verdict import Verdict
 from inferencebench_pipeline.untrusted.text import printable
 

@@ -2,8 +2,13 @@
 
 import dagster as dg
 
+from inferencebench_pipeline.corpus.log_monitor import (
+    LogReport,
+    examine_logs,
+    keep_reports,
+    load_reports,
+)
 from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
-from inferencebench_pipeline.corpus.log_monitor import LogReport, examine_logs, keep_reports, load_reports
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.findings import finding_table, report_to_runs
 from inferencebench_pipeline.lifecycle.metadata import table

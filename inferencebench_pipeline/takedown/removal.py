@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from inferencebench_pipeline.hub.model_card.backlink_edit import KEY
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
-from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.community_results.register import CommunityResult
 from inferencebench_pipeline.community_results.removal import without_entries
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry, is_result_file
 from inferencebench_pipeline.community_results.yaml import EvaluationFileError
+from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE
+from inferencebench_pipeline.hub.model_card.backlink_edit import KEY
 from inferencebench_pipeline.hub.model_card.front_matter import (
     FrontMatterError,
     get_key,
     remove_items,
     remove_key,
 )
-from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def removal_of(hub: Hub, model: Repo, head: RepoHead, ours: Ours) -> Removal:
 
     Raises:
         HubIntegrityError: the Hub serves other files than it lists.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     removal = Removal()
     if CARD_FILE in head.files:

@@ -17,17 +17,16 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from inferencebench_pipeline.hub.model_card.backlink_edit import KEY, PROPOSAL
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.dataset.listing import list_published
-from inferencebench_pipeline.hub.client.edit import edit_files
 from inferencebench_pipeline.community_results.audit import TITLE_PREFIX
 from inferencebench_pipeline.community_results.register import CommunityResult, load_evaluations
 from inferencebench_pipeline.community_results.results_file import FOLDER
+from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.client.edit import edit_files
 from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
-from inferencebench_pipeline.hub.takedowns.public_register import publish_takedown
-from inferencebench_pipeline.takedown.removal import Ours, removal_of
 from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.dataset.listing import list_published
+from inferencebench_pipeline.hub.model_card.backlink_edit import KEY, PROPOSAL
+from inferencebench_pipeline.hub.takedowns.public_register import publish_takedown
 from inferencebench_pipeline.hub.takedowns.register import (
     Takedown,
     TakedownError,
@@ -35,6 +34,7 @@ from inferencebench_pipeline.hub.takedowns.register import (
     load_takedowns,
     record_takedown,
 )
+from inferencebench_pipeline.takedown.removal import Ours, removal_of
 
 REMOVAL = Proposal(
     title="Remove the InferenceBench links and results, as requested",
@@ -73,7 +73,7 @@ def take_down(
 
     Raises:
         TakedownError: a value cannot be recorded; nothing was done.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`: the
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`: the
             request is recorded, run it again to finish.
     """
     takedown = _requested(root, target, reason, requested_by)

@@ -17,11 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.automation.ticks import Ledger, keep_ledger
+from inferencebench_pipeline.community_results.register import (
+    CommunityResult,
+    evaluations_held,
+    record_results,
+)
+from inferencebench_pipeline.community_results.results_file import BenchmarkTask, EvaluationEntry
 from inferencebench_pipeline.corpus import examination, inventory, statement
 from inferencebench_pipeline.corpus.inventory import crawl_others, crawl_source, created_days
-from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
 from inferencebench_pipeline.corpus.log_monitor import LogReport, keep_reports
 from inferencebench_pipeline.corpus.records import unverified_days, write_records
+from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
     state_corpus,
@@ -33,19 +39,13 @@ from inferencebench_pipeline.corpus.statement import (
 from inferencebench_pipeline.corpus.verdicts import Rules, read_lines
 from inferencebench_pipeline.corpus.verification import verify_days
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.community_results.register import (
-    CommunityResult,
-    evaluations_held,
-    record_results,
-)
-from inferencebench_pipeline.community_results.results_file import BenchmarkTask, EvaluationEntry
 from inferencebench_pipeline.hub.takedowns.register import Takedown, record_takedown
 from inferencebench_pipeline.hub.webhooks import last_nudge, nudge
+from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
 from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
 from inferencebench_pipeline.leaderboard.index.export import published_files
-from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
-from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.leaderboard.index.sources import Sources
+from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.parking import Parked
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from tests.corpus.world import ORG, TRUST, FolderHub, policy, record, verifier

@@ -17,6 +17,11 @@ from starlette.testclient import TestClient
 
 from inferencebench_pipeline.cli.measuring import own_engine
 from inferencebench_pipeline.cli.targets import envelopes as envelopes_at
+from inferencebench_pipeline.community_results.logs import Reading, read_log
+from inferencebench_pipeline.community_results.quality_result import parse_quality_result, read_file
+from inferencebench_pipeline.community_results.register import REGISTER_FILE as EVALUATIONS_FILE
+from inferencebench_pipeline.community_results.register import load_evaluations
+from inferencebench_pipeline.community_results.results_file import BenchmarkTask, parse_entries
 from inferencebench_pipeline.envelope.canonical import (
     EnvelopeError,
     content_hash,
@@ -28,11 +33,6 @@ from inferencebench_pipeline.envelope.extension import pipeline_extension, trace
 from inferencebench_pipeline.envelope.reading import read_unambiguous
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.dataset.card import render_card
-from inferencebench_pipeline.community_results.logs import Reading, read_log
-from inferencebench_pipeline.community_results.quality_result import parse_quality_result, read_file
-from inferencebench_pipeline.community_results.register import REGISTER_FILE as EVALUATIONS_FILE
-from inferencebench_pipeline.community_results.register import load_evaluations
-from inferencebench_pipeline.community_results.results_file import BenchmarkTask, parse_entries
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.hub.takedowns.register import REGISTER_FILE as TAKEDOWNS_FILE
 from inferencebench_pipeline.hub.takedowns.register import load_takedowns
@@ -40,9 +40,9 @@ from inferencebench_pipeline.hub.webhooks import webhook_app
 from inferencebench_pipeline.leaderboard.analysis.comparison import compare, read_run
 from inferencebench_pipeline.measure.run.replay import replayed_spec
 from inferencebench_pipeline.runs.run_directory import new_run_id
-from inferencebench_pipeline.trust.verify.bundle import parse_bundle, require_subject
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
-from inferencebench_pipeline.trust.verify import verify_envelope
+from inferencebench_pipeline.trust.verify.bundle import parse_bundle, require_subject
+from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.attacks.nasty import NASTY, Place, acting, places, with_value
 from tests.corpus.world import ORG, TRUST, policy, record
 

@@ -13,6 +13,7 @@ import pytest
 
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.measure.audit.audit import read_metrics
+from inferencebench_pipeline.measure.audit.prometheus_text import read_exposition
 from inferencebench_pipeline.measure.engines.http import (
     NO_KEY,
     Access,
@@ -26,7 +27,6 @@ from inferencebench_pipeline.measure.errors import (
     EngineUnreachableError,
     ModelNotServedError,
 )
-from inferencebench_pipeline.measure.audit.prometheus_text import read_exposition
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.untrusted.deadlines import within
 from tests.attacks.hostile_http import (

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.runs.run_directory import StoreError
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from tests.attacks.corpus_store import (
     CorpusWorld,
     automation_state,

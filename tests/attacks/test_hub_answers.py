@@ -12,17 +12,17 @@ from typing import Any
 import httpx2
 import pytest
 
+from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.errors import PipelineError, RetryableError
 from inferencebench_pipeline.hub.client.client import Hub, HubIntegrityError, HubRejectedError, Repo
-from inferencebench_pipeline.hub.dataset.listing import list_elsewhere, list_published
 from inferencebench_pipeline.hub.client.errors import HubUnavailableError
-from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.client.transport import (
     RedirectRefusedError,
     Timeouts,
     check_redirect,
 )
+from inferencebench_pipeline.hub.dataset.listing import list_elsewhere, list_published
 from tests.attacks.hostile_http import (
     ANSWERS,
     DAMAGED,

@@ -20,10 +20,10 @@ from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.records import records_path, write_records
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
-from inferencebench_pipeline.leaderboard.index.export import published_files
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
+from inferencebench_pipeline.leaderboard.index.check import check_rows
+from inferencebench_pipeline.leaderboard.index.export import published_files
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.attacks.nasty import NASTY, Place, acting, envelopes, places

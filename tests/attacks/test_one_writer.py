@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.corpus.inventory import Inventory, crawl_others, crawl_source
-from inferencebench_pipeline.hub.takedowns.register import load_takedowns
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.files.locks import LockedError, file_lock
-from inferencebench_pipeline.runs.run_directory import StoreError, new_run_id
+from inferencebench_pipeline.hub.takedowns.register import load_takedowns
+from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, record
 
 

@@ -11,8 +11,7 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation import attempts
-from inferencebench_pipeline.automation import interrupted_runs
+from inferencebench_pipeline.automation import attempts, interrupted_runs
 from inferencebench_pipeline.automation.interrupted_runs import MOST_ASKS, Watch
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.resources import OutageResource

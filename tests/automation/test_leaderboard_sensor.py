@@ -10,10 +10,10 @@ import pytest
 
 from definitions import build_definitions
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
 from inferencebench_pipeline.leaderboard.index.sources import Sources
 from inferencebench_pipeline.lifecycle import leaderboard_index
-from inferencebench_pipeline.runs.run_directory import write_atomically
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
 

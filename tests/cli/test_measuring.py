@@ -20,7 +20,12 @@ from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.run.measurement import read_measurement
 from inferencebench_pipeline.measure.run.progress import Progress
-from inferencebench_pipeline.runs.run_directory import MissingRunFileError, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs.run_directory import (
+    MissingRunFileError,
+    RunFile,
+    RunStore,
+    new_run_id,
+)
 from inferencebench_pipeline.settings import SettingsError, origin_of
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec

@@ -14,9 +14,9 @@ import pytest
 from inferencebench_pipeline.cli import main
 from inferencebench_pipeline.cli.explaining import _QUESTIONS
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
 from inferencebench_pipeline.trust.verify.required_signer import require_signer
-from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
 from tests.envelope.measured import write_measured
 from tests.trust.conftest import World, running_world, signed, world  # noqa: F401  # fixtures

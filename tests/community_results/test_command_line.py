@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.client.repo import Repo
+from tests.community_results.test_logs import INSPECT, changed
 from tests.hub.conftest import World
 from tests.hub.evaluations import SPEC, Place, a_place
-from tests.community_results.test_logs import INSPECT, changed
 
 
 @pytest.fixture

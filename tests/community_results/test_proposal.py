@@ -9,7 +9,6 @@ from typing import Literal
 
 import pytest
 
-from inferencebench_pipeline.hub.client.client import HubPermissionError, HubUnavailableError
 from inferencebench_pipeline.community_results.audit import (
     Finding,
     ProposalError,
@@ -29,9 +28,10 @@ from inferencebench_pipeline.community_results.read import (
 from inferencebench_pipeline.community_results.register import load_evaluations
 from inferencebench_pipeline.community_results.watcher import watch
 from inferencebench_pipeline.community_results.yaml import EvaluationFileError
+from inferencebench_pipeline.hub.client.client import HubPermissionError, HubUnavailableError
 from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.takedown.takedown import take_down
 from inferencebench_pipeline.hub.takedowns.register import Takedown, Takedowns, load_takedowns
+from inferencebench_pipeline.takedown.takedown import take_down
 from tests.hub.conftest import World
 from tests.hub.evaluations import SPEC, Place, a_place, evaluation_hub
 

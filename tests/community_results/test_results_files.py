@@ -10,6 +10,7 @@ from huggingface_hub import parse_eval_result_entries
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferencebench_pipeline.community_results.eval_yaml import parse_spec, render_spec
 from inferencebench_pipeline.community_results.notes import (
     NotesError,
     RunConfiguration,
@@ -25,7 +26,6 @@ from inferencebench_pipeline.community_results.results_file import (
     parse_entries,
     render_entries,
 )
-from inferencebench_pipeline.community_results.eval_yaml import parse_spec, render_spec
 from inferencebench_pipeline.community_results.yaml import EvaluationFileError
 from inferencebench_pipeline.sandbox.hub.evaluations import spec_errors
 

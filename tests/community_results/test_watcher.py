@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.client.client import HubIntegrityError, HubUnavailableError
 from inferencebench_pipeline.community_results.audit import Finding, State
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.publish import publish_register
@@ -18,6 +17,7 @@ from inferencebench_pipeline.community_results.register import (
     load_evaluations,
 )
 from inferencebench_pipeline.community_results.watcher import Watched, watch
+from inferencebench_pipeline.hub.client.client import HubIntegrityError, HubUnavailableError
 from inferencebench_pipeline.hub.client.repo import Repo
 from tests.hub.conftest import World
 from tests.hub.evaluations import Place, a_place, evaluation_hub

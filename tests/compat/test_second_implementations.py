@@ -17,8 +17,8 @@ import pytest
 
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
-from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
+from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
 from tests.envelope.measured import write_measured
 from tests.trust.conftest import World, running_world, world  # noqa: F401  # fixtures
 

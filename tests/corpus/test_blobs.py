@@ -5,7 +5,7 @@ import os
 import pytest
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.runs.run_directory import StoreError
+from inferencebench_pipeline.files.atomic_writes import StoreError
 
 
 def test_the_same_bytes_are_stored_once(tmp_path):

@@ -22,8 +22,8 @@ from inferencebench_pipeline.corpus.inventory import (
     findings_path,
     inventory_path,
 )
-from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
 from inferencebench_pipeline.hub.client.errors import HubPermissionError, HubUnavailableError
+from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, record, resigned
 

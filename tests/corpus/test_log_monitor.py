@@ -29,14 +29,14 @@ from inferencebench_pipeline.sandbox.sigstore.merkle import MerkleTree, leaf_has
 from inferencebench_pipeline.sandbox.sigstore.trust_config import write_policy
 from inferencebench_pipeline.trust.log import reader
 from inferencebench_pipeline.trust.log.checkpoints import unverified_checkpoint
-from inferencebench_pipeline.trust.log.reader import LogUnavailableError
 from inferencebench_pipeline.trust.log.merkle import (
     ProofError,
     consistency_proof,
     require_consistency,
 )
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
+from inferencebench_pipeline.trust.log.reader import LogUnavailableError
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust, parse_trust
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
 from tests.sandbox.sigstore.serving import Client, serving
 
 STRANGER = "mallory@example.org"
@@ -247,14 +247,14 @@ def test_a_log_that_serves_other_entries_than_it_signed_for_is_found_out(
 ):
     """An entry exchanged on its way to us: its hash no longer leads to the signed root."""
     sign(client, version, 1, 2, 3)
-    reader = reader.RekorV1Log if version == 1 else reader.TiledLog
-    served = reader.entries
+    log = reader.RekorV1Log if version == 1 else reader.TiledLog
+    served = log.entries
 
     def exchanged(self: Any, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         for index, body in served(self, start, stop):
             yield index, b"{}" if index == 1 else body
 
-    monkeypatch.setattr(reader, "entries", exchanged)
+    monkeypatch.setattr(log, "entries", exchanged)
 
     report = examine(client, tmp_path, version, known_digests=known(1, 2, 3))
 

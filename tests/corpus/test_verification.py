@@ -15,13 +15,13 @@ from inferencebench_pipeline.corpus.inventory import (
     crawl_source,
     created_days,
 )
-from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.corpus.verdicts import (
     DayVerdicts,
     VerdictsError,
     verdicts_path,
 )
 from inferencebench_pipeline.corpus.verification import verify_day, verify_days
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import (
     ORG,

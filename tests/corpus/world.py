@@ -16,17 +16,17 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from inferencebench_pipeline.corpus.verifier import Verify
 from inferencebench_pipeline.corpus.verdicts import Rules
+from inferencebench_pipeline.corpus.verifier import Verify
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
-from inferencebench_pipeline.trust.verify.policy import DevKeyRule, IdentityPolicy
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
+from inferencebench_pipeline.trust.verify.policy import DevKeyRule, IdentityPolicy
 from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.trust.verify import verify_envelope
+from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.hub.records import SIGNER
 

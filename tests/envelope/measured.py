@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import serialise
-from inferencebench_pipeline.measure.run.measurement import ClientReport, Measurement
-from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION, compute_metrics
+from inferencebench_pipeline.measure.metrics.compute import (
+    METRIC_DEFINITIONS_VERSION,
+    compute_metrics,
+)
 from inferencebench_pipeline.measure.provenance.document import Provenance
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.spec.spec_file import parse_spec
+from inferencebench_pipeline.measure.run.measurement import ClientReport, Measurement
 from inferencebench_pipeline.measure.run.trace_writer import (
     SCHEMA,
     TRACES_SCHEMA_VERSION,
@@ -24,6 +25,8 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     read_traces,
     traces_info,
 )
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 _MS = 1_000_000

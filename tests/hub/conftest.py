@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.client.client import Hub, Repo
 from inferencebench_pipeline.community_results.client import EvaluationHub
+from inferencebench_pipeline.hub.client.client import Hub, Repo
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.client.transport import Timeouts
 from inferencebench_pipeline.sandbox.faults_client import Faults

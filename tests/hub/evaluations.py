@@ -8,7 +8,6 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.community_results.audit import Finding, Submission
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.notes import RunConfiguration, render_notes
@@ -19,10 +18,11 @@ from inferencebench_pipeline.community_results.results_file import (
     Source,
     render_entries,
 )
+from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
-from inferencebench_pipeline.hub.takedowns.register import Takedowns
 from inferencebench_pipeline.hub.client.transport import Timeouts
+from inferencebench_pipeline.hub.takedowns.register import Takedowns
 from tests.hub.conftest import World
 
 SPEC = b"""\

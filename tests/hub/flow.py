@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from inferencebench_pipeline.community_results.audit import Submission
+from inferencebench_pipeline.community_results.client import EvaluationHub
+from inferencebench_pipeline.community_results.proposal import propose
+from inferencebench_pipeline.community_results.read import ModelResult, read_results
+from inferencebench_pipeline.community_results.register import load_evaluations
+from inferencebench_pipeline.community_results.results_file import BenchmarkTask, EvaluationEntry
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
+from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
+from inferencebench_pipeline.hub.dataset.publication import Receipt, publish, read_back
 from inferencebench_pipeline.hub.model_card.backlink_edit import (
     KEY,
     PROPOSAL,
@@ -18,19 +27,10 @@ from inferencebench_pipeline.hub.model_card.backlink_edit import (
     check_backlink,
     compare_cards,
 )
-from inferencebench_pipeline.community_results.audit import Submission
-from inferencebench_pipeline.community_results.client import EvaluationHub
-from inferencebench_pipeline.community_results.proposal import propose
-from inferencebench_pipeline.community_results.read import ModelResult, read_results
-from inferencebench_pipeline.community_results.register import load_evaluations
-from inferencebench_pipeline.community_results.results_file import BenchmarkTask, EvaluationEntry
 from inferencebench_pipeline.hub.model_card.front_matter import append_item, get_key
-from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish, read_back
-from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.takedown.takedown import REMOVAL, take_down
 from inferencebench_pipeline.hub.takedowns.register import Takedowns, load_takedowns
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
+from inferencebench_pipeline.takedown.takedown import REMOVAL, take_down
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.evaluations import SPEC
 from tests.hub.records import accept, recorded_run

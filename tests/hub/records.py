@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
+from inferencebench_pipeline.measure.metrics.compute import (
+    METRIC_DEFINITIONS_VERSION,
+    compute_metrics,
+)
 from inferencebench_pipeline.measure.run.measurement import Measurement
-from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION, compute_metrics
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.schema import (
     METADATA_PREFIX,
@@ -23,7 +26,12 @@ from inferencebench_pipeline.measure.traces.schema import (
     TRACES_SCHEMA_VERSION,
 )
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
-from inferencebench_pipeline.trust.verify.verdict import FailureClass, Outcome, Verdict, VerifiedSigner
+from inferencebench_pipeline.trust.verify.verdict import (
+    FailureClass,
+    Outcome,
+    Verdict,
+    VerifiedSigner,
+)
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SUITE = "llm.inference.chat"

@@ -9,19 +9,19 @@ from typer.testing import CliRunner, Result
 
 from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.envelope.canonical import parse_envelope, serialise
-from inferencebench_pipeline.hub.model_card.backlink_edit import KEY
+from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.hub.dataset.publication import NotPublishableError, Receipt
-from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.model_card.backlink_edit import KEY
 from inferencebench_pipeline.hub.takedowns.register import load_takedowns
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.sign.identity_token import file_identity
 from inferencebench_pipeline.trust.root.trust_root import load_trust
+from inferencebench_pipeline.trust.sign.identity_token import file_identity
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
 from tests.hub.conftest import ORGANISATION, World
-from tests.hub.records import traces_bytes, unsigned_envelope
 from tests.hub.model_card.test_backlink_edit import CARD, card_of
+from tests.hub.records import traces_bytes, unsigned_envelope
 
 
 @pytest.fixture

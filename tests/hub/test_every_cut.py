@@ -22,8 +22,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.hub.model_card.backlink_edit import PROPOSAL, LinkPolicy, backlink
 from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.model_card.backlink_edit import PROPOSAL, LinkPolicy, backlink
 from tests.hub.conftest import World
 from tests.hub.flow import (
     BY_PULL_REQUEST,

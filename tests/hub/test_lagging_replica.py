@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.model_card.backlink_edit import LinkPolicy, backlink
-from inferencebench_pipeline.hub.index_dataset import publish_corpus
-from inferencebench_pipeline.hub.client.errors import HubUnavailableError
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.publish import publish_register
-from inferencebench_pipeline.takedown.takedown import take_down
+from inferencebench_pipeline.hub.client.errors import HubUnavailableError
+from inferencebench_pipeline.hub.index_dataset import publish_corpus
+from inferencebench_pipeline.hub.model_card.backlink_edit import LinkPolicy, backlink
 from inferencebench_pipeline.hub.takedowns.register import Takedown, load_takedowns
 from inferencebench_pipeline.runs.run_directory import RunFile, new_run_id
+from inferencebench_pipeline.takedown.takedown import take_down
 from tests.hub.conftest import World
 from tests.hub.evaluations import evaluation_hub
 from tests.hub.flow import LinkingOurModel, LinkingTheirModel, Publishing, Scene

@@ -12,6 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.inbox.deliveries import (
     QUARANTINE,
     REASON,
@@ -22,7 +23,7 @@ from inferencebench_pipeline.inbox.deliveries import (
 )
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, StoreError, new_run_id
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 

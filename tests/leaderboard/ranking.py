@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from inferencebench_pipeline.leaderboard.document import RunRow
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import Cell, RankedRun
+from inferencebench_pipeline.leaderboard.document import RunRow
 
 
 def ranked(row: RunRow) -> RankedRun:

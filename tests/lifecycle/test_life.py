@@ -8,8 +8,8 @@ from huggingface_hub import HfApi
 
 from inferencebench_pipeline.corpus.inventory import Inventory
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
-from inferencebench_pipeline.hub.model_card.backlink_edit import BacklinkReceipt
 from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.model_card.backlink_edit import BacklinkReceipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.runs.run_directory import RunFile
 from tests.lifecycle.conftest import MODEL, failed_checks, failure_text, materialised

@@ -14,9 +14,9 @@ from cryptography.x509.oid import NameOID
 
 from inferencebench_pipeline.measure.run.progress import Progress
 from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.run.trace_writer import read_traces, write_traces
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
-from inferencebench_pipeline.measure.run.trace_writer import read_traces, write_traces
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 Rows = list[dict[str, Any]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.measure.client.capture import Capture
-from inferencebench_pipeline.measure.engines import engine_for
+from inferencebench_pipeline.measure.engines.start import engine_for
 from inferencebench_pipeline.measure.errors import (
     EngineDiedError,
     EngineUnreachableError,
@@ -20,9 +20,9 @@ from inferencebench_pipeline.measure.errors import (
 )
 from inferencebench_pipeline.measure.run.measurement import write_measurement
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import resolve
-from inferencebench_pipeline.measure.spec.spec_file import load_spec
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.measure.spec.spec_file import load_spec
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import ignore_progress, measured_rows, self_signed, spec_for
 
 QUICK = Path(__file__).parents[2] / "specs/smollm2-chat-quick.yaml"

@@ -6,16 +6,15 @@ import os
 
 import pytest
 
+from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
 from inferencebench_pipeline.runs.run_directory import (
     MissingRunFileError,
     RunFile,
     RunIdError,
     RunStore,
-    StoreError,
     new_run_id,
     run_started_at,
     validate_run_id,
-    write_atomically,
 )
 
 

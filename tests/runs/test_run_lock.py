@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.errors import RetryableError
+from inferencebench_pipeline.files.atomic_writes import StoreError
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.runs.run_lock import RunBusyError
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, StoreError, new_run_id
 
 _HOLD = """
 import sys, time

@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from inferencebench_pipeline.hub.client.client import Repo
+from inferencebench_pipeline.hub.client.errors import HubIntegrityError, HubUnavailableError
+from inferencebench_pipeline.hub.dataset.listing import list_published
 from inferencebench_pipeline.hub.model_card.backlink_edit import (
     KEY,
     PROPOSAL,
     LinkPolicy,
     backlink,
 )
-from inferencebench_pipeline.hub.client.client import Repo
-from inferencebench_pipeline.hub.dataset.listing import list_published
-from inferencebench_pipeline.hub.client.errors import HubIntegrityError, HubUnavailableError
 from inferencebench_pipeline.hub.model_card.front_matter import get_key
 from inferencebench_pipeline.hub.takedowns.public_register import index_repo, known_takedowns
-from inferencebench_pipeline.takedown.takedown import REMOVAL, take_down
 from inferencebench_pipeline.hub.takedowns.register import (
     REGISTER_FILE,
     Takedown,
@@ -27,6 +26,7 @@ from inferencebench_pipeline.hub.takedowns.register import (
     load_takedowns,
 )
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.takedown.takedown import REMOVAL, take_down
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.model_card.test_backlink_edit import ALLOWED, CARD, card_of, published
 

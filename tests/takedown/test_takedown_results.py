@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.model_card.backlink_edit import LinkPolicy, backlink
 from inferencebench_pipeline.community_results.audit import Finding, State
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.read import ModelResult, read_results
@@ -15,8 +14,9 @@ from inferencebench_pipeline.community_results.removal import without_entries
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry, render_entries
 from inferencebench_pipeline.community_results.watcher import watch
 from inferencebench_pipeline.community_results.yaml import EvaluationFileError
-from inferencebench_pipeline.takedown.takedown import REMOVAL, take_down
+from inferencebench_pipeline.hub.model_card.backlink_edit import LinkPolicy, backlink
 from inferencebench_pipeline.hub.takedowns.register import Takedown, load_takedowns
+from inferencebench_pipeline.takedown.takedown import REMOVAL, take_down
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.evaluations import Place, a_place, evaluation_hub
 from tests.hub.flow import published_run

@@ -16,13 +16,17 @@ import pytest
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import running_sandbox
-from inferencebench_pipeline.trust.sign.identity_token import TokenSource, file_identity, parse_token
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
+from inferencebench_pipeline.trust.sign.identity_token import (
+    TokenSource,
+    file_identity,
+    parse_token,
+)
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
 from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.trust.verify import verify_envelope
+from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.envelope.measured import write_measured
 from tests.trust.records import Signed
 

@@ -19,8 +19,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencebench_pipeline.community_results.results_file import parse_entries
 from inferencebench_pipeline.community_results.eval_yaml import parse_spec
+from inferencebench_pipeline.community_results.results_file import parse_entries
 from inferencebench_pipeline.community_results.yaml import EvaluationFileError, read_yaml
 from inferencebench_pipeline.hub.model_card.front_matter import (
     FrontMatterError,

@@ -1,1 +1,1 @@
-"""TODO jobs."""
+"""Jobs: one a file, named as in the Dagster UI, with its form and its schedule."""

@@ -3,7 +3,6 @@
 import dagster as dg
 from pydantic import Field
 
-from inferencebench_pipeline.takedown.takedown import take_down
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.resources import (
     IN_PROCESS,
@@ -11,6 +10,7 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
+from inferencebench_pipeline.takedown.takedown import take_down
 
 
 class TakedownForm(Form):

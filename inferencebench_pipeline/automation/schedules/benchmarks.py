@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG
 
-from inferencebench_pipeline.automation.jobs.launch_benchmark import scheduled_benchmark
-from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
 from inferencebench_pipeline.automation.instance.pools import GPU, is_busy
+from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
+from inferencebench_pipeline.automation.jobs.launch_benchmark import scheduled_benchmark
 from inferencebench_pipeline.automation.ticks import (
     MOST_REMEMBERED,
     Ledger,

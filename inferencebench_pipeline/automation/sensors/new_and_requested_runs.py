@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation import interrupted_runs
-from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
 from inferencebench_pipeline.automation.instance.pools import hold_pools
+from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
 from inferencebench_pipeline.inbox.deliveries import Delivery, Inbox, delivered_since
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.resources import StoreResource

@@ -6,15 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
+from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_backlink
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.parking import LONGEST_WAIT, parked_state
 from inferencebench_pipeline.resources import StoreResource
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, run_started_at
+from inferencebench_pipeline.runs.run_directory import (
+    RunDirectory,
+    RunFile,
+    RunStore,
+    run_started_at,
+)
 from inferencebench_pipeline.trust.sign.run_signature import RunState, state_of
 
 LOOK_BACK = timedelta(days=30)

@@ -31,7 +31,7 @@ def _find_ours(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> list[Pu
     """Return all pull requests that ``author`` opened for this proposal, lowest number first.
 
     Raises:
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`: the
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`: the
             list could not be read in full.
     """
     return sorted(
@@ -48,7 +48,7 @@ def one_pull_request(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> P
     """Return our one live pull request, opened as a draft if need be; or why there must be none.
 
     Raises:
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     attempt = 0
     while True:

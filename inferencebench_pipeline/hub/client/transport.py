@@ -3,7 +3,7 @@
 The library's own client has no time limit at all, and part of its calls retry by rules that wait
 as long as a server says (``Retry-After: 86400`` is obeyed), while its most important call, the
 commit, never retries. Here every request of ours ends in time, head and body, and fails at once;
-the one retry policy is :mod:`inferencebench_pipeline.hub.client.retry`. Answers are bounded in size after
+the one retry policy is in ``retry.py``. Answers are bounded in size after
 decompression. And a redirect away from the Hub is followed for downloads only, without the token:
 nothing else is read from, or sent to, another host.
 """

@@ -410,7 +410,7 @@ def _tex(text: str) -> str:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("inferencebench_pipeline.hub"),
+        loader=jinja2.PackageLoader("inferencebench_pipeline.hub.dataset"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

@@ -17,10 +17,10 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from inferencebench_pipeline.hub.client.budget import RateBudget
-from inferencebench_pipeline.hub.dataset.card import CORPUS_TAG
 from inferencebench_pipeline.hub.client.client import Hub, HubIntegrityError, Repo
 from inferencebench_pipeline.hub.client.repo import is_repo_id
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
+from inferencebench_pipeline.hub.dataset.card import CORPUS_TAG
 from inferencebench_pipeline.untrusted.text import printable
 
 RESERVE = 0.1

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from inferencebench_pipeline.envelope.extension import TRACES_FILE
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE, ENVELOPE_FILE
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.errors import (
     HubConflictError,
@@ -23,6 +22,8 @@ from inferencebench_pipeline.hub.client.errors import (
     HubUnavailableError,
 )
 from inferencebench_pipeline.hub.client.replica_lag import just_written
+from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE, ENVELOPE_FILE
 from inferencebench_pipeline.hub.dataset.receipt import (
     READINGS,
     PublishedFile,
@@ -31,8 +32,12 @@ from inferencebench_pipeline.hub.dataset.receipt import (
     read_digest,
     read_receipt,
 )
-from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError, Record, Verify, prepare
-from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
+from inferencebench_pipeline.hub.dataset.rendered_record import (
+    NotPublishableError,
+    Record,
+    Verify,
+    prepare,
+)
 from inferencebench_pipeline.hub.dataset.restoration import restore
 from inferencebench_pipeline.runs.run_directory import SHORT_WORK_S, RunDirectory, RunFile
 
@@ -78,7 +83,7 @@ def publish(
         RunBusyError: another process works on the run.
         HubConflictError: the repository holds something else, which is left alone.
         HubIntegrityError: the Hub serves other bytes than were sent.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     with run.writing("publishing", wait_s=SHORT_WORK_S):
         restore(hub, run, verify=verify, on_stage=on_stage)
@@ -131,7 +136,7 @@ def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -
     Raises:
         NotPublishableError: the record does not verify; the Hub was not contacted.
         HubConflictError: the repository holds something else.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     record = prepare(run, organisation, verify, hub.endpoint)
     head = _head(hub, record.repo)

@@ -13,12 +13,17 @@ from inferencebench_pipeline.envelope.canonical import (
 from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
 from inferencebench_pipeline.envelope.validity import validity_errors
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE, ENVELOPE_FILE, PLOT_FILE, render_card
-from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.dataset.card import (
+    CARD_FILE,
+    ENVELOPE_FILE,
+    PLOT_FILE,
+    render_card,
+)
+from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.measure.metrics.plot import latency_plot_png
-from inferencebench_pipeline.measure.run.trace_writer import open_traces
 from inferencebench_pipeline.measure.metrics.validity import said_of
+from inferencebench_pipeline.measure.run.trace_writer import open_traces
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.trust.verify.verdict import Verdict
 

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Final
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash, parse_envelope
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.files.plain_files import sha256_of
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.errors import HubIntegrityError
+from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.receipt import Receipt, read_digest, read_receipt
 from inferencebench_pipeline.hub.dataset.rendered_record import Verify
-from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.runs.run_directory import (
     MissingRunFileError,
     RunDirectory,
     RunFile,
-    StoreError,
     free_name,
 )
 
@@ -37,7 +37,7 @@ def restore(
     Raises:
         HubIntegrityError: the Hub serves other bytes than the receipt names, or they do not verify.
         HubNotFoundError: the repository or the commit is gone.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
         RunBusyError: another process works on the run.
     """
     receipt = read_receipt(run)

@@ -16,9 +16,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.edit import edit_file
+from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
+from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE
+from inferencebench_pipeline.hub.dataset.receipt import ReceiptError, require_receipt
 from inferencebench_pipeline.hub.model_card.front_matter import (
     FrontMatterError,
     append_item,
@@ -26,9 +29,6 @@ from inferencebench_pipeline.hub.model_card.front_matter import (
     remove_key,
     set_key,
 )
-from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
-from inferencebench_pipeline.hub.dataset.receipt import ReceiptError, require_receipt
-from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.takedowns.register import Takedowns
 from inferencebench_pipeline.runs.run_directory import SHORT_WORK_S, RunDirectory, RunFile
 
@@ -118,7 +118,7 @@ def backlink(hub: Hub, run: RunDirectory, policy: LinkPolicy) -> BacklinkReceipt
         RunBusyError: another process works on the run.
         HubPermissionError: no token, or one that may not do this.
         HubIntegrityError: the Hub serves another card than was committed.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`;
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`;
             a list of pull requests that cannot be read in full is an error, never "none".
     """
     with run.writing("linking from the model card", wait_s=SHORT_WORK_S):
@@ -131,7 +131,7 @@ def preview_backlink(hub: Hub, run: RunDirectory, dataset: Repo, policy: LinkPol
 
     Raises:
         HubPermissionError: no token, or one that may not do this.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     return _link(hub, run, hub.page_url(dataset), dataset.id, policy).preview()
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inferencebench_pipeline.hub.model_card.backlink_edit import BacklinkReceipt, LinkPolicy, backlink
 from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.model_card.backlink_edit import (
+    BacklinkReceipt,
+    LinkPolicy,
+    backlink,
+)
 from inferencebench_pipeline.hub.takedowns.public_register import known_takedowns
 from inferencebench_pipeline.hub.takedowns.register import changing_links
 from inferencebench_pipeline.runs.run_directory import RunDirectory

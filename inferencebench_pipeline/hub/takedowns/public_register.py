@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.edit import edit_file
 from inferencebench_pipeline.hub.client.replica_lag import just_written
 from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.takedowns.register import (
     REGISTER_FILE,
     Takedown,
@@ -53,7 +53,7 @@ def known_takedowns(hub: Hub, root: Path, organisation: str) -> Takedowns:
 
     Raises:
         TakedownError: a register cannot be read. Nothing may be linked then: it might forbid it.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`, with
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`, with
             the same meaning.
     """
     known = load_takedowns(root)
@@ -72,7 +72,7 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
 
     Raises:
         TakedownError: what is there is not a register of ours; it is left alone.
-        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub.client.errors`.
+        HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     repo = index_repo(organisation)
     head = hub.find(repo)

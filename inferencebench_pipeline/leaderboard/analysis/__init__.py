@@ -1,1 +1,1 @@
-"""TODO analysis."""
+"""Analysis of comparable runs: ranking, Pareto fronts, spreads, change points and comparisons."""

@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from inferencebench_pipeline.leaderboard.document import Change, Column, Group
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
     FALSE_DISCOVERY_RATE,
     Values,
@@ -22,6 +21,7 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
     seed_of,
 )
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun
+from inferencebench_pipeline.leaderboard.document import Change, Column, Group
 
 SMALLEST_SEGMENT: Final = 5
 """Runs on either side of a change; with fewer a level is an accident."""

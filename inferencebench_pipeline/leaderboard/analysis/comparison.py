@@ -12,9 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.leaderboard.index.columns import stated_facts
-from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS, EnvelopeFacts, MetricFact
-from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
     FALSE_DISCOVERY_RATE,
     Stratum,
@@ -24,6 +21,9 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
     seed_of,
 )
 from inferencebench_pipeline.leaderboard.analysis.two_samples import difference
+from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
+from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS, EnvelopeFacts, MetricFact
+from inferencebench_pipeline.leaderboard.index.columns import stated_facts
 from inferencebench_pipeline.measure.metrics.compute import (
     DEFINITIONS,
     METRIC_DEFINITIONS_VERSION,

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from inferencebench_pipeline.leaderboard.analysis.pareto import Measured, standings
+from inferencebench_pipeline.leaderboard.analysis.prices import Prices
+from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun
 from inferencebench_pipeline.leaderboard.document import (
     Column,
     Front,
     FrontPoint,
     six_digits,
 )
-from inferencebench_pipeline.leaderboard.analysis.pareto import Measured, standings
-from inferencebench_pipeline.leaderboard.analysis.prices import Prices
-from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 _ONE_KIND = re.compile(r"\d+ × (?P<model>[^,]+)")

@@ -15,8 +15,6 @@ import numpy as np
 
 from inferencebench_pipeline.community_results.notes import RunConfiguration, parse_notes
 from inferencebench_pipeline.community_results.register import CommunityResult
-from inferencebench_pipeline.leaderboard.document import Variance
-from inferencebench_pipeline.leaderboard.facts import comparison_group
 from inferencebench_pipeline.leaderboard.analysis.variance import (
     Across,
     Metric,
@@ -24,6 +22,8 @@ from inferencebench_pipeline.leaderboard.analysis.variance import (
     Topic,
     variances_of,
 )
+from inferencebench_pipeline.leaderboard.document import Variance
+from inferencebench_pipeline.leaderboard.facts import comparison_group
 
 _STANDING: Final = frozenset({"open", "merged"})
 _Parts = tuple[str | None, ...]

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from inferencebench_pipeline.leaderboard.analysis.fronts import fronts_of
+from inferencebench_pipeline.leaderboard.analysis.prices import Prices
+from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun, quantization
 from inferencebench_pipeline.leaderboard.document import (
     Column,
     Group,
     RunRow,
 )
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
-from inferencebench_pipeline.leaderboard.analysis.fronts import fronts_of
-from inferencebench_pipeline.leaderboard.analysis.prices import Prices
-from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun, quantization
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 Row = Mapping[str, Any]

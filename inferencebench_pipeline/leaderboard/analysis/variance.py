@@ -18,14 +18,6 @@ from typing import Final, Literal
 import numpy as np
 import orjson
 
-from inferencebench_pipeline.leaderboard.json_assembly import Part
-from inferencebench_pipeline.leaderboard.document import (
-    Group,
-    MetricSpread,
-    Variance,
-    VarianceLevel,
-    six_digits,
-)
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
     FALSE_DISCOVERY_RATE,
     Levels,
@@ -36,6 +28,14 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
     seed_of,
 )
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun
+from inferencebench_pipeline.leaderboard.document import (
+    Group,
+    MetricSpread,
+    Variance,
+    VarianceLevel,
+    six_digits,
+)
+from inferencebench_pipeline.leaderboard.json_assembly import Part
 
 LATEST: Final = 20
 """Runs of one level within one stratum that are looked at, so that old ones leave in time."""

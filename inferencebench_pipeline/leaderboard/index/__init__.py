@@ -1,1 +1,1 @@
-"""TODO index."""
+"""The index: Parquet tables and JSON of every record, built again only where something changed."""

@@ -11,12 +11,21 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.plain_files import read_plain
 from inferencebench_pipeline.community_results.register import load_evaluations
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files.atomic_writes import sync_files, write_changed
+from inferencebench_pipeline.files.locks import file_lock
+from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
 from inferencebench_pipeline.hub.takedowns.register import load_takedowns
-from inferencebench_pipeline.leaderboard.json_assembly import Assembly
-from inferencebench_pipeline.leaderboard.index.community import evaluation_rows, takedown_rows
+from inferencebench_pipeline.leaderboard.analysis.change_points import significant_changes
+from inferencebench_pipeline.leaderboard.analysis.prices import Prices
+from inferencebench_pipeline.leaderboard.analysis.quality_variance import quality_variances
+from inferencebench_pipeline.leaderboard.analysis.ranking import ROW_COLUMNS, run_row
+from inferencebench_pipeline.leaderboard.analysis.variance import (
+    KeptVariance,
+    significant_variances,
+)
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import (
     FORMAT,
@@ -25,20 +34,15 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
     Summary,
 )
+from inferencebench_pipeline.leaderboard.index.community import evaluation_rows, takedown_rows
 from inferencebench_pipeline.leaderboard.index.group_cache import (
     KeptGroup,
     load_groups,
     save_groups,
     update_groups,
 )
-from inferencebench_pipeline.leaderboard.analysis.change_points import significant_changes
 from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, Manifest
-from inferencebench_pipeline.leaderboard.index.partitions import is_sound
-from inferencebench_pipeline.leaderboard.analysis.prices import Prices
-from inferencebench_pipeline.leaderboard.analysis.quality_variance import quality_variances
-from inferencebench_pipeline.leaderboard.analysis.ranking import ROW_COLUMNS, run_row
-from inferencebench_pipeline.leaderboard.index.spans import tell_repeated, update_spans
 from inferencebench_pipeline.leaderboard.index.partition_summary import (
     load_standing,
     look_into,
@@ -46,12 +50,11 @@ from inferencebench_pipeline.leaderboard.index.partition_summary import (
     save_standing,
     standing_of,
 )
+from inferencebench_pipeline.leaderboard.index.partitions import is_sound
+from inferencebench_pipeline.leaderboard.index.spans import tell_repeated, update_spans
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
-from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, significant_variances
 from inferencebench_pipeline.leaderboard.index.workers import Workers
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.runs.run_directory import sync_files, write_changed
-from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
+from inferencebench_pipeline.leaderboard.json_assembly import Assembly
 
 _RUNS = f"""
 SELECT {", ".join(ROW_COLUMNS)} FROM read_parquet($files, hive_partitioning = false)

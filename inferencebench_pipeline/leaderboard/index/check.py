@@ -22,15 +22,12 @@ import pyarrow.compute as pc
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.corpus.inventory import corpus_blobs, inventory_table
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.files.atomic_writes import write_changed
 from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files.sealed_files import is_plain_file, sealed, unsealed
+from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary
-from inferencebench_pipeline.leaderboard.index.columns import (
-    HEADLINE_FIELDS,
-    METRIC_FIELDS,
-    stated_facts,
-)
-from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
     leaderboard_folder,
@@ -38,12 +35,24 @@ from inferencebench_pipeline.leaderboard.index.build import (
     plain_run_files,
     unreadable_runs,
 )
+from inferencebench_pipeline.leaderboard.index.columns import (
+    HEADLINE_FIELDS,
+    METRIC_FIELDS,
+    stated_facts,
+)
 from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, Manifest, span_of
-from inferencebench_pipeline.leaderboard.index.partitions import is_sound, read_partition, unique_texts
+from inferencebench_pipeline.leaderboard.index.manifest import (
+    DOCUMENT_FILE,
+    MADE_BY,
+    Manifest,
+    span_of,
+)
+from inferencebench_pipeline.leaderboard.index.partitions import (
+    is_sound,
+    read_partition,
+    unique_texts,
+)
 from inferencebench_pipeline.leaderboard.index.workers import Workers
-from inferencebench_pipeline.runs.run_directory import write_changed
-from inferencebench_pipeline.files.sealed_files import is_plain_file, sealed, unsealed
 
 CHECKED_FILE: Final = "checked.json"
 

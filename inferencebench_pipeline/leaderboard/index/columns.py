@@ -12,6 +12,11 @@ import pyarrow.compute as pc
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.leaderboard.column_ranges import (
+    UnfitError,
+    fitted_facts,
+    fitted_metrics,
+)
 from inferencebench_pipeline.leaderboard.facts import (
     FOREIGN_DEFINITIONS,
     EnvelopeFacts,
@@ -19,7 +24,6 @@ from inferencebench_pipeline.leaderboard.facts import (
     envelope_facts,
     metric_facts,
 )
-from inferencebench_pipeline.leaderboard.column_ranges import UnfitError, fitted_facts, fitted_metrics
 from inferencebench_pipeline.leaderboard.index.fast_facts import read_plain
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
 

@@ -16,19 +16,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from inferencebench_pipeline.files.atomic_writes import replaced_atomically, write_changed
 from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files.sealed_files import is_there, remove, sealed, unsealed
 from inferencebench_pipeline.leaderboard.document import EvaluationRow, TakedownRow, WithheldRow
-from inferencebench_pipeline.leaderboard.index.group_cache import document_is_sound
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
     leaderboard_folder,
     load_summary,
 )
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, Manifest, digest
+from inferencebench_pipeline.leaderboard.index.group_cache import document_is_sound
+from inferencebench_pipeline.leaderboard.index.manifest import (
+    DOCUMENT_FILE,
+    MADE_BY,
+    Manifest,
+    digest,
+)
 from inferencebench_pipeline.leaderboard.index.partitions import is_sound, read_partition
 from inferencebench_pipeline.leaderboard.index.tables import parquet_bytes
-from inferencebench_pipeline.runs.run_directory import replaced_atomically, write_changed
-from inferencebench_pipeline.files.sealed_files import is_there, remove, sealed, unsealed
 
 DATA_FOLDER: Final = "data"
 """In the published dataset: everything in it is this index's."""

@@ -18,19 +18,23 @@ import duckdb
 import orjson
 import pyarrow as pa
 
+from inferencebench_pipeline.files.atomic_writes import store_errors, write_changed
 from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.leaderboard.json_assembly import Part
+from inferencebench_pipeline.files.sealed_files import sealed, unsealed
 from inferencebench_pipeline.leaderboard.analysis.change_points import TestedChange, tested_changes
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
 from inferencebench_pipeline.leaderboard.analysis.prices import Prices
-from inferencebench_pipeline.leaderboard.analysis.ranked_run import RANKED_COLUMNS, RankedRun, ranked_runs
+from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
+    RANKED_COLUMNS,
+    RankedRun,
+    ranked_runs,
+)
 from inferencebench_pipeline.leaderboard.analysis.ranking import group_of, group_order
+from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, group_variances
+from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
 from inferencebench_pipeline.leaderboard.index.partition_summary import GroupStanding, Standing
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
-from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.index.workers import Workers
-from inferencebench_pipeline.runs.run_directory import store_errors, write_changed
-from inferencebench_pipeline.files.sealed_files import sealed, unsealed
+from inferencebench_pipeline.leaderboard.json_assembly import Part
 
 GROUPS_FILE: Final = "groups.json"
 

@@ -16,9 +16,13 @@ from inferencebench_pipeline.corpus.findings import Finding
 from inferencebench_pipeline.corpus.inventory import inventory_table, load_findings
 from inferencebench_pipeline.corpus.log_monitor import log_findings
 from inferencebench_pipeline.corpus.verdicts import verdicts_path
-from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
-from inferencebench_pipeline.leaderboard.index.tables import FINDINGS_SCHEMA, INVENTORY_SCHEMA, empty
 from inferencebench_pipeline.files.sealed_files import file_state
+from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
+from inferencebench_pipeline.leaderboard.index.tables import (
+    FINDINGS_SCHEMA,
+    INVENTORY_SCHEMA,
+    empty,
+)
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,16 @@ from inferencebench_pipeline.corpus.verdicts import (
     unreadable,
     verdicts_path,
 )
+from inferencebench_pipeline.files.atomic_writes import write_unsynced
 from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
+from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.index.columns import (
     FACTS_SCHEMA,
     METRICS_SCHEMA,
     FactColumns,
     headlines,
 )
-from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.index.tables import (
     FINDINGS_SCHEMA,
     HEADLINE_TYPE,
@@ -44,8 +46,6 @@ from inferencebench_pipeline.leaderboard.index.tables import (
     run_rows,
     verdict_row,
 )
-from inferencebench_pipeline.runs.run_directory import write_unsynced
-from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
 
 _NAME: Final = re.compile(r"(?:runs|metrics)/[a-z_]+=[0-9-]{7,10}/([0-9a-f]{32})\.parquet")
 _NOT_A_LINE: Final = (

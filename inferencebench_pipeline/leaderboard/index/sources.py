@@ -12,16 +12,18 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from inferencebench_pipeline.community_results.register import (
+    REGISTER_FILE as COMMUNITY_REGISTER_FILE,
+)
 from inferencebench_pipeline.corpus.log_monitor import log_reports_path
 from inferencebench_pipeline.corpus.records import records_path
 from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
+from inferencebench_pipeline.files.atomic_writes import write_changed
 from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.community_results import register
-from inferencebench_pipeline.hub.takedowns import register
+from inferencebench_pipeline.files.sealed_files import file_state, is_plain_file
+from inferencebench_pipeline.hub.takedowns.register import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
 from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
-from inferencebench_pipeline.runs.run_directory import write_changed
-from inferencebench_pipeline.files.sealed_files import file_state, is_plain_file
 
 _FILE: Final = "built_from.json"
 
@@ -46,8 +48,8 @@ class Sources(BaseModel):
         """
         records = file_state(records_path(store_root))
         small = (
-            store_root / register.REGISTER_FILE,
-            store_root / register.REGISTER_FILE,
+            store_root / TAKEDOWN_REGISTER_FILE,
+            store_root / COMMUNITY_REGISTER_FILE,
             log_reports_path(store_root),
             prices,
         )

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from inferencebench_pipeline.leaderboard.column_ranges import fitted, line
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.index.columns import FACTS_SCHEMA, HEADLINE_FIELDS
-from inferencebench_pipeline.leaderboard.column_ranges import fitted, line
 
 FETCHED_ROWS: Final = 2048
 """Rows of a query that are in memory at a time."""

@@ -1,1 +1,1 @@
-"""TODO site."""
+"""The leaderboard's pages: static files rendered from the index."""

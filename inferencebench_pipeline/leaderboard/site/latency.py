@@ -15,9 +15,9 @@ from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails
 from inferencebench_pipeline.measure.metric_definitions import DISTRIBUTIONS
+from inferencebench_pipeline.measure.metrics.arrays import Rows, TraceArrays
 from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.measure.spec.spec import Slo
-from inferencebench_pipeline.measure.metrics.arrays import Rows, TraceArrays
 from inferencebench_pipeline.measure.traces.reader import open_traces
 
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))

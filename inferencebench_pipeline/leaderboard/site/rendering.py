@@ -13,8 +13,8 @@ from inferencebench_pipeline.leaderboard.site import labels
 from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.untrusted.text import visible
 
-PACKAGE = "inferencebench_pipeline.leaderboard"
-SHAPING = ("templates", "pages")
+PACKAGE = "inferencebench_pipeline.leaderboard.site"
+SHAPING = ("templates", "")
 """Folders whose files decide how a page looks, given its data."""
 
 

@@ -16,10 +16,10 @@ from inferencebench_pipeline.corpus.verdicts import DayVerdicts, RepoVerdict
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
 from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeline_extension
 from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
-from inferencebench_pipeline.leaderboard.index.columns import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError, line
+from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.index.build import load_rows
+from inferencebench_pipeline.leaderboard.index.columns import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 from inferencebench_pipeline.untrusted.text import printable
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import orjson
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.leaderboard.document import Leaderboard, RunDetails, RunRow
-from inferencebench_pipeline.leaderboard.site.output_folder import SiteFolder
-from inferencebench_pipeline.leaderboard.site.latency import json_block, latency_curves
-from inferencebench_pipeline.leaderboard.site.rendering import render, renderer_digest, run_page
-from inferencebench_pipeline.runs.run_directory import write_atomically
 from inferencebench_pipeline.files.sealed_files import sealed, unsealed
+from inferencebench_pipeline.leaderboard.document import Leaderboard, RunDetails, RunRow
+from inferencebench_pipeline.leaderboard.site.latency import json_block, latency_curves
+from inferencebench_pipeline.leaderboard.site.output_folder import SiteFolder
+from inferencebench_pipeline.leaderboard.site.rendering import render, renderer_digest, run_page
 
 Details = Callable[[Collection[str]], Iterator[RunDetails]]
 """What the pages of some repositories show, read on demand."""

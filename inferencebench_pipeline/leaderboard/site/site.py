@@ -8,9 +8,9 @@ from pathlib import Path
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.inventory import corpus_blobs
-from inferencebench_pipeline.leaderboard.site.run_details import run_details
-from inferencebench_pipeline.leaderboard.document import Leaderboard
 from inferencebench_pipeline.leaderboard.analysis.change_points import LONGEST_HISTORY
+from inferencebench_pipeline.leaderboard.analysis.permutation import FALSE_DISCOVERY_RATE
+from inferencebench_pipeline.leaderboard.document import Leaderboard
 from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder, load_leaderboard
 from inferencebench_pipeline.leaderboard.site.data import (
     group_script,
@@ -20,9 +20,9 @@ from inferencebench_pipeline.leaderboard.site.data import (
 from inferencebench_pipeline.leaderboard.site.output_folder import SiteFolder
 from inferencebench_pipeline.leaderboard.site.overviews import write_hardware, write_models
 from inferencebench_pipeline.leaderboard.site.rendering import PACKAGE, render
+from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.leaderboard.site.run_pages import Details, write_run_pages
 from inferencebench_pipeline.leaderboard.site.spread import drawn_spreads
-from inferencebench_pipeline.leaderboard.analysis.permutation import FALSE_DISCOVERY_RATE
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 _COPIED = ("assets", "vendor")

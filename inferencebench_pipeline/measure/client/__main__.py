@@ -15,9 +15,9 @@ from pathlib import Path
 import orjson
 
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.measure.client.capture import Capture, LoopFacts, client_report
 from inferencebench_pipeline.measure.child_process import die_with_parent
 from inferencebench_pipeline.measure.client.board import Board
+from inferencebench_pipeline.measure.client.capture import Capture, LoopFacts, client_report
 from inferencebench_pipeline.measure.client.job import FIRST_REPEAT, Job, Repeat
 from inferencebench_pipeline.measure.client.loop import LoopReport
 from inferencebench_pipeline.measure.client.workers import WorkerError, measure_in_processes

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.measure.client.arrivals import arrival_offsets_ns, schedule_sha256
-from inferencebench_pipeline.measure.client.capture import Capture, SpoolHeader, SpoolWriter
 from inferencebench_pipeline.measure.client.board import Board
+from inferencebench_pipeline.measure.client.capture import Capture, SpoolHeader, SpoolWriter
 from inferencebench_pipeline.measure.client.connection import Endpoint
 from inferencebench_pipeline.measure.client.conversations import ConversationPacer
 from inferencebench_pipeline.measure.client.exchange import Exchange

@@ -16,9 +16,9 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.measure.client.capture import merge_spools
 from inferencebench_pipeline.measure.child_process import die_with_parent, forget_parent
 from inferencebench_pipeline.measure.client.board import Board
+from inferencebench_pipeline.measure.client.capture import merge_spools
 from inferencebench_pipeline.measure.client.job import Job
 from inferencebench_pipeline.measure.client.loop import LoopReport
 from inferencebench_pipeline.measure.client.pacing import Share

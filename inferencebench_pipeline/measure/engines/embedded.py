@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inferencebench_pipeline.measure.child_process import running_child
+from inferencebench_pipeline.measure.engines.gguf import GgufFile, read_gguf
 from inferencebench_pipeline.measure.engines.http import (
     NO_KEY,
     RunningEngine,
@@ -23,11 +24,10 @@ from inferencebench_pipeline.measure.engines.http import (
     wait_until_healthy,
 )
 from inferencebench_pipeline.measure.engines.self_report import engine_says
-from inferencebench_pipeline.measure.spec.environment_variables import bundled_engine_environment
 from inferencebench_pipeline.measure.errors import EngineMissingError, SpecError
-from inferencebench_pipeline.measure.engines.gguf import GgufFile, read_gguf
 from inferencebench_pipeline.measure.provenance.document import EngineProvenance, ModelProvenance
 from inferencebench_pipeline.measure.provenance.software import distribution_files_sha256
+from inferencebench_pipeline.measure.spec.environment_variables import bundled_engine_environment
 from inferencebench_pipeline.measure.spec.spec import (
     BenchmarkSpec,
     ClosedLoad,

@@ -14,7 +14,6 @@ from typing import Final
 
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.measure.child_process import log_tail
-from inferencebench_pipeline.measure.spec.engine_keys import api_key
 from inferencebench_pipeline.measure.errors import (
     EngineAccessError,
     EngineAnswerError,
@@ -22,6 +21,7 @@ from inferencebench_pipeline.measure.errors import (
     ModelNotServedError,
 )
 from inferencebench_pipeline.measure.provenance.document import EngineProvenance, ModelProvenance
+from inferencebench_pipeline.measure.spec.engine_keys import api_key
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization
 from inferencebench_pipeline.untrusted.http import (
     AnswerTooLargeError,

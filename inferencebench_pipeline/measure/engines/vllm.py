@@ -33,13 +33,16 @@ from inferencebench_pipeline.measure.engines.weights import (
     cached_snapshot,
     read_weights,
 )
-from inferencebench_pipeline.measure.spec.environment_variables import engine_environment, recorded_environment
 from inferencebench_pipeline.measure.errors import EngineMissingError
 from inferencebench_pipeline.measure.provenance.document import (
     UNKNOWN,
     EngineProvenance,
     ModelProvenance,
     Unsaid,
+)
+from inferencebench_pipeline.measure.spec.environment_variables import (
+    engine_environment,
+    recorded_environment,
 )
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization, VllmEngine
 

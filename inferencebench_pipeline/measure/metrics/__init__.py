@@ -1,1 +1,1 @@
-"""TODO metrics."""
+"""Metrics: values and intervals that anyone can compute again from the traces."""

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from inferencebench_pipeline.measure.metrics.window_energy import NO_TELEMETRY, WindowEnergy
-from inferencebench_pipeline.measure.metrics.fluidity import Deadlines, missed_and_set
 from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
+from inferencebench_pipeline.measure.metrics.fluidity import Deadlines, missed_and_set
+from inferencebench_pipeline.measure.metrics.window_energy import NO_TELEMETRY, WindowEnergy
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import ChunkBatch, Traces
 from inferencebench_pipeline.measure.traces.schema import traces_metadata

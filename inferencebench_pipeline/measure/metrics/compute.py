@@ -22,10 +22,10 @@ from inferencebench_pipeline.measure.metric_definitions import (
     MetricDefinition,
     percentile_key,
 )
-from inferencebench_pipeline.measure.metrics.intervals import Metric, Sorted, with_intervals
-from inferencebench_pipeline.measure.spec.spec import Slo
-from inferencebench_pipeline.measure.metrics.statistics import exact_sum
 from inferencebench_pipeline.measure.metrics.arrays import Int64s, TraceArrays
+from inferencebench_pipeline.measure.metrics.intervals import Metric, Sorted, with_intervals
+from inferencebench_pipeline.measure.metrics.statistics import exact_sum
+from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.measure.metric_definitions import PERCENTILES, percentile_key
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
 from inferencebench_pipeline.measure.metrics.statistics import (
     FEWEST_OBSERVATIONS,
     FEWEST_REPEATS,
@@ -24,7 +24,7 @@ from inferencebench_pipeline.measure.metrics.statistics import (
     repeats_interval,
     wilson_interval,
 )
-from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
+from inferencebench_pipeline.measure.spec.spec import Slo
 
 _COUNTS: Final = ("requests_measured", "requests_failed", "output_tokens")
 _NS_PER_S: Final = 1e9

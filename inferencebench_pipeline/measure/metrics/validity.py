@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
 from inferencebench_pipeline.measure.metrics.statistics import FEWEST_OBSERVATIONS, FEWEST_REPEATS
 from inferencebench_pipeline.measure.metrics.steady_state import mser5
-from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
-from inferencebench_pipeline.measure.traces.reader import Traces
+from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.workload import FixedLength, Workload
 from inferencebench_pipeline.measure.traces.order import ChunkFacts, out_of_order
+from inferencebench_pipeline.measure.traces.reader import Traces
 from inferencebench_pipeline.measure.traces.schema import (
     PHASES,
     SCHEMA,
     planned_requests,
     traces_metadata,
 )
-from inferencebench_pipeline.measure.spec.workload import FixedLength, Workload
 from inferencebench_pipeline.untrusted.text import printable
 
 _LATENESS_FLOOR_NS: Final = 1_000_000

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from inferencebench_pipeline.measure.provenance.memory import read_memory
 from inferencebench_pipeline.measure.provenance.document import (
     UNKNOWN,
     Bios,
@@ -22,6 +21,7 @@ from inferencebench_pipeline.measure.provenance.document import (
     Gpu,
     Hardware,
 )
+from inferencebench_pipeline.measure.provenance.memory import read_memory
 
 T = TypeVar("T")
 

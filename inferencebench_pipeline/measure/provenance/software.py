@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import inferencebench_pipeline
-from inferencebench_pipeline.measure.provenance.host import Finding
 from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Software
+from inferencebench_pipeline.measure.provenance.host import Finding
 
 _GIT_TIMEOUT_S: Final = 10
 _IMAGE_DIGEST_VARIABLE: Final = "INFERENCEBENCH_IMAGE_DIGEST"

@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import IO, Any, Final
 
 from inferencebench_pipeline.errors import PermanentError, PipelineError
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.measure import errors
-from inferencebench_pipeline.measure.client.capture import CLIENT_LOG, ENGINE_LOG, Capture
 from inferencebench_pipeline.measure.child_process import log_tail, running_child
-from inferencebench_pipeline.measure.engines import RunningEngine
+from inferencebench_pipeline.measure.client.capture import CLIENT_LOG, ENGINE_LOG, Capture
+from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.run.progress import ProgressReport
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.runs.run_directory import StoreError
 
 _POLL_S: Final = 0.25
 _DYING_S: Final = 2.0

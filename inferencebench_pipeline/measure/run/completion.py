@@ -20,11 +20,12 @@ from pydantic import (
     model_validator,
 )
 
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.files.plain_files import read_plain, sha256_of
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
 from inferencebench_pipeline.runs.run_digests import BrokenSealError, seal, unseal
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, write_atomically
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 SPOOL: Final = "requests.jsonl"
 COMPLETE: Final = "complete.json"

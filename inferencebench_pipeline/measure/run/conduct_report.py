@@ -6,9 +6,9 @@ from pydantic import Field, ValidationError
 
 from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.errors import CaptureError
+from inferencebench_pipeline.measure.metrics.arrays import Rows
 from inferencebench_pipeline.measure.metrics.steady_state import mser5
 from inferencebench_pipeline.measure.run.stopping_rule import CONDUCT, Conduct, Record
-from inferencebench_pipeline.measure.metrics.arrays import Rows
 from inferencebench_pipeline.measure.traces.reader import Traces
 
 

@@ -12,7 +12,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from inferencebench_pipeline.measure.audit.audit import EngineAudit, audit, audit_flags
 from inferencebench_pipeline.measure.client.capture import Capture, Completion, read_spool
-from inferencebench_pipeline.measure.run.conduct_report import ConductReport, conduct_report
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.metrics.compute import (
     METRIC_DEFINITIONS_VERSION,
@@ -20,13 +19,7 @@ from inferencebench_pipeline.measure.metrics.compute import (
     compute_metrics,
 )
 from inferencebench_pipeline.measure.provenance.document import Provenance, Sha256Hex
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.telemetry.report import (
-    TelemetryReport,
-    telemetry_flags,
-    write_telemetry,
-)
-from inferencebench_pipeline.measure.traces.order import ChunkFacts
+from inferencebench_pipeline.measure.run.conduct_report import ConductReport, conduct_report
 from inferencebench_pipeline.measure.run.trace_writer import (
     Traces,
     TracesInfo,
@@ -35,6 +28,13 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     open_traces,
     traces_info,
 )
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.telemetry.report import (
+    TelemetryReport,
+    telemetry_flags,
+    write_telemetry,
+)
+from inferencebench_pipeline.measure.traces.order import ChunkFacts
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 _BUSY_CLIENT_SHARE: Final = 0.8

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from inferencebench_pipeline.measure.audit.audit import metrics_before_and_after
 from inferencebench_pipeline.measure.client.capture import Capture
-from inferencebench_pipeline.measure.engines import RunningEngine
+from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.provenance.host import gpu_class
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource

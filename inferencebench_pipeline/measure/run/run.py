@@ -18,28 +18,25 @@ from inferencebench_pipeline.measure.client.capture import (
     LoopFacts,
     read_spool,
 )
-from inferencebench_pipeline.measure.run.completion import bound_files
 from inferencebench_pipeline.measure.client.decoder import decode
-from inferencebench_pipeline.measure.run.client_process import measure_repeat
-from inferencebench_pipeline.measure.engines import RunningEngine, engine_for
-from inferencebench_pipeline.measure.provenance.host import collect_host
+from inferencebench_pipeline.measure.engines.http import RunningEngine
+from inferencebench_pipeline.measure.engines.start import engine_for
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
+from inferencebench_pipeline.measure.provenance.document import DatasetProvenance, Provenance
+from inferencebench_pipeline.measure.provenance.host import collect_host
+from inferencebench_pipeline.measure.provenance.software import collect_software
+from inferencebench_pipeline.measure.run.client_process import measure_repeat
+from inferencebench_pipeline.measure.run.completion import bound_files
 from inferencebench_pipeline.measure.run.observation import observed, used_hardware_class
 from inferencebench_pipeline.measure.run.own_spec import own_spec
 from inferencebench_pipeline.measure.run.progress import Progress, ProgressReport
-from inferencebench_pipeline.measure.provenance.document import DatasetProvenance, Provenance
-from inferencebench_pipeline.measure.provenance.software import collect_software
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
-    Repeats,
-    resolve,
-    spec_json,
-)
 from inferencebench_pipeline.measure.run.stopping_rule import CONDUCT, Conduct, Look, look
 from inferencebench_pipeline.measure.run.token_check import count_answers
 from inferencebench_pipeline.measure.run.trace_writer import table_of
-from inferencebench_pipeline.measure.workloads.request_plan import keep_workload
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Repeats, spec_json
 from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
+from inferencebench_pipeline.measure.workloads.request_plan import keep_workload
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer, engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.untrusted.deadlines import within

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.measure.client.capture import Capture, read_spool, read_spool_in_order
-from inferencebench_pipeline.measure.client.exchange import Exchange
 from inferencebench_pipeline.measure.client.decoder import Answer, Chunk, decode
+from inferencebench_pipeline.measure.client.exchange import Exchange
+from inferencebench_pipeline.measure.metrics.validity import ValidityFlag, check_traces
 from inferencebench_pipeline.measure.metrics.window_energy import WindowEnergy
+from inferencebench_pipeline.measure.run.token_check import counted_answers
 from inferencebench_pipeline.measure.telemetry.energy import Energy
 from inferencebench_pipeline.measure.telemetry.report import write_telemetry
-from inferencebench_pipeline.measure.run.token_check import counted_answers
 from inferencebench_pipeline.measure.traces.reader import (
     Traces,
     open_traces,
@@ -37,7 +38,6 @@ from inferencebench_pipeline.measure.traces.schema import (
     planned_requests,
     traces_metadata,
 )
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag, check_traces
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 
 __all__ = [

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Set
 from typing import Final
 
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec.part import Part, Role, fields_of, parts_held
 from inferencebench_pipeline.measure.spec.plan import Plan
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.spec.part import Part, Role, fields_of, parts_held
 
 _GUARDED: Final = frozenset({Role.RUNS_CODE, Role.PRIVATE, Role.DATA_FILE})
 _Guarded = tuple[str, tuple[tuple[str, str], ...]]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, model_validator
 
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec.part import Load, Part, Setting
 from inferencebench_pipeline.measure.spec.schedule import Schedule
 from inferencebench_pipeline.measure.spec.spec import (
     BenchmarkSpec,
@@ -29,7 +30,6 @@ from inferencebench_pipeline.measure.spec.spec import (
     Slo,
     Suite,
 )
-from inferencebench_pipeline.measure.spec.part import Load, Part, Setting
 from inferencebench_pipeline.measure.spec.workload import Workload
 
 MOST_RUNS: Final = 1000

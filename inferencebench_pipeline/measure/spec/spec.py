@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from inferencebench_pipeline.measure.metric_definitions import DEFINITIONS
 from inferencebench_pipeline.measure.spec.engine_arguments import why_not_an_argument
 from inferencebench_pipeline.measure.spec.engine_keys import why_never_a_key
 from inferencebench_pipeline.measure.spec.environment_variables import why_not_in_a_spec
-from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.metric_definitions import DEFINITIONS
 from inferencebench_pipeline.measure.spec.part import (
     PRINTABLE,
     DataFile,
@@ -27,14 +24,9 @@ from inferencebench_pipeline.measure.spec.part import (
     Weights,
 )
 from inferencebench_pipeline.measure.spec.workload import (
-    JsonlDataset,
-    ShareGptDataset,
     Workload,
     has_turns,
 )
-from inferencebench_pipeline.measure.workloads.datasets import file_sha256
-
-_MAX_SCHEDULE_BYTES = 64_000_000
 
 _Label = Annotated[str, Field(min_length=1), PRINTABLE]
 # A word that begins with a dash would be an option on the command line of an engine.
@@ -354,67 +346,6 @@ class BenchmarkSpec(Part):
             return self.seed
         drawn = hashlib.sha256(f"{self.seed}:repeat:{repeat}".encode()).digest()
         return int.from_bytes(drawn[:8]) >> 1
-
-
-def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
-    """Return ``spec`` with every default that depends on this host or on another field filled in.
-
-    The result is what ``spec.json`` records: reading it never needs the defaults of a version.
-
-    Raises:
-        SpecError: a file that it names cannot be read.
-    """
-    engine = spec.engine
-    if isinstance(engine, EmbeddedEngine) and engine.threads is None:
-        engine = engine.model_copy(update={"threads": max(1, usable_cores() - 1)})
-    model = spec.model
-    if model.served_name is None:
-        model = model.model_copy(update={"served_name": model.id})
-    workload = spec.workload.model_copy(update={"salt": spec.workload.salted_by})
-    if isinstance(workload.dataset, JsonlDataset | ShareGptDataset):
-        pinned = {"sha256": workload.dataset.sha256 or file_sha256(workload.dataset)}
-        dataset = workload.dataset.model_copy(update=pinned)
-        workload = workload.model_copy(update={"dataset": dataset})
-    load = spec.load
-    if isinstance(load, ReplayLoad):
-        found = hashlib.sha256(read_schedule(load)).hexdigest()
-        load = load.model_copy(update={"schedule_sha256": found})
-    resolved = {"engine": engine, "model": model, "workload": workload, "load": load}
-    return spec.model_copy(update=resolved)
-
-
-def read_schedule(load: ReplayLoad) -> bytes:
-    """Return the bytes of the schedule that ``load`` replays.
-
-    Raises:
-        SpecError: the file cannot be read, is too large, or is not the one that
-            ``schedule_sha256`` names.
-    """
-    try:
-        with Path(load.schedule).open("rb") as handle:
-            data = handle.read(_MAX_SCHEDULE_BYTES + 1)
-    except OSError as error:
-        raise SpecError(
-            f"cannot read load.schedule = {load.schedule!r}: {error.strerror or error}; "
-            "check the path"
-        ) from error
-    if len(data) > _MAX_SCHEDULE_BYTES:
-        raise SpecError(
-            f"load.schedule = {load.schedule!r} is larger than {_MAX_SCHEDULE_BYTES} bytes; "
-            "cut it down to the arrivals that are replayed"
-        )
-    found = hashlib.sha256(data).hexdigest()
-    if load.schedule_sha256 not in (None, found):
-        raise SpecError(
-            f"load.schedule = {load.schedule!r} has SHA-256 {found}, not load.schedule_sha256 = "
-            f"{load.schedule_sha256}; bring the file it was made for, or correct the hash"
-        )
-    return data
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on, which a container may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def spec_json(spec: BenchmarkSpec) -> bytes:

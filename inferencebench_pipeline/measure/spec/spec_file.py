@@ -14,9 +14,9 @@ from pydantic_core import ErrorDetails
 
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.spec.launch import require_same_code
+from inferencebench_pipeline.measure.spec.part import Role, parts_below, role_of
 from inferencebench_pipeline.measure.spec.plan import BenchmarkFile, Plan, expand
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.spec.part import Role, parts_below, role_of
 from inferencebench_pipeline.untrusted.text import printable
 from inferencebench_pipeline.untrusted.yaml_documents import (
     MappingNode,

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.measure.client.capture import Capture
+from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
 from inferencebench_pipeline.measure.telemetry.document import (
     Sampling,
@@ -21,7 +22,6 @@ from inferencebench_pipeline.measure.telemetry.energy import Energy, Window, unm
 from inferencebench_pipeline.measure.telemetry.nvml import THROTTLE, throttle_names
 from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Reading, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, run_energy
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 from inferencebench_pipeline.runs.run_directory import RunFile
 
 SPOOL: Final = "telemetry.jsonl"

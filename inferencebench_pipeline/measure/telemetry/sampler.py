@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
+from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
 from inferencebench_pipeline.measure.telemetry.document import Sampling
 from inferencebench_pipeline.measure.telemetry.hostload import HostLoad
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource
 from inferencebench_pipeline.measure.telemetry.rapl import RaplSource
 from inferencebench_pipeline.measure.telemetry.readings import Cost, Reading, Source, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, engine_use
-from inferencebench_pipeline.runs.run_directory import StoreError, write_atomically
 
 _JOIN_S: Final = 30.0
 

@@ -1,1 +1,1 @@
-"""TODO traces."""
+"""The format of ``traces.parquet``: its schema, its order, and a reader for hostile files."""

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.traces.parquet_bounds import (
     ParquetDamagedError,
@@ -32,7 +33,6 @@ from inferencebench_pipeline.measure.traces.schema import (
     TRACES_SCHEMA_VERSION,
     TracesInfo,
 )
-from inferencebench_pipeline.runs.run_directory import StoreError
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

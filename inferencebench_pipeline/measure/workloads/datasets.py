@@ -104,7 +104,7 @@ def _data(dataset: FileDataset) -> bytes:
 
 
 def _builtin(dataset: BuiltinDataset) -> bytes:
-    folder = resources.files("inferencebench_pipeline.measure") / "prompts"
+    folder = resources.files(__package__) / "prompts"
     file = folder / f"{dataset.name}.json"
     if not file.is_file():
         names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json"))

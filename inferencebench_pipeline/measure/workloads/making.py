@@ -15,12 +15,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.measure.errors import CaptureError, SpecError
 from inferencebench_pipeline.measure.workloads.items import Item, Message
 from inferencebench_pipeline.measure.workloads.lengths import generator
 from inferencebench_pipeline.measure.workloads.recipe import Recipe
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
-from inferencebench_pipeline.runs.run_directory import write_atomically
 
 OPENER: Final = "Note"
 """What made-up text begins with, since the first word has no space before it."""

@@ -1,1 +1,1 @@
-"""TODO log."""
+"""Transparency logs: Merkle proofs, checkpoints, tiles, and reading the entries of a log."""

@@ -1,1 +1,1 @@
-"""TODO sign."""
+"""Signing: identity token, certificate, timestamp and log entry, finished after any crash."""

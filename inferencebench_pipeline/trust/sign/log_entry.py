@@ -13,14 +13,14 @@ from sigstore.models import TransparencyLogEntry
 from sigstore_models.rekor.v1 import TransparencyLogEntry as EntryMessage
 
 from inferencebench_pipeline.trust.errors import SigningRefusedError
-from inferencebench_pipeline.trust.sign.pending_signature import PreparedSignature
+from inferencebench_pipeline.trust.log.tiles import entry_leaf, inclusion_hashes
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.sign.pending_signature import PreparedSignature
 from inferencebench_pipeline.trust.sign.services import (
     SigningServices,
     response_behind,
     service_failure,
 )
-from inferencebench_pipeline.trust.log.tiles import entry_leaf, inclusion_hashes
 
 _CONFLICT: Final = 409
 _INDEX = re.compile(r"index (\d{1,18})\b")

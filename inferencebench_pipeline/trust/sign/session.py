@@ -20,16 +20,19 @@ from sigstore.oidc import ExpiredIdentity, IdentityToken
 from sigstore.sign import Signer as SigstoreSession
 from sigstore.verify import Verifier
 
+from inferencebench_pipeline.trust.errors import IdentityTokenError, SigningRefusedError
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, within
+from inferencebench_pipeline.trust.sign.identity_token import names_its_subject
+from inferencebench_pipeline.trust.sign.pending_signature import (
+    PreparedSignature,
+    message_signature,
+)
+from inferencebench_pipeline.trust.sign.services import SigningServices, service_failure
 from inferencebench_pipeline.trust.verify.certificates import (
     CertificateFacts,
     SignerIdentity,
     certificate_identity,
 )
-from inferencebench_pipeline.trust.errors import IdentityTokenError, SigningRefusedError
-from inferencebench_pipeline.trust.sign.identity_token import names_its_subject
-from inferencebench_pipeline.trust.sign.pending_signature import PreparedSignature, message_signature
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, within
-from inferencebench_pipeline.trust.sign.services import SigningServices, service_failure
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,20 @@ from sigstore.models import Bundle
 
 from inferencebench_pipeline.envelope.canonical import content_hash
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
+from inferencebench_pipeline.trust.errors import SigningRefusedError
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
+from inferencebench_pipeline.trust.sign.identity_token import TokenSource
+from inferencebench_pipeline.trust.sign.log_entry import find_in_log, is_still_loggable, log_once
+from inferencebench_pipeline.trust.sign.pending_signature import (
+    PreparedSignature,
+    UnusableIntentError,
+)
+from inferencebench_pipeline.trust.sign.services import (
+    SigningDeadlines,
+    SigningServices,
+    open_services,
+)
+from inferencebench_pipeline.trust.sign.session import SigningSession
 from inferencebench_pipeline.trust.verify.bundle import (
     BundleRejectedError,
     VerifiedBundle,
@@ -20,18 +34,7 @@ from inferencebench_pipeline.trust.verify.bundle import (
     verify_statement,
 )
 from inferencebench_pipeline.trust.verify.certificates import SignerIdentity, certificate_identity
-from inferencebench_pipeline.trust.errors import SigningRefusedError
-from inferencebench_pipeline.trust.sign.identity_token import TokenSource
-from inferencebench_pipeline.trust.sign.log_entry import find_in_log, is_still_loggable, log_once
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
-from inferencebench_pipeline.trust.sign.pending_signature import PreparedSignature, UnusableIntentError
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot
-from inferencebench_pipeline.trust.sign.services import (
-    SigningDeadlines,
-    SigningServices,
-    open_services,
-)
-from inferencebench_pipeline.trust.sign.session import SigningSession
 
 RENEW_BELOW: Final = timedelta(minutes=2)
 """A certificate with less time left is not used for another signature."""

@@ -1,1 +1,1 @@
-"""TODO verify."""
+"""Verification: a pure function from the bytes of an envelope to a verdict."""

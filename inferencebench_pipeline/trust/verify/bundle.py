@@ -25,6 +25,7 @@ from sigstore.models import Bundle
 from sigstore_models.rekor.v1 import TransparencyLogEntry
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.certificates import (
     CertificateFacts,
     SignerIdentity,
@@ -32,7 +33,6 @@ from inferencebench_pipeline.trust.verify.certificates import (
     key_hash,
     require_windows,
 )
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.memoised import (
     REMEMBERED,
     SharedRoot,

@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic.alias_generators import to_camel
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.bundle import (
     INTOTO_PAYLOAD_TYPE,
     BundleRejectedError,
@@ -26,7 +27,6 @@ from inferencebench_pipeline.trust.verify.bundle import (
     verify_statement,
 )
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.verdict import VERIFIER_VERSION
 
 STATEMENT_SUITE: Final = "inferencebench.corpus-statement"

@@ -27,8 +27,8 @@ from pydantic import (
     model_validator,
 )
 
-from inferencebench_pipeline.trust.verify.certificates import WORKFLOW_CLAIMS, SignerIdentity
 from inferencebench_pipeline.trust.errors import PolicyError
+from inferencebench_pipeline.trust.verify.certificates import WORKFLOW_CLAIMS, SignerIdentity
 from inferencebench_pipeline.untrusted.text import printable
 from inferencebench_pipeline.untrusted.yaml_documents import YamlDocumentError, parse_yaml
 

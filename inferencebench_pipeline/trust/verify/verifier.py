@@ -20,6 +20,7 @@ from inferencebench_pipeline.envelope.extension import traces_binding
 from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
 from inferencebench_pipeline.envelope.reading import read_unambiguous
 from inferencebench_pipeline.measure.run.trace_writer import TRACES_SCHEMA_VERSION, open_traces
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.bundle import (
     BUNDLE_CHECKS,
     BundleVerifier,
@@ -28,6 +29,7 @@ from inferencebench_pipeline.trust.verify.bundle import (
     parse_bundle,
     signature_digest,
 )
+from inferencebench_pipeline.trust.verify.checklist import Record, RejectedError
 from inferencebench_pipeline.trust.verify.dev_key import (
     WrongSignatureError,
     key_fingerprint,
@@ -35,11 +37,9 @@ from inferencebench_pipeline.trust.verify.dev_key import (
     verify_dev_key,
 )
 from inferencebench_pipeline.trust.verify.evidence import bundle_evidence
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
-from inferencebench_pipeline.trust.verify.checklist import Record, RejectedError
-from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.memoised import REMEMBERED
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 from inferencebench_pipeline.trust.verify.verdict import (
     FailureClass,
     LogPosition,
@@ -92,7 +92,7 @@ class _Found:
 class EnvelopeVerifier:
     """Verifies envelopes under one policy and one trust root.
 
-    Each verdict is the one :func:`~inferencebench_pipeline.trust.verify.verify_envelope` gives;
+    Each verdict is the one :func:`verify_envelope` gives;
     what envelopes share (the signer's certificate, decoded keys) is examined once. Give each
     process its own: it cannot be pickled.
     """
@@ -335,3 +335,30 @@ def _accepted(found: _Found) -> str:
         else f"; {found.metrics} metrics re-derive from the traces"
     )
     return f"{who}{where}{metrics}"
+
+
+def verify_envelope(
+    data: bytes,
+    *,
+    trust: TrustRoot,
+    policy: IdentityPolicy,
+    organisation: str | None,
+    traces: Path | bytes | None,
+) -> Verdict:
+    """Return the verdict on the envelope in ``data``.
+
+    Args:
+        data: the exact bytes of ``envelope.json``.
+        trust: whose certificates, logs and clocks count.
+        policy: who may sign for whom.
+        organisation: the Hub namespace the record is published under; the signer must be allowed
+            for it. None for a record that is not published: any organisation of the policy will do.
+        traces: the traces file; without it the metrics cannot be re-derived and those checks are
+            skipped, which the verdict states.
+
+    Example:
+        >>> verdict = verify_envelope(data, trust=load_trust(config), policy=load_policy(policy),
+        ...                           organisation="acme", traces=None)  # doctest: +SKIP
+        >>> verdict.ok, verdict.reason  # doctest: +SKIP
+    """
+    return EnvelopeVerifier(trust, policy).verify(data, organisation=organisation, traces=traces)

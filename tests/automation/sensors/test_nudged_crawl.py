@@ -8,7 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from inferencebench_pipeline.automation.sensors.nudged_crawl import LONGEST_WAIT, crawl_reason, nudged_crawl
+from inferencebench_pipeline.automation.sensors.nudged_crawl import (
+    LONGEST_WAIT,
+    crawl_reason,
+    nudged_crawl,
+)
 from inferencebench_pipeline.hub.webhooks import nudge
 from inferencebench_pipeline.resources import RunsStore
 

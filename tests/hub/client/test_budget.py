@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.hub.client.budget import RateBudget
 from inferencebench_pipeline.hub.client.client import Hub, HubRateLimitError
+from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.dataset.listing import fetch_file, list_published
 from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
-from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from tests.hub.conftest import World
 from tests.hub.records import accept, recorded_run
 

@@ -16,7 +16,6 @@ import pytest
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope, serialise
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.hub.dataset import rendered_record as record_module
 from inferencebench_pipeline.hub.client.client import (
     Hub,
     HubConflictError,
@@ -26,6 +25,7 @@ from inferencebench_pipeline.hub.client.client import (
     HubUnavailableError,
     Repo,
 )
+from inferencebench_pipeline.hub.dataset import rendered_record as record_module
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.hub.dataset.publication import (
     NotPublishableError,
@@ -33,7 +33,12 @@ from inferencebench_pipeline.hub.dataset.publication import (
     publish,
     read_back,
 )
-from inferencebench_pipeline.runs.run_directory import MissingRunFileError, RunDirectory, RunFile, new_run_id
+from inferencebench_pipeline.runs.run_directory import (
+    MissingRunFileError,
+    RunDirectory,
+    RunFile,
+    new_run_id,
+)
 from inferencebench_pipeline.trust.verify.verdict import Verdict
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.records import accept, recorded_run, reject, signed_looking, unsigned_envelope

@@ -8,6 +8,13 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
+from inferencebench_pipeline.hub.client.client import (
+    Hub,
+    HubPermissionError,
+    HubUnavailableError,
+    Repo,
+)
+from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
 from inferencebench_pipeline.hub.model_card.backlink_edit import (
     KEY,
     PROPOSAL,
@@ -18,10 +25,13 @@ from inferencebench_pipeline.hub.model_card.backlink_edit import (
     compare_cards,
     skip_backlink,
 )
-from inferencebench_pipeline.hub.client.client import Hub, HubPermissionError, HubUnavailableError, Repo
 from inferencebench_pipeline.hub.model_card.front_matter import get_key, remove_key
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
-from inferencebench_pipeline.runs.run_directory import MissingRunFileError, RunDirectory, RunFile, new_run_id
+from inferencebench_pipeline.runs.run_directory import (
+    MissingRunFileError,
+    RunDirectory,
+    RunFile,
+    new_run_id,
+)
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.records import MODEL, accept, recorded_run
 

@@ -11,6 +11,14 @@ import numpy as np
 import pytest
 
 from inferencebench_pipeline.leaderboard.analysis import change_points
+from inferencebench_pipeline.leaderboard.analysis.change_points import (
+    LONGEST_HISTORY,
+    SMALLEST_SEGMENT,
+    change_point,
+    shift,
+    significant_changes,
+)
+from inferencebench_pipeline.leaderboard.analysis.permutation import adjusted_p_values
 from inferencebench_pipeline.leaderboard.document import (
     Change,
     Column,
@@ -19,15 +27,7 @@ from inferencebench_pipeline.leaderboard.document import (
     MetricCell,
     RunRow,
 )
-from inferencebench_pipeline.leaderboard.analysis.change_points import (
-    LONGEST_HISTORY,
-    SMALLEST_SEGMENT,
-    change_point,
-    shift,
-    significant_changes,
-)
 from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
-from inferencebench_pipeline.leaderboard.analysis.permutation import adjusted_p_values
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
 from inferencebench_pipeline.resources import Outages, RunsStore
@@ -45,7 +45,11 @@ FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
 def find_changes(groups: Sequence[Group], rows: Sequence[RunRow]) -> tuple[Change, ...]:
     """What a build finds: each group tested by itself, then all tests judged together."""
     return significant_changes(
-        [item for group in groups for item in change_points.tested_changes(group, map(ranked, rows))]
+        [
+            item
+            for group in groups
+            for item in change_points.tested_changes(group, map(ranked, rows))
+        ]
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inferencebench_pipeline.leaderboard.document import MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.analysis.fronts import fronts_of
 from inferencebench_pipeline.leaderboard.analysis.prices import PricesError, load_prices
+from inferencebench_pipeline.leaderboard.document import MetricCell, RunRow
 from tests.leaderboard.ranking import ranked
 
 H100 = "NVIDIA H100 80GB HBM3"

@@ -16,7 +16,6 @@ from inferencebench_pipeline.community_results.results_file import (
     EvaluationEntry,
     Source,
 )
-from inferencebench_pipeline.leaderboard.document import Column, MetricSpread, Variance
 from inferencebench_pipeline.leaderboard.analysis.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.analysis.variance import (
     KeptVariance,
@@ -24,8 +23,9 @@ from inferencebench_pipeline.leaderboard.analysis.variance import (
     median_interval,
     significant_variances,
 )
-from tests.leaderboard.ranking import ranked
+from inferencebench_pipeline.leaderboard.document import Column, MetricSpread, Variance
 from tests.leaderboard.analysis.test_change_points import TTFT, group, run
+from tests.leaderboard.ranking import ranked
 
 SHARE = Column(key="error_rate", label="Error rate", unit="ratio", better="lower")
 

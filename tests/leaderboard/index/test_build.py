@@ -14,20 +14,23 @@ from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.log_monitor import LogReport, keep_reports
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
-from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
-from inferencebench_pipeline.leaderboard.index.columns import SHOWN_METRICS
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
     build_index,
     leaderboard_folder,
     load_leaderboard,
 )
+from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
+from inferencebench_pipeline.leaderboard.index.columns import SHOWN_METRICS
 from inferencebench_pipeline.leaderboard.index.manifest import MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.index.partitions import write_partition
+from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.lifecycle.leaderboard_index import every_row_has_a_verdict
-from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION, compute_metrics
+from inferencebench_pipeline.measure.metrics.compute import (
+    METRIC_DEFINITIONS_VERSION,
+    compute_metrics,
+)
 from inferencebench_pipeline.measure.run.trace_writer import ValidityFlag, read_traces
 from inferencebench_pipeline.resources import Outages, RunsStore
 from inferencebench_pipeline.runs.run_directory import new_run_id

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.leaderboard.index.columns import FactColumns, headlines
 from inferencebench_pipeline.leaderboard.facts import envelope_facts, metric_facts
+from inferencebench_pipeline.leaderboard.index.columns import FactColumns, headlines
 from inferencebench_pipeline.leaderboard.index.fast_facts import read_plain
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import record

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.leaderboard.index import group_cache
 from inferencebench_pipeline.leaderboard.analysis import change_points
-from inferencebench_pipeline.leaderboard.json_assembly import Assembly
-from inferencebench_pipeline.leaderboard.index.group_cache import KeptGroup, load_groups, save_groups
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
 from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance
+from inferencebench_pipeline.leaderboard.index import group_cache
+from inferencebench_pipeline.leaderboard.index.group_cache import (
+    KeptGroup,
+    load_groups,
+    save_groups,
+)
+from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
+from inferencebench_pipeline.leaderboard.json_assembly import Assembly
 from tests.leaderboard.boards import board_of
 
 BOARD = board_of(9, seed=3)

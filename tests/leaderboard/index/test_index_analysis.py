@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.community_results.register import record_results
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import serialise
-from inferencebench_pipeline.community_results.register import record_results
-from inferencebench_pipeline.leaderboard.index import group_cache
-from inferencebench_pipeline.leaderboard.index.check import check_rows
+from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.document import Summary
+from inferencebench_pipeline.leaderboard.index import group_cache
 from inferencebench_pipeline.leaderboard.index.build import (
     build_index,
     leaderboard_folder,
     load_summary,
 )
-from inferencebench_pipeline.leaderboard.analysis.prices import Prices
+from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, signed, verifier

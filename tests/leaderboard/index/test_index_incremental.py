@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard.index import group_cache
-from inferencebench_pipeline.leaderboard.index import build
-from inferencebench_pipeline.leaderboard.index import workers
-from inferencebench_pipeline.leaderboard.index.check import check_rows
+from inferencebench_pipeline.leaderboard.index import build, group_cache, workers
 from inferencebench_pipeline.leaderboard.index.build import (
     IndexInfo,
     build_index,
     leaderboard_folder,
     load_leaderboard,
 )
+from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.index.partition_summary import STANDING_FILE
@@ -196,7 +194,8 @@ def test_a_build_that_was_killed_leaves_the_last_index_and_the_next_one_finishes
 
 
 @pytest.mark.parametrize(
-    "lost", ["runs", "metrics", MANIFEST_FILE, group_cache.GROUPS_FILE, STANDING_FILE, DOCUMENT_FILE]
+    "lost",
+    ["runs", "metrics", MANIFEST_FILE, group_cache.GROUPS_FILE, STANDING_FILE, DOCUMENT_FILE],
 )
 def test_whatever_is_lost_or_damaged_is_made_again(hub, store, lost):
     published(hub, 0, RECORDS[0])

@@ -17,25 +17,25 @@ from inferencebench_pipeline.corpus.inventory import (
     crawl,
     created_days,
 )
-from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.corpus.verification import verify_day
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.hub.client.client import Hub, HubUnavailableError
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.client.transport import Timeouts
-from inferencebench_pipeline.leaderboard.index.check import check_rows
+from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
+from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.site.rendering import run_page
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
-from inferencebench_pipeline.trust.sign.identity_token import file_identity
-from inferencebench_pipeline.trust.verify.policy import load_policy
 from inferencebench_pipeline.trust.root.trust_root import load_trust
+from inferencebench_pipeline.trust.sign.identity_token import file_identity
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
+from inferencebench_pipeline.trust.verify.policy import load_policy
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes
 

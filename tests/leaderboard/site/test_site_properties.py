@@ -20,8 +20,8 @@ from inferencebench_pipeline.leaderboard.site.rendering import (
     render,
     run_page,
 )
-from inferencebench_pipeline.leaderboard.site.spread import MOST_SPREADS, drawn_spreads
 from inferencebench_pipeline.leaderboard.site.site import write_site
+from inferencebench_pipeline.leaderboard.site.spread import MOST_SPREADS, drawn_spreads
 from tests.leaderboard.boards import board_of, details_of
 
 BOARD = board_of(9, seed=3)

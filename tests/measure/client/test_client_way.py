@@ -12,12 +12,12 @@ import pytest
 
 from inferencebench_pipeline.measure.client import connection
 from inferencebench_pipeline.measure.client.connection import Endpoint
+from inferencebench_pipeline.measure.client.decoder import decode
 from inferencebench_pipeline.measure.client.exchange import Exchange
 from inferencebench_pipeline.measure.client.job import http_request
 from inferencebench_pipeline.measure.client.loop import Limits, LoopReport, MeasuringLoop
 from inferencebench_pipeline.measure.client.pacing import ClosedPacer
 from inferencebench_pipeline.measure.client.polling import LinuxPoller, Poller, PortablePoller
-from inferencebench_pipeline.measure.client.decoder import decode
 from inferencebench_pipeline.measure.engines.http import free_port
 from inferencebench_pipeline.measure.errors import EngineUnreachableError, SpecError
 from tests.measure.fake_engine import Behaviour

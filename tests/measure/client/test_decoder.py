@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 from inferencebench_pipeline.measure.client.decoder import decode
+from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 
 EVENTS = [
     {"choices": [{"delta": {"role": "assistant", "content": None}}]},

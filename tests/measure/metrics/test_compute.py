@@ -19,8 +19,8 @@ from inferencebench_pipeline.measure.metric_definitions import (
     METRIC_DEFINITIONS_VERSION,
 )
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics, percentile
-from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.run.trace_writer import PHASES, SCHEMA
+from inferencebench_pipeline.measure.spec.spec import Slo
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SLO = Slo(ttft_ms=1.5, tpot_ms=0.7)

@@ -9,13 +9,17 @@ import pytest
 
 from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.engines.http import sha256_json
-from inferencebench_pipeline.measure.provenance.host import collect_host, hardware_class, parse_nvidia_smi
 from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Gpu
-from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.provenance.host import (
+    collect_host,
+    hardware_class,
+    parse_nvidia_smi,
+)
 from inferencebench_pipeline.measure.provenance.software import (
     collect_software,
     installed_distributions_sha256,
 )
+from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from tests.measure.support import ignore_progress, spec_for
 

@@ -12,9 +12,9 @@ from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.run.measurement import write_measurement
 from inferencebench_pipeline.measure.run.progress import Progress, ProgressLog
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.run.stopping_rule import CONDUCT, Conduct
 from inferencebench_pipeline.measure.run.trace_writer import read_traces, write_traces
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from tests.measure.fake_engine import Behaviour
 from tests.measure.support import ignore_progress, measured_rows, spec_for

@@ -16,16 +16,16 @@ from inferencebench_pipeline.measure.run.replay import (
     replayed_spec,
     require_same_load,
 )
+from inferencebench_pipeline.measure.spec.part import Part, Role, parts_below, role_of
 from inferencebench_pipeline.measure.spec.spec import (
     BenchmarkSpec,
     EmbeddedEngine,
     ModelSpec,
     OpenAIEngine,
     VllmEngine,
-    resolve,
 )
-from inferencebench_pipeline.measure.spec.part import Part, Role, parts_below, role_of
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import spec_for
 
 ELSEWHERE = OpenAIEngine(kind="openai", base_url="http://127.0.0.1:9/v1")

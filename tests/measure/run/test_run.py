@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.measure.client.capture import (
     COMPLETE,
     SPOOL,
@@ -22,7 +23,6 @@ from inferencebench_pipeline.measure.client.capture import (
     read_spool,
 )
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
-from inferencebench_pipeline.measure.run.completion import bound_files
 from inferencebench_pipeline.measure.engines.http import free_port
 from inferencebench_pipeline.measure.errors import (
     AllRequestsFailedError,
@@ -34,17 +34,19 @@ from inferencebench_pipeline.measure.errors import (
     RunDeadlineError,
     SpecError,
 )
+from inferencebench_pipeline.measure.metrics.plot import latency_plot_png
+from inferencebench_pipeline.measure.run.completion import bound_files
 from inferencebench_pipeline.measure.run.measurement import (
     Measurement,
     build_measurement,
     write_measurement,
 )
-from inferencebench_pipeline.measure.metrics.plot import latency_plot_png
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import resolve, spec_json
 from inferencebench_pipeline.measure.run.token_check import count_answers
 from inferencebench_pipeline.measure.run.trace_writer import read_traces, write_traces
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, StoreError
+from inferencebench_pipeline.measure.spec.spec import spec_json
+from inferencebench_pipeline.measure.workloads.resolution import resolve
+from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from tests.measure.fake_engine import Behaviour
 from tests.measure.support import content_of_spec, ignore_progress, spec_for
 

@@ -8,7 +8,6 @@ import pytest
 
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
-from inferencebench_pipeline.measure.spec.plan import Search
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.search import (
     Outcome,
@@ -17,8 +16,9 @@ from inferencebench_pipeline.measure.run.search import (
     probe_spec,
     write_search,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.measure.spec.plan import Search
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.runs.run_directory import RunStore
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for

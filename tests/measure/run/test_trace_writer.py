@@ -15,9 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.measure.errors import TracesError
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad
-from inferencebench_pipeline.measure.traces.schema import METADATA_PREFIX
 from inferencebench_pipeline.measure.run.trace_writer import (
     SCHEMA,
     TRACES_SCHEMA_VERSION,
@@ -28,8 +27,9 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     read_traces,
     traces_metadata,
 )
+from inferencebench_pipeline.measure.spec.spec import ClosedLoad
 from inferencebench_pipeline.measure.spec.workload import Workload
-from inferencebench_pipeline.runs.run_directory import StoreError
+from inferencebench_pipeline.measure.traces.schema import METADATA_PREFIX
 from tests.measure.metrics.test_compute import answered, row
 
 LOAD = ClosedLoad(kind="closed", concurrency=1, requests=2, warmup_requests=1)

@@ -18,22 +18,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline import measure
-from inferencebench_pipeline.measure.spec.engine_keys import api_key, why_never_a_key
-from inferencebench_pipeline.measure.engines import engine_for
 from inferencebench_pipeline.measure.engines.http import Access, ask
+from inferencebench_pipeline.measure.engines.start import engine_for
 from inferencebench_pipeline.measure.errors import (
     EngineAccessError,
     EngineUnreachableError,
     SpecError,
 )
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import OpenAIEngine, resolve
+from inferencebench_pipeline.measure.spec.engine_keys import api_key, why_never_a_key
+from inferencebench_pipeline.measure.spec.spec import OpenAIEngine
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunDirectory
 from inferencebench_pipeline.settings import SettingsError, engine_keys, origin_of
+from tests.measure.client.test_client_way import running_proxy
 from tests.measure.fake_engine import FakeEngine
 from tests.measure.support import ignore_progress, self_signed, spec_for
-from tests.measure.client.test_client_way import running_proxy
 
 Fake = Callable[..., FakeEngine]
 LIST = "INFERENCEBENCH_ENGINE_KEYS"

@@ -9,9 +9,10 @@ import pytest
 
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.spec.plan import json_schema
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad, OpenLoad, resolve, spec_json
+from inferencebench_pipeline.measure.spec.spec import ClosedLoad, OpenLoad, spec_json
 from inferencebench_pipeline.measure.spec.spec_file import load_plan, load_spec, parse_spec
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import content_of_spec, spec_for
 
 SPECS = Path(__file__).parents[2] / "specs"

@@ -8,12 +8,7 @@ from typing import Literal
 
 import pytest
 
-from inferencebench_pipeline.measure.spec import plan
-from inferencebench_pipeline.measure.spec import schedule
-from inferencebench_pipeline.measure.spec import spec
-from inferencebench_pipeline.measure.spec import workload
-from inferencebench_pipeline.measure.spec.plan import BenchmarkFile
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Engine, OpenAIEngine, VllmEngine
+from inferencebench_pipeline.measure.spec import plan, schedule, spec, workload
 from inferencebench_pipeline.measure.spec.part import (
     Load,
     Part,
@@ -21,6 +16,13 @@ from inferencebench_pipeline.measure.spec.part import (
     parts_below,
     parts_in,
     role_of,
+)
+from inferencebench_pipeline.measure.spec.plan import BenchmarkFile
+from inferencebench_pipeline.measure.spec.spec import (
+    BenchmarkSpec,
+    Engine,
+    OpenAIEngine,
+    VllmEngine,
 )
 
 PARTS = sorted(parts_below(BenchmarkFile) | parts_below(BenchmarkSpec), key=lambda p: p.__name__)

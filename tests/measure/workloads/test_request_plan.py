@@ -8,10 +8,10 @@ from typing import Any
 from inferencebench_pipeline.measure.client.conversations import ConversationPacer
 from inferencebench_pipeline.measure.client.pacing import ClosedPacer, OpenPacer
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.workloads.request_plan import RequestPlan
 from inferencebench_pipeline.measure.workloads.items import Item
 from inferencebench_pipeline.measure.workloads.making import as_it_is
 from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
+from inferencebench_pipeline.measure.workloads.request_plan import RequestPlan
 from tests.measure.support import spec_for
 
 URL = "http://127.0.0.1:1/v1"

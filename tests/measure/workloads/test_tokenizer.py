@@ -15,10 +15,10 @@ import pytest
 from inferencebench_pipeline.measure.engines.http import NO_KEY, Access
 from inferencebench_pipeline.measure.errors import EngineUnreachableError, SpecError
 from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import resolve
-from inferencebench_pipeline.measure.spec.spec_file import load_spec
 from inferencebench_pipeline.measure.run.trace_writer import read_traces, write_traces
+from inferencebench_pipeline.measure.spec.spec_file import load_spec
 from inferencebench_pipeline.measure.workloads.request_plan import workload_of
+from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunFile
 from tests.measure.support import ignore_progress

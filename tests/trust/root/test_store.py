@@ -17,8 +17,8 @@ from securesystemslib.signer import CryptoSigner
 from inferencebench_pipeline.lifecycle.trust_root import trust_root
 from inferencebench_pipeline.resources import Outages, OutsideWorld
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.root import store
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
+from inferencebench_pipeline.trust.root import store
 from inferencebench_pipeline.trust.root.store import SHIPPED_SHA256, KeptRoots, TufRepository
 from tests.trust.conftest import World
 from tests.trust.tuf_repository import Publisher, serving

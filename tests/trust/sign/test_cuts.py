@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.runs.run_directory import DamagedRunFileError, RunDirectory, RunFile, StoreError
+from inferencebench_pipeline.files.atomic_writes import StoreError
+from inferencebench_pipeline.runs.run_directory import DamagedRunFileError, RunDirectory, RunFile
 from inferencebench_pipeline.trust.errors import SigningRefusedError, SigningUnavailableError
 from inferencebench_pipeline.trust.sign.pending_signature import PreparedSignature
 from inferencebench_pipeline.trust.sign.run_signature import RunState, sign_run, state_of

@@ -26,18 +26,18 @@ from inferencebench_pipeline.runs.run_directory import (
     RunStore,
     new_run_id,
 )
-from inferencebench_pipeline.trust.verify.bundle import parse_bundle, verify_statement
 from inferencebench_pipeline.trust.errors import (
     IdentityTokenError,
     SigningRefusedError,
     SigningUnavailableError,
     TrustConfigError,
 )
-from inferencebench_pipeline.trust.sign.identity_token import ambient_identity, file_identity
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
+from inferencebench_pipeline.trust.sign.identity_token import ambient_identity, file_identity
 from inferencebench_pipeline.trust.sign.run_signature import sign_run, sign_runs
 from inferencebench_pipeline.trust.sign.services import SigningDeadlines
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
+from inferencebench_pipeline.trust.verify.bundle import parse_bundle, verify_statement
 from tests.envelope.measured import measure_otherwise, write_measured
 from tests.trust.conftest import World
 

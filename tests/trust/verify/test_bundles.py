@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from inferencebench_pipeline.trust.errors import TrustConfigError
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust, parse_trust
 from inferencebench_pipeline.trust.verify.bundle import (
     BundleRejectedError,
     SignerIdentity,
@@ -19,8 +21,6 @@ from inferencebench_pipeline.trust.verify.bundle import (
     verify_bundle,
     verify_statement,
 )
-from inferencebench_pipeline.trust.errors import TrustConfigError
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust, parse_trust
 
 STRICTER_THAN_THE_SPECIFICATION = {
     # A closed interval; sigstore-python 4.5 leaves its end out. A refusal, so the safe side.

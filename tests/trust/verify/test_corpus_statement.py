@@ -13,7 +13,6 @@ import pytest
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.trust.verify.bundle import parse_bundle, verify_statement
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.verify.corpus_statement import (
     STATEMENT_SUITE,
     Counts,
@@ -23,6 +22,7 @@ from inferencebench_pipeline.trust.verify.corpus_statement import (
     logged_digests,
     verify_corpus_statement,
 )
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.trust.conftest import World
 

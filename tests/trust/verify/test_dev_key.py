@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError, prepare
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
 from inferencebench_pipeline.trust.errors import SigningRefusedError
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
+from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
 from tests.trust.conftest import World
 

@@ -18,9 +18,13 @@ from sigstore.verify import verifier
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.runs.run_directory import new_run_id
-from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
-from inferencebench_pipeline.trust.verify.bundle import BundleRejectedError, BundleVerifier, parse_bundle
+from inferencebench_pipeline.trust.verify.bundle import (
+    BundleRejectedError,
+    BundleVerifier,
+    parse_bundle,
+)
 from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate, promised
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.trust.conftest import World
 

@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.trust.conftest import World
 from tests.trust.mutations import mutation
 from tests.trust.records import Signed

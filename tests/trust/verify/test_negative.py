@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
-from inferencebench_pipeline.trust.verify.bundle import BundleVerifier
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
+from inferencebench_pipeline.trust.verify.bundle import BundleVerifier
 from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict
 from tests.envelope.measured import write_measured
 from tests.trust.conftest import World

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.bundle import parse_bundle
 from inferencebench_pipeline.trust.verify.certificates import SignerIdentity, certificate_identity
-from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.policy import load_policy, parse_policy
 
 GOOD = """\

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.measure.run.trace_writer import TRACES_SCHEMA_VERSION
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
+from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict
 from tests.envelope.measured import traces_bytes, write_measured
 from tests.trust.conftest import World

@@ -2,10 +2,12 @@
 
 The stock webserver executes a GraphQL mutation that arrives as a plain GET from a foreign origin,
 which any page open in the same browser can send, and answers under any host name, which DNS
-rebinding needs. It is started from here instead, with the same options (``python -m
-inferencebench_pipeline.automation.instance.webserver -h 127.0.0.1 -p 3000 -w workspace.yaml``). With
-``--read-only`` it is fit for the public. It imports nothing of ours outside this folder, so that an
-image needs no more than the folder and Dagster.
+rebinding needs. It is started from here instead, with the same options::
+
+    python -m inferencebench_pipeline.automation.instance.webserver -p 3000 -w workspace.yaml
+
+With ``--read-only`` it is fit for the public. It imports nothing of ours outside this folder, so
+that an image needs no more than the folder and Dagster.
 
 It decides in three places, from the outside in: ``guard`` looks at a request before Dagster sees it
 (names, origins, sizes), ``app`` decides where Dagster is about to execute a GraphQL operation, and

@@ -377,7 +377,9 @@ def test_no_answer_so_far_was_a_crash(server: Server, public: Server) -> None:
 
 def test_the_guard_runs_where_nothing_else_of_ours_is(tmp_path: Path) -> None:
     """The host image holds the folder beside Dagster, under its own name."""
-    shutil.copytree(CLONE / "inferencebench_pipeline/automation/instance/webserver", tmp_path / "webserver")
+    shutil.copytree(
+        CLONE / "inferencebench_pipeline/automation/instance/webserver", tmp_path / "webserver"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-m", "webserver", "--help"],

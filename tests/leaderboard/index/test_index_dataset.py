@@ -12,19 +12,19 @@ import pytest
 import yaml
 from huggingface_hub import snapshot_download
 
-from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
-from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.hub.index_dataset import CorpusReceipt, publish_corpus
 from inferencebench_pipeline.community_results.register import (
     CommunityResult,
     Withholding,
     record_results,
 )
 from inferencebench_pipeline.community_results.results_file import BenchmarkTask, EvaluationEntry
+from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
+from inferencebench_pipeline.corpus.verification import verify_day
+from inferencebench_pipeline.hub.index_dataset import CorpusReceipt, publish_corpus
 from inferencebench_pipeline.hub.takedowns.public_register import index_repo, publish_takedown
 from inferencebench_pipeline.hub.takedowns.register import Takedown, record_takedown
-from inferencebench_pipeline.leaderboard.index.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_summary
+from inferencebench_pipeline.leaderboard.index.export import DATA_FOLDER, published_files
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import running_sandbox
