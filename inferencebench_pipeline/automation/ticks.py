@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 MOST_REMEMBERED: Final = 100
 """Missed ticks that are kept for each schedule, the newest."""
 
+LOOK_BACK = timedelta(days=7)
+"""A request older than this was forgotten on purpose, or its machine was away for a week."""
+
 
 class Ledger(BaseModel):
     """What is kept about one schedule: the tick it heard last, and those that were missed."""

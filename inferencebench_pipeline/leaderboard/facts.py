@@ -9,15 +9,16 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import content_hash
 from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD, TRACES_FILE, MetricNote
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.leaderboard.column_ranges import fitted_facts, fitted_metrics
 from inferencebench_pipeline.measure.metrics.statistics import CONFIDENCE
 from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 
@@ -286,3 +287,17 @@ def finite(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+METRIC_FIELDS: Final = tuple(item.name for item in fields(MetricFact))
+
+
+def stated_facts(envelope: Envelope, sha256: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Return what the index holds of an envelope: its facts, and the values of each metric fact.
+
+    Raises:
+        UnfitError: it states what no column holds.
+    """
+    metrics = [tuple(vars(fact).values()) for fact in metric_facts(envelope)]
+    facts = fitted_facts(vars(envelope_facts(envelope, sha256)))
+    return facts, fitted_metrics(METRIC_FIELDS, metrics)

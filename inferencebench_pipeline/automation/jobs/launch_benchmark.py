@@ -12,8 +12,7 @@ from typing import Any, Literal, Self, cast
 import dagster as dg
 from pydantic import AwareDatetime, Field, model_validator
 
-from inferencebench_pipeline.automation.sensors.new_and_requested_runs import LOOK_BACK
-from inferencebench_pipeline.automation.ticks import run_id_of_tick
+from inferencebench_pipeline.automation.ticks import LOOK_BACK, run_id_of_tick
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.spec.plan import Plan, load_label

@@ -11,7 +11,8 @@ from typing import Final
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
-from inferencebench_pipeline.automation.sensors.new_and_requested_runs import LOOK_BACK, launched
+from inferencebench_pipeline.automation.sensors.new_and_requested_runs import launched
+from inferencebench_pipeline.automation.ticks import LOOK_BACK
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.runs.run_directory import RunFile, RunIdError, RunStore, run_started_at

@@ -22,8 +22,12 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
 )
 from inferencebench_pipeline.leaderboard.analysis.two_samples import difference
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
-from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS, EnvelopeFacts, MetricFact
-from inferencebench_pipeline.leaderboard.index.columns import stated_facts
+from inferencebench_pipeline.leaderboard.facts import (
+    FOREIGN_DEFINITIONS,
+    EnvelopeFacts,
+    MetricFact,
+    stated_facts,
+)
 from inferencebench_pipeline.measure.metrics.compute import (
     DEFINITIONS,
     METRIC_DEFINITIONS_VERSION,

@@ -28,6 +28,7 @@ from inferencebench_pipeline.files.sealed_files import is_plain_file, sealed, un
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary
+from inferencebench_pipeline.leaderboard.facts import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
     leaderboard_folder,
@@ -35,11 +36,7 @@ from inferencebench_pipeline.leaderboard.index.build import (
     plain_run_files,
     unreadable_runs,
 )
-from inferencebench_pipeline.leaderboard.index.columns import (
-    HEADLINE_FIELDS,
-    METRIC_FIELDS,
-    stated_facts,
-)
+from inferencebench_pipeline.leaderboard.index.columns import HEADLINE_FIELDS
 from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import (
     DOCUMENT_FILE,

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.leaderboard.column_ranges import (
     UnfitError,
     fitted_facts,
@@ -19,6 +18,7 @@ from inferencebench_pipeline.leaderboard.column_ranges import (
 )
 from inferencebench_pipeline.leaderboard.facts import (
     FOREIGN_DEFINITIONS,
+    METRIC_FIELDS,
     EnvelopeFacts,
     MetricFact,
     envelope_facts,
@@ -51,7 +51,6 @@ METRICS_SCHEMA: Final = pa.schema(
     ]
 )
 UNFIT_SCHEMA: Final = pa.schema([("repo_id", pa.string()), ("unfit", pa.string())])
-METRIC_FIELDS: Final = tuple(item.name for item in fields(MetricFact))
 FOREIGN_CELLS: Final = 24
 """Numbers of an envelope without definitions that a row of the index holds itself."""
 SHOWN_METRICS: Final = frozenset(
@@ -172,17 +171,6 @@ def headlines(metrics: pa.Table) -> pa.Table:
 def _numpy(column: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - the stubs of compute are wrong
     found: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
     return found
-
-
-def stated_facts(envelope: Envelope, sha256: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """Return what the index holds of an envelope: its facts, and the values of each metric fact.
-
-    Raises:
-        UnfitError: it states what no column holds.
-    """
-    metrics = [tuple(vars(fact).values()) for fact in metric_facts(envelope)]
-    facts = fitted_facts(vars(envelope_facts(envelope, sha256)))
-    return facts, fitted_metrics(METRIC_FIELDS, metrics)
 
 
 def _parsed(data: bytes, sha256: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]] | None:

@@ -18,8 +18,8 @@ from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeli
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError, line
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
+from inferencebench_pipeline.leaderboard.facts import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.leaderboard.index.build import load_rows
-from inferencebench_pipeline.leaderboard.index.columns import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 from inferencebench_pipeline.untrusted.text import printable
 

@@ -26,10 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
 from inferencebench_pipeline.files.plain_files import opened_plain, sha256_of
-from inferencebench_pipeline.measure.client.exchange import Exchange, Read
-from inferencebench_pipeline.measure.errors import CaptureError, SpecError
-from inferencebench_pipeline.measure.provenance.document import Provenance, Sha256Hex
-from inferencebench_pipeline.measure.run.completion import (
+from inferencebench_pipeline.measure.client.completion import (
     COMPLETE,
     RESTORE,
     SPOOL,
@@ -41,6 +38,9 @@ from inferencebench_pipeline.measure.run.completion import (
     require_unchanged,
     write_completion,
 )
+from inferencebench_pipeline.measure.client.exchange import Exchange, Read
+from inferencebench_pipeline.measure.errors import CaptureError, SpecError
+from inferencebench_pipeline.measure.provenance.document import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, free_name

@@ -18,6 +18,7 @@ from inferencebench_pipeline.measure.client.capture import (
     LoopFacts,
     read_spool,
 )
+from inferencebench_pipeline.measure.client.completion import bound_files
 from inferencebench_pipeline.measure.client.decoder import decode
 from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.engines.start import engine_for
@@ -26,7 +27,6 @@ from inferencebench_pipeline.measure.provenance.document import DatasetProvenanc
 from inferencebench_pipeline.measure.provenance.host import collect_host
 from inferencebench_pipeline.measure.provenance.software import collect_software
 from inferencebench_pipeline.measure.run.client_process import measure_repeat
-from inferencebench_pipeline.measure.run.completion import bound_files
 from inferencebench_pipeline.measure.run.observation import observed, used_hardware_class
 from inferencebench_pipeline.measure.run.own_spec import own_spec
 from inferencebench_pipeline.measure.run.progress import Progress, ProgressReport

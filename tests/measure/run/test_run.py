@@ -22,6 +22,7 @@ from inferencebench_pipeline.measure.client.capture import (
     SpoolWriter,
     read_spool,
 )
+from inferencebench_pipeline.measure.client.completion import bound_files
 from inferencebench_pipeline.measure.client.exchange import Exchange, Read
 from inferencebench_pipeline.measure.engines.http import free_port
 from inferencebench_pipeline.measure.errors import (
@@ -35,7 +36,6 @@ from inferencebench_pipeline.measure.errors import (
     SpecError,
 )
 from inferencebench_pipeline.measure.metrics.plot import latency_plot_png
-from inferencebench_pipeline.measure.run.completion import bound_files
 from inferencebench_pipeline.measure.run.measurement import (
     Measurement,
     build_measurement,

@@ -12,7 +12,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
 from inferencebench_pipeline.automation import attempts, interrupted_runs
-from inferencebench_pipeline.automation.interrupted_runs import MOST_ASKS, Watch
+from inferencebench_pipeline.automation.sensors.interrupted_runs import MOST_ASKS, Watch
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.resources import OutageResource
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
