@@ -22,9 +22,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.sandbox.faults import FaultInjection
-from inferencebench_pipeline.sandbox.hub.app import create_hub_app
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_ORGANISATION
 from inferencebench_pipeline.sandbox.hub.quotas import Quotas
+from inferencebench_pipeline.sandbox.hub_app import create_hub_app
 from inferencebench_pipeline.sandbox.sigstore.app import (
     create_sigstore_app,
     identity_token_file,
