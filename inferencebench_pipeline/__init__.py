@@ -1,3 +1,3 @@
 """Turns an LLM inference benchmark into a record that anyone can check."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
