@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.untrusted.http import (
+from inferencebench_pipeline.untrusted import (
     AnswerTooLargeError,
     Bounds,
     NoAnswerError,
     exchange,
+    printable,
+    visible,
 )
-from inferencebench_pipeline.untrusted.text import printable, visible
 
 
 class AlertAddressError(PermanentError):

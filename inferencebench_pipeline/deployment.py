@@ -9,24 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencebench_pipeline.community_results.client import EvaluationHub
-from inferencebench_pipeline.corpus import community
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.dataset.listing import crawling_hub
+from inferencebench_pipeline.community_results import EvaluationHub
+from inferencebench_pipeline.corpus import PATIENCE
+from inferencebench_pipeline.hub import Hub, crawling_hub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
-from inferencebench_pipeline.trust.root.store import KeptRoots
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
-from inferencebench_pipeline.trust.sign.identity_token import (
+from inferencebench_pipeline.trust import (
+    DevKeySigner,
+    IdentityPolicy,
+    KeptRoots,
+    LogPosition,
+    Signer,
+    SigstoreSigner,
     TokenSource,
+    TrustRoot,
+    Verdict,
     ambient_identity,
     command_identity,
     file_identity,
+    load_policy,
+    load_trust,
+    verify_envelope,
 )
-from inferencebench_pipeline.trust.sign.signer import Signer, SigstoreSigner
-from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
-from inferencebench_pipeline.trust.verify.verdict import LogPosition, Verdict
-from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 
 Verify = Callable[[bytes, bytes | None], Verdict]
 """Verifies envelope bytes, and the traces when they are given."""
@@ -86,7 +89,7 @@ class Deployment:
 
     def strangers_hub(self) -> Hub:
         """Return a Hub client for the records of others: public ones only, and little patience."""
-        return Hub(self.hub_endpoint, lambda: None, retry=community.PATIENCE)
+        return Hub(self.hub_endpoint, lambda: None, retry=PATIENCE)
 
     def evaluation_hub(self) -> EvaluationHub:
         """Return a Hub client with the calls that concern evaluation results."""

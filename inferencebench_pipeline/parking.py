@@ -14,10 +14,8 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.files.atomic_writes import StoreError
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.runs.run_lock import RunBusyError
+from inferencebench_pipeline.files import StoreError, read_plain
+from inferencebench_pipeline.runs import RunBusyError, RunDirectory, RunFile
 
 FIRST_WAIT: Final = timedelta(minutes=1)
 LONGEST_WAIT: Final = timedelta(hours=6)

@@ -17,10 +17,9 @@ import dagster as dg
 
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.leaderboard.analysis.prices import Prices, load_prices
+from inferencebench_pipeline.leaderboard import Prices, load_prices
 from inferencebench_pipeline.parking import parked_by_an_outage
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunStore
-from inferencebench_pipeline.runs.run_lock import RunBusyError
+from inferencebench_pipeline.runs import RunBusyError, RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 
 NO_FIELD: Final[dict[str, Any]] = {}

@@ -21,7 +21,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from inferencebench_pipeline.automation.ticks import MOST_REMEMBERED
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 GRACE: Final = timedelta(minutes=10)
 """A tick that Dagster has no record of so long after its time was missed."""

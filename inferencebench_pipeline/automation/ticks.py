@@ -12,9 +12,9 @@ from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigat
 from dagster._utils.schedules import schedule_execution_time_iterator
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.measure.spec.schedule import Schedule
-from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.files import write_atomically
+from inferencebench_pipeline.measure import Schedule
+from inferencebench_pipeline.runs import new_run_id
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from rich.text import Text
 from inferencebench_pipeline.cli.targets import envelopes
 from inferencebench_pipeline.cli.terminal import console, say_json
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.leaderboard.analysis.comparison import (
+from inferencebench_pipeline.leaderboard import (
     COMPARED,
     ComparedRun,
     Comparison,
     MetricComparison,
     read_run,
 )
-from inferencebench_pipeline.leaderboard.analysis.comparison import compare as compare_runs
+from inferencebench_pipeline.leaderboard import compare as compare_runs
 from inferencebench_pipeline.settings import Settings
 
 _SIDE = (

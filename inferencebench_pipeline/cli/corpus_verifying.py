@@ -14,18 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.cli.terminal import say, say_json
-from inferencebench_pipeline.corpus.statement import STATEMENT_FILE, TABLE_FILE
+from inferencebench_pipeline.corpus import STATEMENT_FILE, TABLE_FILE
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.client import Hub, Repo
-from inferencebench_pipeline.hub.dataset.listing import fetch_file
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot
-from inferencebench_pipeline.trust.verify.corpus_statement import (
+from inferencebench_pipeline.hub import Hub, Repo, fetch_file
+from inferencebench_pipeline.trust import (
     CorpusStatement,
+    IdentityPolicy,
     StatementRejectedError,
+    TrustRoot,
     verify_corpus_statement,
 )
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
 
 _HUB_TARGET = re.compile(
     r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<rev>.+))?"

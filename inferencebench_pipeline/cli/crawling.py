@@ -9,9 +9,9 @@ import typer
 import uvicorn
 
 from inferencebench_pipeline.cli.terminal import say
-from inferencebench_pipeline.corpus.inventory import crawl as crawl_corpus
+from inferencebench_pipeline.corpus import crawl as crawl_corpus
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub.webhooks import webhook_app, webhook_secret
+from inferencebench_pipeline.hub import webhook_app, webhook_secret
 from inferencebench_pipeline.settings import Settings
 
 webhooks = typer.Typer(

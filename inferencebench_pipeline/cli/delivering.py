@@ -8,8 +8,8 @@ import typer
 
 from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.inbox.deliveries import deliver as deliver_run
-from inferencebench_pipeline.runs.run_directory import RunStore
+from inferencebench_pipeline.inbox import deliver as deliver_run
+from inferencebench_pipeline.runs import RunStore
 from inferencebench_pipeline.settings import Settings
 
 

@@ -10,35 +10,36 @@ import typer
 from rich.table import Table
 
 from inferencebench_pipeline.cli.terminal import console, say, say_document, say_json
-from inferencebench_pipeline.community_results.audit import (
+from inferencebench_pipeline.community_results import (
+    NONE,
+    SPEC_FILE,
+    BenchmarkTask,
+    CommunityResult,
+    EvaluationHub,
     Finding,
+    Reading,
+    RunConfiguration,
     State,
     Submission,
-    examine,
-    record_url,
-)
-from inferencebench_pipeline.community_results.benchmark import register_benchmark
-from inferencebench_pipeline.community_results.client import EvaluationHub
-from inferencebench_pipeline.community_results.eval_yaml import SPEC_FILE, parse_spec
-from inferencebench_pipeline.community_results.logs import Reading, read_log
-from inferencebench_pipeline.community_results.notes import NONE, RunConfiguration
-from inferencebench_pipeline.community_results.proposal import propose as propose_result
-from inferencebench_pipeline.community_results.publish import publish_register
-from inferencebench_pipeline.community_results.quality_result import (
-    entry_of,
-    parse_quality_result,
-    read_file,
-)
-from inferencebench_pipeline.community_results.read import (
     UnreadableResult,
+    entry_of,
+    examine,
+    load_evaluations,
+    parse_entries,
+    parse_quality_result,
+    parse_spec,
+    publish_register,
+    read_file,
     read_leaderboard,
+    read_log,
     read_results,
+    record_url,
+    register_benchmark,
 )
-from inferencebench_pipeline.community_results.register import CommunityResult, load_evaluations
-from inferencebench_pipeline.community_results.results_file import BenchmarkTask, parse_entries
-from inferencebench_pipeline.community_results.watcher import watch as watch_hub
+from inferencebench_pipeline.community_results import propose as propose_result
+from inferencebench_pipeline.community_results import watch as watch_hub
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub.takedowns.public_register import known_takedowns
+from inferencebench_pipeline.hub import known_takedowns
 from inferencebench_pipeline.settings import Settings
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ from typing import Final
 from rich.text import Text
 from rich.tree import Tree
 
-from inferencebench_pipeline.trust.verify.verdict import Check, CheckStatus, FailureClass, Verdict
+from inferencebench_pipeline.trust import Check, CheckStatus, FailureClass, Verdict
 
 _QUESTIONS: Final = (
     ("Is it a record?", ("schema", "content_hash", "signature_present")),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from inferencebench_pipeline.measure.run.progress import Progress, ProgressLog
+from inferencebench_pipeline.measure import Progress, ProgressLog
 
 Listener = Callable[[Progress], None]
 

@@ -26,29 +26,32 @@ from inferencebench_pipeline.cli.verifying import (
     judged,
 )
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.envelope.build import write_envelope
-from inferencebench_pipeline.envelope.canonical import parse_envelope
-from inferencebench_pipeline.envelope.extension import pipeline_extension
-from inferencebench_pipeline.measure.audit.audit import EngineAudit
-from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
-from inferencebench_pipeline.measure.metrics.validity import errors_of
-from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
-from inferencebench_pipeline.measure.run.own_spec import own_spec_among, spec_of_run
-from inferencebench_pipeline.measure.run.replay import replayed_spec, require_same_load
-from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.run.search import (
+from inferencebench_pipeline.envelope import parse_envelope, pipeline_extension, write_envelope
+from inferencebench_pipeline.measure import (
+    DEFINITIONS,
+    BenchmarkSpec,
+    EngineAudit,
+    EngineSpec,
+    Measurement,
+    ModelSpec,
     SearchResult,
+    SpecError,
+    errors_of,
     find_highest,
+    load_label,
+    own_spec_among,
+    replayed_spec,
+    require_same_load,
+    run_benchmark,
     search_bases,
+    spec_of_run,
+    write_measurement,
     write_search,
+    write_traces,
 )
-from inferencebench_pipeline.measure.run.trace_writer import write_traces
-from inferencebench_pipeline.measure.spec.plan import load_label
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EngineSpec, ModelSpec
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings, SettingsError
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 
 def run(

@@ -14,23 +14,30 @@ import yaml
 
 from inferencebench_pipeline.cli.terminal import say, say_document
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.envelope.canonical import MAX_ENVELOPE_BYTES, parse_envelope
-from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE, render_card
-from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
-from inferencebench_pipeline.hub.dataset.publication import preview
-from inferencebench_pipeline.hub.dataset.publication import publish as publish_run
-from inferencebench_pipeline.hub.dataset.rendered_record import prepare
-from inferencebench_pipeline.hub.dataset.restoration import restore
-from inferencebench_pipeline.hub.model_card.backlink_edit import LinkPolicy, preview_backlink
-from inferencebench_pipeline.hub.model_card.card_link import link
-from inferencebench_pipeline.hub.takedowns.public_register import known_takedowns
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunStore
+from inferencebench_pipeline.envelope import (
+    MAX_ENVELOPE_BYTES,
+    TRACES_FILE,
+    parse_envelope,
+    traces_binding,
+)
+from inferencebench_pipeline.hub import (
+    CARD_FILE,
+    Hub,
+    LinkPolicy,
+    Repo,
+    dataset_repo_id,
+    known_takedowns,
+    link,
+    prepare,
+    preview,
+    preview_backlink,
+    render_card,
+    restore,
+)
+from inferencebench_pipeline.hub import publish as publish_run
+from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.sign.run_signature import sign_runs
-from inferencebench_pipeline.trust.verify.dev_key import create_dev_key
+from inferencebench_pipeline.trust import create_dev_key, sign_runs
 
 RunArgument = Annotated[str, typer.Argument(help="The run id, as `inferencebench run` printed it.")]
 OrgOption = Annotated[

@@ -9,9 +9,14 @@ import typer
 from rich.table import Table
 
 from inferencebench_pipeline.cli.terminal import console, say_document
-from inferencebench_pipeline.measure.spec.plan import Plan, json_schema, load_label
-from inferencebench_pipeline.measure.spec.spec_file import load_plan, named_spec
-from inferencebench_pipeline.measure.workloads.recipe import recipe_of
+from inferencebench_pipeline.measure import (
+    Plan,
+    json_schema,
+    load_label,
+    load_plan,
+    named_spec,
+    recipe_of,
+)
 from inferencebench_pipeline.settings import Settings
 
 SpecArgument = Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")]

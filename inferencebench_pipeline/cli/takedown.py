@@ -10,7 +10,7 @@ import typer
 from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.takedown.takedown import take_down
+from inferencebench_pipeline.takedown import take_down
 
 
 def takedown(

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencebench_pipeline.envelope.canonical import MAX_ENVELOPE_BYTES
+from inferencebench_pipeline.envelope import MAX_ENVELOPE_BYTES
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.client import Hub, Repo
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError
-from inferencebench_pipeline.runs.run_directory import RunFile
+from inferencebench_pipeline.hub import Hub, HubNotFoundError, Repo
+from inferencebench_pipeline.runs import RunFile
 
 _HUB_TARGET = re.compile(
     r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:/(?P<file>[^@]+))?(?:@(?P<rev>.+))?"

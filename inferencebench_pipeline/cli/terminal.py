@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.segment import Segment
 
-from inferencebench_pipeline.untrusted.text import visible
+from inferencebench_pipeline.untrusted import visible
 
 MAX_ERROR_CHARACTERS = 20_000
 """Of an error that ends a command; one that quotes more than that quotes a stranger."""

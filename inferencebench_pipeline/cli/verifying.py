@@ -15,10 +15,13 @@ from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console, say, say_json
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
-from inferencebench_pipeline.trust.verify.required_signer import policy_for, require_signer
-from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.trust.verify.verifier import verify_envelope
+from inferencebench_pipeline.trust import (
+    IdentityPolicy,
+    Verdict,
+    policy_for,
+    require_signer,
+    verify_envelope,
+)
 
 _MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
 _ANYBODY = "anybody"

@@ -26,9 +26,13 @@ from inferencebench_pipeline.community_results.results_file import (
     render_entries,
 )
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError, HubUnavailableError
-from inferencebench_pipeline.hub.client.repo import PullRequest, Repo
-from inferencebench_pipeline.hub.takedowns.register import Takedowns
+from inferencebench_pipeline.hub import (
+    HubNotFoundError,
+    HubUnavailableError,
+    PullRequest,
+    Repo,
+    Takedowns,
+)
 
 TITLE_PREFIX = "Add evaluation result: "
 """How our pull requests are known again: with the account's name and the benchmark task."""

@@ -11,8 +11,7 @@ from inferencebench_pipeline.community_results.eval_yaml import (
     BenchmarkSpec,
     parse_spec,
 )
-from inferencebench_pipeline.hub.client.edit import edit_file
-from inferencebench_pipeline.hub.client.repo import Repo
+from inferencebench_pipeline.hub import Repo, edit_file
 
 
 @dataclass(frozen=True)

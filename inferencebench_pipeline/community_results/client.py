@@ -8,10 +8,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.errors import HubIntegrityError
-from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.hub.client.wire import Wire, json_objects, reading
+from inferencebench_pipeline.hub import Hub, HubIntegrityError, Repo, Wire, json_objects, reading
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from inferencebench_pipeline.community_results.quality_result import (
     QualityResultError,
 )
 from inferencebench_pipeline.community_results.results_file import BenchmarkTask
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _NOT_SUCH_A_LOG = (
     ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, NotesError,

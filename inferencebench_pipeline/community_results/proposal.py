@@ -26,10 +26,14 @@ from inferencebench_pipeline.community_results.register import (
     load_evaluations,
     record_results,
 )
-from inferencebench_pipeline.hub.client.edit import edit_file
-from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
-from inferencebench_pipeline.hub.client.repo import PullRequest, Repo
-from inferencebench_pipeline.hub.takedowns.register import Takedowns
+from inferencebench_pipeline.hub import (
+    Proposal,
+    PullRequest,
+    Repo,
+    Takedowns,
+    edit_file,
+    one_pull_request,
+)
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,16 @@ from inferencebench_pipeline.community_results.register import (
     load_evaluations,
     record_results,
 )
-from inferencebench_pipeline.hub.client.errors import (
+from inferencebench_pipeline.hub import (
+    CARD_FILE,
     HubHeadMovedError,
     HubIntegrityError,
     HubNotFoundError,
     HubUnavailableError,
+    Repo,
+    RepoHead,
+    just_written,
 )
-from inferencebench_pipeline.hub.client.replica_lag import just_written
-from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 
 REPOSITORY = "community-results"
 """Name of the dataset in our namespace."""

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry
-from inferencebench_pipeline.hub.client.errors import HubIntegrityError
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.hub import HubIntegrityError
+from inferencebench_pipeline.untrusted import printable
 
 _MOST_CHARACTERS = 2000
 """Of a note or an address, as in a results file."""

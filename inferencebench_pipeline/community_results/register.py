@@ -17,9 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files import file_lock, read_plain, write_atomically
 
 REGISTER_FILE = "evaluations.json"
 """Its name under the root of the store."""

@@ -31,7 +31,7 @@ from inferencebench_pipeline.community_results.yaml import (
     read_yaml,
     write_yaml,
 )
-from inferencebench_pipeline.untrusted.text import controls
+from inferencebench_pipeline.untrusted import controls
 
 FOLDER = ".eval_results"
 """Where the files lie in a model repository; sub-folders are not read by the Hub."""

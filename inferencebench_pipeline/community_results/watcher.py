@@ -27,10 +27,8 @@ from inferencebench_pipeline.community_results.register import (
     record_results,
 )
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError
-from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.hub.takedowns.register import Takedowns, load_takedowns
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.hub import HubNotFoundError, Repo, Takedowns, load_takedowns
+from inferencebench_pipeline.untrusted import printable
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import yaml
 from pydantic import ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted.text import printable
-from inferencebench_pipeline.untrusted.yaml_documents import (
+from inferencebench_pipeline.untrusted import (
     PlainConstructor,
     YamlDocumentError,
     YamlNode,
     parse_yaml,
+    printable,
 )
 
 MAX_FILE_BYTES = 1024 * 1024

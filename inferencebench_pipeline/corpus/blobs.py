@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import (
+from inferencebench_pipeline.files import (
     StoreError,
+    is_plain_file,
+    is_there,
+    read_plain,
     store_errors,
     sync_files,
     write_unsynced,
 )
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import is_plain_file, is_there
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

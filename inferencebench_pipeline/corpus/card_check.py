@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.envelope.extension import pipeline_extension
-from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.hub.dataset.card import front_matter
-from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.envelope import (
+    Envelope,
+    EnvelopeError,
+    parse_envelope,
+    pipeline_extension,
+)
+from inferencebench_pipeline.hub import front_matter
+from inferencebench_pipeline.trust import Verdict
+from inferencebench_pipeline.untrusted import printable
 
 CARD_KEY = "inferencebench"
 """The front-matter key that repeats envelope fields for consumers that index cards."""

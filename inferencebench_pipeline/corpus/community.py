@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from inferencebench_pipeline.corpus.inventory import Inventory, RepoState, crawl_others
-from inferencebench_pipeline.envelope.extension import TRACES_FILE
-from inferencebench_pipeline.hub.client.client import Hub, Repo
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError
-from inferencebench_pipeline.hub.client.retry import RetryPolicy
-from inferencebench_pipeline.hub.dataset.card import ENVELOPE_FILE
-from inferencebench_pipeline.hub.dataset.listing import PublishedRepo, list_elsewhere
+from inferencebench_pipeline.envelope import TRACES_FILE
+from inferencebench_pipeline.hub import (
+    ENVELOPE_FILE,
+    Hub,
+    HubNotFoundError,
+    PublishedRepo,
+    Repo,
+    RetryPolicy,
+    list_elsewhere,
+)
 
 PATIENCE: Final = RetryPolicy(attempts=3, longest_wait_s=30.0, deadline_s=120.0)
 """For any one file: a stranger's record is not worth more."""

@@ -12,12 +12,15 @@ from inferencebench_pipeline.corpus.card_check import CARD_KEY
 from inferencebench_pipeline.corpus.entries import GONE, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
 from inferencebench_pipeline.corpus.source import CorpusSource
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash, parse_envelope
-from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.envelope import (
+    TRACES_FILE,
+    EnvelopeError,
+    content_hash,
+    parse_envelope,
+)
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.dataset.card import ENVELOPE_FILE
-from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.hub import ENVELOPE_FILE, PublishedRepo
+from inferencebench_pipeline.untrusted import printable
 
 
 class Visit:

@@ -38,11 +38,9 @@ from inferencebench_pipeline.corpus.verdicts import (
     verdicts_path,
 )
 from inferencebench_pipeline.corpus.verifier import Judge, Verify
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.envelope import TRACES_FILE, EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.trust.log.checkpoints import checkpoint_of_envelope
-from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.trust import Verdict, checkpoint_of_envelope
 
 _TRACES_NAME = TRACES_FILE.encode()
 _ERRORS_OF_THE_INPUT = (

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 MAX_DETAIL_CHARACTERS = 2000
 """Of what a finding says; the rest of a longer text is left out."""

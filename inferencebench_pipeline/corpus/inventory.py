@@ -35,17 +35,16 @@ from inferencebench_pipeline.corpus.findings import (
 )
 from inferencebench_pipeline.corpus.source import CorpusSource, HubSource
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import store_errors
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.files.sealed_files import (
+from inferencebench_pipeline.files import (
     copy_of,
+    file_lock,
     is_as_written,
     is_there,
     read_twice,
+    store_errors,
     write_twice,
 )
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
+from inferencebench_pipeline.hub import Hub, PublishedRepo
 
 __all__ = [
     "GONE",

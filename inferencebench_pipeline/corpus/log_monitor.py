@@ -21,16 +21,28 @@ from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import UnsealedError, sealed, unsealed
-from inferencebench_pipeline.trust.log.checkpoints import Checkpoint, CheckpointRefusedError
-from inferencebench_pipeline.trust.log.entry_signer import signed_entry
-from inferencebench_pipeline.trust.log.merkle import Frontier, ProofError, require_consistency
-from inferencebench_pipeline.trust.log.reader import LogReader, newest_states, reader_of
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, within
-from inferencebench_pipeline.trust.verify.memoised import log_ids
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.files import (
+    UnsealedError,
+    read_plain,
+    sealed,
+    unsealed,
+    write_atomically,
+)
+from inferencebench_pipeline.trust import (
+    Checkpoint,
+    CheckpointRefusedError,
+    Frontier,
+    IdentityPolicy,
+    LogReader,
+    ProofError,
+    TrustRoot,
+    log_ids,
+    newest_states,
+    reader_of,
+    require_consistency,
+    signed_entry,
+    within,
+)
 
 REQUESTS_PER_LOG = 400
 """So many entry pages, and so many proofs of a Rekor v1 log, are asked for in one pass."""

@@ -31,9 +31,13 @@ from inferencebench_pipeline.corpus.verdicts import (
     verified_days,
     verifying,
 )
-from inferencebench_pipeline.files.atomic_writes import replaced_atomically
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import file_state, is_plain_file, is_there
+from inferencebench_pipeline.files import (
+    file_state,
+    is_plain_file,
+    is_there,
+    read_plain,
+    replaced_atomically,
+)
 
 _TIME = pa.timestamp("us", tz="UTC")
 _JUDGED_COLUMNS: list[tuple[str, pa.DataType]] = [

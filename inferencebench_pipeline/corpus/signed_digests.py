@@ -8,8 +8,8 @@ from inferencebench_pipeline.corpus.inventory import Inventory
 from inferencebench_pipeline.corpus.log_monitor import SeenCheckpoint, signature_digest_of
 from inferencebench_pipeline.corpus.statement import registered_digests
 from inferencebench_pipeline.corpus.verdicts import read_lines, verified_days
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash, parse_envelope
-from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
+from inferencebench_pipeline.envelope import EnvelopeError, content_hash, parse_envelope
+from inferencebench_pipeline.runs import RunFile, RunStore
 
 
 def known_digests(store: RunStore) -> frozenset[str]:

@@ -6,9 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.errors import HubNotFoundError
-from inferencebench_pipeline.hub.dataset.listing import PublishedRepo, fetch_file, list_published
+from inferencebench_pipeline.hub import (
+    Hub,
+    HubNotFoundError,
+    PublishedRepo,
+    fetch_file,
+    list_published,
+)
 
 
 class CorpusSource(Protocol):

@@ -24,20 +24,15 @@ from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, 
 from inferencebench_pipeline.corpus.log_monitor import LogReport, load_reports, log_findings
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import (
+from inferencebench_pipeline.files import (
     is_as_written,
+    read_plain,
     read_twice,
     restore,
+    write_atomically,
     write_twice,
 )
-from inferencebench_pipeline.trust.verify.corpus_statement import (
-    Counts,
-    Subject,
-    build_statement,
-    logged_digests,
-)
+from inferencebench_pipeline.trust import Counts, Subject, build_statement, logged_digests
 
 STATEMENT_FILE: Final = "corpus_statement.sigstore.json"
 TABLE_FILE: Final = "corpus.parquet"

@@ -19,11 +19,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.trust.log.checkpoints import Checkpoint
-from inferencebench_pipeline.trust.verify.verdict import VERIFIER_VERSION, Verdict
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.files import file_lock, read_plain
+from inferencebench_pipeline.trust import VERIFIER_VERSION, Checkpoint, Verdict
+from inferencebench_pipeline.untrusted import printable
 
 VERDICTS_SCHEMA_VERSION = "3"
 _SHOWN_CHARACTERS = 300

@@ -38,8 +38,7 @@ from inferencebench_pipeline.corpus.verdicts import (
     verifying,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.sealed_files import is_plain_file, is_there
+from inferencebench_pipeline.files import is_plain_file, is_there, write_atomically
 
 SHARED_FROM_RECORDS = 500
 """So many records are verified here before others are asked to help: processes start slowly."""

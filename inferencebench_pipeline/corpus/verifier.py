@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inferencebench_pipeline.corpus.verdicts import Rules
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
-from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
+from inferencebench_pipeline.trust import EnvelopeVerifier, IdentityPolicy, TrustRoot, Verdict
 
 Verify = Callable[[bytes, bytes | None, str], Verdict]
 """Judges envelope bytes, with the traces when there are any, published under an organisation."""

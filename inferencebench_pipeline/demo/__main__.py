@@ -9,9 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from inferencebench_pipeline.demo.local import CLONE, local_deployment
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
-from inferencebench_pipeline.measure.run.measurement import Measurement
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
+from inferencebench_pipeline.measure import DEFINITIONS, Measurement
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 
 SPEC = "smollm2-chat-quick"
@@ -42,7 +41,7 @@ def _whole_life(started: float) -> int:
     import dagster as dg
 
     from definitions import build_definitions
-    from inferencebench_pipeline.corpus.inventory import Inventory
+    from inferencebench_pipeline.corpus import Inventory
     from inferencebench_pipeline.demo.attended import AttendedJobs, JobFailedError
     from inferencebench_pipeline.lifecycle.partitions import runs
 
@@ -80,7 +79,7 @@ def _headline(run: RunDirectory) -> None:
 
 
 def _where_to_look(run: RunDirectory, settings: Settings, elapsed_s: float) -> None:
-    from inferencebench_pipeline.hub.dataset.publication import Receipt
+    from inferencebench_pipeline.hub import Receipt
 
     receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
     page = settings.store / "leaderboard/site/index.html"

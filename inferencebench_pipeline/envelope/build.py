@@ -34,13 +34,19 @@ from inferencebench_pipeline.envelope.models import (
     SoftwareProvenance,
     fingerprint_sha256,
 )
-from inferencebench_pipeline.measure.errors import CaptureError
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, Metric
-from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Hardware
-from inferencebench_pipeline.measure.run.measurement import Measurement, read_measurement
-from inferencebench_pipeline.measure.run.replay import published_spec
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Slo
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
+from inferencebench_pipeline.measure import (
+    DEFINITIONS,
+    UNKNOWN,
+    BenchmarkSpec,
+    CaptureError,
+    Hardware,
+    Measurement,
+    Metric,
+    Slo,
+    published_spec,
+    read_measurement,
+)
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 __all__ = [
     "Headline",

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 MAX_ENVELOPE_BYTES = 2 * 1024 * 1024
 """Largest input read. Published envelopes are below 20 KB, a Sigstore bundle adds 20 KB."""

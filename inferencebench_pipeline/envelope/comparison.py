@@ -7,7 +7,7 @@ from typing import Final
 
 from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD
 from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 MOST_NAMED: Final = 5
 _NO_STATEMENT: Final = {"signature", f"{EXTENSION_FIELD}.pipeline_version"}

@@ -12,15 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError
 from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.measure.audit.audit import EngineAudit
-from inferencebench_pipeline.measure.metrics.statistics import Interval
-from inferencebench_pipeline.measure.provenance.document import ModelProvenance
-from inferencebench_pipeline.measure.run.conduct_report import ConductReport
-from inferencebench_pipeline.measure.run.measurement import ClientReport
-from inferencebench_pipeline.measure.run.trace_writer import TracesInfo, ValidityFlag
-from inferencebench_pipeline.measure.spec.spec import Slo
-from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.measure import (
+    ClientReport,
+    ConductReport,
+    EngineAudit,
+    Interval,
+    ModelProvenance,
+    Slo,
+    TelemetryReport,
+    TracesInfo,
+    ValidityFlag,
+)
+from inferencebench_pipeline.untrusted import printable
 
 EXTENSION_FIELD: Final = "inferencebench_pipeline"
 """The extra top-level field of the envelope that holds a :class:`PipelineExtension`."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from inferencebench_pipeline.envelope.extension import pipeline_extension
 from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag, check_traces, errors_of
-from inferencebench_pipeline.measure.run.trace_writer import open_traces
+from inferencebench_pipeline.measure import ValidityFlag, check_traces, errors_of, open_traces
 
 
 def validity_errors(envelope: Envelope, traces: Path | bytes | None) -> list[ValidityFlag]:

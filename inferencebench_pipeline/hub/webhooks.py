@@ -24,10 +24,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files import read_plain, write_atomically
 from inferencebench_pipeline.settings import SettingsError
-from inferencebench_pipeline.untrusted.json_documents import parse_json
+from inferencebench_pipeline.untrusted import parse_json
 
 NUDGE_FILE = "nudge.json"
 """Its name under the root of the store."""

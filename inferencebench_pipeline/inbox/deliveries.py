@@ -24,8 +24,7 @@ import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
-from inferencebench_pipeline.files.plain_files import sha256_of
+from inferencebench_pipeline.files import StoreError, sha256_of, write_atomically
 from inferencebench_pipeline.inbox.storage import (
     Found,
     LocalFolder,
@@ -34,18 +33,16 @@ from inferencebench_pipeline.inbox.storage import (
     UnusableFileError,
     free_bytes,
 )
-from inferencebench_pipeline.measure.client.capture import Capture
-from inferencebench_pipeline.measure.errors import CaptureError
-from inferencebench_pipeline.runs.run_directory import (
+from inferencebench_pipeline.measure import Capture, CaptureError
+from inferencebench_pipeline.runs import (
+    RunBusyError,
     RunDirectory,
     RunFile,
     RunIdError,
     RunStore,
     validate_run_id,
 )
-from inferencebench_pipeline.runs.run_lock import RunBusyError
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import JsonDocumentError, parse_json, printable
 
 PATIENCE: Final = timedelta(hours=1)
 """How long after its manifest a delivery may still lack bytes before it is put aside."""

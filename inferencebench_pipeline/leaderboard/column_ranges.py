@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 MAX_IDENTITY_CHARACTERS: Final = 500
 """Of a text that says what a run is, such as its model: a part of it would name another."""

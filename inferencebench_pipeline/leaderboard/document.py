@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencebench_pipeline.measure.run.trace_writer import ValidityFlag
-from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.measure import ValidityFlag
+from inferencebench_pipeline.trust import Verdict
 
 FORMAT: Final = "inferencebench-pipeline-leaderboard/3"
 """Changes whenever a field changes its meaning or goes away; added fields do not change it."""

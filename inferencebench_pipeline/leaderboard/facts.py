@@ -15,12 +15,15 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inferencebench_pipeline.envelope.canonical import content_hash
-from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD, TRACES_FILE, MetricNote
-from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope import (
+    EXTENSION_FIELD,
+    TRACES_FILE,
+    Envelope,
+    MetricNote,
+    content_hash,
+)
 from inferencebench_pipeline.leaderboard.column_ranges import fitted_facts, fitted_metrics
-from inferencebench_pipeline.measure.metrics.statistics import CONFIDENCE
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
+from inferencebench_pipeline.measure import CONFIDENCE, ValidityFlag
 
 FOREIGN_DEFINITIONS = "not stated"
 """Metric definitions of an envelope that does not say how its numbers came about."""

@@ -7,17 +7,21 @@ from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.measure.client.capture import Capture
-from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.run.own_spec import spec_of_run
-from inferencebench_pipeline.measure.run.progress import ProgressLog
-from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine
-from inferencebench_pipeline.measure.spec.spec_file import load_spec, named_spec
-from inferencebench_pipeline.measure.workloads.resolution import resolve
+from inferencebench_pipeline.measure import (
+    BenchmarkSpec,
+    Capture,
+    EmbeddedEngine,
+    ProgressLog,
+    SpecError,
+    load_spec,
+    named_spec,
+    resolve,
+    run_benchmark,
+    spec_of_run,
+)
 from inferencebench_pipeline.resources import OutageResource, StoreResource
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.untrusted import printable
 
 
 class BenchmarkForm(Form):

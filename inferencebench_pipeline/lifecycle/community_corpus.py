@@ -7,12 +7,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus.community import take_in_elsewhere
-from inferencebench_pipeline.corpus.inventory import Inventory, RepoState
-from inferencebench_pipeline.corpus.records import write_records
-from inferencebench_pipeline.corpus.verdicts import DayVerdicts
-from inferencebench_pipeline.corpus.verification import verify_days
-from inferencebench_pipeline.corpus.verifier import PolicyJudge
+from inferencebench_pipeline.corpus import (
+    DayVerdicts,
+    Inventory,
+    PolicyJudge,
+    RepoState,
+    take_in_elsewhere,
+    verify_days,
+    write_records,
+)
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.resources import (
     NO_FIELD,

@@ -5,11 +5,16 @@ import os
 import dagster as dg
 from pydantic import Field
 
-from inferencebench_pipeline.corpus.inventory import Inventory, community_repos, crawl
-from inferencebench_pipeline.corpus.records import write_records
-from inferencebench_pipeline.corpus.verdicts import DayVerdicts
-from inferencebench_pipeline.corpus.verification import DaySummary, verify_days
-from inferencebench_pipeline.corpus.verifier import PolicyJudge
+from inferencebench_pipeline.corpus import (
+    DaySummary,
+    DayVerdicts,
+    Inventory,
+    PolicyJudge,
+    community_repos,
+    crawl,
+    verify_days,
+    write_records,
+)
 from inferencebench_pipeline.lifecycle.findings import check_result, finding_table, report_to_runs
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset

@@ -4,18 +4,18 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus.statement import (
+from inferencebench_pipeline.corpus import (
     STATEMENT_FILE,
+    Rules,
     StatedCorpus,
     state_corpus,
     stated_bundle,
     statement_files,
     verified_records,
 )
-from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub.index_dataset import CorpusReceipt, publish_corpus, published_file
-from inferencebench_pipeline.leaderboard.index.export import DATA_FOLDER, published_files
+from inferencebench_pipeline.hub import CorpusReceipt, publish_corpus, published_file
+from inferencebench_pipeline.leaderboard import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.resources import (
@@ -24,7 +24,7 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.trust.verify.corpus_statement import (
+from inferencebench_pipeline.trust import (
     STATEMENT_SUITE,
     StatementRejectedError,
     verify_corpus_statement,

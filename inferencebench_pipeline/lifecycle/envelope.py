@@ -2,18 +2,20 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.envelope.build import (
+from inferencebench_pipeline.envelope import (
     check_no_placeholders,
+    content_hash,
     measurement_of,
+    parse_envelope,
+    serialise,
     write_envelope,
 )
-from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.traces import traces
 from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
-from inferencebench_pipeline.runs.run_directory import RunFile
-from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
+from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.trust import metric_disagreements
 
 
 @dg.asset(

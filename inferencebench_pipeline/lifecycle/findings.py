@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus.findings import Finding, Severity
-from inferencebench_pipeline.hub.dataset.receipt import read_receipt
+from inferencebench_pipeline.corpus import Finding, Severity
+from inferencebench_pipeline.hub import read_receipt
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.lifecycle.partitions import report_partition
-from inferencebench_pipeline.runs.run_directory import RunStore
+from inferencebench_pipeline.runs import RunStore
 
 _SHOWN = 200
 

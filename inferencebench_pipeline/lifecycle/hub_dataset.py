@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.hub.dataset.publication import publish
-from inferencebench_pipeline.hub.dataset.receipt import read_back, require_receipt
+from inferencebench_pipeline.hub import publish, read_back, require_receipt
 from inferencebench_pipeline.lifecycle.metadata import table, verdict_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.signature import signature
@@ -13,7 +12,7 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.runs.run_directory import RunFile
+from inferencebench_pipeline.runs import RunFile
 
 
 @dg.asset(

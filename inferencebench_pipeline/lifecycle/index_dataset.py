@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus.statement import statement_files
-from inferencebench_pipeline.hub.index_dataset import publish_corpus
-from inferencebench_pipeline.leaderboard.index.export import DATA_FOLDER, published_files
+from inferencebench_pipeline.corpus import statement_files
+from inferencebench_pipeline.hub import publish_corpus
+from inferencebench_pipeline.leaderboard import DATA_FOLDER, published_files
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
 from inferencebench_pipeline.resources import (
     NO_FIELD,

@@ -6,11 +6,15 @@ from typing import Final
 
 import dagster as dg
 
-from inferencebench_pipeline.leaderboard.document import Change
-from inferencebench_pipeline.leaderboard.index.build import build_index, load_summary
-from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
-from inferencebench_pipeline.leaderboard.index.sources import Sources
-from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard import (
+    Change,
+    Sources,
+    build_index,
+    check_rows,
+    load_summary,
+    render_site,
+    unjudged_rows,
+)
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
 from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource

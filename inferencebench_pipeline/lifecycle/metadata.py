@@ -7,12 +7,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from inferencebench_pipeline.measure.audit.audit import EngineAudit
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, Metric
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
-from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
-from inferencebench_pipeline.trust.verify.verdict import Verdict
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.measure import (
+    DEFINITIONS,
+    EngineAudit,
+    Metric,
+    TelemetryReport,
+    ValidityFlag,
+)
+from inferencebench_pipeline.trust import Verdict
+from inferencebench_pipeline.untrusted import printable
 
 _CELL_CHARACTERS = 2000
 

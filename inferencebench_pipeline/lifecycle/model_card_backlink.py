@@ -2,12 +2,7 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.hub.model_card.backlink_edit import (
-    check_backlink,
-    read_backlink,
-    skip_backlink,
-)
-from inferencebench_pipeline.hub.model_card.card_link import link
+from inferencebench_pipeline.hub import check_backlink, link, read_backlink, skip_backlink
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import (

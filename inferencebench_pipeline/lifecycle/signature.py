@@ -3,7 +3,7 @@
 import dagster as dg
 
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub.dataset.restoration import restore
+from inferencebench_pipeline.hub import restore
 from inferencebench_pipeline.lifecycle.envelope import envelope
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, verdict_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
@@ -13,9 +13,8 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.runs.run_directory import RunFile
-from inferencebench_pipeline.trust.sign.run_signature import sign_run
-from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.runs import RunFile
+from inferencebench_pipeline.trust import Verdict, sign_run
 
 
 @dg.asset(

@@ -13,12 +13,17 @@ from inferencebench_pipeline.lifecycle.metadata import (
     validity_table,
 )
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.measure.metrics.plot import latency_plot_png
-from inferencebench_pipeline.measure.metrics.validity import check_traces, errors_of
-from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
-from inferencebench_pipeline.measure.run.trace_writer import open_traces, write_traces
+from inferencebench_pipeline.measure import (
+    Measurement,
+    check_traces,
+    errors_of,
+    latency_plot_png,
+    open_traces,
+    write_measurement,
+    write_traces,
+)
 from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
-from inferencebench_pipeline.runs.run_directory import RunFile
+from inferencebench_pipeline.runs import RunFile
 
 
 @dg.asset(

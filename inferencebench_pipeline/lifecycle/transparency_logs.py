@@ -2,13 +2,14 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus.log_monitor import (
+from inferencebench_pipeline.corpus import (
     LogReport,
     examine_logs,
     keep_reports,
+    known_digests,
     load_reports,
+    seen_checkpoints,
 )
-from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.findings import finding_table, report_to_runs
 from inferencebench_pipeline.lifecycle.metadata import table

@@ -1,1 +1,5 @@
 """Measuring an inference engine: from a spec to a capture, traces, metrics and provenance."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

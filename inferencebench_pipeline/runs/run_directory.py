@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Final
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import (
+from inferencebench_pipeline.files import (
     StoreError,
+    read_plain,
     replaced_atomically,
+    sha256_of,
     store_errors,
     write_atomically,
 )
-from inferencebench_pipeline.files.plain_files import read_plain, sha256_of
 from inferencebench_pipeline.runs.run_digests import BrokenSealError, Digests
 from inferencebench_pipeline.runs.run_lock import GRACE_S, run_lock
 

@@ -24,8 +24,8 @@ from typing import Final
 import filelock
 
 from inferencebench_pipeline.errors import RetryableError
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.files import read_plain
+from inferencebench_pipeline.untrusted import printable
 
 GRACE_S: Final = 1.0
 """A writer of one small file is waited for so long."""

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.sandbox.faults import FaultInjection
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_ORGANISATION
 from inferencebench_pipeline.sandbox.hub.quotas import Quotas

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from inferencebench_pipeline.community_results.register import CommunityResult
-from inferencebench_pipeline.community_results.removal import without_entries
-from inferencebench_pipeline.community_results.results_file import EvaluationEntry, is_result_file
-from inferencebench_pipeline.community_results.yaml import EvaluationFileError
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
-from inferencebench_pipeline.hub.dataset.card import CARD_FILE
-from inferencebench_pipeline.hub.model_card.backlink_edit import KEY
-from inferencebench_pipeline.hub.model_card.front_matter import (
+from inferencebench_pipeline.community_results import (
+    CommunityResult,
+    EvaluationEntry,
+    EvaluationFileError,
+    is_result_file,
+    without_entries,
+)
+from inferencebench_pipeline.hub import (
+    CARD_FILE,
+    KEY,
     FrontMatterError,
+    Hub,
+    Repo,
+    RepoHead,
     get_key,
     remove_items,
     remove_key,

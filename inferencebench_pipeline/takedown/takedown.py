@@ -17,21 +17,26 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from inferencebench_pipeline.community_results.audit import TITLE_PREFIX
-from inferencebench_pipeline.community_results.register import CommunityResult, load_evaluations
-from inferencebench_pipeline.community_results.results_file import FOLDER
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import edit_files
-from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
-from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.hub.dataset.listing import list_published
-from inferencebench_pipeline.hub.model_card.backlink_edit import KEY, PROPOSAL
-from inferencebench_pipeline.hub.takedowns.public_register import publish_takedown
-from inferencebench_pipeline.hub.takedowns.register import (
+from inferencebench_pipeline.community_results import (
+    FOLDER,
+    TITLE_PREFIX,
+    CommunityResult,
+    load_evaluations,
+)
+from inferencebench_pipeline.hub import (
+    KEY,
+    PROPOSAL,
+    Hub,
+    Proposal,
+    Repo,
     Takedown,
     TakedownError,
     changing_links,
+    edit_files,
+    list_published,
     load_takedowns,
+    one_pull_request,
+    publish_takedown,
     record_takedown,
 )
 from inferencebench_pipeline.takedown.removal import Ours, removal_of

@@ -6,7 +6,7 @@ from datetime import date
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
-from inferencebench_pipeline.corpus.inventory import InventoryError, created_days
+from inferencebench_pipeline.corpus import InventoryError, created_days
 from inferencebench_pipeline.lifecycle.corpus_statement import corpus_statement
 from inferencebench_pipeline.lifecycle.index_dataset import index_dataset
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index

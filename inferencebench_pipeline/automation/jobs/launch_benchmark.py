@@ -15,11 +15,9 @@ from pydantic import AwareDatetime, Field, model_validator
 from inferencebench_pipeline.automation.ticks import LOOK_BACK, run_id_of_tick
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.measure.spec.plan import Plan, load_label
-from inferencebench_pipeline.measure.spec.spec import spec_json
-from inferencebench_pipeline.measure.spec.spec_file import load_plan, named_spec
+from inferencebench_pipeline.measure import Plan, load_label, load_plan, named_spec, spec_json
 from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
-from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 
 PREFERRED_SPEC = "smollm2-chat-quick"
 """What the form proposes where it is there: it needs no GPU and half a minute."""

@@ -9,7 +9,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import PartitionBackfill
 from pydantic import Field
 
-from inferencebench_pipeline.corpus.inventory import created_days
+from inferencebench_pipeline.corpus import created_days
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY

@@ -7,15 +7,22 @@ from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
-from inferencebench_pipeline.measure.run.progress import ProgressLog
-from inferencebench_pipeline.measure.run.run import run_benchmark
-from inferencebench_pipeline.measure.run.search import find_highest, search_bases, write_search
-from inferencebench_pipeline.measure.run.trace_writer import write_traces
-from inferencebench_pipeline.measure.spec.plan import Search, load_label
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.spec.spec_file import load_plan, named_spec
+from inferencebench_pipeline.measure import (
+    BenchmarkSpec,
+    Measurement,
+    ProgressLog,
+    Search,
+    SpecError,
+    find_highest,
+    load_label,
+    load_plan,
+    named_spec,
+    run_benchmark,
+    search_bases,
+    write_measurement,
+    write_search,
+    write_traces,
+)
 from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
 
 

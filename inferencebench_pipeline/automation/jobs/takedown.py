@@ -10,7 +10,7 @@ from inferencebench_pipeline.resources import (
     OutageResource,
     StoreResource,
 )
-from inferencebench_pipeline.takedown.takedown import take_down
+from inferencebench_pipeline.takedown import take_down
 
 
 class TakedownForm(Form):

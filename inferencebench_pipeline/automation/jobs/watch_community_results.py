@@ -5,9 +5,12 @@ from typing import Annotated
 import dagster as dg
 from pydantic import Field
 
-from inferencebench_pipeline.community_results.publish import publish_register
-from inferencebench_pipeline.community_results.register import CommunityResult, load_evaluations
-from inferencebench_pipeline.community_results.watcher import watch
+from inferencebench_pipeline.community_results import (
+    CommunityResult,
+    load_evaluations,
+    publish_register,
+    watch,
+)
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.resources import (

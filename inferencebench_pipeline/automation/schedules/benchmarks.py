@@ -21,9 +21,7 @@ from inferencebench_pipeline.automation.ticks import (
     missed_ticks,
     switched_on_at,
 )
-from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec.schedule import Schedule
-from inferencebench_pipeline.measure.spec.spec_file import load_plan
+from inferencebench_pipeline.measure import Schedule, SpecError, load_plan
 from inferencebench_pipeline.resources import StoreResource
 
 _LOG = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from inferencebench_pipeline.automation.tick_history import (
 from inferencebench_pipeline.automation.ticks import ledgers
 from inferencebench_pipeline.resources import StoreResource
 from inferencebench_pipeline.settings import alert_addresses
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 MOST_LINES: Final = 20
 AWAY: Final = timedelta(minutes=5)

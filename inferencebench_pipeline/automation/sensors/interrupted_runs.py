@@ -22,7 +22,7 @@ from inferencebench_pipeline.automation.jobs.asset_jobs import LIFE, publish_run
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG
 from inferencebench_pipeline.parking import parked_state
 from inferencebench_pipeline.resources import OUTAGE
-from inferencebench_pipeline.runs.run_directory import RunFile, RunIdError, RunStore
+from inferencebench_pipeline.runs import RunFile, RunIdError, RunStore
 
 ENDED_TAG: Final = "inferencebench/ended"
 """On a failed ``publish_run``: how it ended, one of the three below. Set once its events are read,

@@ -13,7 +13,7 @@ from inferencebench_pipeline.automation.instance.pools import GOING_ON
 from inferencebench_pipeline.automation.jobs.asset_jobs import rebuild_leaderboard, reverify
 from inferencebench_pipeline.automation.jobs.corpus_upkeep import publish_index
 from inferencebench_pipeline.automation.sensors.published_elsewhere import take_in_community
-from inferencebench_pipeline.leaderboard.index.sources import Sources, anything_verified
+from inferencebench_pipeline.leaderboard import Sources, anything_verified
 from inferencebench_pipeline.resources import StoreResource
 
 SOURCES_TAG: Final = "inferencebench/built_from"

@@ -15,7 +15,7 @@ from inferencebench_pipeline.automation.sensors.new_and_requested_runs import la
 from inferencebench_pipeline.automation.ticks import LOOK_BACK
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.resources import StoreResource
-from inferencebench_pipeline.runs.run_directory import RunFile, RunIdError, RunStore, run_started_at
+from inferencebench_pipeline.runs import RunFile, RunIdError, RunStore, run_started_at
 
 JUST_REGISTERED: Final = timedelta(minutes=10)
 """So long a person who registered a run id by hand may look for the spec to launch it with."""

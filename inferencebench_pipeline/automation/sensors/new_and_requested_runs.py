@@ -9,10 +9,10 @@ from inferencebench_pipeline.automation.instance.pools import hold_pools
 from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
 from inferencebench_pipeline.automation.sensors import interrupted_runs
 from inferencebench_pipeline.automation.ticks import LOOK_BACK
-from inferencebench_pipeline.inbox.deliveries import Delivery, Inbox, delivered_since
+from inferencebench_pipeline.inbox import Delivery, Inbox, delivered_since
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.resources import StoreResource
-from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, run_started_at
+from inferencebench_pipeline.runs import RunFile, RunStore, run_started_at
 
 ASKED_ONE_BY_ONE = 20
 """Of more runs than this, all that Dagster knows are fetched at once to see which are launched."""

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs.asset_jobs import crawl_corpus
-from inferencebench_pipeline.corpus.inventory import inventory_is_damaged
-from inferencebench_pipeline.hub.webhooks import nudged_since
+from inferencebench_pipeline.corpus import inventory_is_damaged
+from inferencebench_pipeline.hub import nudged_since
 from inferencebench_pipeline.resources import StoreResource
 
 LONGEST_WAIT = timedelta(hours=1)

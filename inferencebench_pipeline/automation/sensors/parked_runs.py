@@ -14,13 +14,8 @@ from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.parking import LONGEST_WAIT, parked_state
 from inferencebench_pipeline.resources import StoreResource
-from inferencebench_pipeline.runs.run_directory import (
-    RunDirectory,
-    RunFile,
-    RunStore,
-    run_started_at,
-)
-from inferencebench_pipeline.trust.sign.run_signature import RunState, state_of
+from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, run_started_at
+from inferencebench_pipeline.trust import RunState, state_of
 
 LOOK_BACK = timedelta(days=30)
 """A run parked longer than this was given up, or its machine was away for a month."""

@@ -6,10 +6,9 @@ import json
 import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
-from inferencebench_pipeline.corpus.community import BOUNDS, GLANCE, news_elsewhere
-from inferencebench_pipeline.corpus.inventory import InventoryError
+from inferencebench_pipeline.corpus import BOUNDS, GLANCE, InventoryError, news_elsewhere
 from inferencebench_pipeline.errors import RetryableError
-from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub import Hub
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.resources import IN_PROCESS, DeploymentResource, StoreResource
 

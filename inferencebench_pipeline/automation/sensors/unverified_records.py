@@ -6,8 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
 from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
-from inferencebench_pipeline.corpus.inventory import InventoryError
-from inferencebench_pipeline.corpus.records import unverified_days
+from inferencebench_pipeline.corpus import InventoryError, unverified_days
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY, PARTITION_TAG
 from inferencebench_pipeline.resources import StoreResource
 

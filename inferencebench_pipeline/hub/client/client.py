@@ -36,8 +36,7 @@ from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.client.transport import hf_raise_for_status
 from inferencebench_pipeline.hub.client.upload import send_commit
 from inferencebench_pipeline.hub.client.wire import Wire, json_objects, json_of, reading
-from inferencebench_pipeline.untrusted.deadlines import within
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable, within
 
 __all__ = [
     "Account",

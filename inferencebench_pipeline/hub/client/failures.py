@@ -29,10 +29,13 @@ from inferencebench_pipeline.hub.client.transport import (
     RedirectRefusedError,
     parse_ratelimit_headers,
 )
-from inferencebench_pipeline.untrusted.http_body import AnswerTooLargeError
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError
-from inferencebench_pipeline.untrusted.retry_after import LONGEST_S, retry_after_s
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import (
+    LONGEST_S,
+    AnswerTooLargeError,
+    JsonDocumentError,
+    printable,
+    retry_after_s,
+)
 
 LIBRARY_ERRORS = (
     HfHubHTTPError,

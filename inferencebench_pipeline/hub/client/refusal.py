@@ -15,8 +15,7 @@ import httpx2
 from huggingface_hub.utils._http import hf_raise_for_status as _hf_raise_for_status
 
 from inferencebench_pipeline.hub.client.errors import HubIntegrityError
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import JsonDocumentError, parse_json, printable
 
 _LONGEST_VALUE: Final = 512
 _KEPT_WHOLE: Final = frozenset({"location", "link", "set-cookie", "etag"})

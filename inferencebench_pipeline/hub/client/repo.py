@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from inferencebench_pipeline.hub.client.errors import HubRejectedError
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,96}")
 

@@ -29,8 +29,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from inferencebench_pipeline.hub.client.budget import active_budget
 from inferencebench_pipeline.hub.client.refusal import hf_raise_for_status, tame_headers
-from inferencebench_pipeline.untrusted.deadlines import within
-from inferencebench_pipeline.untrusted.http_transport import EXTENSION, BoundedTransport, Bounds
+from inferencebench_pipeline.untrusted import EXTENSION, BoundedTransport, Bounds, within
 
 __all__ = [
     "LIBRARY_NAME",

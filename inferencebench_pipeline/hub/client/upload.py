@@ -25,7 +25,7 @@ from inferencebench_pipeline.hub.client.errors import (
 from inferencebench_pipeline.hub.client.repo import Repo, git_blob_oid
 from inferencebench_pipeline.hub.client.transport import get_session, hf_raise_for_status
 from inferencebench_pipeline.hub.client.wire import Wire, headers, json_object, reading
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _SAMPLE_BYTES = 512
 _PART_NUMBER = re.compile(r"[0-9]{1,6}")

@@ -18,9 +18,7 @@ from inferencebench_pipeline.hub.client.transport import (
     get_session,
     hf_raise_for_status,
 )
-from inferencebench_pipeline.untrusted.http_transport import Bounds
-from inferencebench_pipeline.untrusted.json_documents import Json, parse_json
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import Bounds, Json, parse_json, printable
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,20 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from inferencebench_pipeline.envelope.build import headline
-from inferencebench_pipeline.envelope.canonical import content_hash
-from inferencebench_pipeline.envelope.extension import (
+from inferencebench_pipeline.envelope import (
     TRACES_FILE,
+    Envelope,
     MetricNote,
+    MetricValue,
     PipelineExtension,
+    content_hash,
+    headline,
     pipeline_extension,
     traces_binding,
 )
-from inferencebench_pipeline.envelope.models import Envelope, MetricValue
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
-from inferencebench_pipeline.trust.verify.verdict import VerifiedSigner
-from inferencebench_pipeline.untrusted.text import printable, visible
+from inferencebench_pipeline.measure import DEFINITIONS
+from inferencebench_pipeline.trust import VerifiedSigner
+from inferencebench_pipeline.untrusted import printable, visible
 
 ENVELOPE_FILE = "envelope.json"
 CARD_FILE = "README.md"

@@ -21,7 +21,7 @@ from inferencebench_pipeline.hub.client.client import Hub, HubIntegrityError, Re
 from inferencebench_pipeline.hub.client.repo import is_repo_id
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.dataset.card import CORPUS_TAG
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 RESERVE = 0.1
 """Share of each request window that a crawl leaves to publications under the same account."""

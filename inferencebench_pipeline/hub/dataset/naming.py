@@ -6,9 +6,9 @@ import hashlib
 import re
 import unicodedata
 
-from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope import Envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.runs.run_directory import validate_run_id
+from inferencebench_pipeline.runs import validate_run_id
 
 MAX_NAME_CHARACTERS = 96
 """The Hub's limit for the part after the slash."""

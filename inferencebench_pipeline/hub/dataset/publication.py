@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from inferencebench_pipeline.envelope.extension import TRACES_FILE
+from inferencebench_pipeline.envelope import TRACES_FILE
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.errors import (
     HubConflictError,
@@ -39,7 +39,7 @@ from inferencebench_pipeline.hub.dataset.rendered_record import (
     prepare,
 )
 from inferencebench_pipeline.hub.dataset.restoration import restore
-from inferencebench_pipeline.runs.run_directory import SHORT_WORK_S, RunDirectory, RunFile
+from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
 
 __all__ = [
     "NotPublishableError",

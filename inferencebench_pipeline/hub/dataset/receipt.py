@@ -11,7 +11,7 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.errors import HubIntegrityError
 from inferencebench_pipeline.hub.client.repo import Repo
-from inferencebench_pipeline.runs.run_directory import DamagedRunFileError, RunDirectory, RunFile
+from inferencebench_pipeline.runs import DamagedRunFileError, RunDirectory, RunFile
 
 READINGS: Final = 3
 """Readings of a file that must differ from the receipt before that is believed."""

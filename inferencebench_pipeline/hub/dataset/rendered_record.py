@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from inferencebench_pipeline.envelope.canonical import (
+from inferencebench_pipeline.envelope import (
+    TRACES_FILE,
     EnvelopeError,
     content_hash,
     parse_envelope,
+    traces_binding,
+    validity_errors,
 )
-from inferencebench_pipeline.envelope.extension import TRACES_FILE, traces_binding
-from inferencebench_pipeline.envelope.validity import validity_errors
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.card import (
@@ -21,11 +22,9 @@ from inferencebench_pipeline.hub.dataset.card import (
     render_card,
 )
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
-from inferencebench_pipeline.measure.metrics.plot import latency_plot_png
-from inferencebench_pipeline.measure.metrics.validity import said_of
-from inferencebench_pipeline.measure.run.trace_writer import open_traces
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.measure import latency_plot_png, open_traces, said_of
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.trust import Verdict
 
 Verify = Callable[[bytes, bytes | None], Verdict]
 """Verifies envelope bytes, and the traces when there are any."""

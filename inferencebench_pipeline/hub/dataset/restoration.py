@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, content_hash, parse_envelope
-from inferencebench_pipeline.files.atomic_writes import StoreError
-from inferencebench_pipeline.files.plain_files import sha256_of
+from inferencebench_pipeline.envelope import EnvelopeError, content_hash, parse_envelope
+from inferencebench_pipeline.files import StoreError, sha256_of
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.errors import HubIntegrityError
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.receipt import Receipt, read_digest, read_receipt
 from inferencebench_pipeline.hub.dataset.rendered_record import Verify
-from inferencebench_pipeline.runs.run_directory import (
-    MissingRunFileError,
-    RunDirectory,
-    RunFile,
-    free_name,
-)
+from inferencebench_pipeline.runs import MissingRunFileError, RunDirectory, RunFile, free_name
 
 _RESTORED: Final = (RunFile.ENVELOPE, RunFile.TRACES)
 

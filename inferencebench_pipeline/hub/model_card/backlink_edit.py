@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope import parse_envelope
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.edit import edit_file
 from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
@@ -30,7 +30,7 @@ from inferencebench_pipeline.hub.model_card.front_matter import (
     set_key,
 )
 from inferencebench_pipeline.hub.takedowns.register import Takedowns
-from inferencebench_pipeline.runs.run_directory import SHORT_WORK_S, RunDirectory, RunFile
+from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
 
 KEY = "inferencebench-verified"
 PROPOSAL = Proposal(

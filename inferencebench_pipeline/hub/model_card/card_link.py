@@ -12,7 +12,7 @@ from inferencebench_pipeline.hub.model_card.backlink_edit import (
 )
 from inferencebench_pipeline.hub.takedowns.public_register import known_takedowns
 from inferencebench_pipeline.hub.takedowns.register import changing_links
-from inferencebench_pipeline.runs.run_directory import RunDirectory
+from inferencebench_pipeline.runs import RunDirectory
 
 
 def link(

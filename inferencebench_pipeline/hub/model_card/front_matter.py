@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted.yaml_documents import (
+from inferencebench_pipeline.untrusted import (
     YamlDocumentError,
     parse_yaml,
     yaml_events,

@@ -15,9 +15,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files import file_lock, read_plain, write_atomically
 
 REGISTER_FILE = "takedowns.json"
 """Its name under the root of the store."""

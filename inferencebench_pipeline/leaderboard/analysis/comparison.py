@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.envelope import EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
     FALSE_DISCOVERY_RATE,
@@ -28,7 +28,7 @@ from inferencebench_pipeline.leaderboard.facts import (
     MetricFact,
     stated_facts,
 )
-from inferencebench_pipeline.measure.metrics.compute import (
+from inferencebench_pipeline.measure import (
     DEFINITIONS,
     METRIC_DEFINITIONS_VERSION,
     MetricDefinition,

@@ -16,7 +16,7 @@ from inferencebench_pipeline.leaderboard.document import (
     FrontPoint,
     six_digits,
 )
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 _ONE_KIND = re.compile(r"\d+ × (?P<model>[^,]+)")
 _TOKENS_PRICED: Final = 1_000_000

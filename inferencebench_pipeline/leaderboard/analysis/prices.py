@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted.yaml_documents import YamlDocumentError, parse_yaml
+from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml
 
 _MAX_BYTES: Final = 100_000
 _MAX_NODES: Final = 20_000

@@ -13,8 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from inferencebench_pipeline.community_results.notes import RunConfiguration, parse_notes
-from inferencebench_pipeline.community_results.register import CommunityResult
+from inferencebench_pipeline.community_results import CommunityResult, RunConfiguration, parse_notes
 from inferencebench_pipeline.leaderboard.analysis.variance import (
     Across,
     Metric,

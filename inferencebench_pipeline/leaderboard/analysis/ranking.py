@@ -18,7 +18,7 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
 )
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 Row = Mapping[str, Any]
 """One line of the table of runs."""

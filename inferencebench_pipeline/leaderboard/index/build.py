@@ -11,13 +11,17 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from inferencebench_pipeline.community_results.register import load_evaluations
+from inferencebench_pipeline.community_results import load_evaluations
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import sync_files, write_changed
-from inferencebench_pipeline.files.locks import file_lock
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
-from inferencebench_pipeline.hub.takedowns.register import load_takedowns
+from inferencebench_pipeline.files import (
+    file_lock,
+    is_plain_file,
+    read_plain,
+    remove,
+    sync_files,
+    write_changed,
+)
+from inferencebench_pipeline.hub import load_takedowns
 from inferencebench_pipeline.leaderboard.analysis.change_points import significant_changes
 from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.analysis.quality_variance import quality_variances

@@ -19,12 +19,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.inventory import corpus_blobs, inventory_table
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.files.atomic_writes import write_changed
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import is_plain_file, sealed, unsealed
+from inferencebench_pipeline.corpus import BlobError, BlobStore, corpus_blobs, inventory_table
+from inferencebench_pipeline.envelope import EnvelopeError, parse_envelope
+from inferencebench_pipeline.files import is_plain_file, read_plain, sealed, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import Summary

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.envelope import EnvelopeError, parse_envelope
 from inferencebench_pipeline.leaderboard.column_ranges import (
     UnfitError,
     fitted_facts,
@@ -25,7 +25,7 @@ from inferencebench_pipeline.leaderboard.facts import (
     metric_facts,
 )
 from inferencebench_pipeline.leaderboard.index.fast_facts import read_plain
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS
+from inferencebench_pipeline.measure import DEFINITIONS
 
 FACTS_VERSION: Final = "2"
 """Raised whenever the same envelope would give other facts; kept ones are then read anew."""

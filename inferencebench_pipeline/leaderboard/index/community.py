@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from inferencebench_pipeline.community_results.register import CommunityResult, EvaluationRegister
-from inferencebench_pipeline.hub.takedowns.register import Takedowns
+from inferencebench_pipeline.community_results import CommunityResult, EvaluationRegister
+from inferencebench_pipeline.hub import Takedowns
 from inferencebench_pipeline.leaderboard.document import (
     EvaluationRow,
     TakedownRow,

@@ -16,9 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from inferencebench_pipeline.files.atomic_writes import replaced_atomically, write_changed
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import is_there, remove, sealed, unsealed
+from inferencebench_pipeline.files import (
+    is_there,
+    read_plain,
+    remove,
+    replaced_atomically,
+    sealed,
+    unsealed,
+    write_changed,
+)
 from inferencebench_pipeline.leaderboard.document import EvaluationRow, TakedownRow, WithheldRow
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD, TRACES_FILE
+from inferencebench_pipeline.envelope import EXTENSION_FIELD, TRACES_FILE
 from inferencebench_pipeline.leaderboard.facts import (
     FOREIGN_DEFINITIONS,
     accelerators,
@@ -26,7 +26,7 @@ from inferencebench_pipeline.leaderboard.facts import (
     describe_load,
     load_setting,
 )
-from inferencebench_pipeline.measure.metrics.statistics import CONFIDENCE
+from inferencebench_pipeline.measure import CONFIDENCE
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 _LARGEST: Final = sys.float_info.max

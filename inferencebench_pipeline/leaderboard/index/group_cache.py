@@ -18,9 +18,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from inferencebench_pipeline.files.atomic_writes import store_errors, write_changed
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import sealed, unsealed
+from inferencebench_pipeline.files import read_plain, sealed, store_errors, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.analysis.change_points import TestedChange, tested_changes
 from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import (

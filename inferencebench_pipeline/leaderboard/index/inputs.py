@@ -12,11 +12,14 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from inferencebench_pipeline.corpus.findings import Finding
-from inferencebench_pipeline.corpus.inventory import inventory_table, load_findings
-from inferencebench_pipeline.corpus.log_monitor import log_findings
-from inferencebench_pipeline.corpus.verdicts import verdicts_path
-from inferencebench_pipeline.files.sealed_files import file_state
+from inferencebench_pipeline.corpus import (
+    Finding,
+    inventory_table,
+    load_findings,
+    log_findings,
+    verdicts_path,
+)
+from inferencebench_pipeline.files import file_state
 from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
 from inferencebench_pipeline.leaderboard.index.tables import (
     FINDINGS_SCHEMA,

@@ -10,9 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from inferencebench_pipeline import __version__
-from inferencebench_pipeline.files.atomic_writes import write_changed
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import sealed, unsealed, without_seal
+from inferencebench_pipeline.files import read_plain, sealed, unsealed, without_seal, write_changed
 from inferencebench_pipeline.leaderboard.document import FORMAT
 from inferencebench_pipeline.leaderboard.index.columns import FACTS_VERSION
 

@@ -16,9 +16,7 @@ import duckdb
 import msgspec
 from msgspec import Struct
 
-from inferencebench_pipeline.files.atomic_writes import write_changed
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import sealed, unsealed
+from inferencebench_pipeline.files import read_plain, sealed, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.document import FindingRow
 from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY, digest
 from inferencebench_pipeline.leaderboard.index.tables import read_batches

@@ -17,17 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from inferencebench_pipeline.corpus.blobs import BlobError
-from inferencebench_pipeline.corpus.inventory import corpus_blobs
-from inferencebench_pipeline.corpus.verdicts import (
+from inferencebench_pipeline.corpus import (
+    BlobError,
+    corpus_blobs,
     raw_lines,
     require_sound,
     unreadable,
     verdicts_path,
 )
-from inferencebench_pipeline.files.atomic_writes import write_unsynced
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import is_plain_file, remove
+from inferencebench_pipeline.files import is_plain_file, read_plain, remove, write_unsynced
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.index.columns import (
     FACTS_SCHEMA,

@@ -12,16 +12,15 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inferencebench_pipeline.community_results.register import (
-    REGISTER_FILE as COMMUNITY_REGISTER_FILE,
+from inferencebench_pipeline.community_results import REGISTER_FILE as COMMUNITY_REGISTER_FILE
+from inferencebench_pipeline.corpus import (
+    log_reports_path,
+    records_path,
+    verdicts_path,
+    verified_days,
 )
-from inferencebench_pipeline.corpus.log_monitor import log_reports_path
-from inferencebench_pipeline.corpus.records import records_path
-from inferencebench_pipeline.corpus.verdicts import verdicts_path, verified_days
-from inferencebench_pipeline.files.atomic_writes import write_changed
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import file_state, is_plain_file
-from inferencebench_pipeline.hub.takedowns.register import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
+from inferencebench_pipeline.files import file_state, is_plain_file, read_plain, write_changed
+from inferencebench_pipeline.hub import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
 from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 NO_VALUE = "–"
 

@@ -11,14 +11,17 @@ import numpy.typing as npt
 import orjson
 from markupsafe import Markup
 
-from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
+from inferencebench_pipeline.corpus import BlobError, BlobStore
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails
-from inferencebench_pipeline.measure.metric_definitions import DISTRIBUTIONS
-from inferencebench_pipeline.measure.metrics.arrays import Rows, TraceArrays
-from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION
-from inferencebench_pipeline.measure.spec.spec import Slo
-from inferencebench_pipeline.measure.traces.reader import open_traces
+from inferencebench_pipeline.measure import (
+    DISTRIBUTIONS,
+    METRIC_DEFINITIONS_VERSION,
+    Rows,
+    Slo,
+    TraceArrays,
+    open_traces,
+)
 
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
 _PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inferencebench_pipeline.files.atomic_writes import store_errors, sync_files, write_unsynced
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import file_state, remove
+from inferencebench_pipeline.files import (
+    file_state,
+    read_plain,
+    remove,
+    store_errors,
+    sync_files,
+    write_unsynced,
+)
 
 
 class SiteFolder:

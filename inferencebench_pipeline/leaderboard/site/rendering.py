@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from inferencebench_pipeline.leaderboard.site import labels
-from inferencebench_pipeline.measure.metrics.compute import METRIC_DEFINITIONS_VERSION
-from inferencebench_pipeline.untrusted.text import visible
+from inferencebench_pipeline.measure import METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.untrusted import visible
 
 PACKAGE = "inferencebench_pipeline.leaderboard.site"
 SHAPING = ("templates", "")

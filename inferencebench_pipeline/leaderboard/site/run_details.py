@@ -10,18 +10,26 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.inventory import corpus_blobs
-from inferencebench_pipeline.corpus.verdicts import DayVerdicts, RepoVerdict
-from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.envelope.extension import PipelineExtension, pipeline_extension
-from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.corpus import (
+    BlobError,
+    BlobStore,
+    DayVerdicts,
+    RepoVerdict,
+    corpus_blobs,
+)
+from inferencebench_pipeline.envelope import (
+    Envelope,
+    EnvelopeError,
+    PipelineExtension,
+    parse_envelope,
+    pipeline_extension,
+)
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError, line
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.facts import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.leaderboard.index.build import load_rows
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.measure import ValidityFlag
+from inferencebench_pipeline.untrusted import printable
 
 _MOST_FLAGS = 200
 _MOST_CHARACTERS = 10_000

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import orjson
 
-from inferencebench_pipeline.corpus.blobs import BlobStore
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.plain_files import read_plain
-from inferencebench_pipeline.files.sealed_files import sealed, unsealed
+from inferencebench_pipeline.corpus import BlobStore
+from inferencebench_pipeline.files import read_plain, sealed, unsealed, write_atomically
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.site.latency import json_block, latency_curves
 from inferencebench_pipeline.leaderboard.site.output_folder import SiteFolder

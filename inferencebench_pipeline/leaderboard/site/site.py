@@ -6,8 +6,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from inferencebench_pipeline.corpus.blobs import BlobStore
-from inferencebench_pipeline.corpus.inventory import corpus_blobs
+from inferencebench_pipeline.corpus import BlobStore, corpus_blobs
 from inferencebench_pipeline.leaderboard.analysis.change_points import LONGEST_HISTORY
 from inferencebench_pipeline.leaderboard.analysis.permutation import FALSE_DISCOVERY_RATE
 from inferencebench_pipeline.leaderboard.document import Leaderboard
@@ -23,7 +22,7 @@ from inferencebench_pipeline.leaderboard.site.rendering import PACKAGE, render
 from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.leaderboard.site.run_pages import Details, write_run_pages
 from inferencebench_pipeline.leaderboard.site.spread import drawn_spreads
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 _COPIED = ("assets", "vendor")
 """Folders of this package that are part of every site."""

@@ -21,15 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.measure.audit.counters import FAMILIES, Figure, Unit
 from inferencebench_pipeline.measure.audit.prometheus_text import read_exposition
 from inferencebench_pipeline.measure.client.capture import Capture, read_spool
 from inferencebench_pipeline.measure.engines.http import Access, RunningEngine, ask
 from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
-from inferencebench_pipeline.untrusted.http import AnswerTooLargeError, NoAnswerError
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import AnswerTooLargeError, NoAnswerError, printable
 
 BEFORE: Final = "engine-metrics-before.txt"
 AFTER: Final = "engine-metrics-after.txt"

@@ -22,7 +22,7 @@ from inferencebench_pipeline.measure.client.job import FIRST_REPEAT, Job, Repeat
 from inferencebench_pipeline.measure.client.loop import LoopReport
 from inferencebench_pipeline.measure.client.workers import WorkerError, measure_in_processes
 from inferencebench_pipeline.measure.spec.engine_keys import api_key
-from inferencebench_pipeline.runs.run_directory import RunDirectory
+from inferencebench_pipeline.runs import RunDirectory
 
 _REPORT_INTERVAL_S = 0.25
 

@@ -24,8 +24,7 @@ import numpy as np
 import orjson
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
-from inferencebench_pipeline.files.plain_files import opened_plain, sha256_of
+from inferencebench_pipeline.files import StoreError, opened_plain, sha256_of, write_atomically
 from inferencebench_pipeline.measure.client.completion import (
     COMPLETE,
     RESTORE,
@@ -43,7 +42,7 @@ from inferencebench_pipeline.measure.errors import CaptureError, SpecError
 from inferencebench_pipeline.measure.provenance.document import Provenance, Sha256Hex
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, free_name
+from inferencebench_pipeline.runs import RunDirectory, RunFile, free_name
 
 _D = TypeVar("_D", bound=BaseModel)
 

@@ -20,12 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.plain_files import read_plain, sha256_of
+from inferencebench_pipeline.files import read_plain, sha256_of, write_atomically
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
-from inferencebench_pipeline.runs.run_digests import BrokenSealError, seal, unseal
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
+from inferencebench_pipeline.runs import BrokenSealError, RunDirectory, RunFile, seal, unseal
 
 SPOOL: Final = "requests.jsonl"
 COMPLETE: Final = "complete.json"

@@ -32,7 +32,7 @@ from inferencebench_pipeline.measure.spec.spec import (
     OpenLoad,
 )
 from inferencebench_pipeline.measure.workloads.request_plan import RequestPlan, workload_of
-from inferencebench_pipeline.runs.run_directory import RunDirectory
+from inferencebench_pipeline.runs import RunDirectory
 
 _MOST_CONNECTIONS_AHEAD = 1024
 _OPEN_LOOP_CONNECTIONS_AHEAD = 4

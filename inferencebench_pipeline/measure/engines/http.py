@@ -23,15 +23,15 @@ from inferencebench_pipeline.measure.errors import (
 from inferencebench_pipeline.measure.provenance.document import EngineProvenance, ModelProvenance
 from inferencebench_pipeline.measure.spec.engine_keys import api_key
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization
-from inferencebench_pipeline.untrusted.http import (
+from inferencebench_pipeline.untrusted import (
     AnswerTooLargeError,
     Bounds,
     HttpAnswer,
+    JsonDocumentError,
     NoAnswerError,
     exchange,
+    printable,
 )
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError
-from inferencebench_pipeline.untrusted.text import printable
 
 _MOST_ANSWER_BYTES: Final = 4 * 2**20
 _POLL_S: Final = 0.05

@@ -17,7 +17,7 @@ from typing import Any, Final
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.measure.engines.http import Access, ask
 from inferencebench_pipeline.measure.provenance.document import Unsaid
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _QUICK_S: Final = 5.0
 _SLOW_S: Final = 30.0

@@ -25,7 +25,7 @@ from inferencebench_pipeline.measure.traces.schema import (
     planned_requests,
     traces_metadata,
 )
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _LATENESS_FLOOR_NS: Final = 1_000_000
 _LATENESS_SHARE_OF_TTFT: Final = 0.01

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import IO, Any, Final
 
 from inferencebench_pipeline.errors import PermanentError, PipelineError
-from inferencebench_pipeline.files.atomic_writes import StoreError
+from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.measure import errors
 from inferencebench_pipeline.measure.child_process import log_tail, running_child
 from inferencebench_pipeline.measure.client.capture import CLIENT_LOG, ENGINE_LOG, Capture

@@ -35,7 +35,7 @@ from inferencebench_pipeline.measure.telemetry.report import (
     write_telemetry,
 )
 from inferencebench_pipeline.measure.traces.order import ChunkFacts
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 _BUSY_CLIENT_SHARE: Final = 0.8
 _MOST_CLOCK_STEP_US: Final = 50.0

@@ -8,8 +8,8 @@ from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine
 from inferencebench_pipeline.measure.workloads.resolution import resolve
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.untrusted import printable
 
 _MOST_NAMED = 5
 

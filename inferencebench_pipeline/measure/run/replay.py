@@ -18,7 +18,7 @@ from inferencebench_pipeline.measure.spec.part import Part, Role, fields_of, par
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EngineSpec, ModelSpec
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _MOST_ERROR: Final = 2000
 _DIGEST: Final = "sha256"

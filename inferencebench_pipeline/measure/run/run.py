@@ -38,8 +38,8 @@ from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
 from inferencebench_pipeline.measure.workloads.request_plan import keep_workload
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer, engine_tokenizer
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.untrusted.deadlines import within
+from inferencebench_pipeline.runs import RunDirectory, RunFile
+from inferencebench_pipeline.untrusted import within
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.measure.errors import AllRequestsFailedError, SpecError
 from inferencebench_pipeline.measure.metrics.compute import Metric
 from inferencebench_pipeline.measure.metrics.statistics import wilson_bounds
@@ -22,7 +22,7 @@ from inferencebench_pipeline.measure.run.measurement import Measurement
 from inferencebench_pipeline.measure.run.stopping_rule import Record
 from inferencebench_pipeline.measure.spec.plan import Plan, Search
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, ClosedLoad, OpenLoad, Place
-from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.runs import new_run_id
 
 
 class Outcome(StrEnum):

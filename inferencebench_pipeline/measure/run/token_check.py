@@ -8,12 +8,12 @@ from typing import Final
 
 import orjson
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.measure.client.capture import Capture, read_spool
 from inferencebench_pipeline.measure.client.decoder import decode
 from inferencebench_pipeline.measure.errors import EngineAnswerError, EngineUnreachableError
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
-from inferencebench_pipeline.untrusted.deadlines import within
+from inferencebench_pipeline.untrusted import within
 
 COUNTS: Final = "tokenizer-counts.json"
 

@@ -38,7 +38,7 @@ from inferencebench_pipeline.measure.traces.schema import (
     planned_requests,
     traces_metadata,
 )
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 __all__ = [
     "CHUNK",

@@ -17,8 +17,7 @@ from inferencebench_pipeline.measure.spec.launch import require_same_code
 from inferencebench_pipeline.measure.spec.part import Role, parts_below, role_of
 from inferencebench_pipeline.measure.spec.plan import BenchmarkFile, Plan, expand
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.untrusted.text import printable
-from inferencebench_pipeline.untrusted.yaml_documents import (
+from inferencebench_pipeline.untrusted import (
     MappingNode,
     Mark,
     ScalarNode,
@@ -26,6 +25,7 @@ from inferencebench_pipeline.untrusted.yaml_documents import (
     YamlDocumentError,
     YamlNode,
     parse_yaml,
+    printable,
 )
 
 _MAX_SPEC_BYTES: Final = 1_000_000

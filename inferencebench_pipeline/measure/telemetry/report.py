@@ -22,7 +22,7 @@ from inferencebench_pipeline.measure.telemetry.energy import Energy, Window, unm
 from inferencebench_pipeline.measure.telemetry.nvml import THROTTLE, throttle_names
 from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Reading, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse, run_energy
-from inferencebench_pipeline.runs.run_directory import RunFile
+from inferencebench_pipeline.runs import RunFile
 
 SPOOL: Final = "telemetry.jsonl"
 FACTS: Final = "telemetry.json"

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from inferencebench_pipeline.files.atomic_writes import StoreError, write_atomically
+from inferencebench_pipeline.files import StoreError, write_atomically
 from inferencebench_pipeline.measure.telemetry.document import Sampling
 from inferencebench_pipeline.measure.telemetry.hostload import HostLoad
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource

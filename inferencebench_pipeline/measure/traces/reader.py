@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from inferencebench_pipeline.files.atomic_writes import StoreError
+from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.traces.parquet_bounds import (
     ParquetDamagedError,

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.measure.errors import CaptureError, SpecError
 from inferencebench_pipeline.measure.workloads.items import Item, Message
 from inferencebench_pipeline.measure.workloads.lengths import generator

@@ -12,8 +12,7 @@ from inferencebench_pipeline.measure.errors import (
     EngineUnreachableError,
     SpecError,
 )
-from inferencebench_pipeline.untrusted.http import AnswerTooLargeError, NoAnswerError
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError
+from inferencebench_pipeline.untrusted import AnswerTooLargeError, JsonDocumentError, NoAnswerError
 
 _TIMEOUT_S: Final = 60.0
 _MOST_TOKENS: Final = 2**31

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.sandbox.hub.errors import HubError
 from inferencebench_pipeline.sandbox.hub.objects import Commit
 from inferencebench_pipeline.sandbox.hub.repository import (

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.sandbox.hub.errors import HubError, revision_not_found
 from inferencebench_pipeline.sandbox.hub.names import RepoId
 from inferencebench_pipeline.sandbox.hub.objects import Commit, FileEntry, ObjectStore

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.sandbox.hub.errors import HubError
 from inferencebench_pipeline.sandbox.hub.names import RepoId
 from inferencebench_pipeline.sandbox.hub.repository import MAIN, Repository

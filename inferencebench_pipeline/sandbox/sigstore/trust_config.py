@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
+from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.sandbox.sigstore.checkpoint import rekor_v2_note_key
 from inferencebench_pipeline.sandbox.sigstore.keys import (
     Authority,

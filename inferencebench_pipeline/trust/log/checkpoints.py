@@ -11,7 +11,7 @@ from sigstore._internal.trust import Keyring, RekorKeyring
 from sigstore._utils import KeyID
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
-from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope import parse_envelope
 from inferencebench_pipeline.errors import PermanentError
 
 

@@ -25,10 +25,13 @@ from inferencebench_pipeline.trust.log.checkpoints import (
     verified_checkpoint,
 )
 from inferencebench_pipeline.trust.log.merkle import consistency_proof, node_hash
-from inferencebench_pipeline.untrusted.deadlines import within
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
-from inferencebench_pipeline.untrusted.requests_adapter import DeadlineAdapter
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import (
+    DeadlineAdapter,
+    JsonDocumentError,
+    parse_json,
+    printable,
+    within,
+)
 
 TILE_WIDTH: Final = 256
 _CONNECT_S, _READ_S, _WHOLE_S = 5.0, 20.0, 60.0

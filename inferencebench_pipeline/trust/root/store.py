@@ -19,8 +19,7 @@ from sigstore._utils import read_embedded
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
-from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.files.plain_files import read_plain
+from inferencebench_pipeline.files import read_plain, write_atomically
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, parse_trust
 

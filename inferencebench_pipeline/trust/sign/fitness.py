@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 
-from inferencebench_pipeline.envelope.build import (
+from inferencebench_pipeline.envelope import (
+    Envelope,
     build_envelope,
     check_no_placeholders,
+    differences,
     measurement_of,
+    said_of,
+    validity_errors,
 )
-from inferencebench_pipeline.envelope.comparison import differences, said_of
-from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.envelope.validity import validity_errors
-from inferencebench_pipeline.measure.client.capture import Capture
-from inferencebench_pipeline.measure.metrics.validity import said_of as flags_said
-from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
+from inferencebench_pipeline.measure import Capture
+from inferencebench_pipeline.measure import said_of as flags_said
+from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 

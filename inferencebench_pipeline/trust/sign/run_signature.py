@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from inferencebench_pipeline.envelope.canonical import (
+from inferencebench_pipeline.envelope import (
+    Envelope,
     EnvelopeError,
     content_hash,
+    differences,
     parse_envelope,
+    said_of,
     serialise,
 )
-from inferencebench_pipeline.envelope.comparison import differences, said_of
-from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files.atomic_writes import StoreError
-from inferencebench_pipeline.runs.run_directory import SHORT_WORK_S, RunDirectory, RunFile
+from inferencebench_pipeline.files import StoreError
+from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
 from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.sign.fitness import require_fit
 from inferencebench_pipeline.trust.sign.pending_signature import kept_message_sha256

@@ -22,11 +22,14 @@ from urllib3.util.retry import Retry
 
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.trust.errors import SigningRefusedError, SigningUnavailableError
-from inferencebench_pipeline.untrusted.deadlines import within
-from inferencebench_pipeline.untrusted.json_documents import JsonDocumentError, parse_json
-from inferencebench_pipeline.untrusted.requests_adapter import DeadlineAdapter
-from inferencebench_pipeline.untrusted.retry_after import retry_after_s
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import (
+    DeadlineAdapter,
+    JsonDocumentError,
+    parse_json,
+    printable,
+    retry_after_s,
+    within,
+)
 
 MAX_RESPONSE_BYTES: Final = 1 << 20
 _SHOWN_CHARACTERS = 300

@@ -10,8 +10,7 @@ from typing import Final, Protocol
 from cryptography.hazmat.primitives.serialization import Encoding
 from sigstore.models import Bundle
 
-from inferencebench_pipeline.envelope.canonical import content_hash
-from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
+from inferencebench_pipeline.envelope import Envelope, SignatureBlock, content_hash
 from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.sign.identity_token import TokenSource

@@ -10,7 +10,7 @@ from typing import Self
 
 from inferencebench_pipeline.trust.verify.bundle import BundleRejectedError
 from inferencebench_pipeline.trust.verify.verdict import Check, CheckStatus, FailureClass
-from inferencebench_pipeline.untrusted.text import printable
+from inferencebench_pipeline.untrusted import printable
 
 _DETAIL_CHARACTERS = 600
 _MOST_CHARACTERS = 4000

@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from inferencebench_pipeline.envelope.canonical import content_hash
-from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
+from inferencebench_pipeline.envelope import Envelope, SignatureBlock, content_hash
 from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.verify.policy import DevKeyRule, ed25519_from_pem
 

@@ -29,8 +29,7 @@ from pydantic import (
 
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.certificates import WORKFLOW_CLAIMS, SignerIdentity
-from inferencebench_pipeline.untrusted.text import printable
-from inferencebench_pipeline.untrusted.yaml_documents import YamlDocumentError, parse_yaml
+from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, printable
 
 MAX_POLICY_BYTES = 1 << 20
 _MAX_POLICY_NODES = 50_000

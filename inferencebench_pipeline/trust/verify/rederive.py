@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inferencebench_pipeline.envelope.canonical import EnvelopeError
-from inferencebench_pipeline.envelope.extension import (
+from inferencebench_pipeline.envelope import (
     EXTENSION_FIELD,
+    Envelope,
+    EnvelopeError,
     MetricNote,
+    MetricValue,
     PipelineExtension,
     pipeline_extension,
 )
-from inferencebench_pipeline.envelope.models import Envelope, MetricValue
-from inferencebench_pipeline.measure.metrics.compute import (
+from inferencebench_pipeline.measure import (
     METRIC_DEFINITIONS_VERSION,
+    Interval,
     Metric,
     compute_metrics,
+    open_traces,
 )
-from inferencebench_pipeline.measure.metrics.statistics import Interval
-from inferencebench_pipeline.measure.run.trace_writer import open_traces
 
 
 def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:

@@ -16,10 +16,13 @@ from typing import Final
 
 from cryptography import x509
 
-from inferencebench_pipeline.envelope.extension import traces_binding
-from inferencebench_pipeline.envelope.models import Envelope, SignatureBlock
-from inferencebench_pipeline.envelope.reading import read_unambiguous
-from inferencebench_pipeline.measure.run.trace_writer import TRACES_SCHEMA_VERSION, open_traces
+from inferencebench_pipeline.envelope import (
+    Envelope,
+    SignatureBlock,
+    read_unambiguous,
+    traces_binding,
+)
+from inferencebench_pipeline.measure import TRACES_SCHEMA_VERSION, open_traces
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.bundle import (
     BUNDLE_CHECKS,

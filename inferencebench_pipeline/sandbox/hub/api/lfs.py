@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inferencebench_pipeline.files.atomic_writes import replaced_atomically
+from inferencebench_pipeline.files import replaced_atomically
 from inferencebench_pipeline.sandbox.hub.context import (
     REPO_WEB,
     Hub,

@@ -1,0 +1,15 @@
+from .run_digests import BrokenSealError as BrokenSealError
+from .run_digests import seal as seal
+from .run_digests import unseal as unseal
+from .run_directory import SHORT_WORK_S as SHORT_WORK_S
+from .run_directory import DamagedRunFileError as DamagedRunFileError
+from .run_directory import MissingRunFileError as MissingRunFileError
+from .run_directory import RunDirectory as RunDirectory
+from .run_directory import RunFile as RunFile
+from .run_directory import RunIdError as RunIdError
+from .run_directory import RunStore as RunStore
+from .run_directory import free_name as free_name
+from .run_directory import new_run_id as new_run_id
+from .run_directory import run_started_at as run_started_at
+from .run_directory import validate_run_id as validate_run_id
+from .run_lock import RunBusyError as RunBusyError

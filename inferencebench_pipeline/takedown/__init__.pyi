@@ -1,0 +1,1 @@
+from .takedown import take_down as take_down
