@@ -81,6 +81,10 @@ class House:
 
 
 _DAGSTER = frozenset({"definitions", "demo", "automation", "lifecycle", "resources"})
+_HEAVY = frozenset(
+    {"apprise", "dagster", "duckdb", "fsspec", "matplotlib", "starlette", "uvicorn", "xllamacpp"}
+)
+"""Libraries that a skeptic's or a GPU host's installation does without."""
 
 THE_HOUSE = House(
     storeys=(
@@ -109,6 +113,11 @@ THE_HOUSE = House(
     annexes=(Annexe("sandbox", frozenset({"errors", "files", "runs"}), frozenset({"demo"})),),
     open_rooms=frozenset({"automation", "lifecycle"}),
     libraries={"dagster": _DAGSTER},
-    roads={},
+    roads={
+        "files": _HEAVY | {"pyarrow", "numpy", "pydantic"},
+        "envelope": _HEAVY | {"huggingface_hub", "sigstore"},
+        "trust": _HEAVY | {"huggingface_hub"},
+        "measure.client": _HEAVY | {"huggingface_hub", "pyarrow", "pynvml", "sigstore"},
+    },
     standalone=("automation.instance.webserver",),
 )

@@ -186,12 +186,17 @@ class ImportGraph:
         """Returns for each module the modules that it takes names from, faces seen through.
 
         Args:
-            at_import: leave out what is imported for types only or inside of functions.
+            at_import: say what Python runs when the module is imported: the packages that hold it
+                too, and nothing that is imported for types only or inside of functions.
         """
         arrows: dict[str, set[str]] = {name: set() for name in self.modules}
         for imported in self.between_modules:
             if not (at_import and (imported.type_only or imported.deferred)):
                 arrows[imported.importer].add(self.origin(imported))
+        if at_import:
+            for name in self.modules:
+                holder = name.rpartition(".")[0]
+                arrows[name] |= {holder} & set(self.modules)
         return arrows
 
     def room_arrows(self) -> dict[str, set[str]]:

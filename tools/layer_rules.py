@@ -269,6 +269,11 @@ def heavy_libraries_on_a_road(graph: ImportGraph, house: House) -> list[str]:
     for road, libraries in house.roads.items():
         entry = f"{graph.package}.{road}"
         starts = [name for name in graph.modules if _below(name, entry)]
+        if not starts:
+            sentences.append(
+                f"tools/house.py keeps the road {road} light, but there is no such module; correct "
+                "the name there"
+            )
         # One more node stands before all modules of the road, so that one search serves all.
         from_entry = {**arrows, "": set(starts)}
         for module in sorted(graph.modules):

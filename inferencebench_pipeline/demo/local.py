@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from inferencebench_pipeline.sandbox import SandboxEnvironment, running_sandbox
 
 CLONE = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("INFERENCEBENCH_HOME") or CLONE / ".inferencebench").absolute()

@@ -275,8 +275,7 @@ def test_a_heavy_library_is_refused_wherever_the_road_loads_it(tmp_path):
         "def f():\n    import matplotlib\n    from made.trust import draw\n",
     }
     heavy = frozenset({"matplotlib", "numpy"})
-    roads = {"left": heavy}
-    assert _rule(layer_rules.heavy_libraries_on_a_road, tmp_path, files, roads=roads) == [
+    assert _rule(layer_rules.heavy_libraries_on_a_road, tmp_path, files, roads={"left": heavy}) == [
         "made/ground.py:1 imports numpy.linalg, which importing left must not load (left → "
         "trust.verify → ground); import it inside the function that needs it"
     ]
@@ -284,6 +283,21 @@ def test_a_heavy_library_is_refused_wherever_the_road_loads_it(tmp_path):
         layer_rules.heavy_libraries_on_a_road, tmp_path, files, roads={"trust": heavy}
     )
     assert len(everything) == 2
+
+
+def test_a_road_runs_through_the_packages_that_hold_its_modules(tmp_path):
+    files = {
+        "trust/__init__.py": "import numpy\n",
+        "trust/verify.py": "",
+        "left.py": "import made.trust.verify\n",
+    }
+    roads = {"left": frozenset({"numpy"}), "gone": frozenset({"numpy"})}
+    assert _rule(layer_rules.heavy_libraries_on_a_road, tmp_path, files, roads=roads) == [
+        "made/trust/__init__.py:1 imports numpy, which importing left must not load (left → "
+        "trust.verify → trust); import it inside the function that needs it",
+        "tools/house.py keeps the road gone light, but there is no such module; correct the name "
+        "there",
+    ]
 
 
 def test_a_standalone_package_imports_only_itself_and_relatively(tmp_path):
