@@ -10,7 +10,7 @@ NEWEST       := 3.14
 NEWEST_TESTS := tests/envelope tests/trust tests/untrusted tests/measure/test_metrics.py \
                 tests/measure/test_statistics.py
 
-.PHONY: help demo ui test test-newest nightly lint fmt docs lock vendor pictures clean
+.PHONY: help demo ui test test-newest nightly lint fmt docs lock architecture figures vendor pictures clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,12 @@ lock: ## compile the lock files (needs uv)
 	$(LOCK) --extra demo --extra postgres --extra build pyproject.toml -o requirements.lock
 	$(LOCK) --extra demo --extra postgres --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(LOCK) -c requirements.lock deploy/host.in -o deploy/host.lock
+
+architecture: ## draw the rooms in docs/architecture.md anew, from the imports
+	$(PYTHON) -m tools.architecture
+
+figures: ## count the figures of style of this checkout
+	$(PYTHON) -m tools.style_figures
 
 vendor: ## fetch the vendored libraries again (needs npm)
 	$(PYTHON) tools/vendor.py
