@@ -1,8 +1,9 @@
 """Figures of style of one or several checkouts, side by side as a Markdown table.
 
 ``python -m tools.style_figures CHECKOUT…`` prints a row for each figure and a column for each
-checkout, this one when none is named. Everything is counted in the source, the documents and the
-history of Git; nothing is run, and no figure is a judgement.
+checkout, this one when none is named. ``--riddles`` prints the docstrings to rewrite instead.
+Everything is counted in the source, the documents and the history of Git. Nothing is run, and no
+figure is a judgement.
 
 What is counted, where a word could mean several things:
 
@@ -22,16 +23,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import io
+import itertools
 import re
 import statistics
 import subprocess
-import sys
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeGuard
 
 from tools.digraph import circles, longest_path
 from tools.import_graph import PACKAGE, ROOT, ImportGraph, Module, read_package
@@ -124,6 +127,26 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Docstring:
+    """One docstring and its place.
+
+    Attributes:
+        path: the file.
+        line: its first line, from 1.
+        text: the text without the indentation of the source.
+    """
+
+    path: Path
+    line: int
+    text: str
+
+    @property
+    def is_riddle(self) -> bool:
+        """True when it opens with a relative or question word instead of a noun or a verb."""
+        return _RIDDLE.match(self.text) is not None
+
+
+@dataclass(frozen=True)
 class Source:
     """The figures of one set of source files.
 
@@ -148,14 +171,26 @@ class Source:
         ]
 
     @cached_property
-    def docstrings(self) -> list[str]:
+    def docstrings(self) -> list[Docstring]:
         """The docstrings of all modules, classes and functions."""
         return [
-            text
+            Docstring(module.path, node.body[0].lineno, text)
             for module in self.modules
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and (text := ast.get_docstring(node))
+        ]
+
+    @cached_property
+    def attribute_docstrings(self) -> list[Docstring]:
+        """The strings that stand below an assignment and describe it."""
+        return [
+            Docstring(module.path, after.lineno, inspect.cleandoc(str(after.value.value)))
+            for module in self.modules
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Module | ast.ClassDef)
+            for before, after in itertools.pairwise(node.body)
+            if isinstance(before, ast.Assign | ast.AnnAssign) and _is_text(after)
         ]
 
     @cached_property
@@ -232,9 +267,7 @@ def _lines(module: Module) -> Lines:
     documented = {
         line
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+        if isinstance(node, ast.stmt) and _is_text(node)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
     return Lines(text.count("\n"), len(code - documented), len(comments), len(documented))
@@ -248,6 +281,20 @@ _LAYOUT = {
     tokenize.ENCODING,
     tokenize.ENDMARKER,
 }
+
+
+def _is_text(node: ast.stmt) -> TypeGuard[_TextStatement]:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+class _TextStatement(ast.Expr):
+    """A statement that is nothing but a string."""
+
+    value: ast.Constant
 
 
 def _public(name: str) -> bool:
@@ -390,8 +437,9 @@ FIGURES: dict[str, Callable[[Checkout], str]] = {
     ),
     "comment lines per code line": lambda c: _comment_share(c.package),
     "docstring lines of all lines": lambda c: _docstring_share(c.package),
-    "docstrings that open as a riddle": lambda c: _share(
-        _RIDDLE.match(text) for text in c.package.docstrings
+    "docstrings that open as a riddle": lambda c: _share(d.is_riddle for d in c.package.docstrings),
+    "attribute docstrings that open as a riddle": lambda c: _share(
+        d.is_riddle for d in c.package.attribute_docstrings
     ),
     "imports of private names of third parties (lines)": lambda c: _private_imports(c.graph),
     "import cycles": lambda c: _cycles(c.graph),
@@ -434,6 +482,16 @@ def table(checkouts: dict[str, Checkout]) -> str:
     return "\n".join(lines)
 
 
+def _riddles(checkouts: Iterable[Checkout]) -> Iterator[str]:
+    """Yields the place and the first line of each docstring that opens as a riddle."""
+    for checkout in checkouts:
+        package = checkout.package
+        for found in [*package.docstrings, *package.attribute_docstrings]:
+            if found.is_riddle:
+                place = f"{found.path.relative_to(checkout.root)}:{found.line}"
+                yield f"{place}: {found.text.partition(chr(10))[0]}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table of the checkouts that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m tools.style_figures", description=__doc__)
@@ -444,11 +502,15 @@ def main(arguments: list[str] | None = None) -> None:
         default=[str(ROOT)],
         help="folder of a checkout, with the heading of its column before it",
     )
+    parser.add_argument(
+        "--riddles", action="store_true", help="list the riddles of the checkouts instead"
+    )
+    chosen = parser.parse_args(arguments)
     named = {}
-    for argument in parser.parse_args(arguments).checkouts:
+    for argument in chosen.checkouts:
         title, _, folder = argument.rpartition("=")
         named[title or Path(folder).resolve().name] = Checkout(Path(folder))
-    sys.stdout.write(table(named) + "\n")
+    print("\n".join(_riddles(named.values())) if chosen.riddles else table(named))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ LIMIT = 3
 class Public:
     """A class."""
 
+    field: int = 1
+    """Which one it is."""
+
     def typed(self, a: int, *rest: int) -> int:
         """Add; see below.
 
@@ -86,7 +89,7 @@ def checkout(tmp_path_factory):
     ("title", "value"),
     [
         ("modules / lines", "7 / 0.0k"),
-        ("lines of a module: median / p90 / max", "1 / 35 / 35"),
+        ("lines of a module: median / p90 / max", "1 / 38 / 38"),
         ("modules per folder: median / max", "2.5 / 4"),
         ("functions fully typed", "60.0 % (3 of 5)"),
         # Five of the seven modules and one method say nothing.
@@ -95,9 +98,10 @@ def checkout(tmp_path_factory):
         ("lines of a function: median / p90 / max", "2 / 10 / 10"),
         ("functions of more than 40 lines", "0.0 % (0 of 5)"),
         ("functions with more than 4 arguments", "20.0 % (1 of 5)"),
-        ("comment lines per code line", "10.00 %"),
-        ("docstring lines of all lines", "25.00 %"),
+        ("comment lines per code line", "9.52 %"),
+        ("docstring lines of all lines", "25.58 %"),
         ("docstrings that open as a riddle", "40.0 % (2 of 5)"),
+        ("attribute docstrings that open as a riddle", "50.0 % (1 of 2)"),
         ("imports of private names of third parties (lines)", "3 in 1 modules"),
         ("import cycles", "1 (largest 2)"),
         ("longest import chain (modules)", "3"),
@@ -128,3 +132,13 @@ def test_checkouts_stand_side_by_side(checkout, capsys):
     assert lines[0] == f"| Figure | before | {checkout.name} |"
     assert "| commits | 2 | 2 |" in lines
     assert len(lines) == 2 + len(FIGURES)
+
+
+def test_riddles_are_listed_with_their_places(checkout, capsys):
+    main(["--riddles", str(checkout)])
+    room = f"{PACKAGE.name}/room.py"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{room}:1: What a room is.",
+        f"{room}:36: Whether it is fine.",
+        f"{room}:16: Which one it is.",
+    ]
