@@ -23,10 +23,10 @@ import pytest
 from inferencebench_pipeline.hub.client.client import Hub, Repo
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from tests.paths import REPOSITORY as CLONE
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(420)]
 
-CLONE = Path(__file__).resolve().parent.parent
 LOCATION = {
     "repositoryLocationName": "inferencebench_pipeline",
     "repositoryName": "__repository__",

@@ -16,10 +16,10 @@ from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
 from inferencebench_pipeline.sandbox.process import running_sandbox
+from tests.paths import REPOSITORY as CLONE
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
 
-CLONE = Path(__file__).resolve().parent.parent
 STAGES = [
     "benchmark_run",
     "traces",

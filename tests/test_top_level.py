@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
 
-CLONE = Path(__file__).resolve().parent.parent
+from tests.paths import REPOSITORY as CLONE
 
 
 def test_dagster_finds_and_validates_the_code_location_of_a_bare_clone(tmp_path):

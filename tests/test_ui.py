@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from tests.paths import REPOSITORY as CLONE
+
 pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.timeout(420)]
 
-CLONE = Path(__file__).resolve().parent.parent
 OF_THE_SHELL = "hf_0123456789abcdefghijABCDEFGHIJ"
 """A token that whoever starts the UI happens to have in the environment."""
 STATE = """{

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-CLONE = Path(__file__).resolve().parent.parent
+from tests.paths import REPOSITORY as CLONE
 
 
 def processes_of(home: Path) -> list[str]:

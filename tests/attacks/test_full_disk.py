@@ -28,9 +28,9 @@ from tests.attacks.corpus_store import (
     differences,
     stopped_clock,
 )
+from tests.paths import PACKAGE
 
 __all__ = ["stopped_clock"]
-PACKAGE = Path(__file__).resolve().parents[2] / "inferencebench_pipeline"
 _HALF_WRITTEN = re.compile(r"\.(?!damaged$)[a-z0-9_]{8}$")
 SIZES_KB = (0, 24, 60, 120, 240, 480)
 """Of what is left on the disk; the whole store takes somewhat more."""

@@ -24,9 +24,9 @@ from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from tests.cli.test_verify_and_explain import policy_file  # noqa: F401  # a fixture
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
+from tests.paths import REPOSITORY
 from tests.trust.conftest import World, running_world  # noqa: F401  # a fixture
 
-REPOSITORY = Path(__file__).parents[2]
 TOKEN = "hf_the_readers_own_token"
 
 STAND_IN = """
@@ -34,6 +34,7 @@ import os, sys
 from pathlib import Path
 Path(os.environ["TMPDIR"], "vllm.started").write_text(repr(sys.argv))
 from huggingface_hub import HfApi
+from tests.paths import REPOSITORY
 HfApi().model_info(sys.argv[sys.argv.index("--model") + 1])
 """
 

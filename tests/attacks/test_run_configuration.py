@@ -28,8 +28,8 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
+from tests.paths import REPOSITORY as CLONE
 
-CLONE = Path(__file__).resolve().parents[2]
 TOKEN = "hf_ofThisDeploymentAloneAndNobodyElses"
 FORMS: Mapping[str, frozenset[str]] = {
     "benchmark_run": frozenset({"spec", "overrides"}),

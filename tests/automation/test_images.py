@@ -19,7 +19,8 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-CLONE = Path(__file__).resolve().parents[2]
+from tests.paths import REPOSITORY as CLONE
+
 PROGRAMS = Path(sys.executable).parent
 
 

@@ -28,10 +28,9 @@ from tests.automation.test_images import answers, code_server, free_port, kill_s
 from tests.lifecycle.conftest import MODEL
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import spec_for
+from tests.paths import REPOSITORY as CLONE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-CLONE = Path(__file__).resolve().parents[2]
 
 
 class Deployment:

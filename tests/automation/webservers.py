@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CLONE = Path(__file__).resolve().parent.parent.parent
+from tests.paths import REPOSITORY as CLONE
+
 GUARDED = "inferencebench_pipeline.automation.instance.webserver"
 STOCK = "dagster_webserver"
 JSON = {"Content-Type": "application/json"}

@@ -22,8 +22,7 @@ from inferencebench_pipeline.settings import Settings
 from tests.lifecycle.conftest import failed_steps, failure_text, materialised
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec
-
-SHIPPED = Path(__file__).resolve().parents[2] / "specs"
+from tests.paths import SPECS as SHIPPED
 
 
 @pytest.fixture

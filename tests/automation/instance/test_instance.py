@@ -15,8 +15,8 @@ from dagster._core.instance.config import PoolGranularity
 from definitions import build_definitions
 from inferencebench_pipeline.automation.instance.pools import LIMITS
 from inferencebench_pipeline.settings import Settings
+from tests.paths import REPOSITORY as CLONE
 
-CLONE = Path(__file__).resolve().parents[2]
 WRITERS = {"hub_dataset", "model_card_backlink", "corpus_statement", "index_dataset"}
 
 

@@ -27,8 +27,8 @@ from inferencebench_pipeline.measure.spec.spec_file import read_spec
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, run_started_at
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import schedule_tick
+from tests.paths import SPECS as SHIPPED
 
-SHIPPED = Path(__file__).resolve().parents[2] / "specs"
 NAME = "benchmark_smollm2_chat_quick"
 SPEC = "smollm2-chat-quick"
 

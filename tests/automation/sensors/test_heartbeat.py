@@ -28,6 +28,7 @@ from inferencebench_pipeline.settings import Settings, heartbeat_url
 from inferencebench_pipeline.untrusted.http import Bounds
 from tests.automation.sensors.test_alerts import instigator, ticked
 from tests.automation.ticks import sensor_tick
+from tests.paths import REPOSITORY
 
 SECRET = "0f3c-secret"
 
@@ -183,7 +184,7 @@ def test_the_address_comes_from_the_environment_or_from_a_secret_file(tmp_path):
 
 
 def test_every_setting_that_the_documentation_calls_secret_is_kept_from_a_webserver():
-    text = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    text = (REPOSITORY / "docs" / "operating.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE)
     secret = [name for name, meaning in rows if meaning.strip().endswith("; secret")]
     assert {"INFERENCEBENCH_ALERTS", "INFERENCEBENCH_HEARTBEAT_URL"} <= set(secret)

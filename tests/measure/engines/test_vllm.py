@@ -34,13 +34,13 @@ from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.real_vllm import content_of_vllm_spec, real_vllm
 from tests.measure.support import content_of_spec, ignore_progress, measured_rows, spec_for
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.paths import REPOSITORY
 
 STAND_IN = """
 import asyncio, os, signal, subprocess, sys
 from pathlib import Path
 from tests.measure.fake_engine import Behaviour, FakeEngine
+from tests.paths import REPOSITORY
 
 argument = lambda name: sys.argv[sys.argv.index(name) + 1]
 engine = FakeEngine(lambda _: Behaviour(itl_s=0.01), model=argument("--served-model-name"))

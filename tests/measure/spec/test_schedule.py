@@ -14,8 +14,8 @@ from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.spec.schedule import Schedule, shortest_gap_s
 from inferencebench_pipeline.measure.spec.spec import spec_json
 from inferencebench_pipeline.measure.spec.spec_file import load_plan
+from tests.paths import SPECS
 
-SPECS = Path(__file__).resolve().parents[2] / "specs"
 QUICK = SPECS / "smollm2-chat-quick.yaml"
 
 

@@ -14,8 +14,8 @@ from inferencebench_pipeline.measure.spec.spec_file import load_plan, load_spec,
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import content_of_spec, spec_for
+from tests.paths import SPECS
 
-SPECS = Path(__file__).parents[2] / "specs"
 SHIPPED = sorted(SPECS.glob("*.yaml"))
 
 

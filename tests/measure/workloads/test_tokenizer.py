@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,8 @@ from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunFile
 from tests.measure.support import ignore_progress
+from tests.paths import SPECS
 
-SPECS = Path(__file__).parents[2] / "specs"
 Answer = Callable[[str, dict[str, Any]], tuple[int, Any]]
 
 
