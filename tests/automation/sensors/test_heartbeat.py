@@ -184,7 +184,7 @@ def test_the_address_comes_from_the_environment_or_from_a_secret_file(tmp_path):
 
 
 def test_every_setting_that_the_documentation_calls_secret_is_kept_from_a_webserver():
-    text = (REPOSITORY / "docs" / "operating.md").read_text()
+    text = (REPOSITORY / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE)
     secret = [name for name, meaning in rows if meaning.strip().endswith("; secret")]
     assert {"INFERENCEBENCH_ALERTS", "INFERENCEBENCH_HEARTBEAT_URL"} <= set(secret)
