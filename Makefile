@@ -7,8 +7,8 @@ WORKERS ?= auto
 
 # The newest Python for which every package of the lock has a wheel, and the tests that run there.
 NEWEST       := 3.14
-NEWEST_TESTS := tests/envelope tests/trust tests/untrusted tests/measure/test_metrics.py \
-                tests/measure/test_statistics.py
+NEWEST_TESTS := tests/envelope tests/trust tests/untrusted tests/runs \
+                tests/measure/metrics tests/measure/traces
 
 .PHONY: help demo ui test test-newest nightly lint fmt docs lock architecture figures vendor pictures clean
 

@@ -12,12 +12,12 @@ HEADINGS = re.findall(r"^## (.+)$", (REPOSITORY / "CHANGELOG.md").read_text(), r
 RELEASES = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) - (\d{4}-\d\d-\d\d)", line) for line in HEADINGS[1:]]
 
 
-def test_the_newest_release_of_the_changelog_is_the_version():
+def test_the_newest_release_of_the_changelog_is_the_version() -> None:
     assert HEADINGS[0] == "Unreleased"
     assert HEADINGS[1].partition(" - ")[0] == __version__
 
 
-def test_releases_stand_newest_first_with_their_days():
+def test_releases_stand_newest_first_with_their_days() -> None:
     assert all(RELEASES), HEADINGS
     numbers = [tuple(int(part) for part in found.groups()[:3]) for found in RELEASES if found]
     days = [date.fromisoformat(found[4]) for found in RELEASES if found]
@@ -25,7 +25,7 @@ def test_releases_stand_newest_first_with_their_days():
     assert days == sorted(days, reverse=True)
 
 
-def test_make_help_names_every_command():
+def test_make_help_names_every_command() -> None:
     text = (REPOSITORY / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)
     assert phony
