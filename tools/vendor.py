@@ -1,4 +1,4 @@
-"""Fetches the libraries that the leaderboard's pages carry, and writes down what was fetched.
+"""Fetches the libraries that our pages carry, and writes down what was fetched.
 
 ``make vendor`` runs it, and needs npm; nothing else does. To update a library, change its version
 here, run it, look at the pages, and commit what changed.
@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "inferencebench_pipeline/leaderboard/site/vendor"
 TESTS = ROOT / "tests/data/axe"
+DOCS = ROOT / "docs/vendor"
 DEADLINE_S = 120
 
 
@@ -61,6 +62,14 @@ LIBRARIES = (
             "LICENSE-3RD-PARTY.txt": "LICENSE-3RD-PARTY.txt",
         },
     ),
+    Library(
+        package="@mermaid-js/tiny",
+        version="11.17.2",
+        licence="MIT",
+        purpose="draws the diagrams of the documentation; its theme would fetch it from a CDN",
+        folder=DOCS,
+        files={"dist/mermaid.tiny.js": "mermaid.tiny.js", "LICENSE": "mermaid.LICENSE"},
+    ),
 )
 
 HEAD = """\
@@ -76,6 +85,7 @@ version there, run it, look at the pages, and commit what changed. A test compar
 TITLES = {
     PAGES: ("Vendored libraries", "Unchanged files of npm packages, copied into every site."),
     TESTS: ("Vendored test data", "Unchanged files of an npm package, used by the browser tests."),
+    DOCS: ("Vendored for the site", "Unchanged files of an npm package, part of the site alone."),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.paths import REPOSITORY as ROOT
 
-FOLDERS = ("inferencebench_pipeline/leaderboard/site/vendor", "tests/data/axe")
+FOLDERS = ("inferencebench_pipeline/leaderboard/site/vendor", "tests/data/axe", "docs/vendor")
 LINE = re.compile(r"^\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|$", re.MULTILINE)
 
 
