@@ -1,0 +1,152 @@
+"""Makes the pictures of the README from the running product, in ``docs/images/``.
+
+It measures the demo's benchmark at three loads with the embedded engine, publishes each run to the
+sandbox, verifies and ranks them, and photographs the leaderboard and Dagster's lineage in Chromium
+(``apt-get install chromium``). That takes some minutes. ``make pictures`` runs it.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+CLONE = Path(__file__).resolve().parent.parent
+IMAGES = CLONE / "docs/images"
+WIDTH = 1280
+LARGEST_BYTES = 200_000
+LOADS = (1, 2, 4)
+REPEATED = ["repeats=5", "load.requests=16"]  # five repeats give intervals, and so ranks
+SPEC = "smollm2-chat-quick"
+START_S = 120
+_SETTLED_MS = 8_000
+
+sys.path.insert(0, str(CLONE))
+from inferencebench_pipeline.demo.local import local_deployment  # noqa: E402
+
+
+def main() -> None:
+    """Measure, publish, rank, and write both pictures."""
+    with tempfile.TemporaryDirectory() as scratch, local_deployment(Path(scratch)):
+        site = _published_runs()
+        with _browser() as browser, _dagster_ui(Path(scratch)) as address:
+            _picture_of_the_leaderboard(browser, site)
+            _picture_of_the_lineage(browser, address)
+
+
+def _published_runs() -> Path:
+    """Run the life of one run for each load; return the first page of the leaderboard."""
+    # Imported here: Dagster and the Hub client read the environment that has just been set.
+    import dagster as dg
+
+    from definitions import build_definitions
+    from inferencebench_pipeline.corpus.inventory import Inventory
+    from inferencebench_pipeline.demo.attended import AttendedJobs
+    from inferencebench_pipeline.lifecycle.partitions import runs
+    from inferencebench_pipeline.runs.run_directory import new_run_id
+    from inferencebench_pipeline.settings import Settings
+
+    settings = Settings.from_environment()
+    with dg.DagsterInstance.get() as instance:
+        jobs = AttendedJobs(build_definitions(settings), instance, print)
+        for load in LOADS:
+            run_id = new_run_id()
+            jobs.register(runs, run_id)
+            form = {"spec": SPEC, "overrides": [f"load.concurrency={load}", *REPEATED]}
+            config = {"ops": {"benchmark_run": {"config": form}}}
+            jobs.run("publish_run", partition_key=run_id, run_config=config)
+        jobs.run("crawl_corpus")
+        for day in Inventory.load(settings.store).days():
+            jobs.run("reverify", partition_key=day)
+        jobs.run("rebuild_leaderboard")
+    return settings.store / "leaderboard/site/index.html"
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        raise SystemExit("Chromium is missing: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def _dagster_ui(scratch: Path) -> Iterator[str]:
+    """Serve the UI as ``make ui`` does; yield its address once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    module = "inferencebench_pipeline.automation.instance.webserver"
+    command = [sys.executable, "-m", module, "-h", "127.0.0.1", "-p", str(port)]
+    command += ["-w", str(CLONE / "workspace.yaml")]
+    address = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=scratch, stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(f"{address}/server_info", server)
+            yield address
+        finally:
+            server.terminate()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.5)
+        else:
+            return
+    raise SystemExit(f"the UI did not answer at {address}")
+
+
+def _picture_of_the_leaderboard(browser: Browser, site: Path) -> None:
+    page = browser.new_page(viewport={"width": WIDTH, "height": 1200}, color_scheme="light")
+    page.goto(site.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    _keep(page, "leaderboard.png")
+
+
+def _picture_of_the_lineage(browser: Browser, address: str) -> None:
+    # Twice the pixels: the names in the boxes are small.
+    size: ViewportSize = {"width": WIDTH, "height": 720}
+    page = browser.new_page(viewport=size, color_scheme="light", device_scale_factor=2)
+    page.goto(f"{address}/asset-groups")
+    page.wait_for_selector("text=life_of_a_run")
+    page.get_by_text("Hide navigation").click()
+    page.locator('button:right-of(input[placeholder="Jump to…"])').first.click()
+    page.wait_for_timeout(_SETTLED_MS)
+    page.keyboard.press("Alt+KeyE")  # Dagster's key for opening every group
+    page.wait_for_selector("text=leaderboard_index")
+    page.wait_for_timeout(_SETTLED_MS)
+    _keep(page, "lineage.png")
+
+
+def _keep(page: Page, name: str) -> None:
+    """Write a screenshot with 256 colours, which these pages do not exceed visibly."""
+    picture = Image.open(io.BytesIO(page.screenshot()))
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    picture.convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
+    size = (IMAGES / name).stat().st_size
+    print(f"{name}: {size:,} bytes")
+    if size > LARGEST_BYTES:
+        raise SystemExit(f"{name} is larger than {LARGEST_BYTES:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
