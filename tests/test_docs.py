@@ -19,12 +19,11 @@ from definitions import build_definitions
 from inferencebench_pipeline.measure.spec.spec import EmbeddedEngine, OpenAIEngine, VllmEngine
 from inferencebench_pipeline.settings import Settings
 from tests.leaderboard.browser import chromium
+from tests.paths import PACKAGE, REPOSITORY
 
-CLONE = Path(__file__).resolve().parent.parent
-PACKAGE = CLONE / "inferencebench_pipeline"
-DOCS = CLONE / "docs"
-TOP = sorted(CLONE.glob("*.md"))
-PAGES = [*TOP, *sorted(DOCS.rglob("*.md")), *sorted((CLONE / ".github").glob("*.md"))]
+DOCS = REPOSITORY / "docs"
+TOP = sorted(REPOSITORY.glob("*.md"))
+PAGES = [*TOP, *sorted(DOCS.rglob("*.md")), *sorted((REPOSITORY / ".github").glob("*.md"))]
 GENERATED = {"contributing.md", "reporting.md", "changelog.md"}
 LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -56,7 +55,7 @@ def _nav(entry: Any) -> list[str]:
 
 
 def test_every_page_is_in_the_nav_once() -> None:
-    configuration = yaml.load((CLONE / "mkdocs.yml").read_text(), _Configuration)
+    configuration = yaml.load((REPOSITORY / "mkdocs.yml").read_text(), _Configuration)
     lying = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page.stem != "VENDOR"}
     faces = {f"api/{face.parent.name}.md" for face in PACKAGE.glob("*/__init__.pyi")}
     nav = _nav(configuration["nav"])
@@ -69,7 +68,7 @@ def test_the_index_lists_every_page() -> None:
     assert lying <= listed
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CLONE)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_relative_link_and_anchor_leads_somewhere(page: Path) -> None:
     for target, anchor in LINK.findall(_prose(page)):
         if "://" in target:
@@ -80,16 +79,16 @@ def test_every_relative_link_and_anchor_leads_somewhere(page: Path) -> None:
             assert anchor in _anchors(found), f"{target} has no heading #{anchor}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CLONE)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_path_of_the_repository_that_a_page_names_is_there(page: Path) -> None:
     """A path in backticks that begins with one of our folders, or is a module of a room."""
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     for name in re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|js|html|yaml|md|json|lock))`", _prose(page)):
         first = name.partition("/")[0]
         if first in {"docs", "tests", "benchmarks", "tools", "deploy", "specs"}:
-            assert (CLONE / name).exists(), name
+            assert (REPOSITORY / name).exists(), name
         elif first in rooms - {"corpus", "leaderboard"} or page.stem in {"recipes", "versions"}:
-            assert (PACKAGE / name).exists() or (CLONE / "tests" / name).exists(), name
+            assert (PACKAGE / name).exists() or (REPOSITORY / "tests" / name).exists(), name
 
 
 def test_every_version_constant_is_on_the_page_with_its_file() -> None:
@@ -148,7 +147,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)],
-        cwd=CLONE,
+        cwd=REPOSITORY,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,

@@ -20,9 +20,9 @@ from inferencebench_pipeline.trust import (
     verify_envelope,
 )
 from tests.envelope.measured import write_measured
+from tests.paths import REPOSITORY
 
-CLONE = Path(__file__).resolve().parent.parent
-PAGE = (CLONE / "docs/python.md").read_text()
+PAGE = (REPOSITORY / "docs/python.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -31,7 +31,7 @@ def test_the_examples_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running_sandbox(tmp_path / "sandbox") as sandbox:
         _lay_out_a_record(tmp_path, sandbox)
-    shutil.copytree(CLONE / "specs", tmp_path / "specs")
+    shutil.copytree(REPOSITORY / "specs", tmp_path / "specs")
     monkeypatch.chdir(tmp_path)
 
     names: dict[str, object] = {}
