@@ -147,7 +147,7 @@ def _verify(root: Path, _processes: int) -> None:
         "INFERENCEBENCH_TRUST_CONFIG": str(root / "sandbox/sigstore/trust_config.json"),
         "INFERENCEBENCH_POLICY": str(root / "sandbox/sigstore/policy.yaml"),
     }
-    deployment = Deployment.from_settings(Settings.from_environment(environment))
+    deployment = Deployment(Settings.from_environment(environment))
     folder = statement_folder(root / "store")
     for attempt in ("verify --corpus", "verify --corpus, again"):
         with _measured(attempt):

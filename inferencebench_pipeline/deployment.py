@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from inferencebench_pipeline.community_results import EvaluationHub
-from inferencebench_pipeline.corpus import PATIENCE
+from inferencebench_pipeline.corpus import PATIENCE, PolicyJudge
 from inferencebench_pipeline.hub import Hub, crawling_hub
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
 from inferencebench_pipeline.trust import (
@@ -32,39 +31,14 @@ from inferencebench_pipeline.trust import (
 )
 
 Verify = Callable[[bytes, bytes | None], Verdict]
-"""Verifies envelope bytes, and the traces when they are given."""
-Judge = Callable[[bytes, bytes | None, str | None], Verdict]
-"""The same, for the organisation the envelope is published under; None when that is unknown."""
+"""A verifier of envelope bytes, and of the traces when they are given."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Which Hub, whose namespace, which trust configuration and policy."""
+    """The Hub, the namespace, the signer and the verifier of one deployment."""
 
-    hub_endpoint: str
-    organisation: str | None
-    trust_config: Path | None
-    trust_store: Path
-    policy_path: Path | None
-    identity_token_file: Path | None
-    identity_token_command: tuple[str, ...] = ()
-    dev_key: Path | None = None
-    log_viewer: str | None = None
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Deployment:
-        """Return the deployment that ``settings`` describe."""
-        return cls(
-            hub_endpoint=settings.hub_endpoint,
-            organisation=settings.organisation,
-            trust_config=settings.trust_config,
-            trust_store=settings.trust_store,
-            policy_path=settings.policy,
-            identity_token_file=settings.identity_token_file,
-            identity_token_command=settings.identity_token_command,
-            dev_key=settings.dev_key,
-            log_viewer=settings.log_viewer,
-        )
+    settings: Settings
 
     def require_organisation(self) -> str:
         """Return the Hub namespace to publish under.
@@ -72,40 +46,40 @@ class Deployment:
         Raises:
             SettingsError: none is set.
         """
-        if self.organisation is None:
+        if self.settings.organisation is None:
             raise SettingsError(
                 "INFERENCEBENCH_ORGANISATION is not set; set it to the Hub user or organisation "
                 "that results are published under"
             )
-        return self.organisation
+        return self.settings.organisation
 
     def hub(self) -> Hub:
         """Return a Hub client; the token is read from its place at each request."""
-        return Hub(endpoint=self.hub_endpoint, token=hub_token)
+        return Hub(endpoint=self.settings.hub_endpoint, token=hub_token)
 
-    def crawling_hub(self) -> Hub:
-        """Return a Hub client that reads at length: see :func:`.hub.crawl.crawling_hub`."""
-        return crawling_hub(self.hub_endpoint, hub_token)
+    def crawl_hub(self) -> Hub:
+        """Return a Hub client for a crawl of a whole namespace, which waits longer."""
+        return crawling_hub(self.settings.hub_endpoint, hub_token)
 
-    def strangers_hub(self) -> Hub:
-        """Return a Hub client for the records of others: public ones only, and little patience."""
-        return Hub(self.hub_endpoint, lambda: None, retry=PATIENCE)
+    def anonymous_hub(self) -> Hub:
+        """Return a Hub client without a token, which gives up early, for the records of others."""
+        return Hub(self.settings.hub_endpoint, lambda: None, retry=PATIENCE)
 
     def evaluation_hub(self) -> EvaluationHub:
         """Return a Hub client with the calls that concern evaluation results."""
-        return EvaluationHub(self.hub_endpoint, hub_token)
+        return EvaluationHub(self.settings.hub_endpoint, hub_token)
 
     def trust(self) -> TrustRoot:
         """Return the trust root: the configured deployment's, or the pinned public-good one."""
         return (
             self.kept_roots().current()
-            if self.trust_config is None
-            else load_trust(self.trust_config)
+            if self.settings.trust_config is None
+            else load_trust(self.settings.trust_config)
         )
 
     def kept_roots(self) -> KeptRoots:
         """Return the versions of Sigstore's public-good trust root that this deployment keeps."""
-        return KeptRoots(self.trust_store)
+        return KeptRoots(self.settings.trust_store)
 
     def policy(self) -> IdentityPolicy:
         """Return the identity policy.
@@ -113,16 +87,20 @@ class Deployment:
         Raises:
             SettingsError: none is set. Without one, no signature means anything.
         """
-        if self.policy_path is None:
+        if self.settings.policy is None:
             raise SettingsError(
                 "INFERENCEBENCH_POLICY is not set; name the reviewed policy file that says who may "
                 "sign for which organisation (docs/operating.md shows one)"
             )
-        return load_policy(self.policy_path)
+        return load_policy(self.settings.policy)
 
     def signer(self) -> Signer:
         """Return what signs here: the development key when one is named, an identity otherwise."""
-        return self.keyless_signer() if self.dev_key is None else DevKeySigner(self.dev_key)
+        return (
+            self.keyless_signer()
+            if self.settings.dev_key is None
+            else DevKeySigner(self.settings.dev_key)
+        )
 
     def keyless_signer(self) -> SigstoreSigner:
         """Return a signer whose identity token is fetched when it signs, not before.
@@ -133,34 +111,43 @@ class Deployment:
             trust=self.trust(),
             identity=self._identity(),
             policy=self.policy(),
-            organisation=self.organisation,
+            organisation=self.settings.organisation,
         )
 
     def _identity(self) -> TokenSource:
-        if self.identity_token_file is not None:
-            return file_identity(self.identity_token_file)
-        if self.identity_token_command:
-            return command_identity(self.identity_token_command)
+        if self.settings.identity_token_file is not None:
+            return file_identity(self.settings.identity_token_file)
+        if self.settings.identity_token_command:
+            return command_identity(self.settings.identity_token_command)
         return ambient_identity()
 
-    def judge(self) -> Judge:
-        """Return a verifier of anybody's envelopes; trust root and policy are read once, now."""
+    def corpus_verifier(self) -> PolicyJudge:
+        """Return a verifier of anybody's envelopes, which worker processes can open again.
+
+        The trust root and the policy are read once, now.
+        """
+        return PolicyJudge(self.trust(), self.policy())
+
+    def own_verifier(self) -> Verify:
+        """Return a verifier of envelopes that are published under our own organisation.
+
+        The trust root and the policy are read once, now.
+        """
         trust, policy = self.trust(), self.policy()
 
-        def verify(envelope: bytes, traces: bytes | None, organisation: str | None) -> Verdict:
+        def verify(envelope: bytes, traces: bytes | None) -> Verdict:
             return verify_envelope(
-                envelope, trust=trust, policy=policy, organisation=organisation, traces=traces
+                envelope,
+                trust=trust,
+                policy=policy,
+                organisation=self.settings.organisation,
+                traces=traces,
             )
 
         return verify
 
-    def verifier(self) -> Verify:
-        """Return a verifier of envelopes that stand, or are to stand, under our organisation."""
-        judge = self.judge()
-        return lambda envelope, traces: judge(envelope, traces, self.organisation)
-
     def log_entry_url(self, position: LogPosition) -> str | None:
         """Return where a person can look at a log entry, when there is such a place."""
-        if self.log_viewer is not None:
-            return self.log_viewer.replace("{index}", str(position.index))
+        if self.settings.log_viewer is not None:
+            return self.settings.log_viewer.replace("{index}", str(position.index))
         return position.url

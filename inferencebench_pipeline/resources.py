@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import dagster as dg
 
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.leaderboard import Prices, load_prices
 from inferencebench_pipeline.parking import parked_by_an_outage
 from inferencebench_pipeline.runs import RunBusyError, RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
@@ -40,63 +38,16 @@ steps. A launch cannot configure it, since one of the executor's options begins 
 blocking check before it has failed."""
 
 
-class RunsStore:
-    """Where run directories, the corpus and the leaderboard live, where specs and new runs are."""
-
-    def __init__(
-        self, root: Path, specs: Path, inbox: str | None = None, prices: Path | None = None
-    ) -> None:
-        """Take the places of the deployment.
-
-        Args:
-            root: of the run store, the corpus and the leaderboard.
-            specs: the folder of benchmark specs.
-            inbox: where other hosts leave finished runs: a path, or a URL of an object store.
-            prices: the reviewed prices of accelerators.
-        """
-        self.root = root
-        self.specs = specs
-        self.inbox = inbox
-        self.prices = prices
-
-    def price_list(self) -> Prices | None:
-        """Return the reviewed prices that costs on the leaderboard rest on, where there are some.
-
-        Raises:
-            PricesError: the list is named and cannot be read.
-        """
-        return load_prices(self.prices) if self.prices else None
-
-    def store(self) -> RunStore:
-        """Return the run store."""
-        return RunStore(self.root)
-
-    def run(
-        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
-    ) -> RunDirectory:
-        """Return the directory of the run that is this step's partition."""
-        return self.store().run(context.partition_key)
-
-
-class OutsideWorld:
-    """The outside world: which Hub, whose namespace, which trust configuration and policy."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Take what ``settings`` say about the outside world."""
-        self._deployment = Deployment.from_settings(settings)
-        self.update_model_card = settings.update_model_card
-        self.open_pull_requests = settings.open_pull_requests
-
-    def deployment(self) -> Deployment:
-        """Return the domain object that builds the Hub, the signer and the verifier."""
-        return self._deployment
-
-
-class Outages:
-    """How a step behaves when the other side is down."""
+class StepRetryPolicy:
+    """The retries of a step whose other side, such as the Hub, is down."""
 
     def __init__(self, retries: int = 2, wait_s: float = 30.0) -> None:
-        """Take how often a step is tried again, and how long it waits where no server says."""
+        """Take the figures of the policy.
+
+        Args:
+            retries: how often a step is tried again at most.
+            wait_s: seconds before it is tried again, where the server gives no hint.
+        """
         self.retries = retries
         self.wait_s = wait_s
 
@@ -142,7 +93,7 @@ class Outages:
     def guarded_run(
         self,
         context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
-        runs_store: RunsStore,
+        run_store: RunStore,
         stage: str,
     ) -> Iterator[RunDirectory]:
         """Guard a stage that may be finished later; yield the run that is this step's partition.
@@ -150,17 +101,17 @@ class Outages:
         An outage leaves the run parked at ``stage``; the ``parked_runs`` sensor goes on there.
         """
         with self.guard():
-            run = runs_store.run(context)
+            run = run_store.run(context.partition_key)
             with parked_by_an_outage(run, stage):
                 yield run
 
 
-StoreResource = dg.ResourceParam[RunsStore]
-"""The annotation of a step's parameter ``runs_store``."""
-DeploymentResource = dg.ResourceParam[OutsideWorld]
-"""The annotation of a step's parameter ``world``."""
-OutageResource = dg.ResourceParam[Outages]
-"""The annotation of a step's parameter ``outages``."""
+RunStoreResource = dg.ResourceParam[RunStore]
+"""The annotation of a step's parameter ``run_store``."""
+DeploymentResource = dg.ResourceParam[Deployment]
+"""The annotation of a step's parameter ``deployment``."""
+RetryPolicyResource = dg.ResourceParam[StepRetryPolicy]
+"""The annotation of a step's parameter ``retry_policy``."""
 
 
 def _outage(said: str) -> dg.Failure:
@@ -191,16 +142,17 @@ class _NothingKept(dg.IOManager):
 def build_resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
     """Return the resources of a deployment, by the names the assets ask for."""
     return {
-        "runs_store": _without_configuration(
-            RunsStore(settings.store, settings.specs, settings.inbox, settings.prices),
-            "Where the store, the specs and the inbox of this deployment are.",
+        "run_store": _without_configuration(
+            RunStore(settings.store),
+            "The store of this deployment's runs, below whose root the corpus and the leaderboard "
+            "lie too.",
         ),
-        "world": _without_configuration(
-            OutsideWorld(settings), "The Hub, the signer and the policy of this deployment."
+        "deployment": _without_configuration(
+            Deployment(settings), "The Hub, the signer and the policy of this deployment."
         ),
-        "outages": _without_configuration(
-            Outages(settings.outage_retries, settings.outage_wait_s),
-            "How steps of this deployment wait for what is down.",
+        "retry_policy": _without_configuration(
+            StepRetryPolicy(settings.outage_retries, settings.outage_wait_s),
+            "The retries of this deployment's steps while another service is down.",
         ),
         "io_manager": dg.IOManagerDefinition(
             lambda _context: _NothingKept(),

@@ -58,7 +58,7 @@ def compare(
 
 
 def _runs(target: str) -> list[ComparedRun]:
-    deployment = Deployment.from_settings(Settings.from_environment())
+    deployment = Deployment(Settings.from_environment())
     return [read_run(data, where) for where, data in envelopes(target, deployment.hub)]
 
 

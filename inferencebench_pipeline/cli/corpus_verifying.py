@@ -74,7 +74,7 @@ def read_corpus(
     if revision is not None:
         raise CorpusTargetError(f"--revision is for hf:// targets; {target} is a path")
     folder = Path(target)
-    owner = organisation or deployment.organisation
+    owner = organisation or deployment.settings.organisation
     if owner is None:
         raise CorpusTargetError(f"name the organisation whose corpus {folder} is: --organisation")
     try:

@@ -29,8 +29,8 @@ def crawl(
     settings = Settings.from_environment()
     if org is not None:
         settings = replace(settings, organisation=org)
-    deployment = Deployment.from_settings(settings)
-    hub = deployment.crawling_hub()
+    deployment = Deployment(settings)
+    hub = deployment.crawl_hub()
     try:
         inventory = crawl_corpus(hub, deployment.require_organisation(), settings.store)
         say(

@@ -237,13 +237,13 @@ def publish(
 ) -> None:
     """Publish the register of results, withheld ones included, as a dataset."""
     settings = Settings.from_environment()
-    organisation = org or Deployment.from_settings(settings).require_organisation()
+    organisation = org or Deployment(settings).require_organisation()
     commit = publish_register(_hub(settings), settings.store, organisation)
     say(f"{organisation}/community-results is at commit {commit}")
 
 
 def _hub(settings: Settings) -> EvaluationHub:
-    return Deployment.from_settings(settings).evaluation_hub()
+    return Deployment(settings).evaluation_hub()
 
 
 def _report(submission: Submission, finding: Finding) -> None:

@@ -60,10 +60,10 @@ def sign(
     All are signed with one certificate. Exit code 1: some were refused, the others are signed.
     """
     settings = _settings(org)
-    deployment, store = Deployment.from_settings(settings), RunStore(settings.store)
+    deployment, store = Deployment(settings), RunStore(settings.store)
     deployment.require_organisation()
     runs = [store.run(run_id) for run_id in run_ids]
-    verify, hub = deployment.verifier(), deployment.hub()
+    verify, hub = deployment.own_verifier(), deployment.hub()
 
     def bring_back(run: RunDirectory) -> None:
         restore(hub, run, verify=verify, on_stage=say)
@@ -135,7 +135,7 @@ def publish(
         hub,
         run,
         organisation=deployment.require_organisation(),
-        verify=deployment.verifier(),
+        verify=deployment.own_verifier(),
         on_stage=say,
     )
     if update_model_card:
@@ -157,11 +157,14 @@ def card(
 ) -> None:
     """Print the dataset card of a run or an envelope, as publishing would render it."""
     if Path(source).is_file():
-        say_document(_card_of_file(Path(source), Deployment.from_settings(_settings(org))).decode())
+        say_document(_card_of_file(Path(source), Deployment(_settings(org))).decode())
         return
     deployment, run = _open(source, org)
     record = prepare(
-        run, deployment.require_organisation(), deployment.verifier(), deployment.hub_endpoint
+        run,
+        deployment.require_organisation(),
+        deployment.own_verifier(),
+        deployment.settings.hub_endpoint,
     )
     say_document(record.files[CARD_FILE].decode())
 
@@ -173,12 +176,14 @@ def _card_of_file(path: Path, deployment: Deployment) -> bytes:
     envelope = parse_envelope(data)
     beside = path.with_name(TRACES_FILE)
     traces = beside.read_bytes() if traces_binding(envelope) and beside.is_file() else None
-    verdict = None if deployment.policy_path is None else deployment.verifier()(data, traces)
+    verdict = (
+        None if deployment.settings.policy is None else deployment.own_verifier()(data, traces)
+    )
     return render_card(
         envelope,
         dataset_repo_id(deployment.require_organisation(), envelope),
         signer=verdict.signer if verdict is not None and verdict.ok else None,
-        endpoint=deployment.hub_endpoint,
+        endpoint=deployment.settings.hub_endpoint,
         latency_plot=traces is not None,
     )
 
@@ -189,7 +194,7 @@ def _preview_record(hub: Hub, deployment: Deployment, run: RunDirectory) -> Repo
         hub,
         run,
         organisation=deployment.require_organisation(),
-        verify=deployment.verifier(),
+        verify=deployment.own_verifier(),
     )
     say("Verifying envelope... OK")
     say(f"Would {'create' if planned.is_new else 'use'} dataset repo {planned.repo.id}")
@@ -223,7 +228,7 @@ def _print_diff(before: bytes, after: bytes, name: str) -> None:
 
 def _open(run_id: str, organisation: str | None) -> tuple[Deployment, RunDirectory]:
     settings = _settings(organisation)
-    return Deployment.from_settings(settings), RunStore(settings.store).run(run_id)
+    return Deployment(settings), RunStore(settings.store).run(run_id)
 
 
 def _settings(organisation: str | None) -> Settings:

@@ -28,7 +28,7 @@ def takedown(
     settings = Settings.from_environment()
     if org is not None:
         settings = replace(settings, organisation=org)
-    deployment = Deployment.from_settings(settings)
+    deployment = Deployment(settings)
     take_down(
         deployment.hub(),
         settings.store,

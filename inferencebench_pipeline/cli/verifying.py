@@ -146,18 +146,20 @@ def judged(
 def _policy(
     deployment: Deployment, organisation: str | None, issuer: str | None, identity: str | None
 ) -> IdentityPolicy:
-    if deployment.policy_path is None and issuer is not None and identity is not None:
+    if deployment.settings.policy is None and issuer is not None and identity is not None:
         return policy_for(issuer=issuer, identity=identity, organisation=organisation or _ANYBODY)
     return deployment.policy()
 
 
 def deployment_with(policy: Path | None, trust_config: Path | None) -> Deployment:
     """Return the deployment that the environment describes, with what the options replace."""
-    configured = Deployment.from_settings(Settings.from_environment())
-    return replace(
-        configured,
-        trust_config=trust_config or configured.trust_config,
-        policy_path=policy or configured.policy_path,
+    settings = Settings.from_environment()
+    return Deployment(
+        replace(
+            settings,
+            trust_config=trust_config or settings.trust_config,
+            policy=policy or settings.policy,
+        )
     )
 
 

@@ -4,7 +4,6 @@ from .analysis.comparison import Comparison as Comparison
 from .analysis.comparison import MetricComparison as MetricComparison
 from .analysis.comparison import compare as compare
 from .analysis.comparison import read_run as read_run
-from .analysis.prices import Prices as Prices
 from .analysis.prices import load_prices as load_prices
 from .document import Change as Change
 from .index.build import build_index as build_index

@@ -19,7 +19,11 @@ from inferencebench_pipeline.measure import (
     run_benchmark,
     spec_of_run,
 )
-from inferencebench_pipeline.resources import OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.untrusted import printable
 
@@ -48,16 +52,17 @@ class BenchmarkForm(Form):
 )
 def benchmark_run(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """One benchmark against a real engine, spooled to disk as it happens.
 
     A complete capture is never measured again; an interrupted one is kept aside and redone.
     """
-    with outages.guard():
-        run = runs_store.run(context)
-        spec = spec_of(run, runs_store.specs, BenchmarkForm.of(context))
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
+        spec = spec_of(run, deployment.settings.specs, BenchmarkForm.of(context))
         log = ProgressLog(context.log.info)
         summary = run_benchmark(spec, run, on_progress=log.hear)
     return dg.MaterializeResult(
@@ -81,11 +86,13 @@ def benchmark_run(
     description="The engine served the model and at least one measured request succeeded.",
 )
 def engine_answered(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Read the capture's closing record."""
-    with outages.guard():
-        summary = Capture(runs_store.run(context)).require_completion()
+    with retry_policy.guard():
+        summary = Capture(run_store.run(context.partition_key)).require_completion()
     return dg.AssetCheckResult(
         passed=summary.succeeded > 0,
         metadata={"requests": summary.requests, "succeeded": summary.succeeded},
@@ -98,11 +105,13 @@ def engine_answered(
     description="The capture was closed after its last request; a killed run is not complete.",
 )
 def run_complete(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Look for the closing record, which is written last."""
-    with outages.guard():
-        capture = Capture(runs_store.run(context))
+    with retry_policy.guard():
+        capture = Capture(run_store.run(context.partition_key))
         closed = capture.completion() is not None
     return dg.AssetCheckResult(passed=closed, metadata={"capture": str(capture.path)})
 

@@ -10,7 +10,6 @@ import dagster as dg
 from inferencebench_pipeline.corpus import (
     DayVerdicts,
     Inventory,
-    PolicyJudge,
     RepoState,
     take_in_elsewhere,
     verify_days,
@@ -20,8 +19,8 @@ from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 
 _SHOWN = 200
@@ -37,9 +36,9 @@ _SHOWN = 200
 )
 def community_corpus(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """Records outside our namespace: in the same corpus, marked as the community's.
 
@@ -47,12 +46,12 @@ def community_corpus(
     Verified under our policy: what it does not allow is shown as rejected and does not rank, and
     nothing of it fails a check of ours or keeps the corpus statement from being made.
     """
-    with outages.guard():
-        deployment, root = world.deployment(), runs_store.store().root
-        hub = deployment.strangers_hub()
+    with retry_policy.guard():
+        root = run_store.root
+        hub = deployment.anonymous_hub()
         taken = take_in_elsewhere(hub, deployment.require_organisation(), root)
         days = sorted({entry.created_day for entry in taken.inventory.entries if entry.community})
-        judge = PolicyJudge(deployment.trust(), deployment.policy())
+        judge = deployment.corpus_verifier()
         verify_days(root, days, judge, processes=os.cpu_count() or 1)
         write_records(root)
         rows = list(_rows(root, taken.inventory, days))

@@ -9,7 +9,6 @@ from inferencebench_pipeline.corpus import (
     DaySummary,
     DayVerdicts,
     Inventory,
-    PolicyJudge,
     community_repos,
     crawl,
     verify_days,
@@ -28,8 +27,8 @@ from inferencebench_pipeline.lifecycle.partitions import (
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 
 
@@ -45,19 +44,17 @@ from inferencebench_pipeline.resources import (
 )
 def published_corpus(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """What the Hub holds now: every published envelope, pinned to a commit and hashed by us."""
-    with outages.guard():
-        deployment = world.deployment()
-        store = runs_store.store()
-        known = {item.identity for item in Inventory.load(store.root).findings}
-        hub = deployment.crawling_hub()
-        inventory = crawl(hub, deployment.require_organisation(), store.root)
+    with retry_policy.guard():
+        known = {item.identity for item in Inventory.load(run_store.root).findings}
+        hub = deployment.crawl_hub()
+        inventory = crawl(hub, deployment.require_organisation(), run_store.root)
         noticed = [item for item in inventory.findings if item.identity not in known]
-        report_to_runs(context, store, noticed)
+        report_to_runs(context, run_store, noticed)
     return dg.MaterializeResult(
         metadata={
             "published_runs": dg.MetadataValue.int(len(inventory.entries)),
@@ -77,11 +74,11 @@ def published_corpus(
     config_schema=NO_FIELD,
 )
 def nothing_vanished_or_moved(
-    runs_store: StoreResource, outages: OutageResource
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
     """Read the findings of the last crawl."""
-    with outages.guard():
-        root = runs_store.store().root
+    with retry_policy.guard():
+        root = run_store.root
         return check_result(Inventory.load(root).findings, community_repos(root))
 
 
@@ -107,29 +104,27 @@ class VerificationForm(Form):
 )
 def corpus_verification(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """Every envelope whose repository was created on these days, verified again from its bytes.
 
     Backfill this asset to re-verify everything. Bytes already judged under the same policy, trust
     root and verifier are recognised, unless ``again`` is set.
     """
-    with outages.guard():
-        deployment = world.deployment()
-        store = runs_store.store()
+    with retry_policy.guard():
         results = verify_days(
-            store.root,
+            run_store.root,
             context.partition_keys,
-            PolicyJudge(deployment.trust(), deployment.policy()),
+            deployment.corpus_verifier(),
             processes=os.cpu_count() or 1,
             again=VerificationForm.of(context).again,
         )
         findings = [item for result in results for item in result.findings]
         cleared = [repo_id for result in results for repo_id in result.cleared]
-        reported = report_to_runs(context, store, findings, cleared)
-        records = write_records(store.root)
+        reported = report_to_runs(context, run_store, findings, cleared)
+        records = write_records(run_store.root)
     return dg.MaterializeResult(
         metadata={
             "verified": sum(result.verified for result in results),
@@ -149,11 +144,13 @@ def corpus_verification(
     description="No published record of the days just verified was rejected.",
 )
 def no_finding_of_severity_error(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Read the stored verdicts of the days of this run; each day gets a result of its own."""
-    with outages.guard():
-        root = runs_store.store().root
+    with retry_policy.guard():
+        root = run_store.root
         community = community_repos(root)
         found = {day: DayVerdicts.load(root, day).findings for day in context.partition_keys}
     if PARTITION_TAG not in context.run.tags:

@@ -21,8 +21,8 @@ from inferencebench_pipeline.lifecycle.transparency_logs import transparency_log
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 from inferencebench_pipeline.trust import (
     STATEMENT_SUITE,
@@ -45,9 +45,9 @@ from inferencebench_pipeline.trust import (
 )
 def corpus_statement(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """A signed in-toto statement whose subjects are all verified envelopes, on the Hub.
 
@@ -55,25 +55,24 @@ def corpus_statement(
     policy, trust root and verifier, or that has a finding, stops it. The index is in the same
     commit.
     """
-    with outages.guard():
-        deployment, store = world.deployment(), runs_store.store()
+    with retry_policy.guard():
         organisation, rules = deployment.require_organisation(), _rules(deployment)
         signer = deployment.keyless_signer()
         stated = state_corpus(
-            store.root,
+            run_store.root,
             organisation,
-            verified_records(store.root, organisation, rules),
+            verified_records(run_store.root, organisation, rules),
             rules,
             lambda statement: signer.sign_statement(statement, suite_id=STATEMENT_SUITE),
             holds=lambda bundle: _holds(deployment, organisation, bundle),
             published=lambda: published_file(deployment.hub(), organisation, STATEMENT_FILE),
         )
         context.log.info("the statement covers %d records", stated.subjects)
-        index = published_files(store.root)
+        index = published_files(run_store.root)
         receipt = publish_corpus(
             deployment.hub(),
             organisation,
-            {**index, **statement_files(store.root)},
+            {**index, **statement_files(run_store.root)},
             owned=DATA_FOLDER if index else None,
         )
     return dg.MaterializeResult(metadata=_metadata(stated, receipt))
@@ -87,11 +86,11 @@ def corpus_statement(
     config_schema=NO_FIELD,
 )
 def covers_exactly_the_verified_envelopes(
-    runs_store: StoreResource, world: DeploymentResource, outages: OutageResource
+    run_store: RunStoreResource, deployment: DeploymentResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
     """Verify the stored bytes offline, and compare them with the stored verdicts."""
-    with outages.guard():
-        deployment, root = world.deployment(), runs_store.store().root
+    with retry_policy.guard():
+        root = run_store.root
         organisation = deployment.require_organisation()
         statement = verify_corpus_statement(
             stated_bundle(root),

@@ -13,7 +13,7 @@ from inferencebench_pipeline.envelope import (
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.lifecycle.traces import traces
-from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
+from inferencebench_pipeline.resources import NO_FIELD, RetryPolicyResource, RunStoreResource
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust import metric_disagreements
 
@@ -28,11 +28,13 @@ from inferencebench_pipeline.trust import metric_disagreements
     config_schema=NO_FIELD,
 )
 def envelope(
-    context: dg.AssetExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """Envelope v1: provenance, metrics and the hash of the traces, in canonical form."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
         document = write_envelope(run)
         measurement = measurement_of(run)
     return dg.MaterializeResult(
@@ -54,11 +56,13 @@ def envelope(
     description="Every metric in the envelope equals, to the last digit, what the traces give.",
 )
 def metrics_rederive(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Compute the metrics again from traces.parquet alone and compare."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
         document = parse_envelope(run.read_as_written(RunFile.UNSIGNED_ENVELOPE))
         differing = metric_disagreements(document, run.require_as_written(RunFile.TRACES))
     return dg.AssetCheckResult(
@@ -73,12 +77,14 @@ def metrics_rederive(
     description="No hash, revision or version is a placeholder; unknowns carry their reason.",
 )
 def no_placeholders(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Look for zero hashes and empty-input hashes in the written file."""
-    with outages.guard():
+    with retry_policy.guard():
         document = parse_envelope(
-            runs_store.run(context).read_as_written(RunFile.UNSIGNED_ENVELOPE)
+            run_store.run(context.partition_key).read_as_written(RunFile.UNSIGNED_ENVELOPE)
         )
     found = check_no_placeholders(document)
     return dg.AssetCheckResult(passed=not found, metadata={"found": "; ".join(found) or "none"})
@@ -90,11 +96,13 @@ def no_placeholders(
     description="Reading the stored bytes back and writing them again gives the same bytes.",
 )
 def canonical(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Round-trip the stored file through the reader that upstream's rules define."""
-    with outages.guard():
-        stored = runs_store.run(context).read_as_written(RunFile.UNSIGNED_ENVELOPE)
+    with retry_policy.guard():
+        stored = run_store.run(context.partition_key).read_as_written(RunFile.UNSIGNED_ENVELOPE)
         document = parse_envelope(stored)
     return dg.AssetCheckResult(
         passed=serialise(document) == stored, metadata={"content_hash": content_hash(document)}

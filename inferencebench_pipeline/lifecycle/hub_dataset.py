@@ -9,8 +9,8 @@ from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 from inferencebench_pipeline.runs import RunFile
 
@@ -27,21 +27,20 @@ from inferencebench_pipeline.runs import RunFile
 )
 def hub_dataset(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """A dataset repository per run: verified first, one atomic commit, read back and compared.
 
     Publishing again changes nothing; a repository with other content is never overwritten.
     """
-    with outages.guarded_run(context, runs_store, "hub_dataset") as run:
-        deployment = world.deployment()
+    with retry_policy.guarded_run(context, run_store, "hub_dataset") as run:
         receipt = publish(
             deployment.hub(),
             run,
             organisation=deployment.require_organisation(),
-            verify=deployment.verifier(),
+            verify=deployment.own_verifier(),
             on_stage=context.log.info,
         )
     return dg.MaterializeResult(
@@ -66,16 +65,15 @@ def hub_dataset(
 )
 def hub_serves_what_was_signed(
     context: dg.AssetCheckExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Download by commit, hash, compare with the run directory, and verify what came back."""
-    with outages.guarded_run(context, runs_store, "hub_dataset") as run:
-        deployment = world.deployment()
+    with retry_policy.guarded_run(context, run_store, "hub_dataset") as run:
         receipt = require_receipt(run)
         served = read_back(deployment.hub(), receipt)
-        verdict = deployment.verifier()(
+        verdict = deployment.own_verifier()(
             served[RunFile.ENVELOPE.value], served.get(RunFile.TRACES.value)
         )
         # The Hub serves what the receipt names; the files here may be damaged.

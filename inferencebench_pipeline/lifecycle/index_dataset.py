@@ -9,8 +9,8 @@ from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_inde
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 
 
@@ -25,17 +25,17 @@ from inferencebench_pipeline.resources import (
 )
 def index_dataset(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """The index as a Hub dataset of partitioned Parquet, with ``leaderboard.json`` and a card.
 
     One commit with the files that changed, the last corpus statement among them; none when nothing
     did. The tables show what failed verification as well, so nothing has to be clean for this.
     """
-    with outages.guard():
-        deployment, root = world.deployment(), runs_store.store().root
+    with retry_policy.guard():
+        root = run_store.root
         organisation = deployment.require_organisation()
         index = published_files(root)
         if not index:

@@ -1,7 +1,6 @@
 """``leaderboard_index``: published and verified results, side by side."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import dagster as dg
@@ -11,13 +10,19 @@ from inferencebench_pipeline.leaderboard import (
     Sources,
     build_index,
     check_rows,
+    load_prices,
     load_summary,
     render_site,
     unjudged_rows,
 )
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification, published_corpus
-from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
 
 VERIFIED_WITHIN: Final = timedelta(hours=2)
 """After the Hub changed it: a crawl comes within an hour, and verification takes minutes."""
@@ -37,14 +42,14 @@ _MOST_NAMED: Final = 20
     config_schema=NO_FIELD,
 )
 def leaderboard_index(
-    runs_store: StoreResource, outages: OutageResource
+    run_store: RunStoreResource, deployment: DeploymentResource, retry_policy: RetryPolicyResource
 ) -> dg.MaterializeResult[None]:
     """The index and its page, from what is published and verified, never from local runs."""
-    with outages.guard():
-        root = runs_store.store().root
+    with retry_policy.guard():
+        root, prices = run_store.root, deployment.settings.prices
         # Taken before anything is read: what comes while this builds is asked for again.
-        sources = Sources.now(root, Path(runs_store.prices) if runs_store.prices else None)
-        info = build_index(root, runs_store.price_list())
+        sources = Sources.now(root, prices)
+        info = build_index(root, load_prices(prices) if prices else None)
         page = render_site(root)
         sources.keep(root)
     return dg.MaterializeResult(
@@ -69,11 +74,11 @@ def leaderboard_index(
     config_schema=NO_FIELD,
 )
 def rows_agree_with_envelopes(
-    runs_store: StoreResource, outages: OutageResource
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
     """Compare the index on disk with the fetched envelopes."""
-    with outages.guard():
-        problems = check_rows(runs_store.store().root)
+    with retry_policy.guard():
+        problems = check_rows(run_store.root)
     return dg.AssetCheckResult(
         passed=not problems, metadata={"problems": "; ".join(problems) or "none"}
     )
@@ -89,11 +94,11 @@ def rows_agree_with_envelopes(
     config_schema=NO_FIELD,
 )
 def every_row_has_a_verdict(
-    runs_store: StoreResource, outages: OutageResource
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
     """Look for rows that nobody verifies: what a crawl found a minute ago is no such thing."""
-    with outages.guard():
-        waiting = unjudged_rows(runs_store.store().root)
+    with retry_policy.guard():
+        waiting = unjudged_rows(run_store.root)
     late = [row for row in waiting if datetime.now(UTC) - row.changed_at > VERIFIED_WITHIN]
     days = ", ".join(sorted({row.day for row in late}))
     return dg.AssetCheckResult(
@@ -116,10 +121,12 @@ def every_row_has_a_verdict(
     ),
     config_schema=NO_FIELD,
 )
-def no_regression(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
+def no_regression(
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
+) -> dg.AssetCheckResult:
     """Read the changes that the index found; those for the better are no regression."""
-    with outages.guard():
-        changes = load_summary(runs_store.store().root).changes
+    with retry_policy.guard():
+        changes = load_summary(run_store.root).changes
     worse = [change for change in changes if change.verdict == "worse"]
     return dg.AssetCheckResult(
         passed=not worse,

@@ -8,8 +8,8 @@ from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 
 
@@ -25,20 +25,19 @@ from inferencebench_pipeline.resources import (
 )
 def model_card_backlink(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """One key in the model card's front matter; opt-in, and no other byte moves."""
-    with outages.guarded_run(context, runs_store, "model_card_backlink") as run:
-        if world.update_model_card:
-            deployment = world.deployment()
+    with retry_policy.guarded_run(context, run_store, "model_card_backlink") as run:
+        if deployment.settings.update_model_card:
             receipt = link(
                 deployment.hub(),
                 run,
-                runs_store.store().root,
+                run_store.root,
                 organisation=deployment.require_organisation(),
-                pull_requests=world.open_pull_requests,
+                pull_requests=deployment.settings.open_pull_requests,
             )
         else:
             receipt = skip_backlink(
@@ -60,14 +59,14 @@ def model_card_backlink(
 )
 def only_our_key_changed(
     context: dg.AssetCheckExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Compare the card at our commit with the card at its parent, both read from the Hub."""
-    with outages.guard():
-        receipt = read_backlink(runs_store.run(context))
-        problem = check_backlink(world.deployment().hub(), receipt)
+    with retry_policy.guard():
+        receipt = read_backlink(run_store.run(context.partition_key))
+        problem = check_backlink(deployment.hub(), receipt)
     return dg.AssetCheckResult(
         passed=problem is None, description=problem or receipt.reason or "as it should be"
     )

@@ -10,8 +10,8 @@ from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust import Verdict, sign_run
@@ -29,9 +29,9 @@ from inferencebench_pipeline.trust import Verdict, sign_run
 )
 def signature(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """The exact signed bytes, `envelope.json`, and the verdict on them.
 
@@ -39,10 +39,9 @@ def signature(
     it is kept. An envelope that is already signed is not signed again; one that is published and
     lost or damaged here comes back from the Hub.
     """
-    with outages.guarded_run(context, runs_store, "signature") as run:
-        deployment = world.deployment()
+    with retry_policy.guarded_run(context, run_store, "signature") as run:
         deployment.require_organisation()
-        verify = deployment.verifier()
+        verify = deployment.own_verifier()
         restore(deployment.hub(), run, verify=verify, on_stage=context.log.warning)
         verdict = sign_run(run, deployment.signer(), verify=verify)
     return dg.MaterializeResult(
@@ -60,13 +59,13 @@ def signature(
 )
 def signature_verifies(
     context: dg.AssetCheckExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Verify from the files alone, as a stranger would, and keep the verdict with the run."""
-    with outages.guarded_run(context, runs_store, "signature") as run:
-        verify = world.deployment().verifier()
+    with retry_policy.guarded_run(context, run_store, "signature") as run:
+        verify = deployment.own_verifier()
         verdict = verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))
         run.write(RunFile.VERDICT, verdict.model_dump_json(indent=2).encode())
     return dg.AssetCheckResult(

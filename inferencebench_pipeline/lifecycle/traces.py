@@ -22,7 +22,7 @@ from inferencebench_pipeline.measure import (
     write_measurement,
     write_traces,
 )
-from inferencebench_pipeline.resources import NO_FIELD, OutageResource, StoreResource
+from inferencebench_pipeline.resources import NO_FIELD, RetryPolicyResource, RunStoreResource
 from inferencebench_pipeline.runs import RunFile
 
 
@@ -36,11 +36,13 @@ from inferencebench_pipeline.runs import RunFile
     config_schema=NO_FIELD,
 )
 def traces(
-    context: dg.AssetExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """One row per request with every chunk's receive time; metrics are computed from it alone."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
         info = write_traces(run)
         measurement = write_measurement(run)
         table = open_traces(run.file(RunFile.TRACES))
@@ -75,11 +77,13 @@ def _observations(measurement: Measurement) -> dict[str, dg.MetadataValue]:
     description="Schema, counts and the order of instants of traces.parquet; warnings are shown.",
 )
 def traces_valid(
-    context: dg.AssetCheckExecutionContext, runs_store: StoreResource, outages: OutageResource
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Read the file again from disk and judge it; only errors block."""
-    with outages.guard():
-        run = runs_store.run(context)
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
         flags = check_traces(open_traces(run.require_as_written(RunFile.TRACES)))
     return dg.AssetCheckResult(
         passed=not errors_of(flags), metadata={"flags": validity_table(flags)}

@@ -16,8 +16,8 @@ from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 
 
@@ -31,25 +31,24 @@ from inferencebench_pipeline.resources import (
 )
 def transparency_logs(
     context: dg.AssetExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """Each log's newest signed state, proved to extend every state that we have ever seen.
 
     A bounded number of requests for each log; what is left over is counted and done next time.
     """
-    with outages.guard():
-        deployment, store = world.deployment(), runs_store.store()
+    with retry_policy.guard():
         reports = examine_logs(
-            store.root,
+            run_store.root,
             deployment.trust(),
             deployment.policy(),
-            seen=list(seen_checkpoints(store)),
-            known_digests=known_digests(store),
+            seen=list(seen_checkpoints(run_store)),
+            known_digests=known_digests(run_store),
         )
-        keep_reports(store.root, reports)
-        report_to_runs(context, store, [item for one in reports for item in one.findings])
+        keep_reports(run_store.root, reports)
+        report_to_runs(context, run_store, [item for one in reports for item in one.findings])
     return dg.MaterializeResult(metadata={"logs": table(map(_row, reports))})
 
 
@@ -75,10 +74,12 @@ def _row(report: LogReport) -> dict[str, str | int]:
     ),
     config_schema=NO_FIELD,
 )
-def logs_are_append_only(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
+def logs_are_append_only(
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
+) -> dg.AssetCheckResult:
     """Read what the last pass found."""
-    with outages.guard():
-        dishonest = [one for one in load_reports(runs_store.store().root) if not one.is_honest]
+    with retry_policy.guard():
+        dishonest = [one for one in load_reports(run_store.root) if not one.is_honest]
     problems = [f"{report.url}: {report.problem}" for report in dishonest if report.problem]
     findings = [item for report in dishonest for item in report.findings]
     return dg.AssetCheckResult(
@@ -94,12 +95,12 @@ def logs_are_append_only(runs_store: StoreResource, outages: OutageResource) -> 
     description="Every log entry under an identity of ours is about something we know.",
     config_schema=NO_FIELD,
 )
-def no_unknown_entry(runs_store: StoreResource, outages: OutageResource) -> dg.AssetCheckResult:
+def no_unknown_entry(
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
+) -> dg.AssetCheckResult:
     """Read what the last pass found; an entry stays unknown until a pass knows what it is about."""
-    with outages.guard():
-        unknown = [
-            item for report in load_reports(runs_store.store().root) for item in report.unknown
-        ]
+    with retry_policy.guard():
+        unknown = [item for report in load_reports(run_store.root) for item in report.unknown]
     return dg.AssetCheckResult(
         passed=not unknown,
         description=f"{len(unknown)} log entries are about nothing we know",

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from inferencebench_pipeline.lifecycle.metadata import table
-from inferencebench_pipeline.resources import NO_FIELD, DeploymentResource, OutageResource
+from inferencebench_pipeline.resources import NO_FIELD, DeploymentResource, RetryPolicyResource
 
 
 @dg.asset(
@@ -14,7 +14,9 @@ from inferencebench_pipeline.resources import NO_FIELD, DeploymentResource, Outa
     config_schema=NO_FIELD,
 )
 def trust_root(
-    context: dg.AssetExecutionContext, world: DeploymentResource, outages: OutageResource
+    context: dg.AssetExecutionContext,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
     """Whose certificates, logs and clocks count, by hash, and what changed at this refresh.
 
@@ -22,9 +24,8 @@ def trust_root(
     names its own trust configuration has nothing to refresh: that file is the pin. After a change
     every verdict is under another trust root, so backfill ``corpus_verification``.
     """
-    with outages.guard():
-        deployment = world.deployment()
-        if deployment.trust_config is not None:
+    with retry_policy.guard():
+        if deployment.settings.trust_config is not None:
             root = deployment.trust()
             return dg.MaterializeResult(
                 metadata={

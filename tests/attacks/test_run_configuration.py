@@ -299,7 +299,7 @@ def test_a_run_process_talks_to_the_deployments_hub_and_to_no_host_that_a_launch
     tmp_path: Path, our_hub: Listener, strangers_host: Listener
 ) -> None:
     host = Host(tmp_path / "host", our_hub.url)
-    named = {"world": {"config": {"hub_endpoint": strangers_host.url}}}
+    named = {"deployment": {"config": {"hub_endpoint": strangers_host.url}}}
     refused = host.execute("takedown", {**TAKEDOWN, "resources": named})
     assert refused.returncode != 0
     assert 'unexpected config entry "hub_endpoint"' in refused.stdout + refused.stderr
@@ -332,7 +332,7 @@ def test_the_launchpad_is_told_what_it_may_not_say_and_nothing_is_run(
                 "repositoryName": "__repository__",
                 "pipelineName": "state_corpus",
             },
-            "runConfigData": {"resources": {"world": {"config": worst}}},
+            "runConfigData": {"resources": {"deployment": {"config": worst}}},
             "mode": "default",
         }
     }

@@ -57,7 +57,7 @@ class World:
 
     def stages(self, run: RunDirectory) -> dict[str, Callable[[], object]]:
         """Return what the shell and the steps do with a run, in their order."""
-        hub, verify = self.deployment.hub(), self.deployment.verifier()
+        hub, verify = self.deployment.hub(), self.deployment.own_verifier()
         organisation = self.deployment.require_organisation()
 
         def say(_line: str) -> None:
@@ -121,7 +121,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for name, value in sandbox.environ.items():
             patch.setenv(name, value)
         patch.setenv("INFERENCEBENCH_HOME", str(home))
-        deployment = Deployment.from_settings(Settings.from_environment())
+        deployment = Deployment(Settings.from_environment())
         runs = [RunStore(home / "store").run(new_run_id()) for _ in range(2)]
         world = World(deployment, sandbox, *runs)
         with running(FakeEngine(lambda _number: Behaviour())) as engine:

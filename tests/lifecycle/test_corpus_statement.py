@@ -98,7 +98,7 @@ def test_an_entry_signed_behind_our_back_fails_the_check_until_its_run_is_known(
 ):
     """The sandbox's logs are shared with the tests beside this: only its entry is looked at."""
     elsewhere = build_envelope(measurement_of(new_run_id(), traces_bytes(new_run_id())))
-    Deployment.from_settings(world.settings).signer().sign(elsewhere)
+    Deployment(world.settings).signer().sign(elsewhere)
     digest = signature_digest_of(content_hash(elsewhere))
 
     assert "no_unknown_entry" in failed_checks(world.job("examine_logs"))
@@ -115,7 +115,7 @@ def test_a_trust_configuration_of_the_deployments_own_is_not_refreshed(world: Wo
     (event,) = result.get_asset_materialization_events()
     metadata = event.materialization.metadata
     assert failed_steps(result) == []
-    assert metadata["sha256"].value == Deployment.from_settings(world.settings).trust().sha256
+    assert metadata["sha256"].value == Deployment(world.settings).trust().sha256
     assert "never refreshed" in str(metadata["changes"].value)
 
 

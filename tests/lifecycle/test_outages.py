@@ -9,7 +9,7 @@ import pytest
 
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
-from inferencebench_pipeline.resources import OUTAGE, OutageResource, Outages
+from inferencebench_pipeline.resources import OUTAGE, RetryPolicyResource, StepRetryPolicy
 from inferencebench_pipeline.runs.run_directory import new_run_id
 
 SENTENCE = "no engine answers at http://127.0.0.1:9/v1; start it or correct engine.base_url"
@@ -34,16 +34,16 @@ def outage() -> Exception:
 
 
 def executed(
-    outages: Outages, answers: Answers, capfd: pytest.CaptureFixture[str]
+    retry_policy: StepRetryPolicy, answers: Answers, capfd: pytest.CaptureFixture[str]
 ) -> tuple[dg.ExecuteInProcessResult, str]:
     @dg.asset(partitions_def=runs)
-    def stage(outages: OutageResource) -> None:
-        with outages.guard():
+    def stage(retry_policy: RetryPolicyResource) -> None:
+        with retry_policy.guard():
             answers.ask()
 
     @per_run_check(asset=stage, name="checked", description="")
-    def checked(outages: OutageResource) -> dg.AssetCheckResult:
-        with outages.guard():
+    def checked(retry_policy: RetryPolicyResource) -> dg.AssetCheckResult:
+        with retry_policy.guard():
             answers.ask()
         return dg.AssetCheckResult(passed=True)
 
@@ -54,7 +54,7 @@ def executed(
             [stage, checked],
             instance=instance,
             partition_key=run_id,
-            resources={"outages": outages},
+            resources={"retry_policy": retry_policy},
             raise_on_error=False,
         )
     return result, capfd.readouterr().err
@@ -70,7 +70,7 @@ def headline(result: dg.ExecuteInProcessResult) -> tuple[str, bool]:
 
 def test_the_outages_own_sentence_is_the_headline_and_told_at_each_retry(capfd):
     answers = Answers(99, outage)
-    result, log = executed(Outages(retries=2, wait_s=0), answers, capfd)
+    result, log = executed(StepRetryPolicy(retries=2, wait_s=0), answers, capfd)
     assert answers.asked == 3
     said, is_outage = headline(result)
     assert said == f"RetryableError: {SENTENCE}; tried 3 times"
@@ -83,7 +83,7 @@ def test_the_outages_own_sentence_is_the_headline_and_told_at_each_retry(capfd):
 @pytest.mark.parametrize("down", [1, 2])
 def test_an_outage_that_ends_in_time_is_none(capfd, down):
     answers = Answers(down, outage)
-    result, _ = executed(Outages(retries=2, wait_s=0), answers, capfd)
+    result, _ = executed(StepRetryPolicy(retries=2, wait_s=0), answers, capfd)
     assert result.success
     assert answers.asked == down + 2
 
@@ -97,16 +97,16 @@ def test_a_check_tells_its_outage_as_a_stage_does(capfd):
         def ask(self) -> None:
             next(calls).ask()
 
-    result, log = executed(Outages(retries=1, wait_s=0), Both(0, outage), capfd)
+    result, log = executed(StepRetryPolicy(retries=1, wait_s=0), Both(0, outage), capfd)
     assert headline(result) == (f"RetryableError: {SENTENCE}; tried 2 times", True)
     assert f"{SENTENCE}; retry 1 of 1" in log
 
 
 def test_a_long_wait_and_a_refusal_are_not_tried_again(capfd):
     far = Answers(99, lambda: RetryableError("the quota is used up", retry_after_s=3000))
-    result, _ = executed(Outages(retries=2, wait_s=0), far, capfd)
+    result, _ = executed(StepRetryPolicy(retries=2, wait_s=0), far, capfd)
     assert headline(result) == ("RetryableError: the quota is used up; not waited for here", True)
     refused = Answers(99, lambda: PermanentError("no"))
-    result, _ = executed(Outages(retries=2, wait_s=0), refused, capfd)
+    result, _ = executed(StepRetryPolicy(retries=2, wait_s=0), refused, capfd)
     assert headline(result) == ("PermanentError: no", False)
     assert (far.asked, refused.asked) == (1, 1)

@@ -13,7 +13,7 @@ from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_inde
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.lifecycle.trust_root import trust_root
-from inferencebench_pipeline.resources import IN_PROCESS, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, RunStoreResource
 
 BLOCK_DAYS = 7
 ROUND_DAYS = 28
@@ -73,12 +73,12 @@ def rolling_share(days: Iterable[str], tick: date) -> list[tuple[str, str]]:
     description="Verifies again the day's share of the corpus; all of it within four weeks.",
 )
 def rolling_reverification(
-    context: dg.ScheduleEvaluationContext, runs_store: StoreResource
+    context: dg.ScheduleEvaluationContext, run_store: RunStoreResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Ask for one run per span; unchanged bytes are recognised, what is stored is hashed anew."""
     tick = context.scheduled_execution_time.date()
     try:
-        days = [day for day in created_days(runs_store.store().root) if day >= FIRST_DAY]
+        days = [day for day in created_days(run_store.root) if day >= FIRST_DAY]
     except InventoryError as error:
         # The next crawl writes it anew; what is due today is due again in four weeks.
         context.log.warning("nothing is verified again today: %s", error)

@@ -16,7 +16,12 @@ from inferencebench_pipeline.automation.ticks import LOOK_BACK, run_id_of_tick
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure import Plan, load_label, load_plan, named_spec, spec_json
-from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    IN_PROCESS,
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
 from inferencebench_pipeline.runs import RunFile, RunStore, new_run_id
 
 PREFERRED_SPEC = "smollm2-chat-quick"
@@ -45,18 +50,19 @@ class TickForm(Form):
 @dg.op(out=dg.Out(list[str]), config_schema=TickForm.run_config())
 def request_scheduled_run(
     context: dg.OpExecutionContext,
-    runs_store: StoreResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> list[str]:
     """Write the requests of a tick; a tick that is tried again names the same runs."""
-    with outages.guard():
+    with retry_policy.guard():
         form = TickForm.of(context)
-        plan = load_plan(named_spec(runs_store.specs, form.spec))
+        plan = load_plan(named_spec(deployment.settings.specs, form.spec))
         run_ids = [
             run_id_of_tick(form.spec, form.tick, form.due, point)
             for point in range(1, len(plan.runs) + 1)
         ]
-        _request(context, runs_store.store(), plan, run_ids, form.due)
+        _request(context, run_store, plan, run_ids, form.due)
     return run_ids
 
 
@@ -95,15 +101,16 @@ def launch_benchmark(specs: Path) -> dg.JobDefinition:
     @dg.op(out=dg.Out(list[str]), config_schema=LaunchForm.run_config())
     def request_run(
         context: dg.OpExecutionContext,
-        runs_store: StoreResource,
-        outages: OutageResource,
+        run_store: RunStoreResource,
+        deployment: DeploymentResource,
+        retry_policy: RetryPolicyResource,
     ) -> list[str]:
         """Write each run of the spec into a new run directory and register it."""
-        with outages.guard():
+        with retry_policy.guard():
             form = LaunchForm.of(context)
-            plan = load_plan(named_spec(runs_store.specs, form.spec), form.overrides)
+            plan = load_plan(named_spec(deployment.settings.specs, form.spec), form.overrides)
             run_ids = [new_run_id() for _ in plan.runs]
-            _request(context, runs_store.store(), plan, run_ids, None)
+            _request(context, run_store, plan, run_ids, None)
         return run_ids
 
     @dg.job(

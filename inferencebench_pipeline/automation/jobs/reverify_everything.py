@@ -13,7 +13,7 @@ from inferencebench_pipeline.corpus import created_days
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
-from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, RetryPolicyResource, RunStoreResource
 
 
 class ReverificationForm(Form):
@@ -28,15 +28,15 @@ class ReverificationForm(Form):
 @dg.op(config_schema=ReverificationForm.run_config())
 def launch_backfill(
     context: dg.OpExecutionContext,
-    runs_store: StoreResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
 ) -> str:
     """Launch the backfill that a person would launch in the UI; its page shows how it goes.
 
     The id is that of this run: a step that is tried again finds its backfill launched.
     """
-    with outages.guard():
-        known = created_days(runs_store.store().root)
+    with retry_policy.guard():
+        known = created_days(run_store.root)
     days = [day for day in known if day >= FIRST_DAY]
     if not days:
         raise dg.Failure(

@@ -23,7 +23,12 @@ from inferencebench_pipeline.measure import (
     write_search,
     write_traces,
 )
-from inferencebench_pipeline.resources import IN_PROCESS, OutageResource, StoreResource
+from inferencebench_pipeline.resources import (
+    IN_PROCESS,
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
 
 
 class SearchForm(Form):
@@ -40,8 +45,9 @@ class SearchForm(Form):
 @dg.op(pool="gpu", config_schema=SearchForm.run_config())
 def probe_loads(
     context: dg.OpExecutionContext,
-    runs_store: StoreResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> list[str]:
     """Probe load after load; returns the run ids of the probes, which are registered as runs.
 
@@ -52,15 +58,15 @@ def probe_loads(
     def probe(spec: BenchmarkSpec, run_id: str) -> Measurement:
         context.instance.add_dynamic_partitions(str(runs.name), [run_id])
         context.log.info("probe %s: %s", run_id, load_label(spec.load))
-        run = runs_store.store().run(run_id)
+        run = run_store.run(run_id)
         run_benchmark(spec, run, on_progress=ProgressLog(context.log.info).hear)
         write_traces(run)
         return write_measurement(run)
 
-    with outages.guard():
-        bases, search = _search(runs_store.specs, SearchForm.of(context))
+    with retry_policy.guard():
+        bases, search = _search(deployment.settings.specs, SearchForm.of(context))
         found = [find_highest(base, search, probe) for base in bases]
-        paths = [write_search(runs_store.store().root, result) for result in found]
+        paths = [write_search(run_store.root, result) for result in found]
     for result, path in zip(found, paths, strict=True):
         context.log.info("%s: %s; written to %s", result.name, result.reason, path)
     return [probed.run_id for result in found for probed in result.probes]

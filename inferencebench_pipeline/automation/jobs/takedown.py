@@ -7,8 +7,8 @@ from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.resources import (
     IN_PROCESS,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 from inferencebench_pipeline.takedown import take_down
 
@@ -31,16 +31,16 @@ class TakedownForm(Form):
 @dg.op(pool="hub-write", config_schema=TakedownForm.run_config())
 def remove_links(
     context: dg.OpExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> str:
     """Record the request, remove our items from the cards, close our open pull requests."""
-    with outages.guard():
-        deployment, form = world.deployment(), TakedownForm.of(context)
+    with retry_policy.guard():
+        form = TakedownForm.of(context)
         done = take_down(
             deployment.hub(),
-            runs_store.store().root,
+            run_store.root,
             target=form.target,
             reason=form.reason,
             requested_by=form.requested_by,

@@ -16,8 +16,8 @@ from inferencebench_pipeline.lifecycle.metadata import table
 from inferencebench_pipeline.resources import (
     IN_PROCESS,
     DeploymentResource,
-    OutageResource,
-    StoreResource,
+    RetryPolicyResource,
+    RunStoreResource,
 )
 
 _HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
@@ -34,13 +34,13 @@ class WatchForm(Form):
 @dg.op(pool="hub-write", config_schema=WatchForm.run_config())
 def look_at_results(
     context: dg.OpExecutionContext,
-    runs_store: StoreResource,
-    world: DeploymentResource,
-    outages: OutageResource,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
 ) -> int:
     """Bring the register up to date, publish it, and return how many results are withheld."""
-    with outages.guard():
-        deployment, root = world.deployment(), runs_store.store().root
+    with retry_policy.guard():
+        root = run_store.root
         hub = deployment.evaluation_hub()
         known = {result.entry.dataset.id for result in load_evaluations(root).results}
         seen = watch(hub, root, benchmarks=sorted({*WatchForm.of(context).benchmarks, *known}))

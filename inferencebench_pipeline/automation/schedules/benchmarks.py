@@ -22,7 +22,7 @@ from inferencebench_pipeline.automation.ticks import (
     switched_on_at,
 )
 from inferencebench_pipeline.measure import Schedule, SpecError, load_plan
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunStoreResource
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _schedule(spec_name: str, schedule: Schedule) -> dg.ScheduleDefinition:
         tags={"spec": spec_name},
     )
     def repeat(
-        context: dg.ScheduleEvaluationContext, runs_store: StoreResource
+        context: dg.ScheduleEvaluationContext, run_store: RunStoreResource
     ) -> dg.RunRequest | dg.SkipReason:
         # In UTC: Python finds an instant of an hour that clocks pass twice equal to nothing.
         tick = context.scheduled_execution_time.astimezone(UTC)
@@ -83,7 +83,7 @@ def _schedule(spec_name: str, schedule: Schedule) -> dg.ScheduleDefinition:
         # What was asked for before the daemon died was not missed, the tick is only tried again.
         asked = context.instance.get_runs_count(dg.RunsFilter(tags={RUN_KEY_TAG: run_key}))
         now = tick if asked else datetime.now(tz=UTC)
-        root = runs_store.store().root
+        root = run_store.root
         missed = _heard(context.instance, root, name, schedule, tick, now)
         for one in missed:
             context.log.warning("missed: the tick of %s; it is not made up for", one.isoformat())

@@ -27,7 +27,7 @@ from inferencebench_pipeline.automation.tick_history import (
     unheard_ticks,
 )
 from inferencebench_pipeline.automation.ticks import ledgers
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunStoreResource
 from inferencebench_pipeline.settings import alert_addresses
 from inferencebench_pipeline.untrusted import printable
 
@@ -87,7 +87,7 @@ class Seen(BaseModel):
     "sensors and runs that were given up to the addresses of INFERENCEBENCH_ALERTS.",
 )
 def alerts(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Tell what failed since the last tick, all of it in one message.
 
@@ -97,7 +97,7 @@ def alerts(
     addresses = alert_addresses()
     if not addresses:
         return dg.SkipReason("nobody to tell: INFERENCEBENCH_ALERTS is not set")
-    watch = _Watch.of(context, runs_store)
+    watch = _Watch.of(context, run_store)
     seen, lines = _read(context.cursor)
     if seen is None:
         seen = watch.now_seen()
@@ -134,7 +134,7 @@ class _Watch:
     now: datetime
 
     @classmethod
-    def of(cls, context: dg.SensorEvaluationContext, runs_store: StoreResource) -> _Watch:
+    def of(cls, context: dg.SensorEvaluationContext, run_store: RunStoreResource) -> _Watch:
         if context.repository_def is None:
             raise dg.DagsterInvariantViolationError("the alerts sensor needs its repository")
         origin = context.code_location_origin
@@ -142,7 +142,7 @@ class _Watch:
             context.instance,
             context.repository_def,
             origin.location_name if origin else None,
-            runs_store.store().root,
+            run_store.root,
             datetime.now(tz=UTC),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import dagster as dg
@@ -14,7 +13,7 @@ from inferencebench_pipeline.automation.jobs.asset_jobs import rebuild_leaderboa
 from inferencebench_pipeline.automation.jobs.corpus_upkeep import publish_index
 from inferencebench_pipeline.automation.sensors.published_elsewhere import take_in_community
 from inferencebench_pipeline.leaderboard import Sources, anything_verified
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import DeploymentResource, RunStoreResource
 
 SOURCES_TAG: Final = "inferencebench/built_from"
 """On each run that this sensor asks for: the digest of what it is to build from."""
@@ -29,7 +28,7 @@ SOURCES_TAG: Final = "inferencebench/built_from"
     "while a build is going on is missed.",
 )
 def keep_leaderboard_current(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource, deployment: DeploymentResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Compare what is with what the index was made from; no cursor, so nothing is skipped.
 
@@ -37,10 +36,10 @@ def keep_leaderboard_current(
     key is that of the corpus and of how often it was asked for: a tick cut off after asking asks
     for the same run, and a build that failed is tried again, each time later.
     """
-    root = runs_store.store().root
+    root = run_store.root
     if not anything_verified(root):
         return dg.SkipReason("nothing is verified yet")
-    now = Sources.now(root, Path(runs_store.prices) if runs_store.prices else None)
+    now = Sources.now(root, deployment.settings.prices)
     built = Sources.of_the_index(root)
     if now == built:
         return dg.SkipReason("the leaderboard was built from what is there now")

@@ -14,7 +14,7 @@ from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
 from inferencebench_pipeline.automation.sensors.new_and_requested_runs import launched
 from inferencebench_pipeline.automation.ticks import LOOK_BACK
 from inferencebench_pipeline.lifecycle.partitions import runs
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunStoreResource
 from inferencebench_pipeline.runs import RunFile, RunIdError, RunStore, run_started_at
 
 JUST_REGISTERED: Final = timedelta(minutes=10)
@@ -43,15 +43,13 @@ def without_request(
     "the store: it measures nothing, it fails with the reason, and so people are told.",
 )
 def lost_requests(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Look back over a window; no cursor, so nothing is skipped."""
     now = datetime.now(tz=UTC)
     registered = context.instance.get_dynamic_partitions(str(runs.name))
     lost = list(
-        without_request(
-            runs_store.store(), registered, since=now - LOOK_BACK, until=now - JUST_REGISTERED
-        )
+        without_request(run_store, registered, since=now - LOOK_BACK, until=now - JUST_REGISTERED)
     )
     known = launched(context.instance, lost)
     requests = [

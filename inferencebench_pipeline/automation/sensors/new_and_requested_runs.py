@@ -11,7 +11,7 @@ from inferencebench_pipeline.automation.sensors import interrupted_runs
 from inferencebench_pipeline.automation.ticks import LOOK_BACK
 from inferencebench_pipeline.inbox import Delivery, Inbox, delivered_since
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import DeploymentResource, RunStoreResource
 from inferencebench_pipeline.runs import RunFile, RunStore, run_started_at
 
 ASKED_ONE_BY_ONE = 20
@@ -46,7 +46,7 @@ def unregistered(run_ids: Iterable[str], known: Collection[str]) -> list[str]:
     "each that was interrupted: its process, the database or the code server went away.",
 )
 def requested_runs(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Look back over a window and diff against what exists, so that no request is skipped.
 
@@ -56,14 +56,14 @@ def requested_runs(
     for pool, limit in hold_pools(context.instance).items():
         context.log.info("the pool %s now has %d slot(s)", pool, limit)
     now = datetime.now(tz=UTC)
-    store, since = runs_store.store(), now - LOOK_BACK
+    since = now - LOOK_BACK
     watch = interrupted_runs.read_failures(
         context.instance, interrupted_runs.Watch.from_cursor(context.cursor), since=since, now=now
     )
-    again, watch = interrupted_runs.due(context.instance, store, watch, now)
+    again, watch = interrupted_runs.due(context.instance, run_store, watch, now)
     for one in again:
         context.log.warning("run %s was interrupted and is asked for again", one.partition)
-    started = _starting(context.instance, unanswered(store, since=since, until=now))
+    started = _starting(context.instance, unanswered(run_store, since=since, until=now))
     cursor = watch.model_dump_json()
     if isinstance(started, dg.SensorResult):
         requests = list(started.run_requests or ())
@@ -93,23 +93,23 @@ def _why_none(started: dg.SkipReason, watch: interrupted_runs.Watch) -> dg.SkipR
     "rest of their lives; a delivery that cannot be used is put aside with its reason.",
 )
 def new_runs(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource, deployment: DeploymentResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Move what is complete into the store, then start what has come in and was never started.
 
     The two are apart on purpose: a tick cut off in between has lost nothing, because the next one
     finds the run in the store.
     """
-    if runs_store.inbox is None:
+    inbox = deployment.settings.inbox
+    if inbox is None:
         return dg.SkipReason("no inbox: INFERENCEBENCH_INBOX is not set")
-    store = runs_store.store()
-    taken = Inbox(runs_store.inbox).take_in(store)
+    taken = Inbox(inbox).take_in(run_store)
     for delivery in taken.quarantined:
         context.log.error(_told(delivery))
     for delivery in taken.waiting:
         context.log.info(_told(delivery))
     since = datetime.now(tz=UTC) - LOOK_BACK
-    started = _starting(context.instance, delivered_since(store, since=since))
+    started = _starting(context.instance, delivered_since(run_store, since=since))
     if isinstance(started, dg.SkipReason) and (taken.waiting or taken.quarantined):
         return dg.SkipReason(
             f"{len(taken.waiting)} deliveries are not complete yet, "

@@ -10,7 +10,7 @@ import dagster as dg
 from inferencebench_pipeline.automation.jobs.asset_jobs import crawl_corpus
 from inferencebench_pipeline.corpus import inventory_is_damaged
 from inferencebench_pipeline.hub import nudged_since
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunStoreResource
 
 LONGEST_WAIT = timedelta(hours=1)
 """Webhooks get lost; this is how old our picture of the Hub may become without one."""
@@ -43,11 +43,11 @@ def crawl_reason(
     description="Crawls the Hub hourly, and within a minute of a webhook's nudge.",
 )
 def nudged_crawl(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for one crawl; the cursor is the time of the last one asked for."""
     now = datetime.now(tz=UTC)
-    root, last_asked = runs_store.store().root, _instant(context.cursor)
+    root, last_asked = run_store.root, _instant(context.cursor)
     nudged = last_asked is not None and nudged_since(root, last_asked)
     damaged = inventory_is_damaged(root)
     reason = crawl_reason(now=now, last_asked=last_asked, nudged=nudged, damaged=damaged)

@@ -13,7 +13,7 @@ from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_bac
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
 from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.parking import LONGEST_WAIT, parked_state
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunStoreResource
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, run_started_at
 from inferencebench_pipeline.trust import RunState, state_of
 
@@ -60,11 +60,11 @@ def unfinished(store: RunStore, *, now: datetime) -> Iterator[Unfinished]:
     description="Finishes runs that an outage parked, from the stage where they stopped.",
 )
 def parked_runs(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the rest of each run's life; what is done is not done again."""
     requests = []
-    for item in unfinished(runs_store.store(), now=datetime.now(tz=UTC)):
+    for item in unfinished(run_store, now=datetime.now(tz=UTC)):
         of_this_run = {PARTITION_TAG: item.run_id}
         launches = context.instance.get_runs_count(dg.RunsFilter(tags=of_this_run))
         busy = dg.RunsFilter(tags=of_this_run, statuses=GOING_ON)

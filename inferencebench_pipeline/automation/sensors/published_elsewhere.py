@@ -10,7 +10,7 @@ from inferencebench_pipeline.corpus import BOUNDS, GLANCE, InventoryError, news_
 from inferencebench_pipeline.errors import RetryableError
 from inferencebench_pipeline.hub import Hub
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
-from inferencebench_pipeline.resources import IN_PROCESS, DeploymentResource, StoreResource
+from inferencebench_pipeline.resources import IN_PROCESS, DeploymentResource, RunStoreResource
 
 take_in_community = dg.define_asset_job(
     "take_in_community",
@@ -29,22 +29,22 @@ _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     "has new and changed ones taken in and verified. Asks without a token, in one short request.",
 )
 def published_elsewhere(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource, world: DeploymentResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource, deployment: DeploymentResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Compare the Hub's list with the inventory; no cursor, so nothing is skipped.
 
     The key is that of what is new, and of how often taking it in has failed: a tick cut off after
     asking asks for the same run, and an outage is not the end of it.
     """
-    deployment = world.deployment()
-    if deployment.organisation is None:
+    organisation = deployment.settings.organisation
+    if organisation is None:
         return dg.SkipReason("INFERENCEBENCH_ORGANISATION is not set: whose would be elsewhere?")
     of_the_job = dg.RunsFilter(job_name=take_in_community.name, statuses=GOING_ON)
     if context.instance.get_runs_count(of_the_job):
         return dg.SkipReason("the last look is still going on")
-    hub = Hub(deployment.hub_endpoint, lambda: None, retry=GLANCE)
+    hub = Hub(deployment.settings.hub_endpoint, lambda: None, retry=GLANCE)
     try:
-        news = news_elsewhere(hub, deployment.organisation, runs_store.store().root, BOUNDS)
+        news = news_elsewhere(hub, organisation, run_store.root, BOUNDS)
     except RetryableError as error:
         return dg.SkipReason(f"the Hub could not be asked: {error}")
     except InventoryError as error:

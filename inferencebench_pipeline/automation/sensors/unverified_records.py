@@ -8,7 +8,7 @@ from inferencebench_pipeline.automation.instance.pools import GOING_ON
 from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
 from inferencebench_pipeline.corpus import InventoryError, unverified_days
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY, PARTITION_TAG
-from inferencebench_pipeline.resources import StoreResource
+from inferencebench_pipeline.resources import RunStoreResource
 
 MOST_DAYS = 5
 """Days that one tick asks for; after a first crawl the rest follows, or is backfilled by hand."""
@@ -23,7 +23,7 @@ _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     "so that a new run is on the leaderboard within minutes and not the next day.",
 )
 def unverified_records(
-    context: dg.SensorEvaluationContext, runs_store: StoreResource
+    context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Compare the inventory with the records; no cursor, so nothing is skipped.
 
@@ -32,7 +32,7 @@ def unverified_records(
     tried for ever.
     """
     try:
-        found = unverified_days(runs_store.store().root)
+        found = unverified_days(run_store.root)
     except InventoryError as error:
         # The next crawl writes it anew, and it is asked for at once.
         return dg.SkipReason(str(error))

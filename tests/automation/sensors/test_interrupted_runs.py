@@ -11,10 +11,11 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation import attempts, interrupted_runs
+from inferencebench_pipeline.automation import attempts
+from inferencebench_pipeline.automation.sensors import interrupted_runs
 from inferencebench_pipeline.automation.sensors.interrupted_runs import MOST_ASKS, Watch
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.resources import OutageResource
+from inferencebench_pipeline.resources import StepRetryPolicy
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
@@ -121,17 +122,17 @@ def test_a_damaged_cursor_or_that_of_another_version_loses_and_doubles_nothing(d
 
 
 def refuse() -> None:
-    with OutageResource(retries=0).guard():
+    with StepRetryPolicy(retries=0).guard():
         raise PermanentError("this spec is not for this host")
 
 
 def outage() -> None:
-    with OutageResource(retries=0).guard():
+    with StepRetryPolicy(retries=0).guard():
         raise RetryableError("the engine is not there")
 
 
 def long_outage() -> None:
-    with OutageResource(retries=0).guard():
+    with StepRetryPolicy(retries=0).guard():
         raise RetryableError("the quota is used up", retry_after_s=3600)
 
 

@@ -14,7 +14,7 @@ from inferencebench_pipeline.automation.sensors.nudged_crawl import (
     nudged_crawl,
 )
 from inferencebench_pipeline.hub.webhooks import nudge
-from inferencebench_pipeline.resources import RunsStore
+from inferencebench_pipeline.runs.run_directory import RunStore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -36,9 +36,9 @@ def test_a_crawl_is_due_hourly_or_when_nudged(
 
 def evaluate(root: Path, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
     with dg.DagsterInstance.ephemeral() as instance:
-        store = RunsStore(root=root, specs=root)
+        store = RunStore(root)
         with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
-            answer = nudged_crawl(context, runs_store=store)
+            answer = nudged_crawl(context, run_store=store)
     assert isinstance(answer, dg.SensorResult | dg.SkipReason)
     return answer
 

@@ -30,7 +30,8 @@ from inferencebench_pipeline.leaderboard.document import (
 from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
-from inferencebench_pipeline.resources import Outages, RunsStore
+from inferencebench_pipeline.resources import StepRetryPolicy
+from inferencebench_pipeline.runs.run_directory import RunStore
 from tests.leaderboard.ranking import ranked
 
 GROUP = "0" * 16
@@ -248,7 +249,7 @@ def stored(store: Path, rows: list[RunRow]) -> Path:
 
 
 def check(store: Path) -> Any:
-    return no_regression(runs_store=RunsStore(root=store, specs=Path("specs")), outages=Outages())
+    return no_regression(run_store=RunStore(store), retry_policy=StepRetryPolicy())
 
 
 def test_the_check_says_which_metric_since_which_version_by_how_much_and_how_sure(store):

@@ -32,8 +32,8 @@ from inferencebench_pipeline.measure.metrics.compute import (
     compute_metrics,
 )
 from inferencebench_pipeline.measure.run.trace_writer import ValidityFlag, read_traces
-from inferencebench_pipeline.resources import Outages, RunsStore
-from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.resources import StepRetryPolicy
+from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 from tests.corpus.world import (
     ORG,
     FolderHub,
@@ -249,8 +249,8 @@ def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_cam
     def check() -> dg.AssetCheckResult:
         crawl_source(hub, ORG, store)
         build_index(store)
-        resource = RunsStore(root=store, specs=Path("specs"))
-        result: object = every_row_has_a_verdict(runs_store=resource, outages=Outages())
+        resource = RunStore(store)
+        result: object = every_row_has_a_verdict(run_store=resource, retry_policy=StepRetryPolicy())
         assert isinstance(result, dg.AssetCheckResult)
         return result
 

@@ -14,8 +14,9 @@ import dagster as dg
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.lifecycle.trust_root import trust_root
-from inferencebench_pipeline.resources import Outages, OutsideWorld
+from inferencebench_pipeline.resources import StepRetryPolicy
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
 from inferencebench_pipeline.trust.root import store
@@ -216,14 +217,14 @@ def test_the_asset_shows_what_changed_and_every_version_and_survives_a_bad_repos
     monkeypatch.setattr(store, "public_good_repository", lambda: repository)
 
     def refreshed() -> dg.ExecuteInProcessResult:
-        world = OutsideWorld(
+        deployment = Deployment(
             Settings.from_environment(
                 {"HF_ENDPOINT": "http://127.0.0.1:9", "INFERENCEBENCH_HOME": str(tmp_path)}
             )
         )
         return dg.materialize(
             [trust_root],
-            resources={"world": world, "outages": Outages(retries=0)},
+            resources={"deployment": deployment, "retry_policy": StepRetryPolicy(retries=0)},
             raise_on_error=False,
         )
 
