@@ -90,7 +90,7 @@ class Deployment:
         if self.settings.policy is None:
             raise SettingsError(
                 "INFERENCEBENCH_POLICY is not set; name the reviewed policy file that says who may "
-                "sign for which organisation (docs/operating.md shows one)"
+                "sign for which organisation (docs/trust.md shows one)"
             )
         return load_policy(self.settings.policy)
 

@@ -141,6 +141,16 @@ def test_every_kind_of_engine_is_in_the_table_of_engines(engine: type[BaseModel]
     assert f"| `{kind}` |" in (DOCS / "engines.md").read_text()
 
 
+@pytest.mark.parametrize("form", ["bug", "feature", "wrong_verdict"])
+def test_the_issue_forms_ask_each_question_once(form: str) -> None:
+    path = REPOSITORY / f".github/ISSUE_TEMPLATE/{form}.yml"
+    document = yaml.safe_load(path.read_text())
+    asked = [part for part in document["body"] if part["type"] != "markdown"]
+    assert document["name"] and document["description"]
+    assert len({part["id"] for part in asked}) == len(asked)
+    assert all(part["attributes"]["label"] for part in asked)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as ``make docs`` builds it."""

@@ -31,7 +31,7 @@ def serve(
         sys.exit(
             f"{', '.join(named)} must not be in the environment of a webserver on {host}: tokens "
             f"belong into run processes only; {ALLOWED_VARIABLE} names what is no secret, or what "
-            "Dagster itself needs there (docs/operating.md)"
+            "Dagster itself needs there (docs/ui-safety.md)"
         )
     if path_prefix and (not path_prefix.startswith("/") or path_prefix.endswith("/")):
         sys.exit(f"--path-prefix {path_prefix}: begin it with a slash, and end it without one")
