@@ -1,4 +1,7 @@
-"""What a person asks for in one file, and the single runs that it comes to, always in one order."""
+"""The spec file that a person writes, and its expansion into single runs in a fixed order.
+
+Reading the YAML and naming the wrong line is in :mod:`.spec_file`.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.spec.part import Load, Part, Setting
 from inferencebench_pipeline.measure.spec.schedule import Schedule
 from inferencebench_pipeline.measure.spec.spec import (
+    Benchmark,
     BenchmarkSpec,
     ClosedLoad,
-    Deadlines,
     EngineSpec,
-    Limits,
     LoadSpec,
     ModelSpec,
-    Name,
     OpenLoad,
     Place,
-    Repeats,
-    RepeatsOrCount,
     ReplayLoad,
     Slo,
-    Suite,
 )
 from inferencebench_pipeline.measure.spec.workload import Workload
 
@@ -129,24 +129,21 @@ class Search(Part):
         return self
 
 
-class BenchmarkFile(Part):
+class BenchmarkFile(Benchmark):
     """A benchmark spec: models x engines x workloads x load points, repeated, and one SLO."""
 
-    name: Load[Name]
-    suite: Suite
     model: _Models
+    """The model under measurement, or a list of models."""
     engine: _Engines
+    """The engine that serves the model, or a list of engines."""
     workload: _Workloads = (Workload(),)
+    """The questions that the model is asked, or a list of workloads."""
     load: _Loads
-    repeats: RepeatsOrCount = Repeats()
+    """The pace at which the requests are sent, or a list of loads."""
     search: Search | None = None
-    """For ``inferencebench search``, instead of the load points' own rates."""
-    seed: Load[int] = Field(default=42, ge=0, lt=2**63)
-    slo: Slo = Slo()
-    deadlines: Deadlines = Deadlines()
-    limits: Limits = Limits()
+    """The search that ``inferencebench search`` makes instead of the load points' own rates."""
     schedule: Schedule | None = None
-    """For benchmarks that repeat themselves. No run's own spec holds it."""
+    """The times at which the benchmark repeats itself. No run's own spec holds them."""
 
     @model_validator(mode="after")
     def _search_has_one_load_and_an_slo(self) -> BenchmarkFile:
@@ -182,26 +179,24 @@ def expand(file: BenchmarkFile, *, folder: Path) -> Plan:
             f"the spec {file.name} comes to {len(product)} runs, more than {MOST_RUNS}; shorten "
             "one of its lists"
         )
+    shared = {name: getattr(file, name) for name in Benchmark.model_fields}
     runs = []
     for number, (model, engine, workload, load) in enumerate(product, start=1):
         place = Place(sweep=file.name, point=number, points=len(product))
         try:
             spec = BenchmarkSpec(
-                name=file.name,
-                suite=file.suite,
+                **shared,
                 model=model,
                 engine=engine,
                 workload=_data_found_from(workload, folder),
                 load=_schedule_found_from(load, folder),
-                repeats=file.repeats,
-                seed=file.seed,
-                slo=file.slo,
-                deadlines=file.deadlines,
-                limits=file.limits,
                 place=place if len(product) > 1 else None,
             )
-        except ValueError as error:
-            raise SpecError(f"the spec {file.name} does not fit together: {error}") from error
+        except ValidationError as error:
+            said = "; ".join(
+                detail["msg"].removeprefix("Value error, ") for detail in error.errors()
+            )
+            raise SpecError(f"the spec {file.name} does not fit together: {said}") from error
         runs.append(spec)
     return Plan(file.name, tuple(runs), file.search, file.schedule)
 
@@ -230,10 +225,29 @@ def _data_found_from(workload: Workload, folder: Path) -> Workload:
     return workload.model_copy(update={"dataset": dataset})
 
 
+class _FileSchema(GenerateJsonSchema):
+    """The JSON Schema for editors, in which the kind of a part must be written.
+
+    Code may leave the kind out, because the class says it. A file has nothing else that says it.
+    """
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,
+    ) -> bool:
+        """Return true for a field without a default, and for one with a single possible value."""
+        inner = field["schema"]
+        if inner["type"] == "default":
+            inner = inner["schema"]
+        only_one = inner["type"] == "literal" and len(inner["expected"]) == 1
+        return only_one or super().field_is_required(field, total)
+
+
 def json_schema() -> bytes:
     """Return the JSON Schema of a benchmark file, for editors that check while one types."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **BenchmarkFile.model_json_schema(),
+        **BenchmarkFile.model_json_schema(schema_generator=_FileSchema),
     }
     return json.dumps(schema, indent=2, sort_keys=True).encode() + b"\n"

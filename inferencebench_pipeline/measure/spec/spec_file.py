@@ -60,10 +60,10 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = F
     document = _Document.read(path)
     written = None
     if overrides and not allow_code:
-        written = expand(document.validate(BenchmarkFile), folder=path.parent)
+        written = document.plan(path.parent)
     for override in overrides:
         document.override(override)
-    asked = expand(document.validate(BenchmarkFile), folder=path.parent)
+    asked = document.plan(path.parent)
     if written is not None:
         require_same_code(written, asked)
     return asked
@@ -127,6 +127,7 @@ class _Document:
         self._where = where
         self._content = content
         self._root = root
+        self._overridden: list[Steps] = []
 
     @classmethod
     def read(cls, path: Path) -> _Document:
@@ -171,6 +172,19 @@ class _Document:
                 "load.concurrency=8: fields joined by dots, no lists among them, and a value"
             )
         node[last] = value
+        self._overridden.append((*parents, last))
+
+    def plan(self, folder: Path) -> Plan:
+        """Return the plan of the file; ``folder`` is what paths in it are relative to.
+
+        Raises:
+            SpecError: a field is wrong, or two parts do not fit together.
+        """
+        file = self.validate(BenchmarkFile)
+        try:
+            return expand(file, folder=folder)
+        except SpecError as error:
+            raise SpecError(f"{self._where}: {error}") from error
 
     def validate(self, model: type[_M]) -> _M:
         if not isinstance(self._content, dict):
@@ -228,7 +242,10 @@ class _Document:
         return tuple(steps)
 
     def _place(self, steps: Steps) -> str:
-        """Return file, line and column of what is nearest to ``steps``."""
+        """Return file, line and column of what is nearest to ``steps``, or the override there."""
+        for overridden in self._overridden:
+            if steps[: len(overridden)] == overridden:
+                return f"{self._where}, with {_dotted(overridden)} overridden"
         node = self._root
         if node is None:
             return self._where
@@ -291,7 +308,7 @@ def _dotted(steps: Steps) -> str:
 
 def _said(detail: ErrorDetails, location: str) -> str:
     kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
-    if kind == "missing":
+    if kind in ("missing", "union_tag_not_found"):
         return f"{location} is missing; add it"
     if _NOT_REPEATED & set(re.split(r"[.\[]", location)):
         return f"{location}: {message} (its value is not shown, it may hold a secret)"

@@ -19,7 +19,7 @@ Salt = Literal["request", "conversation", "run", "none"]
 class FixedLength(Part):
     """The same number of tokens every time; a plain number means this."""
 
-    distribution: Load[Literal["fixed"]]
+    distribution: Load[Literal["fixed"]] = "fixed"
     tokens: Load[Tokens]
 
 
@@ -43,13 +43,13 @@ class _DrawnLength(Part):
 class NormalLength(_DrawnLength):
     """Normally distributed, rounded, and drawn again while outside ``min`` to ``max``."""
 
-    distribution: Load[Literal["normal"]]
+    distribution: Load[Literal["normal"]] = "normal"
 
 
 class LognormalLength(_DrawnLength):
     """Log-normally distributed: many short ones and a few long ones, as real traffic has."""
 
-    distribution: Load[Literal["lognormal"]]
+    distribution: Load[Literal["lognormal"]] = "lognormal"
 
 
 def _fixed(value: Any) -> Any:  # noqa: ANN401 - anything that YAML can hold
@@ -66,14 +66,14 @@ Length = Annotated[_AnyLength, BeforeValidator(_fixed, json_schema_input_type=To
 class BuiltinDataset(Part):
     """A prompt set that ships with this package; ``builtin:NAME`` is short for it."""
 
-    kind: Load[Literal["builtin"]]
+    kind: Load[Literal["builtin"]] = "builtin"
     name: Load[str] = Field(pattern=r"^[a-z0-9-]+$")
 
 
 class JsonlDataset(Part):
     """A file with one JSON object a line: ``prompt`` or ``messages``, ``id``, ``max_tokens``."""
 
-    kind: Load[Literal["jsonl"]]
+    kind: Load[Literal["jsonl"]] = "jsonl"
     path: DataFile[FilePath]
     """Relative to the spec file."""
     sha256: Load[Sha256OrNull] = None
@@ -83,7 +83,7 @@ class JsonlDataset(Part):
 class ShareGptDataset(Part):
     """A JSON list of conversations in ShareGPT's form: ``conversations`` of ``from``, ``value``."""
 
-    kind: Load[Literal["sharegpt"]]
+    kind: Load[Literal["sharegpt"]] = "sharegpt"
     path: DataFile[FilePath]
     """Relative to the spec file."""
     sha256: Load[Sha256OrNull] = None
@@ -96,7 +96,7 @@ class ShareGptDataset(Part):
 class SyntheticDataset(Part):
     """Text of an exact number of tokens, by the tokenizer of the engine under measurement."""
 
-    kind: Load[Literal["synthetic"]]
+    kind: Load[Literal["synthetic"]] = "synthetic"
     prompt_tokens: Length
     """Of the whole prompt as the engine counts it, chat template included."""
 
@@ -104,7 +104,7 @@ class SyntheticDataset(Part):
 class SharedPrefixDataset(Part):
     """Questions about a few long documents, as retrieval (RAG) asks them."""
 
-    kind: Load[Literal["shared_prefix"]]
+    kind: Load[Literal["shared_prefix"]] = "shared_prefix"
     documents: Load[int] = Field(ge=1, le=10_000)
     """How many documents there are; each prompt begins with one of them."""
     document_tokens: Length
@@ -114,7 +114,7 @@ class SharedPrefixDataset(Part):
 class ConversationDataset(Part):
     """Made-up conversations: each turn carries all that was said before it."""
 
-    kind: Load[Literal["conversation"]]
+    kind: Load[Literal["conversation"]] = "conversation"
     turns: Load[int] = Field(ge=2, le=100)
     turn_tokens: Length
     """Of each question."""
@@ -149,7 +149,7 @@ Dataset = Annotated[
 class Workload(Part):
     """What is asked of the model."""
 
-    dataset: Dataset = BuiltinDataset(kind="builtin", name="chat-short")
+    dataset: Dataset = BuiltinDataset(name="chat-short")
     prompts: Load[int] = Field(default=24, ge=1, le=10_000)
     """How many distinct prompts, or conversations, are drawn; requests take them in turn."""
     max_tokens: Load[Tokens] = 32

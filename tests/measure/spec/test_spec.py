@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec.plan import json_schema
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad, OpenLoad, spec_json
+from inferencebench_pipeline.measure.spec.plan import BenchmarkFile, json_schema
+from inferencebench_pipeline.measure.spec.spec import (
+    BenchmarkSpec,
+    ClosedLoad,
+    EmbeddedEngine,
+    OpenLoad,
+    spec_json,
+)
 from inferencebench_pipeline.measure.spec.spec_file import load_plan, load_spec, parse_spec
+from inferencebench_pipeline.measure.spec.workload import BuiltinDataset, Workload
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import content_of_spec, spec_for
@@ -174,6 +181,76 @@ def test_an_override_with_a_wrong_value_is_refused_like_the_files_own(tmp_path) 
         load_plan(write(tmp_path, GOOD), ["load.requests=-3"])
 
 
+def test_a_wrong_override_is_blamed_and_not_a_line_of_the_file(tmp_path) -> None:
+    path = write(tmp_path, GOOD)
+    with pytest.raises(SpecError) as caught:
+        load_plan(path, ["client.processes=0", "load.requests=10"])
+    assert str(caught.value).startswith(
+        f"{path}, with client.processes overridden: client.processes = 0: "
+    )
+
+
+WRITTEN = {
+    "name": "other",
+    "suite": {"id": "llm.inference.other", "version": "2.0.0"},
+    "model": {"id": "other"},
+    "engine": {"kind": "embedded", "threads": 3},
+    "workload": {"max_tokens": 7},
+    "load": {"kind": "closed", "concurrency": 9, "requests": 11},
+    "repeats": {"least": 2},
+    "seed": 7,
+    "slo": {"ttft_ms": 5},
+    "deadlines": {"run_s": 5},
+    "limits": {"capture_bytes": 2**21},
+    "client": {"processes": 4},
+}
+"""A value other than the default for each field of a run that a person may write."""
+
+
+def test_each_field_of_a_run_can_be_written_in_a_file_and_arrives(tmp_path) -> None:
+    assert set(WRITTEN) == set(BenchmarkSpec.model_fields) - {"place"}
+    assert set(BenchmarkFile.model_fields) - set(WRITTEN) == {"search", "schedule"}
+    spec = load_spec(write(tmp_path, json.dumps(WRITTEN)))
+    assert spec == parse_spec(WRITTEN, where="here")
+    plain = load_spec(write(tmp_path, GOOD.replace("[1, 2, 4]", "1")))
+    assert all(getattr(spec, name) != getattr(plain, name) for name in WRITTEN)
+
+
+CLIENT = GOOD.replace("[1, 2, 4]", "1000") + "client: {processes: %s}\n"
+
+
+def test_a_spec_file_and_an_override_name_the_processes_of_the_client(tmp_path) -> None:
+    path = write(tmp_path, CLIENT % 4)
+    assert load_spec(path).client.processes == 4
+    assert load_spec(path, ["client.processes=2"]).client.processes == 2
+
+
+@pytest.mark.parametrize(
+    ("processes", "said"),
+    [
+        ("0", "= 0: Input should be greater than or equal to 1"),
+        ("-1", "= -1: Input should be greater than or equal to 1"),
+        ("1000", "= 1000: Input should be less than or equal to 256"),
+        ("two", "= 'two': Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_number_of_processes_is_told_like_any_wrong_field(tmp_path, processes, said):
+    path = write(tmp_path, CLIENT % processes)
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    assert str(caught.value).startswith(f"{path}:11:10: client.processes {said}")
+
+
+def test_parts_that_do_not_fit_together_are_told_with_the_file_and_the_remedy(tmp_path) -> None:
+    path = write(tmp_path, CLIENT.replace("1000", "[8, 2]") % 4)
+    with pytest.raises(SpecError) as caught:
+        load_plan(path)
+    assert str(caught.value) == (
+        f"{path}: the spec mine does not fit together: client.processes = 4 is more than "
+        "load.concurrency = 2: some would have nothing to do; lower it"
+    )
+
+
 def test_turns_need_a_load_that_waits_for_answers(tmp_path) -> None:
     text = GOOD.replace("  kind: closed\n  concurrency: [1, 2, 4]", "  kind: open\n  rate_per_s: 2")
     text += (
@@ -193,6 +270,16 @@ def test_editors_get_the_schema_of_this_version() -> None:
     assert (SPECS / "spec.schema.json").read_bytes() == json_schema(), (
         "write it anew: inferencebench spec schema > specs/spec.schema.json"
     )
+
+
+def test_code_leaves_the_kind_of_a_part_out_and_a_file_does_not(tmp_path) -> None:
+    assert EmbeddedEngine() == EmbeddedEngine(kind="embedded")
+    assert BuiltinDataset(name="chat-short") == Workload().dataset
+    with pytest.raises(SpecError, match=r"my\.yaml:5:1: engine\.kind is missing; add"):
+        load_plan(write(tmp_path, GOOD.replace("  kind: embedded", "  threads: 3")))
+    for part in json.loads(json_schema())["$defs"].values():
+        kinds = {"kind", "distribution"} & set(part.get("properties", ()))
+        assert kinds <= set(part.get("required", ()))
 
 
 def test_the_schema_knows_every_field_and_refuses_others() -> None:
