@@ -32,8 +32,10 @@ test-newest: ## run the tests of the core on a newer Python (PYTHON=python3.13)
 	@.venv-newest/bin/python -V
 	@.venv-newest/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NEWEST_TESTS)
 
-nightly: $(VENV)/.dev ## try every case of the sweeps of which `make test` tries a seeded part
+nightly: $(VENV)/.dev ## try every case of the sweeps, many examples, and all tests in random order
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m nightly
+	@INFERENCEBENCH_EXAMPLES=50 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --timeout 7200
+	@INFERENCEBENCH_RANDOM_ORDER=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev ## check style and types, change nothing
 	@$(BIN)/ruff check .

@@ -1,24 +1,85 @@
-"""Fixtures every test may use: where the shared reference data lies."""
+"""What holds for all tests: fresh seeds that are shown, skips that are counted, reference data."""
 
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# A slow machine is no counterexample.
-settings.register_profile("inferencebench", deadline=None)
+from tests import skips
+from tests.chance import SEED_VARIABLE, examples, fix_seed
+from tests.paths import REPOSITORY
+
+# A slow machine is no counterexample. Hypothesis's own profile for CI would try the same examples
+# for ever; here each run tries others, and a failure prints how to repeat it.
+settings.register_profile(
+    "inferencebench",
+    settings.get_profile("default"),
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    max_examples=examples(100),
+)
 settings.load_profile("inferencebench")
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
+_RANDOM_ORDER = "INFERENCEBENCH_RANDOM_ORDER"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Fix the seed before Hypothesis reads it and before other processes are started."""
+    asked_for = SEED_VARIABLE in os.environ or skips.is_strict()
+    seed = fix_seed()
+    # Under a seed Hypothesis does not try its earlier failures first, which a developer wants.
+    # Processes that xdist starts have the option from this one, and know the variable already.
+    is_first = not hasattr(config, "workerinput")
+    if is_first and asked_for and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(seed)
+
+
+def pytest_report_header() -> str:
+    """Show how to repeat this run."""
+    order = f" {_RANDOM_ORDER}=1" if os.environ.get(_RANDOM_ORDER) else ""
+    return f"to repeat: {SEED_VARIABLE}={fix_seed()}{order}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where asked to, shuffle the modules, and the tests within each."""
+    if not os.environ.get(_RANDOM_ORDER):
+        return
+    shuffle = random.Random(f"order {fix_seed()}").shuffle
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    order = list(modules)
+    shuffle(order)
+    for module in order:
+        shuffle(modules[module])
+    items[:] = [item for module in order for item in modules[module]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that is not listed into an error, where that is asked for."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and skips.is_strict():
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not skips.is_allowed(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}\n\nThis skip is not listed in tests/skips.py."
+    return report
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real envelopes, vectors and bundles, or a skip that names what is missing."""
-    folder = Path(os.environ.get("INFERENCEBENCH_SHARED_DATA", _REPOSITORY.parent / "shared/data"))
+    folder = Path(os.environ.get("INFERENCEBENCH_SHARED_DATA", REPOSITORY.parent / "shared/data"))
     if not folder.is_dir():
         pytest.skip(f"shared reference data not found at {folder} (INFERENCEBENCH_SHARED_DATA)")
     return folder

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from starlette.routing import Match, Mount, Router, WebSocketRoute
 
 from tests.automation.served import PREFIX, UNTOUCHED, Served, serving, serving_unguarded
+from tests.chance import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 MUTATION = 'mutation { setConcurrencyLimit(concurrencyKey: "attack", limit: 5) }'
 FUZZ = settings(
-    max_examples=250,
+    max_examples=examples(250),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -190,7 +191,7 @@ PLAIN = st.text(
 ).filter(lambda text: text.strip(". ") != "")
 
 
-@settings(FUZZ, max_examples=100)
+@settings(FUZZ, max_examples=examples(100))
 @given(
     page=st.sampled_from(
         ["assets", "runs", "jobs", "locations", "overview", "automation", "lineage"]

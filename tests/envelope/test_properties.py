@@ -16,6 +16,7 @@ from inferencebench_pipeline.envelope.canonical import (
     parse_envelope,
     serialise,
 )
+from tests.chance import examples
 from tests.envelope.vectors import our_vectors
 
 MINIMAL: dict[str, Any] = json.loads(our_vectors()[0]["input_text"])
@@ -56,7 +57,7 @@ def shuffled(value: object, draw: st.DrawFn) -> object:
     return [shuffled(item, draw) for item in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(documents())
 def test_writing_and_reading_keeps_the_content_hash(document: dict[str, Any]) -> None:
     envelope = parse_envelope(encode(document))
@@ -65,7 +66,7 @@ def test_writing_and_reading_keeps_the_content_hash(document: dict[str, Any]) ->
     assert serialise(parse_envelope(written)) == written
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(documents(), st.data())
 def test_the_order_of_keys_does_not_matter(document: dict[str, Any], data: st.DataObject) -> None:
     # First-level keys that collide after trimming depend on order; that is the format's rule.
@@ -86,7 +87,7 @@ def hashed_values(value: object, path: tuple[str | int, ...] = ()) -> list[tuple
     return [path]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(documents(), st.data())
 def test_changing_any_hashed_value_changes_the_hash_or_is_refused(
     document: dict[str, Any], data: st.DataObject
@@ -119,7 +120,7 @@ def changed(value: object) -> object:
     return "x"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=400) | text.map(str.encode) | json_values.map(encode))
 def test_any_bytes_are_read_or_refused_with_our_error(data: bytes) -> None:
     with contextlib.suppress(EnvelopeError):

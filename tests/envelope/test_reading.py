@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from inferencebench_pipeline.envelope.canonical import (
 )
 from inferencebench_pipeline.envelope.reading import read_unambiguous
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from tests.chance import dice, examples
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.envelope.test_properties import documents
 from tests.envelope.vectors import our_vectors
@@ -112,7 +112,7 @@ def test_every_published_envelope_agrees_and_rewritten_takes_the_short_way(
         assert read_unambiguous(rewritten).content_hash() == item["content_hash"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(documents(), st.sampled_from(WRITERS))
 def test_any_document_agrees_however_it_is_written(
     document: dict[str, Any], write: Callable[[Any], bytes]
@@ -124,7 +124,7 @@ def test_any_document_agrees_however_it_is_written(
     same_by_both(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 3))
 def test_any_number_agrees(written: bytes, value: float, writer: int) -> None:
     """Python and the short way's writer spell small and large numbers differently."""
@@ -185,13 +185,13 @@ def test_nesting_is_bounded_by_both(written: bytes, levels: int, inner: str) -> 
     "shard", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, SHARDS))]
 )
 def test_ten_thousand_mutations_agree(written: bytes, shard: int) -> None:
-    dice = random.Random(f"reading {shard}")
+    chance = dice(f"reading {shard}")
     ways: collections.Counter[bool | None] = collections.Counter()
     for _ in range(PER_SHARD):
         document = json.loads(written)
-        hits = [restructure(document, dice) for _ in range(dice.choice([0, 1, 1, 2]))]
-        data = dice.choice(WRITERS)(document)
-        if not hits or dice.random() < 0.2:
-            _, data = noisy(data, dice)
+        hits = [restructure(document, chance) for _ in range(chance.choice([0, 1, 1, 2]))]
+        data = chance.choice(WRITERS)(document)
+        if not hits or chance.random() < 0.2:
+            _, data = noisy(data, chance)
         ways[same_by_both(data)] += 1
     assert min(ways[True], ways[False], ways[None]) > PER_SHARD // 50, ways

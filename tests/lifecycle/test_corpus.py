@@ -18,10 +18,9 @@ from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_erro
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from tests.clock import today, wait_until_the_hour_holds
 from tests.corpus.world import altered
 from tests.lifecycle.conftest import World, failed_checks, failed_steps
-
-TODAY = datetime.now(UTC).date().isoformat()
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +28,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnviron
     """A Hub of its own: what other tests publish badly would be found here as well."""
     with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
         yield environment
+
+
+@pytest.fixture(autouse=True)
+def _one_day() -> None:
+    wait_until_the_hour_holds()
 
 
 @pytest.fixture(autouse=True)
@@ -84,20 +88,20 @@ def test_a_record_that_was_changed_fails_its_day_and_its_own_run_until_it_is_put
 ):
     receipt = published(world, measured_run)
     world.job("crawl_corpus")
-    assert failed_checks(world.job("reverify", TODAY)) == set()
+    assert failed_checks(world.job("reverify", today())) == set()
     assert results(world, hub_serves_what_was_signed)[measured_run.run_id] == [True]
 
     genuine = measured_run.read(RunFile.ENVELOPE)
     upload(world, receipt, altered(genuine, seed=7))
     assert failed_checks(world.job("crawl_corpus")) == {"nothing_vanished_or_moved"}
-    assert failed_checks(world.job("reverify", TODAY)) == {"no_finding_of_severity_error"}
+    assert failed_checks(world.job("reverify", today())) == {"no_finding_of_severity_error"}
 
-    assert results(world, no_finding_of_severity_error)[TODAY] == [True, False]
+    assert results(world, no_finding_of_severity_error)[today()] == [True, False]
     assert results(world, hub_serves_what_was_signed)[measured_run.run_id][-1] is False
 
     upload(world, receipt, genuine)
     world.job("crawl_corpus")
-    assert failed_checks(world.job("reverify", TODAY)) == set()
+    assert failed_checks(world.job("reverify", today())) == set()
 
     assert results(world, hub_serves_what_was_signed)[measured_run.run_id][-1] is True
 
@@ -116,13 +120,13 @@ def test_a_backfill_over_several_days_shows_which_of_them_failed(
         raise_on_error=False,
         tags={
             "dagster/asset_partition_range_start": yesterday,
-            "dagster/asset_partition_range_end": TODAY,
+            "dagster/asset_partition_range_end": today(),
         },
     )
 
     assert failed_checks(backfill) == {"no_finding_of_severity_error"}
     shown = results(world, no_finding_of_severity_error)
-    assert (shown[yesterday], shown[TODAY]) == ([True], [False])
+    assert (shown[yesterday], shown[today()]) == ([True], [False])
     assert Path(verdicts_path(world.store.root, yesterday)).read_bytes() == b""
 
 
@@ -131,14 +135,14 @@ def test_a_backfill_of_a_single_day_shows_that_day(world: World, measured_run: R
     upload(world, published(world, measured_run), b"{")
     world.job("crawl_corpus")
     range_of_one = {
-        "dagster/asset_partition_range_start": TODAY,
-        "dagster/asset_partition_range_end": TODAY,
+        "dagster/asset_partition_range_start": today(),
+        "dagster/asset_partition_range_end": today(),
     }
     world.definitions.resolve_job_def("reverify").execute_in_process(
         instance=world.instance, raise_on_error=False, tags=range_of_one
     )
-    assert results(world, no_finding_of_severity_error)[TODAY] == [False]
-    assert shown(world, no_finding_of_severity_error, TODAY) == "FAILED"
+    assert results(world, no_finding_of_severity_error)[today()] == [False]
+    assert shown(world, no_finding_of_severity_error, today()) == "FAILED"
     assert shown(world, hub_serves_what_was_signed, measured_run.run_id) == "FAILED"
 
 
@@ -148,14 +152,14 @@ def test_days_are_unverified_until_they_were_verified_as_they_are_now(
 ):
     receipt = published(world, measured_run)
     world.job("crawl_corpus")
-    assert list(unverified_days(world.store.root)) == [TODAY]
-    world.job("reverify", TODAY)
+    assert list(unverified_days(world.store.root)) == [today()]
+    world.job("reverify", today())
     assert unverified_days(world.store.root) == {}
 
     HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write")).delete_repo(
         receipt.repo_id, repo_type="dataset"
     )
     world.job("crawl_corpus")
-    assert list(unverified_days(world.store.root)) == [TODAY]
-    world.job("reverify", TODAY)
+    assert list(unverified_days(world.store.root)) == [today()]
+    world.job("reverify", today())
     assert unverified_days(world.store.root) == {}

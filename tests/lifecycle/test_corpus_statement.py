@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 from huggingface_hub import HfApi, constants
@@ -20,12 +19,12 @@ from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from tests.clock import today, wait_until_the_hour_holds
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.lifecycle.conftest import World, failed_checks, failed_steps, failure_text
 
 CLI = "from inferencebench_pipeline.cli import main; main()"
-TODAY = datetime.now(UTC).date().isoformat()
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +32,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnviron
     """A Hub of its own: what other tests publish badly would stop every statement."""
     with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
         yield environment
+
+
+@pytest.fixture(autouse=True)
+def _one_day() -> None:
+    wait_until_the_hour_holds()
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +59,7 @@ def verify_corpus(world: World, *arguments: str) -> tuple[int, dict[str, object]
 
 def reverify(world: World) -> set[str]:
     world.job("crawl_corpus")
-    return failed_checks(world.job("reverify", TODAY))
+    return failed_checks(world.job("reverify", today()))
 
 
 @pytest.mark.slow

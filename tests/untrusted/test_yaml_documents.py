@@ -43,6 +43,7 @@ from inferencebench_pipeline.untrusted.yaml_documents import (
     yaml_events,
     yaml_tokens,
 )
+from tests.chance import examples
 
 PACKAGE: Final = Path(yaml_documents.__file__).parents[1]
 LIMIT: Final = 1 << 20
@@ -271,7 +272,7 @@ PIECES: Final = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(pieces=st.lists(PIECES, max_size=30), times=st.sampled_from([1, 1, 1, 50]))
 def test_no_generated_document_gets_past_a_reader(pieces: list[str], times: int) -> None:
     text = "".join(pieces) * times
@@ -285,7 +286,7 @@ def test_no_generated_document_gets_past_a_reader(pieces: list[str], times: int)
             assert time.process_time() - started < CPU_S, name
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(pieces=st.lists(PIECES, max_size=30))
 def test_both_parsers_see_the_same_document(pieces: list[str]) -> None:
     """An edit of a card rests on where the parser says that things stand."""

@@ -27,6 +27,7 @@ from inferencebench_pipeline.measure.spec.spec_file import read_spec
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, run_started_at
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import schedule_tick
+from tests.clock import the_last_hour, wait_until_the_hour_holds
 from tests.paths import SPECS as SHIPPED
 
 NAME = "benchmark_smollm2_chat_quick"
@@ -50,9 +51,9 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-def the_last_hour() -> datetime:
-    """The latest tick of an hourly schedule."""
-    return datetime.now(tz=UTC).replace(minute=0, second=0, microsecond=0)
+@pytest.fixture(autouse=True)
+def _one_hour() -> None:
+    wait_until_the_hour_holds()
 
 
 def always_in_time(settings: Settings) -> Settings:
@@ -144,7 +145,7 @@ def test_a_sweep_gets_a_run_for_each_of_its_points(settings, instance):
 
 
 def test_a_late_tick_is_told_and_not_run(settings, instance):
-    at = datetime.now(tz=UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    at = the_last_hour() - timedelta(hours=1)
     data = tick(settings, instance, at)
     assert not data.run_requests
     assert "missed" in data.skip_message
@@ -164,7 +165,7 @@ def test_ticks_that_nobody_heard_are_told_with_the_next_one(settings, instance):
 def test_a_tick_that_was_asked_for_before_a_crash_is_not_missed_when_tried_again_late(
     settings, instance
 ):
-    at = datetime.now(tz=UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    at = the_last_hour() - timedelta(hours=1)
     config = {"spec": SPEC, "tick": at.isoformat(), "due": at.isoformat()}
     instance.create_run_for_job(
         build_definitions(settings).resolve_job_def("scheduled_benchmark"),

@@ -22,6 +22,7 @@ from inferencebench_pipeline.hub.dataset.card import front_matter, render_card
 from inferencebench_pipeline.sandbox.hub.cards import card_errors, card_warnings
 from inferencebench_pipeline.sandbox.hub.pages.markdown import render_markdown
 from inferencebench_pipeline.trust.verify.verdict import VerifiedSigner
+from tests.chance import examples
 from tests.hub.records import MODEL, SIGNER, signed_looking, unsigned_envelope
 
 RUN_ID = "0199c2f4-a1b3-7def-8abc-0123456789ab"
@@ -267,7 +268,7 @@ _MARKS = ["\n", "\n\n", "|", "---", "<", ">", "&", "]", "(", "`", "$", "#", "- "
 _FRAGMENTS = st.sampled_from([*HOSTILE, *_MARKS])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_FRAGMENTS | st.text(max_size=8), min_size=1, max_size=6).map("".join))
 def test_property_no_text_in_an_envelope_breaks_yaml_markdown_or_html(text: str) -> None:
     if not text.strip():

@@ -22,15 +22,16 @@ from tests.hub.records import accept, recorded_run
 
 
 def test_published_runs_are_listed_with_commit_and_card(world: World, store: Path) -> None:
-    hub = world.user("crawled-owner", crawled="write")
+    # An organisation of its own: the sandbox keeps what other tests of the session publish.
+    hub = world.user("exact-owner", exact="write")
     receipts = {}
     for _ in range(2):
         run = recorded_run(store)
-        receipt = publish(hub, run, organisation="crawled", verify=accept, on_stage=lambda _: None)
+        receipt = publish(hub, run, organisation="exact", verify=accept, on_stage=lambda _: None)
         receipts[receipt.repo_id] = receipt
-    untagged = Repo("dataset", "crawled/something-else")
+    untagged = Repo("dataset", "exact/something-else")
     hub.create(untagged)
-    listed = {repo.repo_id: repo for repo in list_published(world.hub(None), "crawled")}
+    listed = {repo.repo_id: repo for repo in list_published(world.hub(None), "exact")}
     assert listed.keys() == receipts.keys()
     for repo_id, repo in listed.items():
         assert repo.revision == receipts[repo_id].commit

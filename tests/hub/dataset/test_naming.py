@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.hub.dataset.naming import HubNameError, dataset_repo_id
 from inferencebench_pipeline.runs.run_directory import RunIdError, new_run_id
+from tests.chance import examples
 from tests.hub.records import unsigned_envelope
 
 RUN_ID = "0199c2f4-a1b3-7def-8abc-0123456789ab"
@@ -74,7 +75,7 @@ def test_names_sort_by_time() -> None:
     assert names == sorted(names)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     model=st.text(min_size=1, max_size=150).filter(str.strip),
     suite=st.text(min_size=1, max_size=60).filter(str.strip),

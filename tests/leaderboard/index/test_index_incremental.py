@@ -26,6 +26,7 @@ from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.index.partition_summary import STANDING_FILE
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from tests.chance import examples
 from tests.corpus.world import ORG, FolderHub, altered, record, resigned, verifier
 
 MAY = datetime(2026, 5, 30, 9, tzinfo=UTC)
@@ -92,7 +93,7 @@ def from_scratch(store: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(edits=EDITS)
 @example(edits=[(0, 1, False), (3, 1, True), (2, 0, False)]).via("a repeated run, kept")
 def test_any_order_of_events_gives_the_index_that_is_built_at_once(edits):

@@ -22,6 +22,7 @@ from inferencebench_pipeline.leaderboard.site.rendering import (
 )
 from inferencebench_pipeline.leaderboard.site.site import write_site
 from inferencebench_pipeline.leaderboard.site.spread import MOST_SPREADS, drawn_spreads
+from tests.chance import examples
 from tests.leaderboard.boards import board_of, details_of
 
 BOARD = board_of(9, seed=3)
@@ -145,7 +146,7 @@ def plain(tmp_path_factory) -> dict[str, Structure]:
     return pages_of(with_text("x plain text"), tmp_path_factory.mktemp("plain"))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(text=HOSTILE)
 def test_any_text_leaves_the_structure_of_every_page_as_it_is(plain, tmp_path_factory, text):
     hostile = pages_of(with_text(text), tmp_path_factory.mktemp("hostile"))

@@ -18,6 +18,7 @@ from inferencebench_pipeline.measure.metric_definitions import (
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics, percentile
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.schema import PHASES
+from tests.chance import examples
 from tests.measure.metrics import reference
 from tests.measure.metrics.rows import answered, row, table
 from tests.paths import REPOSITORY
@@ -68,7 +69,7 @@ def test_metrics_equal_the_obvious_reference_to_the_last_digit(rows) -> None:
 
 
 @given(any_rows())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_missing_value_always_has_a_reason_and_a_present_one_never(rows) -> None:
     metrics = compute_metrics(table(rows), Slo())
     assert list(metrics) == list(DEFINITIONS)
@@ -85,7 +86,7 @@ def test_percentiles_are_numpys_linear_ones(values, permille) -> None:
 
 
 @given(any_rows(), st.integers(1, 10))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_the_order_and_the_chunking_of_the_table_do_not_matter(rows, pieces) -> None:
     whole = table(rows)
     size = max(1, len(rows) // pieces)
@@ -204,7 +205,7 @@ def test_a_repeat_that_cannot_give_a_value_is_named() -> None:
 
 
 @given(any_rows())
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_intervals_are_the_same_however_the_table_is_cut(rows) -> None:
     many = rows + [row | {"repeat": 4} for row in spaced(70)]
     whole = table(many)

@@ -12,6 +12,7 @@ from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.metrics.intervals import Metric
 from inferencebench_pipeline.measure.metrics.statistics import FEWEST_OBSERVATIONS, student_t
 from inferencebench_pipeline.measure.spec.spec import Slo
+from tests.chance import examples
 from tests.measure.metrics import reference
 from tests.measure.metrics.rows import Row, answered, many_rows, row, table
 
@@ -76,7 +77,7 @@ def test_every_interval_is_that_of_the_naive_reference(case: str) -> None:
     failing=st.sampled_from([0.0, 0.05, 0.5]),
     slo=st.sampled_from(SLOS),
 )
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 def test_every_interval_of_any_rows_is_that_of_the_naive_reference(
     seed: int, repeats: tuple[int, ...], failing: float, slo: Slo
 ) -> None:

@@ -32,6 +32,7 @@ from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunDirectory
 from inferencebench_pipeline.settings import SettingsError, engine_keys, origin_of
+from tests.chance import examples
 from tests.measure.client.test_client_way import running_proxy
 from tests.measure.fake_engine import FakeEngine
 from tests.measure.support import ignore_progress, self_signed, spec_for
@@ -265,7 +266,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=3000, derandomize=True)
+@settings(max_examples=examples(3000), derandomize=True)
 @given(st.lists(_PIECES, max_size=8))
 def test_no_spelling_of_an_address_has_two_readings(pieces: list[str]) -> None:
     """Whoever passes as the address that a key is for is the one that is connected to."""

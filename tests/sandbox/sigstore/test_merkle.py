@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.sandbox.sigstore.merkle import MerkleTree, leaf_hash
+from tests.chance import examples
 from tests.sandbox.sigstore.proofs import consistency_holds, inclusion_holds, tree_hash
 
 SIZES = range(1, 70)
@@ -40,7 +41,7 @@ def test_every_size_is_proven_consistent_with_every_later_one(tree: MerkleTree) 
             assert consistency_holds(first, last, path, *roots)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(2, 69), st.data())
 def test_a_proof_with_any_hash_changed_proves_nothing(size: int, data: st.DataObject) -> None:
     tree = MerkleTree()

@@ -7,13 +7,13 @@ the same place in the log, with the same traces: some bytes of a record state no
 from __future__ import annotations
 
 import collections
-import random
 import sys
 
 import pytest
 
 from inferencebench_pipeline.trust.verify.verdict import Verdict
 from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
+from tests.chance import dice
 from tests.trust.conftest import World
 from tests.trust.mutations import mutation
 from tests.trust.records import Signed
@@ -42,10 +42,10 @@ def test_no_mutation_is_believed(running_world: World, signed: Signed, shard: in
     organisation = running_world.organisation
     original = verifier.verify(signed.data, organisation=organisation, traces=signed.traces)
     assert original.ok, original.reason
-    dice = random.Random(f"{shard} of {SHARDS}")
+    chance = dice(f"mutation {shard} of {SHARDS}")
     met: collections.Counter[str] = collections.Counter()
     for number in range(PER_SHARD):
-        changed = mutation(signed, dice)
+        changed = mutation(signed, chance)
         verdict = verifier.verify(changed.data, organisation=organisation, traces=changed.traces)
         what = f"mutation {number} of shard {shard} ({changed.hit})"
         part = changed.hit.split(":")[0]

@@ -24,6 +24,7 @@ from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_ru
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict
+from tests.chance import examples
 from tests.envelope.measured import traces_bytes, write_measured
 from tests.trust.conftest import World
 from tests.trust.records import Signed, assert_rejected, encode, with_bundle
@@ -438,7 +439,9 @@ def test_verification_needs_no_network(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_flipping_any_bit_never_raises_and_never_changes_what_is_verified(

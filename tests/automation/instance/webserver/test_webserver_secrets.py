@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from inferencebench_pipeline.automation.instance.webserver import exposed_secrets
 from inferencebench_pipeline.measure.spec import secret_names
 from inferencebench_pipeline.measure.spec.secret_names import is_secret
+from tests.chance import examples
 
 PUBLIC = "0.0.0.0"
 SECRETS = [
@@ -172,7 +173,7 @@ def test_any_environment_is_judged_without_an_error(name: str, value: str) -> No
     assert exposed_secrets(PUBLIC, {name: value}) in ([], [name])
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(st.lists(WORDS | SECRET_WORD | st.sampled_from(ENGINES_WORDS), min_size=1, max_size=4))
 def test_what_an_engine_may_not_be_given_is_a_secret_here_too(words: list[str]) -> None:
     """The guard stands alone and has words of its own; they are no fewer than the engines'."""
