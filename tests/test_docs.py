@@ -141,6 +141,11 @@ def test_every_kind_of_engine_is_in_the_table_of_engines(engine: type[BaseModel]
     assert f"| `{kind}` |" in (DOCS / "engines.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["leaderboard.png", "lineage.png"])
+def test_a_picture_is_small_enough_for_a_slow_line(name: str) -> None:
+    assert (DOCS / "images" / name).stat().st_size < 200_000
+
+
 @pytest.mark.parametrize("form", ["bug", "feature", "wrong_verdict"])
 def test_the_issue_forms_ask_each_question_once(form: str) -> None:
     path = REPOSITORY / f".github/ISSUE_TEMPLATE/{form}.yml"
