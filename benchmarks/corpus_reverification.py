@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from inferencebench_pipeline.corpus import CorpusStore
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from corpus_generation import ORGANISATION, EnvelopeFactory, Method
@@ -35,7 +37,6 @@ from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
     state_corpus,
-    statement_folder,
     verified_records,
 )
 from inferencebench_pipeline.corpus.verification import verify_days
@@ -96,7 +97,9 @@ def main() -> None:
 def _generate(root: Path, records: int, days: int, method: Method) -> None:
     started = time.monotonic()
     factory = EnvelopeFactory(root / "sandbox")
-    crawl_source(_Generated(factory, records, days, method), ORGANISATION, root / "store")
+    crawl_source(
+        _Generated(factory, records, days, method), ORGANISATION, CorpusStore(root / "store")
+    )
     factory.close()
     print(f"generated and crawled {records:,} records in {time.monotonic() - started:.0f} s")
 
@@ -108,9 +111,9 @@ def _judge(root: Path) -> PolicyJudge:
 
 def _pass(root: Path, processes: int, name: str) -> None:
     store = root / "store"
-    days = created_days(store)
+    days = created_days(CorpusStore(store))
     with _measured(name):
-        found = verify_days(store, days, _judge(root), processes=processes)
+        found = verify_days(CorpusStore(store), days, _judge(root), processes=processes)
     verified = sum(day.verified for day in found)
     print(
         f"    {verified:,} verified, {sum(day.rejected for day in found)} rejected, "
@@ -131,8 +134,10 @@ def _sign(root: Path, _processes: int) -> None:
     judge, store = _judge(root), root / "store"
     factory = EnvelopeFactory(root / "sandbox")
     with _measured("statement made and signed"):
-        records = verified_records(store, ORGANISATION, judge.rules)
-        stated = state_corpus(store, ORGANISATION, records, judge.rules, factory.signed_statement)
+        records = verified_records(CorpusStore(store), ORGANISATION, judge.rules)
+        stated = state_corpus(
+            CorpusStore(store), ORGANISATION, records, judge.rules, factory.signed_statement
+        )
     size_mb = (stated.folder / STATEMENT_FILE).stat().st_size / 1e6
     print(f"    {stated.subjects:,} subjects, {size_mb:.1f} MB")
 
@@ -148,7 +153,7 @@ def _verify(root: Path, _processes: int) -> None:
         "INFERENCEBENCH_POLICY": str(root / "sandbox/sigstore/policy.yaml"),
     }
     deployment = Deployment(Settings.from_environment(environment))
-    folder = statement_folder(root / "store")
+    folder = CorpusStore(root / "store").statement_folder
     for attempt in ("verify --corpus", "verify --corpus, again"):
         with _measured(attempt):
             verify_corpus(

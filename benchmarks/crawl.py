@@ -21,6 +21,7 @@ from unittest import mock
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from inferencebench_pipeline.corpus import CorpusStore
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.inventory import crawl
 from inferencebench_pipeline.envelope.canonical import serialise
@@ -121,7 +122,7 @@ def read_all(hub: Hub, count: int) -> None:
 
 def ours(hub: Hub, store: Path, count: int, owner: str = OWNER) -> None:
     """Crawl: the list, and what is new by commit: hashed, parsed, kept and flushed to disk."""
-    inventory = crawl(hub, owner, store)
+    inventory = crawl(hub, owner, CorpusStore(store))
     assert len(inventory.entries) == count
 
 

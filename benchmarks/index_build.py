@@ -30,6 +30,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from inferencebench_pipeline.corpus import CorpusStore
+from inferencebench_pipeline.leaderboard import LeaderboardStore
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import orjson
@@ -40,11 +43,9 @@ from cost import cost_of
 
 from inferencebench_pipeline.corpus.inventory import (
     SCHEMA,
-    findings_path,
-    inventory_path,
 )
-from inferencebench_pipeline.corpus.verdicts import RecordLine, verdicts_path
-from inferencebench_pipeline.leaderboard.index.build import build_index, leaderboard_folder
+from inferencebench_pipeline.corpus.verdicts import RecordLine
+from inferencebench_pipeline.leaderboard.index.build import build_index
 from inferencebench_pipeline.leaderboard.index.check import check_rows
 
 _ORGANISATION = "example-org"
@@ -76,7 +77,7 @@ class Corpus:
         for number in range(self._runs):
             self._add(number)
         self._save()
-        path = findings_path(self._store)
+        path = CorpusStore(self._store).findings_path
         path.write_bytes(b"[]\n")
 
     def add_last(self) -> None:
@@ -137,11 +138,11 @@ class Corpus:
 
     def _save(self) -> None:
         rows = sorted(self._entries, key=lambda entry: str(entry["repo_id"]))
-        replacement = inventory_path(self._store).with_suffix(".new")
+        replacement = CorpusStore(self._store).inventory_path.with_suffix(".new")
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), replacement, compression="zstd")
-        replacement.rename(inventory_path(self._store))
+        replacement.rename(CorpusStore(self._store).inventory_path)
         for day, lines in self._lines.items():
-            path = verdicts_path(self._store, day)
+            path = CorpusStore(self._store).verdicts_path(day)
             path.parent.mkdir(parents=True, exist_ok=True)
             data = b"".join(line + b"\n" for line in sorted(lines))
             if not path.exists() or path.stat().st_size != len(data):
@@ -214,7 +215,11 @@ def _measure(folder: Path, runs: int, arguments: argparse.Namespace) -> None:
     for step in ("+1 run", *(["check, +1 run"] if arguments.check else [])):
         _run(runs + 1, step, store)
     size_mb = (
-        sum(path.stat().st_size for path in leaderboard_folder(store).rglob("*") if path.is_file())
+        sum(
+            path.stat().st_size
+            for path in LeaderboardStore(store).folder.rglob("*")
+            if path.is_file()
+        )
         / 1e6
     )
     print(f"{'':8}  {size_mb:.1f} MB of tables and document", flush=True)
@@ -246,11 +251,11 @@ def _step(name: str, store: Path) -> None:
     """Time one step inside its process: what comes after the imports."""
     with cost_of() as cost:
         if name.startswith("check"):
-            problems = check_rows(store)
+            problems = check_rows(LeaderboardStore(store))
             if problems:
                 raise SystemExit("\n".join(problems[:5]))
         else:
-            build_index(store)
+            build_index(LeaderboardStore(store))
     print(cost.wall_s, cost.cpu_s, cost.peak_mb)
 
 

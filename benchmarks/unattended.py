@@ -49,6 +49,7 @@ from benchmarks.attackers import (
 from benchmarks.unattended_report import left_in_the_inbox, report, unended
 from inferencebench_pipeline.hub.webhooks import nudge
 from inferencebench_pipeline.inbox.deliveries import deliver
+from inferencebench_pipeline.leaderboard import LeaderboardStore
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.parking import parked_state
@@ -272,7 +273,7 @@ class Stretch:
     def unfinished(self) -> list[str]:
         """Return the runs that are not on the leaderboard as verified, and why."""
         hostile = self.strangers.repositories
-        board = load_leaderboard(self.store.root).runs
+        board = load_leaderboard(LeaderboardStore(self.store.root)).runs
         rows = {row.run_id: row for row in board if row.repo_id not in hostile}
         waiting = []
         for run_id in sorted({*self.store.run_ids(), *self.delivered} - {*self.engines.asked}):

@@ -18,6 +18,7 @@ from benchmarks.attackers import (
     tracebacks,
 )
 from inferencebench_pipeline.inbox.deliveries import QUARANTINE
+from inferencebench_pipeline.leaderboard import LeaderboardStore
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.runs.run_directory import RunFile
 
@@ -61,7 +62,7 @@ def report(stretch: Stretch, page: WebPage, struck: int, waiting: list[str]) -> 
     api = HfApi(endpoint=stretch.sandbox.hub_url, token=stretch.sandbox.token("read"))
     organisation = stretch.environ["INFERENCEBENCH_ORGANISATION"]
     hostile = stretch.strangers.repositories
-    board = load_leaderboard(stretch.store.root).runs
+    board = load_leaderboard(LeaderboardStore(stretch.store.root)).runs
     rows = [row for row in board if row.repo_id not in hostile]
     nasty = Counter(row.state for row in board if row.repo_id in hostile)
     per_run = Counter(row.run_id for row in rows)

@@ -14,6 +14,7 @@ import pytest
 
 from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
 from inferencebench_pipeline.sandbox.process import running_sandbox
 from tests.paths import REPOSITORY as CLONE
@@ -69,7 +70,7 @@ def test_the_demo_takes_a_run_through_its_whole_life_and_says_where_to_look(tmp_
     (run_id,) = RunStore(tmp_path / "store").run_ids()
     run = RunStore(tmp_path / "store").run(run_id)
     receipt = Receipt.model_validate_json(run.read(RunFile.PUBLICATION))
-    (row,) = load_leaderboard(tmp_path / "store").runs
+    (row,) = load_leaderboard(LeaderboardStore(tmp_path / "store")).runs
     assert (row.repo_id, row.revision) == (receipt.repo_id, receipt.commit)
     for promised in (str(run.path), receipt.url, "leaderboard/site/index.html", "make ui"):
         assert promised in output

@@ -52,7 +52,7 @@ def _published_runs() -> Path:
     import dagster as dg
 
     from definitions import build_definitions
-    from inferencebench_pipeline.corpus.inventory import Inventory
+    from inferencebench_pipeline.corpus import CorpusStore, Inventory
     from inferencebench_pipeline.demo.attended import AttendedJobs
     from inferencebench_pipeline.lifecycle.partitions import runs
     from inferencebench_pipeline.runs.run_directory import new_run_id
@@ -68,7 +68,7 @@ def _published_runs() -> Path:
             config = {"ops": {"benchmark_run": {"config": form}}}
             jobs.run("publish_run", partition_key=run_id, run_config=config)
         jobs.run("crawl_corpus")
-        for day in Inventory.load(settings.store).days():
+        for day in Inventory.load(CorpusStore(settings.store)).days():
             jobs.run("reverify", partition_key=day)
         jobs.run("rebuild_leaderboard")
     return settings.store / "leaderboard/site/index.html"

@@ -9,6 +9,7 @@ import typer
 import uvicorn
 
 from inferencebench_pipeline.cli.terminal import say
+from inferencebench_pipeline.corpus import CorpusStore
 from inferencebench_pipeline.corpus import crawl as crawl_corpus
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub import webhook_app, webhook_secret
@@ -32,7 +33,9 @@ def crawl(
     deployment = Deployment(settings)
     hub = deployment.crawl_hub()
     try:
-        inventory = crawl_corpus(hub, deployment.require_organisation(), settings.store)
+        inventory = crawl_corpus(
+            hub, deployment.require_organisation(), CorpusStore(settings.store)
+        )
         say(
             f"{len(inventory.entries)} published runs are known, {inventory.fetched} of them "
             f"fetched now; {len(inventory.findings)} findings"

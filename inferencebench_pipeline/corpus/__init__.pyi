@@ -11,7 +11,6 @@ from .findings import Severity as Severity
 from .inventory import Inventory as Inventory
 from .inventory import InventoryError as InventoryError
 from .inventory import community_repos as community_repos
-from .inventory import corpus_blobs as corpus_blobs
 from .inventory import crawl as crawl
 from .inventory import created_days as created_days
 from .inventory import inventory_is_damaged as inventory_is_damaged
@@ -22,8 +21,6 @@ from .log_monitor import examine_logs as examine_logs
 from .log_monitor import keep_reports as keep_reports
 from .log_monitor import load_reports as load_reports
 from .log_monitor import log_findings as log_findings
-from .log_monitor import log_reports_path as log_reports_path
-from .records import records_path as records_path
 from .records import unverified_days as unverified_days
 from .records import write_records as write_records
 from .signed_digests import known_digests as known_digests
@@ -35,13 +32,13 @@ from .statement import state_corpus as state_corpus
 from .statement import stated_bundle as stated_bundle
 from .statement import statement_files as statement_files
 from .statement import verified_records as verified_records
+from .store import CorpusStore as CorpusStore
 from .verdicts import DayVerdicts as DayVerdicts
 from .verdicts import RepoVerdict as RepoVerdict
 from .verdicts import Rules as Rules
 from .verdicts import raw_lines as raw_lines
 from .verdicts import require_sound as require_sound
 from .verdicts import unreadable as unreadable
-from .verdicts import verdicts_path as verdicts_path
 from .verdicts import verified_days as verified_days
 from .verification import DaySummary as DaySummary
 from .verification import verify_days as verify_days

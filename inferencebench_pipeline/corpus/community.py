@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from inferencebench_pipeline.corpus.inventory import Inventory, RepoState, crawl_others
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.envelope import TRACES_FILE
 from inferencebench_pipeline.hub import (
     ENVELOPE_FILE,
@@ -57,14 +57,16 @@ class TakenIn:
     fetched_bytes: int
 
 
-def news_elsewhere(hub: Hub, organisation: str, store_root: Path, bounds: Bounds) -> dict[str, str]:
+def news_elsewhere(
+    hub: Hub, organisation: str, store: CorpusStore, bounds: Bounds
+) -> dict[str, str]:
     """Return the revision of each record of others that is new or changed, by repository.
 
     Raises:
         HubError: the list could not be read.
         InventoryError: the inventory cannot be read.
     """
-    known = _known_revisions(Inventory.load(store_root))
+    known = _known_revisions(Inventory.load(store))
     listing = list_elsewhere(hub, organisation, most=bounds.listed)
     return {
         repo.repo_id: repo.revision for repo in listing if known.get(repo.repo_id) != repo.revision
@@ -74,7 +76,7 @@ def news_elsewhere(hub: Hub, organisation: str, store_root: Path, bounds: Bounds
 def take_in_elsewhere(
     hub: Hub,
     organisation: str,
-    store_root: Path,
+    store: CorpusStore,
     *,
     bounds: Bounds = BOUNDS,
     clock: Callable[[], float] = time.monotonic,
@@ -89,13 +91,13 @@ def take_in_elsewhere(
         InventoryError: the inventory cannot be read.
     """
     source = _Bounded(hub, bounds, clock)
-    before = Inventory.load(store_root)
+    before = Inventory.load(store)
     listing = list(list_elsewhere(hub, organisation, most=bounds.listed))
     # When the list was cut, what is not in it may still be there.
     cut_off = {entry.repo_id for entry in before.entries if entry.community}
     source.passed_over = cut_off if len(listing) >= bounds.listed else set()
     inventory = crawl_others(
-        source, source.within_bounds(listing, before), source.passed_over, store_root
+        source, source.within_bounds(listing, before), source.passed_over, store
     )
     return TakenIn(inventory, frozenset(source.postponed), source.fetched_bytes)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -26,16 +25,15 @@ from inferencebench_pipeline.corpus.inventory import (
     GONE,
     InventoryEntry,
     RepoState,
-    corpus_blobs,
     entries_of_days,
     inventory_table,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import (
     VERDICTS_SCHEMA_VERSION,
     RecordLine,
     RepoVerdict,
     Rules,
-    verdicts_path,
 )
 from inferencebench_pipeline.corpus.verifier import Judge, Verify
 from inferencebench_pipeline.envelope import TRACES_FILE, EnvelopeError, parse_envelope
@@ -104,12 +102,12 @@ class Examined(NamedTuple):
 
 
 def subjects_of_days(
-    store_root: Path, days: Sequence[str], rules: Rules, duplicates: dict[str, str]
+    store: CorpusStore, days: Sequence[str], rules: Rules, duplicates: dict[str, str]
 ) -> dict[str, list[Subject]]:
     """Return the records with bytes of each day, ordered by repository; days without any, too.
 
     Args:
-        store_root: the store whose inventory is read.
+        store: the store whose inventory is read.
         days: UTC dates, ISO 8601.
         rules: what the verdicts will be reached under.
         duplicates: what :func:`duplicate_runs` returned.
@@ -120,23 +118,23 @@ def subjects_of_days(
     """
     found: dict[str, list[Subject]] = {}
     for day in days:
-        verdicts_path(store_root, day)
+        store.verdicts_path(day)
         found[day] = []
-    for entry in entries_of_days(store_root, days):
+    for entry in entries_of_days(store, days):
         if entry.envelope_sha256 is not None:
             subject = Subject(entry, duplicates.get(entry.repo_id), rules)
             found[entry.created_day].append(subject)
     return found
 
 
-def duplicate_runs(store_root: Path) -> dict[str, str]:
+def duplicate_runs(store: CorpusStore) -> dict[str, str]:
     """Return each repository that repeats a run published before it, with a sentence on that.
 
     Raises:
         InventoryError: the inventory cannot be read.
     """
     with duckdb.connect(":memory:") as connection:
-        connection.register("inventory", inventory_table(store_root))
+        connection.register("inventory", inventory_table(store))
         rows = connection.execute(_DUPLICATES, {"published": RepoState.PUBLISHED.value}).fetchall()
     return dict(rows)
 
@@ -144,8 +142,8 @@ def duplicate_runs(store_root: Path) -> dict[str, str]:
 class Examiner:
     """Examines records of one store under one judge; each process has its own."""
 
-    def __init__(self, store_root: Path, judge: Judge) -> None:
-        self._blobs = corpus_blobs(store_root)
+    def __init__(self, store: CorpusStore, judge: Judge) -> None:
+        self._blobs = store.blobs()
         self._judge = judge
 
     @cached_property

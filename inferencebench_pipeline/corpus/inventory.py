@@ -24,7 +24,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.crawl_visit import Visit
 from inferencebench_pipeline.corpus.entries import GONE, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.findings import (
@@ -34,10 +33,10 @@ from inferencebench_pipeline.corpus.findings import (
     keep_first_seen,
 )
 from inferencebench_pipeline.corpus.source import CorpusSource, HubSource
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
     copy_of,
-    file_lock,
     is_as_written,
     is_there,
     read_twice,
@@ -56,15 +55,12 @@ __all__ = [
     "InventoryError",
     "RepoState",
     "community_repos",
-    "corpus_blobs",
     "crawl",
     "crawl_others",
     "crawl_source",
     "created_days",
     "entries_of_days",
-    "findings_path",
     "inventory_is_damaged",
-    "inventory_path",
     "inventory_table",
     "load_findings",
 ]
@@ -95,19 +91,19 @@ class Inventory:
     """Repositories whose bytes this crawl had to fetch; 0 for one that was only loaded."""
 
     @classmethod
-    def load(cls, store_root: Path) -> Inventory:
+    def load(cls, store: CorpusStore) -> Inventory:
         """Return the inventory of the last crawl; an empty one before the first.
 
         Raises:
             InventoryError: the files exist but cannot be read.
         """
-        entries = _entries(store_root, inventory_table(store_root))
+        entries = _entries(store, inventory_table(store))
         if not entries:
             return cls()
-        findings = findings_path(store_root)
+        findings = store.findings_path
         if not (is_there(findings) or is_there(copy_of(findings))):
             raise _unreadable(findings, FileNotFoundError("it is gone"))
-        return cls(entries=entries, findings=tuple(load_findings(store_root)))
+        return cls(entries=entries, findings=tuple(load_findings(store)))
 
     def table(self) -> pa.Table:
         """Return the entries as a table, the content of ``inventory.parquet``."""
@@ -132,33 +128,33 @@ SCHEMA = pa.schema(
 )
 
 
-def entries_of_days(store_root: Path, days: Sequence[str]) -> list[InventoryEntry]:
+def entries_of_days(store: CorpusStore, days: Sequence[str]) -> list[InventoryEntry]:
     """Return the entries whose repositories were created on ``days``, ordered by repository.
 
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
-    table = inventory_table(store_root)
+    table = inventory_table(store)
     wanted = pc.is_in(table["created_day"], pa.array(list(days), pa.string()))
-    return list(_entries(store_root, table.filter(wanted)))
+    return list(_entries(store, table.filter(wanted)))
 
 
-def created_days(store_root: Path) -> list[str]:
+def created_days(store: CorpusStore) -> list[str]:
     """Return the days (UTC, ISO 8601) on which a known repository was created, oldest first.
 
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
-    return sorted({str(day) for day in inventory_table(store_root)["created_day"].to_pylist()})
+    return sorted({str(day) for day in inventory_table(store)["created_day"].to_pylist()})
 
 
-def load_findings(store_root: Path) -> list[Finding]:
+def load_findings(store: CorpusStore) -> list[Finding]:
     """Return the findings of the last crawl; none before the first.
 
     Raises:
         InventoryError: the file exists but cannot be read.
     """
-    path = findings_path(store_root)
+    path = store.findings_path
     try:
         return _FINDINGS.validate_json(read_twice(path))
     except FileNotFoundError:
@@ -167,28 +163,28 @@ def load_findings(store_root: Path) -> list[Finding]:
         raise _unreadable(path, error) from error
 
 
-def community_repos(store_root: Path) -> frozenset[str]:
+def community_repos(store: CorpusStore) -> frozenset[str]:
     """Return the repositories of others: what is wrong with those is no failure of ours.
 
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
-    rows = inventory_table(store_root).select(["repo_id", "community"]).to_pylist()
+    rows = inventory_table(store).select(["repo_id", "community"]).to_pylist()
     return frozenset(row["repo_id"] for row in rows if row["community"])
 
 
-def inventory_table(store_root: Path, schema: pa.Schema | None = None) -> pa.Table:
+def inventory_table(store: CorpusStore, schema: pa.Schema | None = None) -> pa.Table:
     """Return the inventory as it is stored; no rows before the first crawl.
 
     Args:
-        store_root: the store.
+        store: the store.
         schema: the columns that are wanted; all of them when None.
 
     Raises:
         InventoryError: the inventory exists but cannot be read.
     """
     wanted = SCHEMA if schema is None else schema
-    path = inventory_path(store_root)
+    path = store.inventory_path
     try:
         return pq.read_table(pa.BufferReader(read_twice(path)), schema=wanted)
     except FileNotFoundError:
@@ -197,32 +193,17 @@ def inventory_table(store_root: Path, schema: pa.Schema | None = None) -> pa.Tab
         raise _unreadable(path, error) from error
 
 
-def inventory_is_damaged(store_root: Path) -> bool:
+def inventory_is_damaged(store: CorpusStore) -> bool:
     """Return whether the inventory or its findings are not what the last crawl wrote.
 
     Readers may not notice, since each is kept twice; the next crawl writes them anew.
     """
-    paths = (inventory_path(store_root), findings_path(store_root))
+    paths = (store.inventory_path, store.findings_path)
     crawled = any(is_there(path) or is_there(copy_of(path)) for path in paths)
     return crawled and not all(map(is_as_written, paths))
 
 
-def inventory_path(store_root: Path) -> Path:
-    """Return where the inventory lies."""
-    return store_root / "corpus" / "inventory.parquet"
-
-
-def findings_path(store_root: Path) -> Path:
-    """Return where the crawl's findings lie."""
-    return store_root / "corpus" / "findings.json"
-
-
-def corpus_blobs(store_root: Path) -> BlobStore:
-    """Return the corpus's content-addressed files."""
-    return BlobStore(store_root / "corpus" / "blobs")
-
-
-def crawl(hub: Hub, organisation: str, store_root: Path) -> Inventory:
+def crawl(hub: Hub, organisation: str, store: CorpusStore) -> Inventory:
     """Bring the stored inventory up to date with what ``organisation`` has on the Hub.
 
     Returns the whole inventory, other organisations' entries included. Repositories that were there
@@ -233,27 +214,27 @@ def crawl(hub: Hub, organisation: str, store_root: Path) -> Inventory:
             so that the next crawl goes on from there; nothing is declared vanished. After a kill
             it goes on from the last :data:`SAVED_EVERY` repositories.
     """
-    return crawl_source(HubSource(hub), organisation, store_root)
+    return crawl_source(HubSource(hub), organisation, store)
 
 
-def crawl_source(source: CorpusSource, organisation: str, store_root: Path) -> Inventory:
+def crawl_source(source: CorpusSource, organisation: str, store: CorpusStore) -> Inventory:
     """Do what ``crawl`` does, from any source."""
-    with _only_one_crawl(store_root):
-        before = _known(store_root)
+    with store.crawling():
+        before = _known(store)
         mine = {
             entry.repo_id
             for entry in before.entries
             if entry.organisation == organisation and not entry.community
         }
         listing = source.listed(organisation)
-        return _take_in(source, listing, before, mine, organisation, store_root)
+        return _take_in(source, listing, before, mine, organisation, store)
 
 
 def crawl_others(
     source: CorpusSource,
     listing: Iterable[PublishedRepo],
     passed_over: Collection[str],
-    store_root: Path,
+    store: CorpusStore,
 ) -> Inventory:
     """Take in what others published; each entry's organisation is the namespace it is in.
 
@@ -261,34 +242,28 @@ def crawl_others(
         source: reads the files.
         listing: the repositories to look into.
         passed_over: those that exist and are not in ``listing``, which adds to it as it goes.
-        store_root: the store.
+        store: the store.
 
     Raises:
         HubUnavailableError: as :func:`crawl`.
     """
-    with _only_one_crawl(store_root):
-        before = _known(store_root)
+    with store.crawling():
+        before = _known(store)
         mine = {entry.repo_id for entry in before.entries if entry.community}
-        return _take_in(source, listing, before, mine, None, store_root, passed_over)
+        return _take_in(source, listing, before, mine, None, store, passed_over)
 
 
-def _only_one_crawl(store_root: Path) -> contextlib.AbstractContextManager[None]:
-    """Keep others from writing the inventory between our reading it and our writing it."""
-    lock = inventory_path(store_root).with_name(".inventory.lock")
-    return file_lock(lock, what=f"a crawl into {store_root}")
-
-
-def _known(store_root: Path) -> Inventory:
+def _known(store: CorpusStore) -> Inventory:
     """Return what earlier crawls found; what cannot be read any more is put aside, and told.
 
     All that is on the Hub is then taken in anew. What is lost is the memory of what was gone or
     replaced before, which is why the damaged files stay for whoever can read them.
     """
     try:
-        return Inventory.load(store_root)
+        return Inventory.load(store)
     except InventoryError as error:
         _LOG.error("%s; it is put aside as *.damaged, and this crawl begins anew", error)
-    for path in (inventory_path(store_root), findings_path(store_root)):
+    for path in (store.inventory_path, store.findings_path):
         for damaged in (path, copy_of(path)):
             aside = damaged.with_name(f"{damaged.name}.damaged")
             with store_errors(aside), contextlib.suppress(FileNotFoundError):
@@ -304,20 +279,20 @@ def _take_in(
     before: Inventory,
     mine: set[str],
     organisation: str | None,
-    store_root: Path,
+    store: CorpusStore,
     passed_over: Collection[str] = (),
 ) -> Inventory:
     """Bring the entries of ``mine`` and what is new in ``listing`` up to date, and store them."""
     known = {entry.repo_id: entry for entry in before.entries}
     now = datetime.now(UTC)
-    blobs = corpus_blobs(store_root)
+    blobs = store.blobs()
     visit = Visit(source, organisation, blobs, now)
     seen: dict[str, InventoryEntry] = {}
 
     def save_so_far() -> None:
         noticed = keep_first_seen([*before.findings, *visit.findings], before.findings)
         blobs.sync()
-        _save(store_root, {**known, **seen}.values(), noticed)
+        _save(store, {**known, **seen}.values(), noticed)
 
     try:
         for listed in listing:
@@ -336,7 +311,7 @@ def _take_in(
         [*lasting, *visit.findings, *_gone_findings(gone, now)], before.findings
     )
     blobs.sync()
-    kept = _save(store_root, entries.values(), noticed)
+    kept = _save(store, entries.values(), noticed)
     return Inventory(entries=kept.entries, findings=kept.findings, fetched=visit.fetched)
 
 
@@ -383,7 +358,7 @@ def _lasting(
 
 
 def _save(
-    store_root: Path, entries: Iterable[InventoryEntry], findings: Iterable[Finding]
+    store: CorpusStore, entries: Iterable[InventoryEntry], findings: Iterable[Finding]
 ) -> Inventory:
     ordered = tuple(sorted(entries, key=lambda entry: entry.repo_id))
     found = tuple(findings)
@@ -391,8 +366,8 @@ def _save(
     with io.BytesIO() as buffer:
         pq.write_table(inventory.table(), buffer, compression="zstd")
         table = buffer.getvalue()
-    write_twice(findings_path(store_root), _FINDINGS.dump_json(list(found), indent=2) + b"\n")
-    write_twice(inventory_path(store_root), table)
+    write_twice(store.findings_path, _FINDINGS.dump_json(list(found), indent=2) + b"\n")
+    write_twice(store.inventory_path, table)
     return inventory
 
 
@@ -406,11 +381,11 @@ def _unreadable(path: Path, error: Exception) -> InventoryError:
     )
 
 
-def _entries(store_root: Path, table: pa.Table) -> tuple[InventoryEntry, ...]:
+def _entries(store: CorpusStore, table: pa.Table) -> tuple[InventoryEntry, ...]:
     try:
         return tuple(map(_entry, table.to_pylist()))
     except _UNREADABLE as error:
-        raise _unreadable(inventory_path(store_root), error) from error
+        raise _unreadable(store.inventory_path, error) from error
 
 
 def _entry(values: dict[str, Any]) -> InventoryEntry:

@@ -13,13 +13,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
     UnsealedError,
@@ -137,7 +137,7 @@ class LogReport(BaseModel):
 
 
 def examine_logs(
-    store_root: Path,
+    store: CorpusStore,
     trust: TrustRoot,
     policy: IdentityPolicy,
     *,
@@ -148,7 +148,7 @@ def examine_logs(
     """Examine every log of the trust root that a record is in, or that is signed into now.
 
     Args:
-        store_root: keeps what was trusted and proved.
+        store: keeps what was trusted and proved.
         trust: whose logs count.
         policy: whose signers are ours.
         seen: the checkpoints of accepted records.
@@ -168,18 +168,18 @@ def examine_logs(
     for log in trust.logs:
         mine = [item for log_id in log_ids(log) for item in by_log.get(log_id.hex(), [])]
         if mine or within(log.public_key.valid_for, now):
-            examination = _Examination(store_root, log, policy, requests_per_log, now)
+            examination = _Examination(store, log, policy, requests_per_log, now)
             reports.append(examination.report(mine, known_digests))
     return reports
 
 
-def load_reports(store_root: Path) -> list[LogReport]:
+def load_reports(store: CorpusStore) -> list[LogReport]:
     """Return what the last pass found about each log; nothing before the first.
 
     Raises:
         LogStateError: it cannot be read.
     """
-    path = log_reports_path(store_root)
+    path = store.log_reports_path
     try:
         return _REPORTS.validate_json(read_plain(path))
     except FileNotFoundError:
@@ -188,14 +188,14 @@ def load_reports(store_root: Path) -> list[LogReport]:
         raise LogStateError(f"cannot read {path}: {error}; examine the logs again") from error
 
 
-def keep_reports(store_root: Path, reports: list[LogReport]) -> None:
+def keep_reports(store: CorpusStore, reports: list[LogReport]) -> None:
     """Store what a pass found, for the checks, the leaderboard and the statement."""
-    write_atomically(log_reports_path(store_root), _REPORTS.dump_json(reports, indent=1) + b"\n")
+    write_atomically(store.log_reports_path, _REPORTS.dump_json(reports, indent=1) + b"\n")
 
 
-def log_findings(store_root: Path) -> list[Finding]:
+def log_findings(store: CorpusStore) -> list[Finding]:
     """Return the records that the last pass found in no honest log."""
-    return [item for report in load_reports(store_root) for item in report.findings]
+    return [item for report in load_reports(store) for item in report.findings]
 
 
 def signature_digest_of(content_hash: str) -> str:
@@ -218,7 +218,7 @@ class _Examination:
 
     def __init__(
         self,
-        store_root: Path,
+        store: CorpusStore,
         log: TransparencyLogInstance,
         policy: IdentityPolicy,
         requests: int,
@@ -230,7 +230,7 @@ class _Examination:
         self._now = now
         self._reader: LogReader = reader_of(log)
         name = hashlib.sha256(log.log_id.key_id).hexdigest()[:16]
-        self._path = store_root / "corpus" / "logs" / f"{name}.json"
+        self._path = store.logs_folder / f"{name}.json"
         self._proved_path = self._path.with_suffix(".proved")
         self._state = self._load()
         self._proved = self._load_proved()
@@ -414,8 +414,3 @@ class _Examination:
 
 def _identity(checkpoint: Checkpoint) -> bytes:
     return hashlib.sha256(checkpoint.model_dump_json().encode()).digest()
-
-
-def log_reports_path(store_root: Path) -> Path:
-    """Return where the last pass's findings about each log lie."""
-    return store_root / "corpus" / "log_reports.json"

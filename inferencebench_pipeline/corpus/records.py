@@ -18,18 +18,14 @@ import pyarrow.parquet as pq
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.inventory import (
     RepoState,
-    corpus_blobs,
-    inventory_path,
     inventory_table,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore, VerdictsError
 from inferencebench_pipeline.corpus.verdicts import (
     Rules,
-    VerdictsError,
     sound_lines,
     unreadable,
-    verdicts_path,
     verified_days,
-    verifying,
 )
 from inferencebench_pipeline.files import (
     file_state,
@@ -93,7 +89,7 @@ ORDER BY i.created_day
 """
 
 
-def unverified_days(store_root: Path) -> dict[str, tuple[str, ...]]:
+def unverified_days(store: CorpusStore) -> dict[str, tuple[str, ...]]:
     """Return the days with records that were not verified as they are now, oldest first.
 
     A table of records that cannot be read says nothing of any record: all are to be verified, which
@@ -106,29 +102,24 @@ def unverified_days(store_root: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         InventoryError: the inventory cannot be read.
     """
-    inventory = inventory_table(store_root)
+    inventory = inventory_table(store)
     if not inventory.num_rows:
         return {}
     with duckdb.connect(":memory:") as connection:
         connection.register("inventory", inventory)
-        connection.register("records", _known(store_root))
+        connection.register("records", _known(store))
         rows = connection.execute(_UNVERIFIED, {"published": RepoState.PUBLISHED.value}).fetchall()
-    blobs = corpus_blobs(store_root)
+    blobs = store.blobs()
     found = {
         # What a crawl has fetched again since is worth another look.
         day: (*records, *(f"without {name}" for name in _lacking(blobs, {*envelopes, *traces})))
         for day, records, envelopes, traces in rows
     }
-    found.update({day: (f"damaged: {why}",) for day, why in _damaged(store_root).items()})
+    found.update({day: (f"damaged: {why}",) for day, why in _damaged(store).items()})
     return dict(sorted(found.items()))
 
 
-def records_path(store_root: Path) -> Path:
-    """Return where the table lies."""
-    return store_root / "corpus" / "records.parquet"
-
-
-def write_records(store_root: Path) -> Path | None:
+def write_records(store: CorpusStore) -> Path | None:
     """Write the table anew from the inventory and the stored verdicts; None while either lacks.
 
     The ``tier`` is ``verified`` for a keyless signature that holds, ``dev`` for a pinned key, and
@@ -139,15 +130,15 @@ def write_records(store_root: Path) -> Path | None:
         LockedError: a verification is going on.
         StoreError: the table cannot be written.
     """
-    path = records_path(store_root)
-    with verifying(store_root):
-        inventory, days = inventory_table(store_root), verified_days(store_root)
-        crawled = inventory.num_rows or is_there(inventory_path(store_root))
+    path = store.records_path
+    with store.verifying():
+        inventory, days = inventory_table(store), verified_days(store)
+        crawled = inventory.num_rows or is_there(store.inventory_path)
         if not days or not crawled:
             return None
-        states = {day: file_state(verdicts_path(store_root, day)) for day in days}
+        states = {day: file_state(store.verdicts_path(day)) for day in days}
         with duckdb.connect(":memory:") as connection:
-            connection.register("judged", _judged(store_root, days))
+            connection.register("judged", _judged(store, days))
             connection.register("inventory", inventory)
             table = connection.sql(_RECORDS).to_arrow_table()
         made_of = table.replace_schema_metadata({_MADE_OF: orjson.dumps(states)})
@@ -162,10 +153,10 @@ _BYTES = ("envelope_sha256", "traces_sha256")
 _KNOWN = pa.schema([(name, pa.string()) for name in ("repo_id", "state", *_BYTES, "outcome")])
 
 
-def _known(store_root: Path) -> pa.Table:
+def _known(store: CorpusStore) -> pa.Table:
     """Return what the table says of each record; nothing where it cannot be read."""
     try:
-        return pq.read_table(pa.BufferReader(read_plain(records_path(store_root))), schema=_KNOWN)
+        return pq.read_table(pa.BufferReader(read_plain(store.records_path)), schema=_KNOWN)
     except (OSError, ValueError, TypeError, pa.ArrowException):
         return pa.Table.from_pylist([], schema=_KNOWN)
 
@@ -176,47 +167,47 @@ def _lacking(blobs: BlobStore, names: Iterable[str | None]) -> list[str]:
     )
 
 
-def _damaged(store_root: Path) -> dict[str, str]:
+def _damaged(store: CorpusStore) -> dict[str, str]:
     """Return the days whose verdicts cannot be read as they are, and the state of their files.
 
     Only files that are not those which the table was made of are looked into.
     """
     try:
-        described = pq.read_schema(pa.BufferReader(read_plain(records_path(store_root)))).metadata
+        described = pq.read_schema(pa.BufferReader(read_plain(store.records_path))).metadata
         made_of = orjson.loads((described or {}).get(_MADE_OF.encode(), b"{}"))
     except (OSError, ValueError, pa.ArrowException):
         return {}
     damaged = {}
-    for day in {*made_of, *verified_days(store_root)}:
-        path = verdicts_path(store_root, day)
+    for day in {*made_of, *verified_days(store)}:
+        path = store.verdicts_path(day)
         state = file_state(path)
-        if made_of.get(day) != state and not (is_plain_file(path) and _is_sound(store_root, day)):
+        if made_of.get(day) != state and not (is_plain_file(path) and _is_sound(store, day)):
             damaged[day] = state
     return damaged
 
 
-def _is_sound(store_root: Path, day: str) -> bool:
+def _is_sound(store: CorpusStore, day: str) -> bool:
     try:
-        for line in sound_lines(store_root, day):
+        for line in sound_lines(store, day):
             orjson.loads(line)
     except (VerdictsError, orjson.JSONDecodeError):
         return False
     return True
 
 
-def _judged(store_root: Path, days: Iterable[str]) -> pa.Table:
+def _judged(store: CorpusStore, days: Iterable[str]) -> pa.Table:
     """Return what the stored lines say of the bytes that were judged."""
     rows = []
     for day in days:
-        for line in sound_lines(store_root, day):
+        for line in sound_lines(store, day):
             try:
                 rows.append(_row(orjson.loads(line)))
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-                raise unreadable(verdicts_path(store_root, day), error) from error
+                raise unreadable(store.verdicts_path(day), error) from error
     try:
         return pa.Table.from_pylist([row for row in rows if row is not None], schema=_JUDGED)
     except (OverflowError, ValueError, pa.ArrowException) as error:
-        raise unreadable(store_root / "corpus" / "verdicts", error) from error
+        raise unreadable(store.verdicts_folder, error) from error
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from inferencebench_pipeline.corpus.inventory import Inventory
 from inferencebench_pipeline.corpus.log_monitor import SeenCheckpoint, signature_digest_of
 from inferencebench_pipeline.corpus.statement import registered_digests
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import read_lines, verified_days
 from inferencebench_pipeline.envelope import EnvelopeError, content_hash, parse_envelope
 from inferencebench_pipeline.runs import RunFile, RunStore
@@ -21,10 +22,10 @@ def known_digests(store: RunStore) -> frozenset[str]:
     Raises:
         InventoryError: the inventory cannot be read.
     """
-    hashes = {entry.content_hash for entry in Inventory.load(store.root).entries}
+    hashes = {entry.content_hash for entry in Inventory.load(CorpusStore(store.root)).entries}
     hashes.update(_of_runs(store))
     digests = {signature_digest_of(item) for item in hashes if item is not None}
-    return frozenset(digests.union(registered_digests(store.root)))
+    return frozenset(digests.union(registered_digests(CorpusStore(store.root))))
 
 
 def seen_checkpoints(store: RunStore) -> Iterator[SeenCheckpoint]:
@@ -33,8 +34,8 @@ def seen_checkpoints(store: RunStore) -> Iterator[SeenCheckpoint]:
     Raises:
         VerdictsError: a file of verdicts cannot be read.
     """
-    for day in verified_days(store.root):
-        for line in read_lines(store.root, day):
+    for day in verified_days(CorpusStore(store.root)):
+        for line in read_lines(CorpusStore(store.root), day):
             judged = line.judged
             if judged is not None and judged.checkpoint is not None:
                 yield SeenCheckpoint(judged.repo_id, judged.revision, judged.checkpoint)

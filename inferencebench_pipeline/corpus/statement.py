@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.log_monitor import LogReport, load_reports, log_findings
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
@@ -75,19 +76,14 @@ class StatedCorpus:
     """Whether it was signed now; the one of before still holds when nothing changed."""
 
 
-def statement_folder(store_root: Path) -> Path:
-    """Return where the statement and its table lie."""
-    return store_root / "corpus" / "statement"
-
-
-def statement_files(store_root: Path) -> dict[str, Path]:
+def statement_files(store: CorpusStore) -> dict[str, Path]:
     """Return the files of the statement that was made last, by name; none before the first."""
-    folder = statement_folder(store_root)
+    folder = store.statement_folder
     # What is damaged must not be published over what is good.
     return {name: folder / name for name in (STATEMENT_FILE, TABLE_FILE) if restore(folder / name)}
 
 
-def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[VerifiedRecord]:
+def verified_records(store: CorpusStore, organisation: str, rules: Rules) -> list[VerifiedRecord]:
     """Return everything an organisation has published, when all of it is verified.
 
     Raises:
@@ -95,16 +91,16 @@ def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[
             has a finding of severity error, or a log is not honest; the message names some.
         InventoryError, VerdictsError, LogStateError: what is stored cannot be read.
     """
-    inventory = Inventory.load(store_root)
+    inventory = Inventory.load(store)
     published = {
         entry.repo_id: entry
         for entry in inventory.entries
         if entry.organisation == organisation and entry.state is RepoState.PUBLISHED
     }
-    findings: list[Finding] = [*inventory.findings, *log_findings(store_root)]
+    findings: list[Finding] = [*inventory.findings, *log_findings(store)]
     records: dict[str, VerifiedRecord] = {}
     for day in sorted({entry.created_day for entry in published.values()}):
-        for line in read_lines(store_root, day):
+        for line in read_lines(store, day):
             findings.extend(line.findings)
             entry = published.get(line.repo_id)
             judged = line.judged
@@ -115,13 +111,13 @@ def verified_records(store_root: Path, organisation: str, rules: Rules) -> list[
         for entry in inventory.entries
         if entry.organisation == organisation and entry.state in _UNREAD
     }
-    _require_honest_logs(load_reports(store_root))
+    _require_honest_logs(load_reports(store))
     _require_clean(published.keys() | unread, records, findings)
     return [records[repo_id] for repo_id in sorted(records)]
 
 
 def state_corpus(
-    store_root: Path,
+    store: CorpusStore,
     organisation: str,
     records: list[VerifiedRecord],
     rules: Rules,
@@ -136,7 +132,7 @@ def state_corpus(
     lost or damaged, the published one.
 
     Args:
-        store_root: the store.
+        store: the store.
         organisation: whose corpus it is.
         records: what it covers.
         rules: what they were verified under.
@@ -165,7 +161,7 @@ def state_corpus(
         ),
         verified_at=max(record.verified_at for record in records),
     )
-    folder = statement_folder(store_root)
+    folder = store.statement_folder
     payload_sha256, _ = logged_digests(statement)
     kept = _kept_bundle(folder)
     signed_now = False
@@ -181,13 +177,13 @@ def state_corpus(
     return StatedCorpus(folder, len(records), payload_sha256, signed_now)
 
 
-def registered_digests(store_root: Path) -> Iterator[str]:
+def registered_digests(store: CorpusStore) -> Iterator[str]:
     """Yield the digests by which logs know the statements that were ever about to be signed.
 
     Raises:
         StatementStateError: what is kept about them cannot be read.
     """
-    path = statement_folder(store_root) / "signed.jsonl"
+    path = store.statement_folder / "signed.jsonl"
     try:
         lines = read_plain(path).splitlines()
     except FileNotFoundError:
@@ -202,13 +198,13 @@ def registered_digests(store_root: Path) -> Iterator[str]:
             raise _unreadable_register(path, f"line {number} is not ours") from error
 
 
-def stated_bundle(store_root: Path) -> bytes:
+def stated_bundle(store: CorpusStore) -> bytes:
     """Return the kept statement's bundle.
 
     Raises:
         StatementStateError: there is none that can be read.
     """
-    path = statement_folder(store_root) / STATEMENT_FILE
+    path = store.statement_folder / STATEMENT_FILE
     try:
         return read_twice(path)
     except OSError as error:

@@ -10,16 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files import file_lock, read_plain
+from inferencebench_pipeline.corpus.store import CorpusStore, VerdictsError, is_day
+from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.trust import VERIFIER_VERSION, Checkpoint, Verdict
 from inferencebench_pipeline.untrusted import printable
 
@@ -27,10 +25,6 @@ VERDICTS_SCHEMA_VERSION = "3"
 _SHOWN_CHARACTERS = 300
 _SEAL = re.compile(rb',"line_sha256":"([0-9a-f]{64})"}')
 _SEAL_BYTES = len(',"line_sha256":""}') + 64
-
-
-class VerdictsError(PermanentError):
-    """A day is not a date, or its stored verdicts cannot be read."""
 
 
 class DamagedLineError(ValueError):
@@ -128,13 +122,13 @@ class DayVerdicts(_Part):
     """How many verdicts the last pass took over instead of reaching anew."""
 
     @classmethod
-    def load(cls, store_root: Path, day: str) -> DayVerdicts:
+    def load(cls, store: CorpusStore, day: str) -> DayVerdicts:
         """Return the stored verdicts of ``day``; an empty document when there are none.
 
         Raises:
             VerdictsError: ``day`` is not a date, or the file is not what this version writes.
         """
-        lines = list(read_lines(store_root, day))
+        lines = list(read_lines(store, day))
         return cls(
             day=day,
             entries=tuple(line.judged for line in lines if line.judged is not None),
@@ -157,31 +151,13 @@ class DayVerdicts(_Part):
         return tuple(item for item in self.findings if item.severity is Severity.ERROR)
 
 
-def verdicts_path(store_root: Path, day: str) -> Path:
-    """Return where the verdicts of ``day`` (ISO 8601, UTC) lie.
-
-    Raises:
-        VerdictsError: ``day`` is not a date such as 2026-05-18; it would become a path.
-    """
-    if not _is_day(day):
-        raise VerdictsError(f"day {day!r} is not a date such as 2026-05-18")
-    return store_root / "corpus" / "verdicts" / f"{day}.jsonl"
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
-def verified_days(store_root: Path) -> list[str]:
+def verified_days(store: CorpusStore) -> list[str]:
     """Return the days that have verdicts, oldest first; other files there are none of ours.
 
     Raises:
         VerdictsError: the folder cannot be read.
     """
-    folder = store_root / "corpus" / "verdicts"
+    folder = store.verdicts_folder
     try:
         names = [path.stem for path in folder.iterdir() if path.suffix == ".jsonl"]
     except FileNotFoundError:
@@ -191,16 +167,16 @@ def verified_days(store_root: Path) -> list[str]:
             f"cannot read the folder {folder}: {error.strerror or error}; mend its permissions, or "
             "delete it and verify again"
         ) from error
-    return sorted(name for name in names if _is_day(name))
+    return sorted(name for name in names if is_day(name))
 
 
-def raw_lines(store_root: Path, day: str) -> Iterator[bytes]:
+def raw_lines(store: CorpusStore, day: str) -> Iterator[bytes]:
     """Yield the stored lines of ``day`` as they are, without their ends.
 
     Raises:
         VerdictsError: ``day`` is not a date, or the file cannot be read.
     """
-    path = verdicts_path(store_root, day)
+    path = store.verdicts_path(day)
     try:
         data = read_plain(path)
     except FileNotFoundError:
@@ -210,37 +186,31 @@ def raw_lines(store_root: Path, day: str) -> Iterator[bytes]:
     yield from data.removesuffix(b"\n").split(b"\n") if data else ()
 
 
-def sound_lines(store_root: Path, day: str) -> Iterator[bytes]:
+def sound_lines(store: CorpusStore, day: str) -> Iterator[bytes]:
     """Yield the stored lines of ``day``; each is what was written, as far as its digest tells.
 
     Raises:
         VerdictsError: ``day`` is not a date, the file cannot be read, or a line is damaged.
     """
-    for line in raw_lines(store_root, day):
+    for line in raw_lines(store, day):
         try:
             require_sound(line)
         except DamagedLineError as error:
-            raise unreadable(verdicts_path(store_root, day), error) from error
+            raise unreadable(store.verdicts_path(day), error) from error
         yield line
 
 
-def read_lines(store_root: Path, day: str) -> Iterator[RecordLine]:
+def read_lines(store: CorpusStore, day: str) -> Iterator[RecordLine]:
     """Yield the stored lines of ``day``.
 
     Raises:
         VerdictsError: ``day`` is not a date, or a line is not what this version writes.
     """
-    for line in sound_lines(store_root, day):
+    for line in sound_lines(store, day):
         try:
             yield RecordLine.model_validate_json(line)
         except ValidationError as error:
-            raise unreadable(verdicts_path(store_root, day), error) from error
-
-
-def verifying(store_root: Path) -> AbstractContextManager[None]:
-    """Be the only one who writes verdicts, or what is made of them, into the store."""
-    lock = store_root / "corpus" / ".verdicts.lock"
-    return file_lock(lock, what=f"a verification of the corpus in {store_root}")
+            raise unreadable(store.verdicts_path(day), error) from error
 
 
 def unreadable(path: Path, error: Exception) -> VerdictsError:

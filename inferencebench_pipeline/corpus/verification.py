@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -27,6 +26,7 @@ from inferencebench_pipeline.corpus.examination import (
     subjects_of_days,
 )
 from inferencebench_pipeline.corpus.findings import Finding, Severity
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import (
     DamagedLineError,
     DayVerdicts,
@@ -34,8 +34,6 @@ from inferencebench_pipeline.corpus.verdicts import (
     raw_lines,
     require_sound,
     unreadable,
-    verdicts_path,
-    verifying,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
 from inferencebench_pipeline.files import is_plain_file, is_there, write_atomically
@@ -68,19 +66,19 @@ class DaySummary:
         return tuple(item for item in self.findings if item.severity is Severity.ERROR)
 
 
-def verify_day(store_root: Path, day: str, judge: Judge) -> DayVerdicts:
+def verify_day(store: CorpusStore, day: str, judge: Judge) -> DayVerdicts:
     """Verify every record whose repository was created on ``day``; return the stored verdicts.
 
     Raises:
         VerdictsError: ``day`` is not a date, or the stored verdicts are unreadable.
     """
-    (summary,) = verify_days(store_root, [day], judge)
-    stored = DayVerdicts.load(store_root, day)
+    (summary,) = verify_days(store, [day], judge)
+    stored = DayVerdicts.load(store, day)
     return stored.model_copy(update={"recognised": summary.recognised})
 
 
 def verify_days(
-    store_root: Path,
+    store: CorpusStore,
     days: Sequence[str],
     judge: Judge,
     *,
@@ -94,7 +92,7 @@ def verify_days(
     made anew.
 
     Args:
-        store_root: the store whose ``corpus/`` is read and written.
+        store: the store whose ``corpus/`` is read and written.
         days: UTC dates, ISO 8601.
         judge: judges the records; the same rules for all of them.
         processes: how many may share the work, when there is enough of it.
@@ -108,12 +106,12 @@ def verify_days(
     """
     summaries: list[DaySummary] = []
     waiting: deque[tuple[_Plan, list[Future[list[Examined]]]]] = deque()
-    with verifying(store_root), _Crew(store_root, judge, processes) as crew:
-        for plan in _plans(store_root, days, judge, again=again):
+    with store.verifying(), _Crew(store, judge, processes) as crew:
+        for plan in _plans(store, days, judge, again=again):
             waiting.append((plan, crew.start(plan.tasks)))
             if len(waiting) > _DAYS_IN_FLIGHT:
-                summaries.append(_finish(store_root, *waiting.popleft()))
-        summaries.extend(_finish(store_root, plan, work) for plan, work in waiting)
+                summaries.append(_finish(store, *waiting.popleft()))
+        summaries.extend(_finish(store, plan, work) for plan, work in waiting)
     return summaries
 
 
@@ -155,26 +153,28 @@ class _Plan:
     """Repositories whose line had a finding of severity ``error``."""
 
 
-def _plans(store_root: Path, days: Sequence[str], judge: Judge, *, again: bool) -> Iterator[_Plan]:
-    duplicates = duplicate_runs(store_root)
-    examiner = Examiner(store_root, judge)
+def _plans(
+    store: CorpusStore, days: Sequence[str], judge: Judge, *, again: bool
+) -> Iterator[_Plan]:
+    duplicates = duplicate_runs(store)
+    examiner = Examiner(store, judge)
     for start in range(0, len(days), _DAYS_READ_TOGETHER):
         group = days[start : start + _DAYS_READ_TOGETHER]
-        subjects = subjects_of_days(store_root, group, judge.rules, duplicates)
+        subjects = subjects_of_days(store, group, judge.rules, duplicates)
         for day in group:
-            yield _plan(store_root, day, subjects.pop(day), examiner, again=again)
+            yield _plan(store, day, subjects.pop(day), examiner, again=again)
 
 
 def _plan(
-    store_root: Path, day: str, subjects: list[Subject], examiner: Examiner, *, again: bool
+    store: CorpusStore, day: str, subjects: list[Subject], examiner: Examiner, *, again: bool
 ) -> _Plan:
     plan = _Plan(day)
     before: dict[str, _Line] = {}
-    for line in _lines(store_root, day):
+    for line in _lines(store, day):
         try:
-            read = _read(store_root, day, line)
+            read = _read(store, day, line)
         except DamagedLineError as error:
-            _LOG.warning("%s: %s; verified anew", verdicts_path(store_root, day), error)
+            _LOG.warning("%s: %s; verified anew", store.verdicts_path(day), error)
             plan.damaged = True
         else:
             before[read.repo_id] = read
@@ -196,14 +196,14 @@ def _plan(
     return plan
 
 
-def _finish(store_root: Path, plan: _Plan, work: Iterable[Future[list[Examined]]]) -> DaySummary:
+def _finish(store: CorpusStore, plan: _Plan, work: Iterable[Future[list[Examined]]]) -> DaySummary:
     """Write a day's lines, ordered by repository, unless they are what the file holds already."""
     examined = [item for future in work for item in future.result()]
     lines = sorted(
-        [*plan.kept, *(_read(store_root, plan.day, item.line) for item in examined)],
+        [*plan.kept, *(_read(store, plan.day, item.line) for item in examined)],
         key=lambda read: read.repo_id,
     )
-    path = verdicts_path(store_root, plan.day)
+    path = store.verdicts_path(plan.day)
     changed = bool(examined) or len(plan.kept) != plan.lines_before or plan.damaged
     if changed or not is_plain_file(path):
         write_atomically(path, b"".join(read.line + b"\n" for read in lines))
@@ -221,16 +221,16 @@ def _finish(store_root: Path, plan: _Plan, work: Iterable[Future[list[Examined]]
     )
 
 
-def _lines(store_root: Path, day: str) -> Iterator[bytes]:
+def _lines(store: CorpusStore, day: str) -> Iterator[bytes]:
     """Yield the stored lines; what stands in the file's place and is none is written over."""
-    path = verdicts_path(store_root, day)
+    path = store.verdicts_path(day)
     if is_there(path) and not is_plain_file(path):
         _LOG.warning("%s is not a plain file; the day is verified anew", path)
         return iter(())
-    return raw_lines(store_root, day)
+    return raw_lines(store, day)
 
 
-def _read(store_root: Path, day: str, line: bytes) -> _Line:
+def _read(store: CorpusStore, day: str, line: bytes) -> _Line:
     """Return what a pass needs of a stored line.
 
     Raises:
@@ -252,15 +252,15 @@ def _read(store_root: Path, day: str, line: bytes) -> _Line:
             findings=[{**item, "severity": item["severity"]} for item in document["findings"]],
         )
     except (KeyError, TypeError) as error:
-        raise unreadable(verdicts_path(store_root, day), error) from error
+        raise unreadable(store.verdicts_path(day), error) from error
 
 
 class _Crew:
     """Examines records: alone at first, with other processes once there is much to do."""
 
-    def __init__(self, store_root: Path, judge: Judge, processes: int) -> None:
-        self._examiner = Examiner(store_root, judge)
-        self._open = (store_root, judge)
+    def __init__(self, store: CorpusStore, judge: Judge, processes: int) -> None:
+        self._examiner = Examiner(store, judge)
+        self._open = (store, judge)
         self._processes = processes
         self._examined_here = 0
         self._pool: ProcessPoolExecutor | None = None
@@ -304,9 +304,9 @@ _examiner: Examiner | None = None
 """This process's own, when it is one of a crew."""
 
 
-def _open_examiner(store_root: Path, judge: Judge) -> None:
+def _open_examiner(store: CorpusStore, judge: Judge) -> None:
     global _examiner  # how a process pool hands state to its workers
-    _examiner = Examiner(store_root, judge)
+    _examiner = Examiner(store, judge)
 
 
 def _examine_chunk(tasks: list[_Task]) -> list[Examined]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from inferencebench_pipeline.corpus import CorpusStore
 from inferencebench_pipeline.demo.local import CLONE, local_deployment
 from inferencebench_pipeline.measure import DEFINITIONS, Measurement
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
@@ -56,7 +57,7 @@ def _whole_life(started: float) -> int:
             jobs.run("publish_run", partition_key=run.run_id, run_config=config)
             say("\nThe corpus: what the Hub holds now, verified again from the published bytes")
             jobs.run("crawl_corpus")
-            for day in Inventory.load(settings.store).days():
+            for day in Inventory.load(CorpusStore(settings.store)).days():
                 jobs.run("reverify", partition_key=day)
             say("\nThe leaderboard, from what is published and verified")
             jobs.run("rebuild_leaderboard")

@@ -15,3 +15,4 @@ from .index.export import published_files as published_files
 from .index.sources import Sources as Sources
 from .index.sources import anything_verified as anything_verified
 from .site.site import render_site as render_site
+from .store import LeaderboardStore as LeaderboardStore

@@ -3,11 +3,11 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 
 from inferencebench_pipeline.corpus import (
+    CorpusStore,
     DayVerdicts,
     Inventory,
     RepoState,
@@ -47,14 +47,14 @@ def community_corpus(
     nothing of it fails a check of ours or keeps the corpus statement from being made.
     """
     with retry_policy.guard():
-        root = run_store.root
+        corpus = CorpusStore(run_store.root)
         hub = deployment.anonymous_hub()
-        taken = take_in_elsewhere(hub, deployment.require_organisation(), root)
+        taken = take_in_elsewhere(hub, deployment.require_organisation(), corpus)
         days = sorted({entry.created_day for entry in taken.inventory.entries if entry.community})
         judge = deployment.corpus_verifier()
-        verify_days(root, days, judge, processes=os.cpu_count() or 1)
-        write_records(root)
-        rows = list(_rows(root, taken.inventory, days))
+        verify_days(corpus, days, judge, processes=os.cpu_count() or 1)
+        write_records(corpus)
+        rows = list(_rows(corpus, taken.inventory, days))
     outcomes = Counter(row["outcome"] for row in rows)
     if taken.passed_over:
         context.log.info("%d records wait for the next look", len(taken.passed_over))
@@ -71,10 +71,10 @@ def community_corpus(
     )
 
 
-def _rows(root: Path, inventory: Inventory, days: list[str]) -> Iterator[dict[str, str]]:
+def _rows(corpus: CorpusStore, inventory: Inventory, days: list[str]) -> Iterator[dict[str, str]]:
     """Yield a row per record of others, the last modified first."""
     verdicts = {
-        item.repo_id: item.verdict for day in days for item in DayVerdicts.load(root, day).entries
+        item.repo_id: item.verdict for day in days for item in DayVerdicts.load(corpus, day).entries
     }
     entries = [entry for entry in inventory.entries if entry.community]
     for entry in sorted(entries, key=lambda one: one.last_modified, reverse=True):

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from inferencebench_pipeline.corpus import (
+    CorpusStore,
     DaySummary,
     DayVerdicts,
     Inventory,
@@ -50,9 +51,9 @@ def published_corpus(
 ) -> dg.MaterializeResult[None]:
     """What the Hub holds now: every published envelope, pinned to a commit and hashed by us."""
     with retry_policy.guard():
-        known = {item.identity for item in Inventory.load(run_store.root).findings}
+        known = {item.identity for item in Inventory.load(CorpusStore(run_store.root)).findings}
         hub = deployment.crawl_hub()
-        inventory = crawl(hub, deployment.require_organisation(), run_store.root)
+        inventory = crawl(hub, deployment.require_organisation(), CorpusStore(run_store.root))
         noticed = [item for item in inventory.findings if item.identity not in known]
         report_to_runs(context, run_store, noticed)
     return dg.MaterializeResult(
@@ -78,8 +79,8 @@ def nothing_vanished_or_moved(
 ) -> dg.AssetCheckResult:
     """Read the findings of the last crawl."""
     with retry_policy.guard():
-        root = run_store.root
-        return check_result(Inventory.load(root).findings, community_repos(root))
+        corpus = CorpusStore(run_store.root)
+        return check_result(Inventory.load(corpus).findings, community_repos(corpus))
 
 
 class VerificationForm(Form):
@@ -115,7 +116,7 @@ def corpus_verification(
     """
     with retry_policy.guard():
         results = verify_days(
-            run_store.root,
+            CorpusStore(run_store.root),
             context.partition_keys,
             deployment.corpus_verifier(),
             processes=os.cpu_count() or 1,
@@ -124,7 +125,7 @@ def corpus_verification(
         findings = [item for result in results for item in result.findings]
         cleared = [repo_id for result in results for repo_id in result.cleared]
         reported = report_to_runs(context, run_store, findings, cleared)
-        records = write_records(run_store.root)
+        records = write_records(CorpusStore(run_store.root))
     return dg.MaterializeResult(
         metadata={
             "verified": sum(result.verified for result in results),
@@ -150,9 +151,9 @@ def no_finding_of_severity_error(
 ) -> dg.AssetCheckResult:
     """Read the stored verdicts of the days of this run; each day gets a result of its own."""
     with retry_policy.guard():
-        root = run_store.root
-        community = community_repos(root)
-        found = {day: DayVerdicts.load(root, day).findings for day in context.partition_keys}
+        corpus = CorpusStore(run_store.root)
+        community = community_repos(corpus)
+        found = {day: DayVerdicts.load(corpus, day).findings for day in context.partition_keys}
     if PARTITION_TAG not in context.run.tags:
         # A run over a range, as a backfill launches also for a single day.
         for day, findings in found.items():

@@ -6,6 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.corpus import (
     STATEMENT_FILE,
+    CorpusStore,
     Rules,
     StatedCorpus,
     state_corpus,
@@ -15,7 +16,7 @@ from inferencebench_pipeline.corpus import (
 )
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub import CorpusReceipt, publish_corpus, published_file
-from inferencebench_pipeline.leaderboard import DATA_FOLDER, published_files
+from inferencebench_pipeline.leaderboard import DATA_FOLDER, LeaderboardStore, published_files
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.transparency_logs import transparency_logs
 from inferencebench_pipeline.resources import (
@@ -59,20 +60,20 @@ def corpus_statement(
         organisation, rules = deployment.require_organisation(), _rules(deployment)
         signer = deployment.keyless_signer()
         stated = state_corpus(
-            run_store.root,
+            CorpusStore(run_store.root),
             organisation,
-            verified_records(run_store.root, organisation, rules),
+            verified_records(CorpusStore(run_store.root), organisation, rules),
             rules,
             lambda statement: signer.sign_statement(statement, suite_id=STATEMENT_SUITE),
             holds=lambda bundle: _holds(deployment, organisation, bundle),
             published=lambda: published_file(deployment.hub(), organisation, STATEMENT_FILE),
         )
         context.log.info("the statement covers %d records", stated.subjects)
-        index = published_files(run_store.root)
+        index = published_files(LeaderboardStore(run_store.root))
         receipt = publish_corpus(
             deployment.hub(),
             organisation,
-            {**index, **statement_files(run_store.root)},
+            {**index, **statement_files(CorpusStore(run_store.root))},
             owned=DATA_FOLDER if index else None,
         )
     return dg.MaterializeResult(metadata=_metadata(stated, receipt))
@@ -90,15 +91,15 @@ def covers_exactly_the_verified_envelopes(
 ) -> dg.AssetCheckResult:
     """Verify the stored bytes offline, and compare them with the stored verdicts."""
     with retry_policy.guard():
-        root = run_store.root
+        corpus = CorpusStore(run_store.root)
         organisation = deployment.require_organisation()
         statement = verify_corpus_statement(
-            stated_bundle(root),
+            stated_bundle(corpus),
             trust=deployment.trust(),
             policy=deployment.policy(),
             organisation=organisation,
         )
-        records = verified_records(root, organisation, _rules(deployment))
+        records = verified_records(corpus, organisation, _rules(deployment))
     verified = {record.entry.envelope_sha256 for record in records}
     differing = verified.symmetric_difference(statement.subjects)
     return dg.AssetCheckResult(

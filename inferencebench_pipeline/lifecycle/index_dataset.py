@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from inferencebench_pipeline.corpus import statement_files
+from inferencebench_pipeline.corpus import CorpusStore, statement_files
 from inferencebench_pipeline.hub import publish_corpus
-from inferencebench_pipeline.leaderboard import DATA_FOLDER, published_files
+from inferencebench_pipeline.leaderboard import DATA_FOLDER, LeaderboardStore, published_files
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
 from inferencebench_pipeline.resources import (
     NO_FIELD,
@@ -37,13 +37,16 @@ def index_dataset(
     with retry_policy.guard():
         root = run_store.root
         organisation = deployment.require_organisation()
-        index = published_files(root)
+        index = published_files(LeaderboardStore(root))
         if not index:
             raise dg.Failure(
                 "the index was not built yet; materialise leaderboard_index", allow_retries=False
             )
         receipt = publish_corpus(
-            deployment.hub(), organisation, {**index, **statement_files(root)}, owned=DATA_FOLDER
+            deployment.hub(),
+            organisation,
+            {**index, **statement_files(CorpusStore(root))},
+            owned=DATA_FOLDER,
         )
         for path in receipt.uploaded:
             context.log.info("changed: %s", path)

@@ -7,6 +7,7 @@ import dagster as dg
 
 from inferencebench_pipeline.leaderboard import (
     Change,
+    LeaderboardStore,
     Sources,
     build_index,
     check_rows,
@@ -46,12 +47,12 @@ def leaderboard_index(
 ) -> dg.MaterializeResult[None]:
     """The index and its page, from what is published and verified, never from local runs."""
     with retry_policy.guard():
-        root, prices = run_store.root, deployment.settings.prices
+        board, prices = LeaderboardStore(run_store.root), deployment.settings.prices
         # Taken before anything is read: what comes while this builds is asked for again.
-        sources = Sources.now(root, prices)
-        info = build_index(root, load_prices(prices) if prices else None)
-        page = render_site(root)
-        sources.keep(root)
+        sources = Sources.now(board, prices)
+        info = build_index(board, load_prices(prices) if prices else None)
+        page = render_site(board)
+        sources.keep(board)
     return dg.MaterializeResult(
         metadata={
             "rows": dg.MetadataValue.int(info.rows),
@@ -78,7 +79,7 @@ def rows_agree_with_envelopes(
 ) -> dg.AssetCheckResult:
     """Compare the index on disk with the fetched envelopes."""
     with retry_policy.guard():
-        problems = check_rows(run_store.root)
+        problems = check_rows(LeaderboardStore(run_store.root))
     return dg.AssetCheckResult(
         passed=not problems, metadata={"problems": "; ".join(problems) or "none"}
     )
@@ -98,7 +99,7 @@ def every_row_has_a_verdict(
 ) -> dg.AssetCheckResult:
     """Look for rows that nobody verifies: what a crawl found a minute ago is no such thing."""
     with retry_policy.guard():
-        waiting = unjudged_rows(run_store.root)
+        waiting = unjudged_rows(LeaderboardStore(run_store.root))
     late = [row for row in waiting if datetime.now(UTC) - row.changed_at > VERIFIED_WITHIN]
     days = ", ".join(sorted({row.day for row in late}))
     return dg.AssetCheckResult(
@@ -126,7 +127,7 @@ def no_regression(
 ) -> dg.AssetCheckResult:
     """Read the changes that the index found; those for the better are no regression."""
     with retry_policy.guard():
-        changes = load_summary(run_store.root).changes
+        changes = load_summary(LeaderboardStore(run_store.root)).changes
     worse = [change for change in changes if change.verdict == "worse"]
     return dg.AssetCheckResult(
         passed=not worse,

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from inferencebench_pipeline.corpus import (
+    CorpusStore,
     LogReport,
     examine_logs,
     keep_reports,
@@ -41,13 +42,13 @@ def transparency_logs(
     """
     with retry_policy.guard():
         reports = examine_logs(
-            run_store.root,
+            CorpusStore(run_store.root),
             deployment.trust(),
             deployment.policy(),
             seen=list(seen_checkpoints(run_store)),
             known_digests=known_digests(run_store),
         )
-        keep_reports(run_store.root, reports)
+        keep_reports(CorpusStore(run_store.root), reports)
         report_to_runs(context, run_store, [item for one in reports for item in one.findings])
     return dg.MaterializeResult(metadata={"logs": table(map(_row, reports))})
 
@@ -79,7 +80,7 @@ def logs_are_append_only(
 ) -> dg.AssetCheckResult:
     """Read what the last pass found."""
     with retry_policy.guard():
-        dishonest = [one for one in load_reports(run_store.root) if not one.is_honest]
+        dishonest = [one for one in load_reports(CorpusStore(run_store.root)) if not one.is_honest]
     problems = [f"{report.url}: {report.problem}" for report in dishonest if report.problem]
     findings = [item for report in dishonest for item in report.findings]
     return dg.AssetCheckResult(
@@ -100,7 +101,9 @@ def no_unknown_entry(
 ) -> dg.AssetCheckResult:
     """Read what the last pass found; an entry stays unknown until a pass knows what it is about."""
     with retry_policy.guard():
-        unknown = [item for report in load_reports(run_store.root) for item in report.unknown]
+        unknown = [
+            item for report in load_reports(CorpusStore(run_store.root)) for item in report.unknown
+        ]
     return dg.AssetCheckResult(
         passed=not unknown,
         description=f"{len(unknown)} log entries are about nothing we know",

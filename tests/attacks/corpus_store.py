@@ -33,9 +33,9 @@ from inferencebench_pipeline.corpus.statement import (
     state_corpus,
     stated_bundle,
     statement_files,
-    statement_folder,
     verified_records,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import Rules, read_lines
 from inferencebench_pipeline.corpus.verification import verify_days
 from inferencebench_pipeline.errors import PermanentError, RetryableError
@@ -46,6 +46,7 @@ from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged
 from inferencebench_pipeline.leaderboard.index.export import published_files
 from inferencebench_pipeline.leaderboard.index.sources import Sources
 from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.parking import Parked
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from tests.corpus.world import ORG, TRUST, FolderHub, policy, record, verifier
@@ -100,25 +101,29 @@ class CorpusWorld:
     def steps(self) -> dict[str, Callable[[], object]]:
         """Every step over the corpus and the leaderboard, in the order in which they run."""
         store, hub = self.store, self.hub
+        corpus, board = CorpusStore(store), LeaderboardStore(store)
         return {
-            "crawl": lambda: crawl_source(hub, ORG, store),
-            "crawl of others": lambda: crawl_others(hub, hub.listed(STRANGER), (), store),
-            "what is to be verified": lambda: unverified_days(store),
-            "verification": lambda: verify_days(store, created_days(store), verifier()),
-            "records": lambda: write_records(store),
+            "crawl": lambda: crawl_source(hub, ORG, corpus),
+            "crawl of others": lambda: crawl_others(hub, hub.listed(STRANGER), (), corpus),
+            "what is to be verified": lambda: unverified_days(corpus),
+            "verification": lambda: verify_days(corpus, created_days(corpus), verifier()),
+            "records": lambda: write_records(corpus),
             "known digests": lambda: known_digests(RunStore(store)),
             "seen checkpoints": lambda: list(seen_checkpoints(RunStore(store))),
-            "log reports": lambda: keep_reports(store, [_report()]),
-            "index": lambda: build_index(store),
-            "index built from": lambda: Sources.now(store).keep(store),
-            "index as it was built": lambda: Sources.of_the_index(store),
+            "log reports": lambda: keep_reports(corpus, [_report()]),
+            "index": lambda: build_index(board),
+            "index built from": lambda: Sources.now(board).keep(board),
+            "index as it was built": lambda: Sources.of_the_index(board),
             "check of the index": self._check,
-            "rows without a verdict": lambda: unjudged_rows(store),
-            "site": lambda: render_site(store),
-            "leaderboard": lambda: load_leaderboard(store),
+            "rows without a verdict": lambda: unjudged_rows(board),
+            "site": lambda: render_site(board),
+            "leaderboard": lambda: load_leaderboard(board),
             "statement": self._state,
-            "statement as kept": lambda: stated_bundle(store),
-            "what is published": lambda: (published_files(store), statement_files(store)),
+            "statement as kept": lambda: stated_bundle(corpus),
+            "what is published": lambda: (
+                published_files(board),
+                statement_files(corpus),
+            ),
             "nudge": lambda: last_nudge(store),
         }
 
@@ -143,23 +148,23 @@ class CorpusWorld:
 
     def findings(self) -> set[str]:
         """The kinds of what verification found."""
-        days = created_days(self.store)
+        days = created_days(CorpusStore(self.store))
         return {
             item.kind
             for day in days
-            for line in read_lines(self.store, day)
+            for line in read_lines(CorpusStore(self.store), day)
             for item in line.findings
         }
 
     def _check(self) -> None:
-        problems = check_rows(self.store)
+        problems = check_rows(LeaderboardStore(self.store))
         if problems:
             raise PermanentError("; ".join(problems))
 
     def _state(self) -> None:
-        records = verified_records(self.store, ORG, _RULES)
+        records = verified_records(CorpusStore(self.store), ORG, _RULES)
         state_corpus(
-            self.store,
+            CorpusStore(self.store),
             ORG,
             records,
             _RULES,
@@ -197,7 +202,8 @@ def built(folder: Path) -> CorpusWorld:
     failed = world.run()
     assert not failed, failed
     shutil.copyfile(
-        statement_folder(world.store) / STATEMENT_FILE, world.hub.folder / STATEMENT_FILE
+        CorpusStore(world.store).statement_folder / STATEMENT_FILE,
+        world.hub.folder / STATEMENT_FILE,
     )
     for _ in range(2):
         assert not world.run()

@@ -17,6 +17,7 @@ import pytest
 
 from inferencebench_pipeline.corpus.findings import FindingKind
 from inferencebench_pipeline.corpus.inventory import GONE, Inventory
+from inferencebench_pipeline.corpus.store import CorpusStore
 from tests.attacks.corpus_store import (
     CorpusWorld,
     built,
@@ -89,7 +90,7 @@ def lost_for_good(world: CorpusWorld) -> set[str]:
     """Return the files whose bytes no Hub has any more: those of what vanished from it."""
     return {
         f"corpus/blobs/{sha256}"
-        for entry in Inventory.load(world.store).entries
+        for entry in Inventory.load(CorpusStore(world.store)).entries
         if entry.state in GONE
         for sha256 in (entry.envelope_sha256, entry.traces_sha256)
     }

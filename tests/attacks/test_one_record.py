@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
-from inferencebench_pipeline.corpus.records import records_path, write_records
+from inferencebench_pipeline.corpus.records import write_records
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import DayVerdicts
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
@@ -25,6 +26,7 @@ from inferencebench_pipeline.leaderboard.index.build import build_index, load_le
 from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.index.export import published_files
 from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.attacks.nasty import NASTY, Place, acting, envelopes, places
 from tests.corpus.world import ORG, FolderHub, record, verifier
@@ -45,15 +47,15 @@ def without_traces() -> dict[str, Any]:
 
 def life(hub: FolderHub, store: Path) -> Leaderboard:
     """Run everything that stands between a repository on the Hub and a page."""
-    crawl_source(hub, ORG, store)
-    for day in created_days(store):
-        verify_day(store, day, verifier())
-    write_records(store)
-    build_index(store)
-    assert check_rows(store) == []
-    published_files(store)
-    render_site(store)
-    return load_leaderboard(store)
+    crawl_source(hub, ORG, CorpusStore(store))
+    for day in created_days(CorpusStore(store)):
+        verify_day(CorpusStore(store), day, verifier())
+    write_records(CorpusStore(store))
+    build_index(LeaderboardStore(store))
+    assert check_rows(LeaderboardStore(store)) == []
+    published_files(LeaderboardStore(store))
+    render_site(LeaderboardStore(store))
+    return load_leaderboard(LeaderboardStore(store))
 
 
 def good_rows(board: Leaderboard) -> dict[str, RunRow]:
@@ -99,11 +101,11 @@ def assert_nothing_acts(store: Path) -> None:
     for path in leaderboard.rglob("*"):
         if path.suffix in RUNNING_TEXT and "vendor" not in path.parts:
             assert not acting(path.read_text()), path
-    for path in [records_path(store), *leaderboard.rglob("*.parquet")]:
+    for path in [CorpusStore(store).records_path, *leaderboard.rglob("*.parquet")]:
         for row in pq.read_table(path).to_pylist():
             assert not acting(json.dumps(row, default=str, ensure_ascii=False)), path
-    for day in created_days(store):
-        assert not acting(DayVerdicts.load(store, day).model_dump_json())
+    for day in created_days(CorpusStore(store)):
+        assert not acting(DayVerdicts.load(CorpusStore(store), day).model_dump_json())
 
 
 @pytest.fixture
@@ -207,7 +209,7 @@ def test_a_record_that_no_code_expected_is_a_finding_and_the_others_are_verified
     """The belt: whatever the next such value is, the day's other verdicts are written."""
     for name in ("good-0", "strange"):
         hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
-    crawl_source(hub, ORG, store)
+    crawl_source(hub, ORG, CorpusStore(store))
     strange = (hub.folder / f"{ORG}/strange").glob("*/envelope.json")
     unexpected = next(strange).read_bytes()
 
@@ -224,15 +226,15 @@ def test_a_record_that_no_code_expected_is_a_finding_and_the_others_are_verified
 
             return verify
 
-    (day,) = created_days(store)
-    found = verify_day(store, day, Judge())
+    (day,) = created_days(CorpusStore(store))
+    found = verify_day(CorpusStore(store), day, Judge())
 
     assert [entry.repo_id for entry in found.entries] == [f"{ORG}/good-0"]
     (finding,) = found.findings
     assert finding.repo_id == f"{ORG}/strange"
     assert finding.detail.endswith("OverflowError: int too large to convert\\x1b[2J")
-    build_index(store)
-    states = {row.repo_id: row.state for row in load_leaderboard(store).runs}
+    build_index(LeaderboardStore(store))
+    states = {row.repo_id: row.state for row in load_leaderboard(LeaderboardStore(store)).runs}
     assert states == {f"{ORG}/good-0": "verified", f"{ORG}/strange": "unverified"}
 
 
@@ -241,6 +243,7 @@ def test_records_of_the_corpus_can_be_queried(hub: FolderHub, store: Path) -> No
     life(hub, store)
     with duckdb.connect(":memory:") as connection:
         (count,) = connection.execute(
-            "SELECT count(*) FROM read_parquet($records)", {"records": str(records_path(store))}
+            "SELECT count(*) FROM read_parquet($records)",
+            {"records": str(CorpusStore(store).records_path)},
         ).fetchall()[0]
-    assert count == len(load_leaderboard(store).runs)
+    assert count == len(load_leaderboard(LeaderboardStore(store)).runs)

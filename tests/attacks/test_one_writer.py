@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.corpus.inventory import Inventory, crawl_others, crawl_source
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.files.atomic_writes import StoreError
 from inferencebench_pipeline.files.locks import LockedError, file_lock
 from inferencebench_pipeline.hub.takedowns.register import load_takedowns
@@ -25,7 +26,7 @@ class SlowHub(FolderHub):
 
 
 def test_two_crawls_at_once_keep_what_both_found(tmp_path: Path) -> None:
-    hub, store = SlowHub(tmp_path / "hub"), tmp_path / "store"
+    hub, store = SlowHub(tmp_path / "hub"), CorpusStore(tmp_path / "store")
     for owner in (ORG, "stranger"):
         hub.commit(f"{owner}/one", record(new_run_id(), f"{owner}/one"))
     ours = threading.Thread(target=crawl_source, args=(hub, ORG, store))

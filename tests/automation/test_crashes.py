@@ -22,7 +22,7 @@ from inferencebench_pipeline.automation.jobs.corpus_upkeep import rolling_share
 from inferencebench_pipeline.corpus import inventory
 from inferencebench_pipeline.corpus.inventory import InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.records import write_records
-from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.hub.client.client import Hub, Repo
 from inferencebench_pipeline.inbox.deliveries import deliver
 from inferencebench_pipeline.lifecycle.partitions import report_partition
@@ -189,16 +189,16 @@ def _published(place: Place) -> None:
         state=RepoState.PUBLISHED,
         envelope_sha256="b" * 64,
     )
-    inventory._save(place.store.root, [entry], [])
+    inventory._save(CorpusStore(place.store.root), [entry], [])
 
 
 def _verified(place: Place) -> None:
     """The table that a verification writes when it ends."""
     _published(place)
-    verdicts = verdicts_path(place.store.root, PUBLISHED_DAY)
+    verdicts = CorpusStore(place.store.root).verdicts_path(PUBLISHED_DAY)
     verdicts.parent.mkdir(parents=True)
     verdicts.write_bytes(b"")
-    assert write_records(place.store.root)
+    assert write_records(CorpusStore(place.store.root))
 
 
 def _failure(place: Place) -> None:

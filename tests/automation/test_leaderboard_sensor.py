@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 
 from definitions import build_definitions
-from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.files.atomic_writes import write_atomically
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
 from inferencebench_pipeline.leaderboard.index.sources import Sources
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.lifecycle import leaderboard_index
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
@@ -36,7 +37,7 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 def verify(settings: Settings, day: str) -> None:
     """Leave what a verification of a day leaves: its verdicts, then the table of all records."""
-    write_atomically(verdicts_path(settings.store, day), b"")
+    write_atomically(CorpusStore(settings.store).verdicts_path(day), b"")
     write_atomically(settings.store / "corpus" / "records.parquet", b"")
 
 
@@ -67,9 +68,9 @@ def test_a_day_verified_while_a_build_runs_is_built_too(
     (first,) = asks(definitions, instance)
     render = leaderboard_index.render_site
 
-    def late(root: Path) -> Path:
+    def late(board: LeaderboardStore) -> Path:
         verify(settings, DAYS[1])  # after the build has read what there was
-        return render(root)
+        return render(board)
 
     monkeypatch.setattr(leaderboard_index, "render_site", late)
     assert build(definitions, instance)
@@ -130,11 +131,12 @@ def test_a_build_that_fails_is_asked_for_again_later_and_not_at_each_tick(
 def test_while_a_verification_goes_on_its_end_is_waited_for(definitions, instance, settings):
     verify(settings, DAYS[0])
     write_atomically(settings.store / "leaderboard" / DOCUMENT_FILE, b"{}")
-    Sources.now(settings.store, settings.prices).keep(settings.store)
+    board = LeaderboardStore(settings.store)
+    Sources.now(board, settings.prices).keep(board)
     run = instance.create_run_for_job(
         definitions.resolve_job_def("reverify"), status=dg.DagsterRunStatus.STARTED
     )
-    write_atomically(verdicts_path(settings.store, DAYS[1]), b"")
+    write_atomically(CorpusStore(settings.store).verdicts_path(DAYS[1]), b"")
     assert asks(definitions, instance) == []
     instance.report_run_failed(instance.get_run_by_id(run.run_id))
     assert len(asks(definitions, instance)) == 1, "it died, and its verdicts count"
@@ -153,14 +155,14 @@ def test_whatever_the_order_the_last_verification_is_built_in_the_end(
         if happens == "verify":
             verify(settings, draw.choice(DAYS))
         elif happens == "begin":
-            begun = Sources.now(settings.store, settings.prices)
+            begun = Sources.now(LeaderboardStore(settings.store), settings.prices)
         elif happens == "end" and begun is not None:
-            begun.keep(settings.store)
+            begun.keep(LeaderboardStore(settings.store))
             begun = None
         elif happens == "die":
             begun = None
-        current = Sources.of_the_index(settings.store) == Sources.now(
-            settings.store, settings.prices
+        current = Sources.of_the_index(LeaderboardStore(settings.store)) == Sources.now(
+            LeaderboardStore(settings.store), settings.prices
         )
         verified = (settings.store / "corpus" / "records.parquet").exists()
         assert bool(asks(definitions, instance)) is (verified and not current)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.corpus.store import CorpusStore
 from tests.corpus.world import FolderHub
 
 
@@ -15,5 +16,5 @@ def hub(tmp_path: Path) -> FolderHub:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
+def store(tmp_path: Path) -> CorpusStore:
+    return CorpusStore(tmp_path / "store")

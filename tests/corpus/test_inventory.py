@@ -17,11 +17,9 @@ from inferencebench_pipeline.corpus.inventory import (
     Inventory,
     InventoryError,
     RepoState,
-    corpus_blobs,
     crawl_source,
-    findings_path,
-    inventory_path,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.hub.client.errors import HubPermissionError, HubUnavailableError
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
 from inferencebench_pipeline.runs.run_directory import new_run_id
@@ -38,7 +36,7 @@ def entry(inventory: Inventory, repo_id: str = REPO):
     return next(item for item in inventory.entries if item.repo_id == repo_id)
 
 
-def test_a_published_run_is_inventoried_with_our_own_hashes(hub: FolderHub, store: Path):
+def test_a_published_run_is_inventoried_with_our_own_hashes(hub: FolderHub, store: CorpusStore):
     run_id = new_run_id()
     files = record(run_id, REPO)
     revision = hub.commit(REPO, files)
@@ -49,26 +47,28 @@ def test_a_published_run_is_inventoried_with_our_own_hashes(hub: FolderHub, stor
     assert (row.run_id, row.revision, row.state) == (run_id, revision, RepoState.PUBLISHED)
     assert row.envelope_sha256 == hashlib.sha256(files["envelope.json"]).hexdigest()
     assert row.traces_sha256 == hashlib.sha256(files["traces.parquet"]).hexdigest()
-    assert corpus_blobs(store).get(row.traces_sha256) == files["traces.parquet"]
+    assert store.blobs().get(row.traces_sha256) == files["traces.parquet"]
     assert inventory.findings == ()
     assert Inventory.load(store).entries == inventory.entries
 
 
-def test_an_unchanged_commit_costs_no_fetch_and_no_byte_of_change(hub: FolderHub, store: Path):
+def test_an_unchanged_commit_costs_no_fetch_and_no_byte_of_change(
+    hub: FolderHub, store: CorpusStore
+):
     hub.commit(REPO, record(new_run_id(), REPO))
     hub.commit(f"{ORG}/broken", {"envelope.json": b"{"})
     crawl_source(hub, ORG, store)
-    written = inventory_path(store).read_bytes(), findings_path(store).read_bytes()
+    written = store.inventory_path.read_bytes(), store.findings_path.read_bytes()
     hub.fetched.clear()
 
     again = crawl_source(hub, ORG, store)
 
     assert again.fetched == 0
     assert hub.fetched == []
-    assert (inventory_path(store).read_bytes(), findings_path(store).read_bytes()) == written
+    assert (store.inventory_path.read_bytes(), store.findings_path.read_bytes()) == written
 
 
-def test_only_a_new_commit_is_fetched(hub: FolderHub, store: Path):
+def test_only_a_new_commit_is_fetched(hub: FolderHub, store: CorpusStore):
     for name in "abc":
         hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
     crawl_source(hub, ORG, store)
@@ -80,31 +80,33 @@ def test_only_a_new_commit_is_fetched(hub: FolderHub, store: Path):
     assert {repo_id for repo_id, _ in hub.fetched} == {f"{ORG}/d"}
 
 
-def test_a_lost_blob_is_fetched_again(hub: FolderHub, store: Path):
+def test_a_lost_blob_is_fetched_again(hub: FolderHub, store: CorpusStore):
     hub.commit(REPO, record(new_run_id(), REPO))
     sha256 = entry(crawl_source(hub, ORG, store)).envelope_sha256
     assert sha256 is not None
-    corpus_blobs(store).path(sha256).unlink()
+    store.blobs().path(sha256).unlink()
 
     inventory = crawl_source(hub, ORG, store)
 
     assert inventory.fetched == 1
-    assert corpus_blobs(store).get(sha256)
+    assert store.blobs().get(sha256)
     assert inventory.findings == ()
 
 
-def test_other_bytes_under_the_same_commit_are_noticed(hub: FolderHub, store: Path):
+def test_other_bytes_under_the_same_commit_are_noticed(hub: FolderHub, store: CorpusStore):
     revision = hub.commit(REPO, record(new_run_id(), REPO))
     sha256 = entry(crawl_source(hub, ORG, store)).envelope_sha256
     assert sha256 is not None
-    corpus_blobs(store).path(sha256).unlink()
+    store.blobs().path(sha256).unlink()
     served = hub.folder / REPO / revision / "envelope.json"
     served.write_bytes(resigned(served.read_bytes(), seed=7))
 
     assert kinds(crawl_source(hub, ORG, store)) == [(FindingKind.ENVELOPE_REPLACED, REPO)]
 
 
-def test_a_malformed_envelope_is_a_finding_and_the_others_are_unharmed(hub: FolderHub, store: Path):
+def test_a_malformed_envelope_is_a_finding_and_the_others_are_unharmed(
+    hub: FolderHub, store: CorpusStore
+):
     hub.commit(f"{ORG}/broken", {"envelope.json": b'{"run_id": "../../x"}'})
     hub.commit(f"{ORG}/deep", {"envelope.json": b"[" * 100_000})
     hub.commit(f"{ORG}/empty", {"README.md": b"---\ntags: [inferencebench]\n---\n"})
@@ -127,7 +129,7 @@ def test_a_malformed_envelope_is_a_finding_and_the_others_are_unharmed(hub: Fold
 
 
 def test_a_vanished_repository_stays_as_a_row_and_keeps_the_day_it_was_missed(
-    hub: FolderHub, store: Path
+    hub: FolderHub, store: CorpusStore
 ):
     hub.commit(REPO, record(new_run_id(), REPO))
     crawl_source(hub, ORG, store)
@@ -142,7 +144,7 @@ def test_a_vanished_repository_stays_as_a_row_and_keeps_the_day_it_was_missed(
     assert second.findings == first.findings
 
 
-def test_a_repository_that_comes_back_is_published_again(hub: FolderHub, store: Path):
+def test_a_repository_that_comes_back_is_published_again(hub: FolderHub, store: CorpusStore):
     files = record(new_run_id(), REPO)
     hub.commit(REPO, files)
     crawl_source(hub, ORG, store)
@@ -156,7 +158,7 @@ def test_a_repository_that_comes_back_is_published_again(hub: FolderHub, store: 
     assert inventory.findings == ()
 
 
-def test_a_renamed_repository_is_a_move_not_a_loss(hub: FolderHub, store: Path):
+def test_a_renamed_repository_is_a_move_not_a_loss(hub: FolderHub, store: CorpusStore):
     files = record(new_run_id(), REPO)
     hub.commit(REPO, files)
     crawl_source(hub, ORG, store)
@@ -170,7 +172,7 @@ def test_a_renamed_repository_is_a_move_not_a_loss(hub: FolderHub, store: Path):
     assert kinds(inventory) == [(FindingKind.MOVED, REPO)]
 
 
-def test_a_replaced_envelope_is_never_forgotten(hub: FolderHub, store: Path):
+def test_a_replaced_envelope_is_never_forgotten(hub: FolderHub, store: CorpusStore):
     files = record(new_run_id(), REPO)
     hub.commit(REPO, files)
     crawl_source(hub, ORG, store)
@@ -184,7 +186,7 @@ def test_a_replaced_envelope_is_never_forgotten(hub: FolderHub, store: Path):
     assert {item.severity for item in inventory.findings} == {Severity.ERROR}
 
 
-def test_an_edited_card_is_only_worth_knowing(hub: FolderHub, store: Path):
+def test_an_edited_card_is_only_worth_knowing(hub: FolderHub, store: CorpusStore):
     files = record(new_run_id(), REPO)
     hub.commit(REPO, files)
     crawl_source(hub, ORG, store)
@@ -219,7 +221,7 @@ class Interrupted:
 
 
 def test_an_outage_declares_nothing_vanished_and_the_next_crawl_goes_on_from_there(
-    hub: FolderHub, store: Path
+    hub: FolderHub, store: CorpusStore
 ):
     names = [f"{ORG}/{name}" for name in "abcd"]
     hub.commit(names[3], record(new_run_id(), names[3]))
@@ -237,7 +239,7 @@ def test_an_outage_declares_nothing_vanished_and_the_next_crawl_goes_on_from_the
 
 
 def test_a_crawl_that_is_killed_goes_on_from_what_it_wrote_down(
-    hub: FolderHub, store: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FolderHub, store: CorpusStore, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(inventory_module, "SAVED_EVERY", 2)
     for name in "abcde":
@@ -267,7 +269,7 @@ class KilledAt(Interrupted):
         return super().fetch(repo_id, revision, path)
 
 
-def test_a_refused_repository_keeps_what_we_knew_of_it(hub: FolderHub, store: Path):
+def test_a_refused_repository_keeps_what_we_knew_of_it(hub: FolderHub, store: CorpusStore):
     files = record(new_run_id(), REPO)
     hub.commit(REPO, files)
     before = entry(crawl_source(hub, ORG, store))
@@ -281,7 +283,9 @@ def test_a_refused_repository_keeps_what_we_knew_of_it(hub: FolderHub, store: Pa
     assert kinds(crawl_source(hub, ORG, store)) == [(FindingKind.ENVELOPE_REPLACED, REPO)]
 
 
-def test_organisations_are_crawled_one_by_one_into_one_inventory(hub: FolderHub, store: Path):
+def test_organisations_are_crawled_one_by_one_into_one_inventory(
+    hub: FolderHub, store: CorpusStore
+):
     hub.commit(REPO, record(new_run_id(), REPO))
     hub.commit("other/run", record(new_run_id(), "other/run"))
 
@@ -292,7 +296,7 @@ def test_organisations_are_crawled_one_by_one_into_one_inventory(hub: FolderHub,
     assert inventory.findings == ()
 
 
-def test_days_are_utc_whatever_zone_the_listing_speaks(hub: FolderHub, store: Path):
+def test_days_are_utc_whatever_zone_the_listing_speaks(hub: FolderHub, store: CorpusStore):
     late = datetime(2026, 5, 18, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
     hub.commit(REPO, record(new_run_id(), REPO), created_at=late)
 
@@ -302,15 +306,17 @@ def test_days_are_utc_whatever_zone_the_listing_speaks(hub: FolderHub, store: Pa
     assert entry(inventory).created_at == late.astimezone(UTC)
 
 
-def test_an_unreadable_inventory_says_what_to_do(store: Path):
-    inventory_path(store).parent.mkdir(parents=True)
-    inventory_path(store).write_bytes(b"not parquet")
+def test_an_unreadable_inventory_says_what_to_do(store: CorpusStore):
+    store.inventory_path.parent.mkdir(parents=True)
+    store.inventory_path.write_bytes(b"not parquet")
 
     with pytest.raises(InventoryError, match="move it aside and crawl again"):
         Inventory.load(store)
 
 
-def test_the_real_corpus_is_read_without_a_finding(hub: FolderHub, store: Path, shared_data: Path):
+def test_the_real_corpus_is_read_without_a_finding(
+    hub: FolderHub, store: CorpusStore, shared_data: Path
+):
     files = sorted((shared_data / "corpus/2026-05-18-marathon").glob("*.json"))
     for file in files:
         hub.commit(f"{ORG}/{file.stem}", {"envelope.json": file.read_bytes()})
@@ -326,7 +332,7 @@ def test_the_real_corpus_is_read_without_a_finding(hub: FolderHub, store: Path, 
 
 @pytest.mark.parametrize("is_cut_off", [False, True])
 def test_no_blob_is_named_by_an_inventory_before_it_is_on_disk(
-    hub: FolderHub, store: Path, monkeypatch: pytest.MonkeyPatch, is_cut_off: bool
+    hub: FolderHub, store: CorpusStore, monkeypatch: pytest.MonkeyPatch, is_cut_off: bool
 ):
     """What the inventory names is not fetched again, so it must outlast a loss of power."""
     reached: list[str] = []

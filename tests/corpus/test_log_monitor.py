@@ -25,6 +25,7 @@ from inferencebench_pipeline.corpus.log_monitor import (
     log_findings,
     signature_digest_of,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.sandbox.sigstore.merkle import MerkleTree, leaf_hash
 from inferencebench_pipeline.sandbox.sigstore.trust_config import write_policy
 from inferencebench_pipeline.trust.log import reader
@@ -94,7 +95,7 @@ def known(*numbers: int) -> frozenset[str]:
     return frozenset(signature_digest_of(message(number)) for number in numbers)
 
 
-def examine(client: Client, store: Path, version: int, **settings: Any) -> LogReport:
+def examine(client: Client, store: CorpusStore, version: int, **settings: Any) -> LogReport:
     reports = examine_logs(
         store,
         trust_of(client),
@@ -127,41 +128,41 @@ def test_a_consistency_proof_from_subtrees_is_the_logs_own_and_any_change_of_it_
 
 
 def test_an_honest_log_is_proved_once_and_then_recognised(
-    client: Client, tmp_path: Path, version: int
+    client: Client, store: CorpusStore, version: int
 ):
     checkpoints = sign(client, version, *range(9))
 
-    first = examine(client, tmp_path, version, seen=checkpoints, known_digests=known(*range(9)))
-    again = examine(client, tmp_path, version, seen=checkpoints, known_digests=known(*range(9)))
+    first = examine(client, store, version, seen=checkpoints, known_digests=known(*range(9)))
+    again = examine(client, store, version, seen=checkpoints, known_digests=known(*range(9)))
 
     assert (first.is_honest, first.proved_now, first.scanned_now, first.unknown) == (True, 9, 9, ())
     assert (again.is_honest, again.proved_now, again.scanned_now) == (True, 0, 0)
 
 
 def test_an_entry_under_our_identity_that_nobody_knows_is_an_alarm_until_it_is_known(
-    client: Client, tmp_path: Path, version: int
+    client: Client, store: CorpusStore, version: int
 ):
     sign(client, version, 1, 2)
     sign(client, version, 3, subject=STRANGER)
 
-    report = examine(client, tmp_path, version, known_digests=known(1))
+    report = examine(client, store, version, known_digests=known(1))
     (alarm,) = report.unknown
     assert (alarm.index, alarm.sha256) == (1, signature_digest_of(message(2)))
     assert "pipeline@inferencebench.sandbox" in alarm.detail
 
     sign(client, version, 4)
-    later = examine(client, tmp_path, version, known_digests=known(1, 4))
+    later = examine(client, store, version, known_digests=known(1, 4))
     assert later.unknown == (alarm,)
-    assert examine(client, tmp_path, version, known_digests=known(1, 2, 4)).unknown == ()
+    assert examine(client, store, version, known_digests=known(1, 2, 4)).unknown == ()
 
 
-def test_a_pass_is_bounded_and_the_next_goes_on(client: Client, tmp_path: Path):
+def test_a_pass_is_bounded_and_the_next_goes_on(client: Client, store: CorpusStore):
     checkpoints = sign(client, 1, *range(25))
 
     passes = [
         examine(
             client,
-            tmp_path,
+            store,
             1,
             seen=checkpoints,
             known_digests=known(*range(25)),
@@ -175,30 +176,30 @@ def test_a_pass_is_bounded_and_the_next_goes_on(client: Client, tmp_path: Path):
     assert all(item.is_honest for item in passes)
 
 
-def test_a_log_that_forgets_is_not_trusted_again(state: Path, tmp_path: Path, version: int):
+def test_a_log_that_forgets_is_not_trusted_again(state: Path, store: CorpusStore, version: int):
     with serving(state) as client:
         sign(client, version, 1, 2, 3)
-        assert examine(client, tmp_path, version).is_honest
+        assert examine(client, store, version).is_honest
     (state / f"sigstore/logs/rekor-v{version}.jsonl").unlink()
 
     with serving(state) as client:
-        shorter = examine(client, tmp_path, version)
+        shorter = examine(client, store, version)
         sign(client, version, 4, 5, 6, 7)
-        regrown = examine(client, tmp_path, version)
+        regrown = examine(client, store, version)
 
     assert "had signed for 3" in (shorter.problem or "")
     assert regrown.problem == shorter.problem
 
 
-def test_a_log_with_another_history_is_found_out(state: Path, tmp_path: Path, version: int):
+def test_a_log_with_another_history_is_found_out(state: Path, store: CorpusStore, version: int):
     with serving(state) as client:
         before = sign(client, version, 1, 2, 3)
-        examine(client, tmp_path, version)
+        examine(client, store, version)
     (state / f"sigstore/logs/rekor-v{version}.jsonl").unlink()
 
     with serving(state) as client:
         sign(client, version, 4, 5, 6, 7, 8)
-        report = examine(client, tmp_path, version, seen=before)
+        report = examine(client, store, version, seen=before)
 
     assert "rewritten its history" in (report.problem or "")
     assert {item.kind for item in report.findings} == {FindingKind.LOG_INCONSISTENT}
@@ -206,7 +207,7 @@ def test_a_log_with_another_history_is_found_out(state: Path, tmp_path: Path, ve
 
 
 def test_a_record_in_a_branch_of_the_log_that_nobody_else_sees_is_found(
-    state: Path, tmp_path: Path, version: int
+    state: Path, store: CorpusStore, version: int
 ):
     """The bundle verifies: the log's key signed that checkpoint. Only the comparison shows it."""
     with serving(state) as client:
@@ -215,35 +216,37 @@ def test_a_record_in_a_branch_of_the_log_that_nobody_else_sees_is_found(
 
     with serving(state) as client:
         shown = sign(client, version, 2, 3)
-        report = examine(client, tmp_path, version, seen=[hidden, *shown])
-    keep_reports(tmp_path, [report])
+        report = examine(client, store, version, seen=[hidden, *shown])
+    keep_reports(store, [report])
 
     assert report.problem is None
-    assert [item.repo_id for item in log_findings(tmp_path)] == [hidden.repo_id]
+    assert [item.repo_id for item in log_findings(store)] == [hidden.repo_id]
     assert report.proved_now == 2
 
 
-def test_a_log_that_is_down_is_an_outage_and_no_finding(state: Path, tmp_path: Path, version: int):
+def test_a_log_that_is_down_is_an_outage_and_no_finding(
+    state: Path, store: CorpusStore, version: int
+):
     with serving(state) as client:
         sign(client, version, 1)
         trust, policy = trust_of(client), policy_of(client)
 
     with pytest.raises(LogUnavailableError, match="try again later"):
-        examine_logs(tmp_path, trust, policy, seen=[], known_digests=frozenset())
+        examine_logs(store, trust, policy, seen=[], known_digests=frozenset())
 
 
-def test_a_damaged_memory_of_a_log_is_named_not_forgotten(client: Client, tmp_path: Path):
+def test_a_damaged_memory_of_a_log_is_named_not_forgotten(client: Client, store: CorpusStore):
     sign(client, 2, 1)
-    examine(client, tmp_path, 2)
-    for path in (tmp_path / "corpus/logs").glob("*.json"):
+    examine(client, store, 2)
+    for path in store.logs_folder.glob("*.json"):
         path.write_text("{")
 
     with pytest.raises(LogStateError, match="restore it from a copy"):
-        examine(client, tmp_path, 2)
+        examine(client, store, 2)
 
 
 def test_a_log_that_serves_other_entries_than_it_signed_for_is_found_out(
-    client: Client, tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
+    client: Client, store: CorpusStore, version: int, monkeypatch: pytest.MonkeyPatch
 ):
     """An entry exchanged on its way to us: its hash no longer leads to the signed root."""
     sign(client, version, 1, 2, 3)
@@ -256,12 +259,14 @@ def test_a_log_that_serves_other_entries_than_it_signed_for_is_found_out(
 
     monkeypatch.setattr(log, "entries", exchanged)
 
-    report = examine(client, tmp_path, version, known_digests=known(1, 2, 3))
+    report = examine(client, store, version, known_digests=known(1, 2, 3))
 
     assert "not those it has signed for" in (report.problem or "")
 
 
-def test_a_checkpoint_of_another_key_is_refused_and_leaves_no_mark(client: Client, tmp_path: Path):
+def test_a_checkpoint_of_another_key_is_refused_and_leaves_no_mark(
+    client: Client, store: CorpusStore
+):
     """A trust root that is not current looks like this; with the right one all is well again."""
     checkpoints = sign(client, 2, 1)
     document = json.loads((client.state / "sigstore/trust_config.json").read_text())
@@ -271,10 +276,10 @@ def test_a_checkpoint_of_another_key_is_refused_and_leaves_no_mark(client: Clien
     stale = parse_trust(json.dumps(document).encode(), where="the test")
 
     reports = examine_logs(
-        tmp_path, stale, policy_of(client), seen=checkpoints, known_digests=known(1)
+        store, stale, policy_of(client), seen=checkpoints, known_digests=known(1)
     )
     (refused,) = [item for item in reports if "rekor-v2" in item.url]
 
     assert "trusted key did not sign" in (refused.problem or "")
     assert (refused.findings, refused.not_proved_yet) == ([], 1)
-    assert examine(client, tmp_path, 2, known_digests=known(1)).is_honest
+    assert examine(client, store, 2, known_digests=known(1)).is_honest

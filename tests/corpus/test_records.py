@@ -3,7 +3,7 @@ from __future__ import annotations
 import duckdb
 
 from inferencebench_pipeline.corpus.inventory import crawl_source
-from inferencebench_pipeline.corpus.records import records_path, write_records
+from inferencebench_pipeline.corpus.records import write_records
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, altered, record, verifier
@@ -14,7 +14,7 @@ DAY = "2026-05-18"
 def rows(store) -> list[tuple]:
     return duckdb.sql(
         "SELECT repo_id, revision, envelope_sha256 IS NOT NULL, signer IS NOT NULL, tier, outcome, "
-        f"findings FROM '{records_path(store)}'"
+        f"findings FROM '{store.records_path}'"
     ).fetchall()
 
 

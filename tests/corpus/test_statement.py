@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,9 +19,9 @@ from inferencebench_pipeline.corpus.statement import (
     CorpusNotCleanError,
     registered_digests,
     state_corpus,
-    statement_folder,
     verified_records,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.runs.run_directory import new_run_id
@@ -46,13 +45,13 @@ class Pen:
         ).encode()
 
 
-def publish(hub: FolderHub, store: Path, *names: str) -> None:
+def publish(hub: FolderHub, store: CorpusStore, *names: str) -> None:
     for name in names:
         hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
     crawl_source(hub, ORG, store)
 
 
-def records(store: Path):
+def records(store: CorpusStore):
     return verified_records(store, ORG, RULES)
 
 
@@ -67,7 +66,7 @@ def test_everything_verified_is_stated_once_and_its_digests_are_known_first(hub,
     assert (first.subjects, first.signed_now, again.signed_now) == (2, True, False)
     (statement,) = pen.given
     assert set(registered_digests(store)) == set(logged_digests(statement))
-    table = pq.read_table(statement_folder(store) / TABLE_FILE)
+    table = pq.read_table(store.statement_folder / TABLE_FILE)
     assert table["repo_id"].to_pylist() == [f"{ORG}/a", f"{ORG}/b"]
 
 
@@ -81,7 +80,7 @@ def test_a_statement_cut_off_at_signing_is_known_although_nothing_is_kept(hub, s
     with pytest.raises(ConnectionError):
         state_corpus(store, ORG, records(store), RULES, cut)
 
-    assert not (statement_folder(store) / STATEMENT_FILE).exists()
+    assert not (store.statement_folder / STATEMENT_FILE).exists()
     assert len(set(registered_digests(store))) == 2
 
 

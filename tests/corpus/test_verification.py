@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,14 +10,12 @@ from inferencebench_pipeline.corpus import verification
 from inferencebench_pipeline.corpus.findings import FindingKind, Severity
 from inferencebench_pipeline.corpus.inventory import (
     Inventory,
-    corpus_blobs,
     crawl_source,
     created_days,
 )
+from inferencebench_pipeline.corpus.store import CorpusStore, VerdictsError
 from inferencebench_pipeline.corpus.verdicts import (
     DayVerdicts,
-    VerdictsError,
-    verdicts_path,
 )
 from inferencebench_pipeline.corpus.verification import verify_day, verify_days
 from inferencebench_pipeline.corpus.verifier import PolicyJudge
@@ -44,7 +41,9 @@ def files() -> dict[str, bytes]:
     return record(new_run_id(), REPO)
 
 
-def published(hub: FolderHub, store: Path, files: dict[str, bytes], repo_id: str = REPO) -> None:
+def published(
+    hub: FolderHub, store: CorpusStore, files: dict[str, bytes], repo_id: str = REPO
+) -> None:
     hub.commit(repo_id, files)
     crawl_source(hub, ORG, store)
 
@@ -69,25 +68,25 @@ def test_verifying_a_day_again_recognises_every_record(hub, store):
         hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}"))
     crawl_source(hub, ORG, store)
     verify_day(store, DAY, verifier())
-    written = verdicts_path(store, DAY).stat()
+    written = store.verdicts_path(DAY).stat()
     calls: list[str] = []
 
     again = verify_day(store, DAY, verifier(calls=calls))
 
     assert (again.recognised, again.verified, calls) == (3, 3, [])
-    assert verdicts_path(store, DAY).stat().st_mtime_ns == written.st_mtime_ns
+    assert store.verdicts_path(DAY).stat().st_mtime_ns == written.st_mtime_ns
 
 
 def test_a_pass_can_be_made_to_recognise_nothing_and_changes_nothing(hub, store, files):
     published(hub, store, files)
     verify_day(store, DAY, verifier())
-    written = verdicts_path(store, DAY).read_bytes()
+    written = store.verdicts_path(DAY).read_bytes()
     calls: list[str] = []
 
     (summary,) = verify_days(store, [DAY], verifier(calls=calls), again=True)
 
     assert (summary.recognised, calls) == (0, [ORG])
-    assert verdicts_path(store, DAY).read_bytes() == written
+    assert store.verdicts_path(DAY).read_bytes() == written
 
 
 def test_another_card_beside_the_same_bytes_needs_no_new_verdict(hub, store, files):
@@ -119,7 +118,7 @@ def test_a_damaged_blob_is_noticed_although_its_verdict_is_known(hub, store, fil
     verify_day(store, DAY, verifier())
     (entry,) = Inventory.load(store).entries
     assert entry.envelope_sha256 is not None
-    corpus_blobs(store).path(entry.envelope_sha256).write_bytes(b"bit rot")
+    store.blobs().path(entry.envelope_sha256).write_bytes(b"bit rot")
 
     assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
 
@@ -149,7 +148,7 @@ def test_several_processes_find_what_one_finds(hub, store, monkeypatch):
 def test_a_file_of_verdicts_that_is_not_ours_is_named(hub, store, files):
     published(hub, store, files)
     verify_day(store, DAY, verifier())
-    verdicts_path(store, DAY).write_bytes(b"{}\n")
+    store.verdicts_path(DAY).write_bytes(b"{}\n")
 
     with pytest.raises(VerdictsError, match="delete the file and verify the day again"):
         verify_day(store, DAY, verifier())
@@ -279,7 +278,7 @@ def test_a_damaged_blob_is_a_finding_and_the_others_are_verified(hub, store, fil
     published(hub, store, files)
     damaged = Inventory.load(store).entries[0]
     assert damaged.envelope_sha256 is not None
-    corpus_blobs(store).path(damaged.envelope_sha256).write_bytes(b"bit rot")
+    store.blobs().path(damaged.envelope_sha256).write_bytes(b"bit rot")
 
     day = verify_day(store, DAY, verifier())
 
@@ -304,7 +303,7 @@ def test_a_day_that_is_not_a_date_never_becomes_a_path(store, day):
 
 def test_a_day_without_records_has_an_empty_document(store):
     assert verify_day(store, DAY, verifier()).entries == ()
-    assert verdicts_path(store, DAY).exists()
+    assert store.verdicts_path(DAY).exists()
 
 
 def test_the_real_corpus_verifies_under_its_own_key_alone(hub, store, shared_data):

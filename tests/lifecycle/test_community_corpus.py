@@ -11,9 +11,11 @@ from huggingface_hub import HfApi
 
 from inferencebench_pipeline.corpus.community import Bounds, news_elsewhere, take_in_elsewhere
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.hub.client.client import Hub, Repo
 from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.sandbox.hub.identities import DEFAULT_USER
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
@@ -55,14 +57,16 @@ def allow_elsewhere(world: World, namespace: str) -> None:
 
 
 def others(world: World) -> dict[str, InventoryEntry]:
-    entries = Inventory.load(world.store.root).entries
+    entries = Inventory.load(CorpusStore(world.store.root)).entries
     return {entry.repo_id.rpartition("/")[2]: entry for entry in entries if entry.community}
 
 
 def take_in(world: World, **bounds: float):
     hub = Hub(world.sandbox.hub_url, lambda: None)
     organisation = str(world.settings.organisation)
-    return take_in_elsewhere(hub, organisation, world.store.root, bounds=Bounds(**bounds))
+    return take_in_elsewhere(
+        hub, organisation, CorpusStore(world.store.root), bounds=Bounds(**bounds)
+    )
 
 
 def test_a_strangers_copy_of_our_record_is_shown_as_not_allowed_and_hurts_nothing_of_ours(
@@ -77,17 +81,19 @@ def test_a_strangers_copy_of_our_record_is_shown_as_not_allowed_and_hurts_nothin
     assert world.job("take_in_community").success
     assert set(others(world)) == {"aaa-copy", "rubbish"}  # and nothing of ours
     checks = [world.job("crawl_corpus")]
-    for day in Inventory.load(world.store.root).days():
+    for day in Inventory.load(CorpusStore(world.store.root)).days():
         checks.append(world.job("reverify", day))
     checks.append(world.job("rebuild_leaderboard"))
     assert [failed_checks(result) for result in checks] == [set()] * len(checks)
 
-    rows = {row.repo_id: row for row in load_leaderboard(world.store.root).runs}
+    rows = {row.repo_id: row for row in load_leaderboard(LeaderboardStore(world.store.root)).runs}
     assert rows[ours].state == "verified"
     assert rows[copy].state == "rejected"
     assert "names no signer for sandbox-publisher" in str(rows[copy].state_reason)
     ranked = {
-        row_id for group in load_leaderboard(world.store.root).groups for row_id in group.rows
+        row_id
+        for group in load_leaderboard(LeaderboardStore(world.store.root)).groups
+        for row_id in group.rows
     }
     assert ranked == {rows[ours].row_id}
     assert world.job("state_corpus").success, "a stranger's record keeps no statement from us"
@@ -126,7 +132,7 @@ def test_what_a_look_costs_is_bounded_and_the_next_look_goes_on(world: World):
     assert third.inventory.fetched == 0, "what is known to be no record is not fetched again"
     hub = Hub(world.sandbox.hub_url, lambda: None)
     organisation = str(world.settings.organisation)
-    assert news_elsewhere(hub, organisation, world.store.root, MANY) == {}
+    assert news_elsewhere(hub, organisation, CorpusStore(world.store.root), MANY) == {}
 
 
 @pytest.mark.parametrize(
@@ -165,9 +171,9 @@ def test_what_the_policy_allows_elsewhere_is_of_the_communitys_tier_and_never_be
     allow_elsewhere(world, DEFAULT_USER)
     for job in ("take_in_community", "crawl_corpus"):
         assert world.job(job).success
-    for day in Inventory.load(world.store.root).days():
+    for day in Inventory.load(CorpusStore(world.store.root)).days():
         world.job("reverify", day)
     assert failed_checks(world.job("rebuild_leaderboard")) == set()
-    rows = {row.repo_id: row for row in load_leaderboard(world.store.root).runs}
+    rows = {row.repo_id: row for row in load_leaderboard(LeaderboardStore(world.store.root)).runs}
     assert (rows[ours].tier, rows[ours].state) == ("verified", "verified")
     assert (rows[copy].tier, rows[copy].state) == ("community", "duplicate")

@@ -12,7 +12,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.records import unverified_days
-from inferencebench_pipeline.corpus.verdicts import verdicts_path
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_error
 from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
@@ -113,7 +113,7 @@ def test_a_backfill_over_several_days_shows_which_of_them_failed(
     upload(world, published(world, measured_run), b"{")
     world.job("crawl_corpus")
     yesterday = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
-    assert not verdicts_path(world.store.root, yesterday).exists()
+    assert not CorpusStore(world.store.root).verdicts_path(yesterday).exists()
 
     backfill = world.definitions.resolve_job_def("reverify").execute_in_process(
         instance=world.instance,
@@ -127,7 +127,7 @@ def test_a_backfill_over_several_days_shows_which_of_them_failed(
     assert failed_checks(backfill) == {"no_finding_of_severity_error"}
     shown = results(world, no_finding_of_severity_error)
     assert (shown[yesterday], shown[today()]) == ([True], [False])
-    assert Path(verdicts_path(world.store.root, yesterday)).read_bytes() == b""
+    assert Path(CorpusStore(world.store.root).verdicts_path(yesterday)).read_bytes() == b""
 
 
 @pytest.mark.slow
@@ -152,14 +152,14 @@ def test_days_are_unverified_until_they_were_verified_as_they_are_now(
 ):
     receipt = published(world, measured_run)
     world.job("crawl_corpus")
-    assert list(unverified_days(world.store.root)) == [today()]
+    assert list(unverified_days(CorpusStore(world.store.root))) == [today()]
     world.job("reverify", today())
-    assert unverified_days(world.store.root) == {}
+    assert unverified_days(CorpusStore(world.store.root)) == {}
 
     HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write")).delete_repo(
         receipt.repo_id, repo_type="dataset"
     )
     world.job("crawl_corpus")
-    assert list(unverified_days(world.store.root)) == [today()]
+    assert list(unverified_days(CorpusStore(world.store.root))) == [today()]
     world.job("reverify", today())
-    assert unverified_days(world.store.root) == {}
+    assert unverified_days(CorpusStore(world.store.root)) == {}

@@ -12,7 +12,8 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.log_monitor import load_reports, signature_digest_of
-from inferencebench_pipeline.corpus.statement import STATEMENT_FILE, statement_folder
+from inferencebench_pipeline.corpus.statement import STATEMENT_FILE
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
@@ -79,10 +80,10 @@ def test_the_corpus_is_stated_once_it_is_clean_and_only_then(
 
     rc, document = verify_corpus(world)
     assert (rc, document["ok"], document["results"]) == (0, True, document["subjects"])
-    bundle = (statement_folder(world.store.root) / STATEMENT_FILE).read_bytes()
+    bundle = (CorpusStore(world.store.root).statement_folder / STATEMENT_FILE).read_bytes()
 
     world.job("state_corpus")
-    assert (statement_folder(world.store.root) / STATEMENT_FILE).read_bytes() == bundle
+    assert (CorpusStore(world.store.root).statement_folder / STATEMENT_FILE).read_bytes() == bundle
 
     HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write")).upload_file(
         path_or_fileobj=altered(measured_run.read(RunFile.ENVELOPE), seed=7),
@@ -93,7 +94,7 @@ def test_the_corpus_is_stated_once_it_is_clean_and_only_then(
     reverify(world)
     refused = world.job("state_corpus")
     assert "nothing is stated before they are put right" in failure_text(refused)
-    assert (statement_folder(world.store.root) / STATEMENT_FILE).read_bytes() == bundle
+    assert (CorpusStore(world.store.root).statement_folder / STATEMENT_FILE).read_bytes() == bundle
 
 
 @pytest.mark.slow
@@ -124,4 +125,8 @@ def test_a_trust_configuration_of_the_deployments_own_is_not_refreshed(world: Wo
 
 
 def unknown_digests(world: World) -> set[str | None]:
-    return {item.sha256 for report in load_reports(world.store.root) for item in report.unknown}
+    return {
+        item.sha256
+        for report in load_reports(CorpusStore(world.store.root))
+        for item in report.unknown
+    }

@@ -7,10 +7,12 @@ import pytest
 from huggingface_hub import HfApi
 
 from inferencebench_pipeline.corpus.inventory import Inventory
+from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.hub.model_card.backlink_edit import BacklinkReceipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunFile
 from tests.lifecycle.conftest import MODEL, failed_checks, failure_text, materialised
 
@@ -117,7 +119,11 @@ def test_the_leaderboard_shows_what_is_published_and_verified_and_drops_what_was
 
 def _row_after_reverification(world, repo_id):
     world.job("crawl_corpus")
-    for day in Inventory.load(world.store.root).days():
+    for day in Inventory.load(CorpusStore(world.store.root)).days():
         world.job("reverify", day)
     assert world.job("rebuild_leaderboard").success
-    return next(row for row in load_leaderboard(world.store.root).runs if row.repo_id == repo_id)
+    return next(
+        row
+        for row in load_leaderboard(LeaderboardStore(world.store.root)).runs
+        if row.repo_id == repo_id
+    )

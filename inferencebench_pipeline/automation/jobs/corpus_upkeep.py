@@ -6,7 +6,7 @@ from datetime import date
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
-from inferencebench_pipeline.corpus import InventoryError, created_days
+from inferencebench_pipeline.corpus import CorpusStore, InventoryError, created_days
 from inferencebench_pipeline.lifecycle.corpus_statement import corpus_statement
 from inferencebench_pipeline.lifecycle.index_dataset import index_dataset
 from inferencebench_pipeline.lifecycle.leaderboard_index import leaderboard_index
@@ -78,7 +78,7 @@ def rolling_reverification(
     """Ask for one run per span; unchanged bytes are recognised, what is stored is hashed anew."""
     tick = context.scheduled_execution_time.date()
     try:
-        days = [day for day in created_days(run_store.root) if day >= FIRST_DAY]
+        days = [day for day in created_days(CorpusStore(run_store.root)) if day >= FIRST_DAY]
     except InventoryError as error:
         # The next crawl writes it anew; what is due today is due again in four weeks.
         context.log.warning("nothing is verified again today: %s", error)

@@ -9,7 +9,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import PartitionBackfill
 from pydantic import Field
 
-from inferencebench_pipeline.corpus import created_days
+from inferencebench_pipeline.corpus import CorpusStore, created_days
 from inferencebench_pipeline.lifecycle.corpus import corpus_verification
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
@@ -36,7 +36,7 @@ def launch_backfill(
     The id is that of this run: a step that is tried again finds its backfill launched.
     """
     with retry_policy.guard():
-        known = created_days(run_store.root)
+        known = created_days(CorpusStore(run_store.root))
     days = [day for day in known if day >= FIRST_DAY]
     if not days:
         raise dg.Failure(

@@ -12,7 +12,7 @@ from inferencebench_pipeline.automation.instance.pools import GOING_ON
 from inferencebench_pipeline.automation.jobs.asset_jobs import rebuild_leaderboard, reverify
 from inferencebench_pipeline.automation.jobs.corpus_upkeep import publish_index
 from inferencebench_pipeline.automation.sensors.published_elsewhere import take_in_community
-from inferencebench_pipeline.leaderboard import Sources, anything_verified
+from inferencebench_pipeline.leaderboard import LeaderboardStore, Sources, anything_verified
 from inferencebench_pipeline.resources import DeploymentResource, RunStoreResource
 
 SOURCES_TAG: Final = "inferencebench/built_from"
@@ -36,11 +36,11 @@ def keep_leaderboard_current(
     key is that of the corpus and of how often it was asked for: a tick cut off after asking asks
     for the same run, and a build that failed is tried again, each time later.
     """
-    root = run_store.root
-    if not anything_verified(root):
+    board = LeaderboardStore(run_store.root)
+    if not anything_verified(board):
         return dg.SkipReason("nothing is verified yet")
-    now = Sources.now(root, deployment.settings.prices)
-    built = Sources.of_the_index(root)
+    now = Sources.now(board, deployment.settings.prices)
+    built = Sources.of_the_index(board)
     if now == built:
         return dg.SkipReason("the leaderboard was built from what is there now")
     if any(_going_on(context.instance, job.name) for job in (rebuild_leaderboard, publish_index)):

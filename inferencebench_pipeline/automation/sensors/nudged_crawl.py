@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs.asset_jobs import crawl_corpus
-from inferencebench_pipeline.corpus import inventory_is_damaged
+from inferencebench_pipeline.corpus import CorpusStore, inventory_is_damaged
 from inferencebench_pipeline.hub import nudged_since
 from inferencebench_pipeline.resources import RunStoreResource
 
@@ -49,7 +49,7 @@ def nudged_crawl(
     now = datetime.now(tz=UTC)
     root, last_asked = run_store.root, _instant(context.cursor)
     nudged = last_asked is not None and nudged_since(root, last_asked)
-    damaged = inventory_is_damaged(root)
+    damaged = inventory_is_damaged(CorpusStore(run_store.root))
     reason = crawl_reason(now=now, last_asked=last_asked, nudged=nudged, damaged=damaged)
     if reason is None:
         return dg.SkipReason("no nudge since the last crawl, and that is less than an hour ago")

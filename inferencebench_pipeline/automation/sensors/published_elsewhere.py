@@ -6,7 +6,13 @@ import json
 import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
-from inferencebench_pipeline.corpus import BOUNDS, GLANCE, InventoryError, news_elsewhere
+from inferencebench_pipeline.corpus import (
+    BOUNDS,
+    GLANCE,
+    CorpusStore,
+    InventoryError,
+    news_elsewhere,
+)
 from inferencebench_pipeline.errors import RetryableError
 from inferencebench_pipeline.hub import Hub
 from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
@@ -44,7 +50,7 @@ def published_elsewhere(
         return dg.SkipReason("the last look is still going on")
     hub = Hub(deployment.settings.hub_endpoint, lambda: None, retry=GLANCE)
     try:
-        news = news_elsewhere(hub, organisation, run_store.root, BOUNDS)
+        news = news_elsewhere(hub, organisation, CorpusStore(run_store.root), BOUNDS)
     except RetryableError as error:
         return dg.SkipReason(f"the Hub could not be asked: {error}")
     except InventoryError as error:

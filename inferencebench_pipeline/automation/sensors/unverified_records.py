@@ -6,7 +6,7 @@ import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
 from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
-from inferencebench_pipeline.corpus import InventoryError, unverified_days
+from inferencebench_pipeline.corpus import CorpusStore, InventoryError, unverified_days
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY, PARTITION_TAG
 from inferencebench_pipeline.resources import RunStoreResource
 
@@ -32,7 +32,7 @@ def unverified_records(
     tried for ever.
     """
     try:
-        found = unverified_days(run_store.root)
+        found = unverified_days(CorpusStore(run_store.root))
     except InventoryError as error:
         # The next crawl writes it anew, and it is asked for at once.
         return dg.SkipReason(str(error))

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from inferencebench_pipeline.community_results import load_evaluations
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
-    file_lock,
     is_plain_file,
     read_plain,
     remove,
@@ -59,6 +58,7 @@ from inferencebench_pipeline.leaderboard.index.spans import tell_repeated, updat
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
 from inferencebench_pipeline.leaderboard.index.workers import Workers
 from inferencebench_pipeline.leaderboard.json_assembly import Assembly
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _RUNS = f"""
 SELECT {", ".join(ROW_COLUMNS)} FROM read_parquet($files, hive_partitioning = false)
@@ -83,12 +83,7 @@ class IndexInfo:
     """Envelopes that had to be read; the others were known from the last build."""
 
 
-def leaderboard_folder(store_root: Path) -> Path:
-    """Return where the index lies."""
-    return store_root / "leaderboard"
-
-
-def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
+def build_index(store: LeaderboardStore, prices: Prices | None = None) -> IndexInfo:
     """Bring the index up to date with the corpus; what did not change costs nothing.
 
     Nothing but the inventory, its blobs, the verdicts and the two public registers is read, so a
@@ -99,7 +94,7 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
     build that was killed leaves the last index whole, and the next one finishes.
 
     Args:
-        store_root: root of the store that holds corpus and index.
+        store: root of the store that holds corpus and index.
         prices: what costs are computed from; without them no cost is shown.
 
     Raises:
@@ -108,17 +103,17 @@ def build_index(store_root: Path, prices: Prices | None = None) -> IndexInfo:
         StoreError: the index cannot be written.
         LockedError: another build is not finished yet.
     """
-    folder = leaderboard_folder(store_root)
-    with _only_one(folder), _readable(folder):
-        return _build(store_root, folder, prices)
+    folder = store.folder
+    with store.building(), _readable(folder):
+        return _build(store, folder, prices)
 
 
-def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
-    inputs, before = read_inputs(store_root), Manifest.load(folder, to_build_upon=True)
+def _build(store: LeaderboardStore, folder: Path, prices: Prices | None) -> IndexInfo:
+    inputs, before = read_inputs(store), Manifest.load(folder, to_build_upon=True)
     known = load_standing(folder)
     sound = {name for name in before.partitions() if is_sound(folder, name)}
     with Workers() as workers, session() as connection:
-        manifest, extracted = update_spans(store_root, folder, inputs, before, sound, workers)
+        manifest, extracted = update_spans(store, folder, inputs, before, sound, workers)
         partitions = look_into(known, manifest.spans.values(), folder, connection)
         tell_repeated(folder, manifest, may_repeat(known, partitions), connection)
         partitions = look_into(partitions, manifest.spans.values(), folder, connection)
@@ -126,7 +121,7 @@ def _build(store_root: Path, folder: Path, prices: Prices | None) -> IndexInfo:
         standing = standing_of(partitions)
         groups = update_groups(load_groups(folder), standing, folder, workers, connection, prices)
         findings = [*_unplaced(inputs), *standing.findings]
-        document, starts = _document(store_root, groups, standing.states, findings)
+        document, starts = _document(store, groups, standing.states, findings)
     manifest.save(folder)
     write_changed(folder / DOCUMENT_FILE, document)
     save_groups(folder, groups, starts)
@@ -150,20 +145,13 @@ def _readable(folder: Path) -> Iterator[None]:
         raise unreadable_runs(folder, error) from error
 
 
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Be the only build on this host: another would remove partitions that this one has written."""
-    with file_lock(folder / ".lock", what=f"a build of the index in {folder}"):
-        yield
-
-
-def load_summary(store_root: Path) -> Summary:
+def load_summary(store: LeaderboardStore) -> Summary:
     """Return the content of ``leaderboard.json``; an empty one before the first build.
 
     Raises:
         LeaderboardError: it exists but is not what this version writes.
     """
-    path = leaderboard_folder(store_root) / DOCUMENT_FILE
+    path = store.document_path
     try:
         return Summary.model_validate_json(read_plain(path))
     except FileNotFoundError:
@@ -174,24 +162,24 @@ def load_summary(store_root: Path) -> Summary:
         ) from error
 
 
-def load_leaderboard(store_root: Path) -> Leaderboard:
+def load_leaderboard(store: LeaderboardStore) -> Leaderboard:
     """Return the built index, its rows ordered by repository; an empty one before the first build.
 
     Raises:
         LeaderboardError: it exists but is not what this version writes.
     """
-    summary = load_summary(store_root)
-    rows = sorted(load_rows(store_root), key=lambda row: row.repo_id)
+    summary = load_summary(store)
+    rows = sorted(load_rows(store), key=lambda row: row.repo_id)
     return Leaderboard.model_construct(**vars(summary), runs=tuple(rows))
 
 
-def load_rows(store_root: Path, repo_ids: Collection[str] | None = None) -> Iterator[RunRow]:
+def load_rows(store: LeaderboardStore, repo_ids: Collection[str] | None = None) -> Iterator[RunRow]:
     """Yield the rows of these repositories, or of all, as the index has them.
 
     Raises:
         LeaderboardError: the table of runs cannot be read.
     """
-    folder = leaderboard_folder(store_root)
+    folder = store.folder
     files = plain_run_files(folder)
     if not files:
         return
@@ -237,7 +225,7 @@ def _unplaced(inputs: CorpusInputs) -> Iterator[FindingRow]:
 
 
 def _document(
-    store_root: Path,
+    store: LeaderboardStore,
     groups: list[KeptGroup],
     states: Mapping[str, int],
     findings: list[FindingRow],
@@ -247,7 +235,7 @@ def _document(
     With it, where it holds each group, by its id, and each spread, by its place.
     """
     tested = [item for group in groups for item in group.changes]
-    register = load_evaluations(store_root)
+    register = load_evaluations(store.root)
     evaluations, withheld = evaluation_rows(register)
     spreads = [item for group in groups for item in group.variances]
     spreads.extend(map(KeptVariance.of, quality_variances(register.results)))
@@ -259,7 +247,7 @@ def _document(
     document.add_list("findings", _json(findings))
     document.add_list("evaluations", _json(evaluations))
     document.add_list("withheld", _json(withheld))
-    document.add_list("takedowns", _json(takedown_rows(load_takedowns(store_root))))
+    document.add_list("takedowns", _json(takedown_rows(load_takedowns(store.root))))
     starts: dict[tuple[str, ...], int] = {}
     starts.update(((group.group_id,), at) for group, at in zip(groups, of_groups, strict=True))
     starts.update((item.place, at) for (item, _), at in zip(judged, of_spreads, strict=True))

@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inferencebench_pipeline.corpus import BlobError, BlobStore, corpus_blobs, inventory_table
+from inferencebench_pipeline.corpus import BlobError, BlobStore, inventory_table
 from inferencebench_pipeline.envelope import EnvelopeError, parse_envelope
 from inferencebench_pipeline.files import is_plain_file, read_plain, sealed, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
@@ -28,7 +28,6 @@ from inferencebench_pipeline.leaderboard.document import Summary
 from inferencebench_pipeline.leaderboard.facts import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
-    leaderboard_folder,
     load_summary,
     plain_run_files,
     unreadable_runs,
@@ -47,6 +46,7 @@ from inferencebench_pipeline.leaderboard.index.partitions import (
     unique_texts,
 )
 from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 CHECKED_FILE: Final = "checked.json"
 
@@ -74,7 +74,7 @@ WHERE state = 'verified' AND group_id IS NOT NULL
 class _Task(NamedTuple):
     """Days of one span to read anew."""
 
-    store_root: Path
+    store: LeaderboardStore
     folder: Path
     runs: str
     metrics: Mapping[str, str | None]
@@ -83,22 +83,22 @@ class _Task(NamedTuple):
     """Of each repository, as the inventory has it."""
 
 
-def check_rows(store_root: Path) -> list[str]:
+def check_rows(store: LeaderboardStore) -> list[str]:
     """Return what is wrong with the built index; nothing, when it may be shown.
 
     Every published repository has exactly one row, every ranked row is in its group of the document
     once, and every row and metric that is new says what the envelope says, read anew from the
     stored bytes by the full parser.
     """
-    folder = leaderboard_folder(store_root)
-    inputs, manifest = read_inputs(store_root), Manifest.load(folder)
+    folder = store.folder
+    inputs, manifest = read_inputs(store), Manifest.load(folder)
     if not is_plain_file(folder / DOCUMENT_FILE):
         return ["the index cannot be read: it was not built yet"]
     damaged = [name for name in manifest.partitions() if not is_sound(folder, name)]
     if damaged:
         return sorted(f"{name}: is not what was written; build the index again" for name in damaged)
     try:
-        summary = load_summary(store_root)
+        summary = load_summary(store)
         problems = [*_missing(folder, inputs, manifest), *_ungrouped(folder, manifest, summary)]
         days = _days(folder, manifest)
     except (LeaderboardError, duckdb.Error) as error:
@@ -107,7 +107,7 @@ def check_rows(store_root: Path) -> list[str]:
     done = _checked(folder)
     keys = {day: key for day, (_, _, key) in days.items()}
     new = sorted(day for day, key in keys.items() if done.get(day) != key)
-    wrong = _read_anew(_tasks(store_root, folder, inputs, manifest, new))
+    wrong = _read_anew(_tasks(store, folder, inputs, manifest, new))
     problems.extend(problem for found in wrong.values() for problem in found)
     _keep(folder, {day: key for day, key in keys.items() if day not in wrong})
     return sorted(problems)
@@ -124,20 +124,20 @@ class Unjudged:
     """When the Hub changed the repository last, as the last crawl has it."""
 
 
-def unjudged_rows(store_root: Path) -> list[Unjudged]:
+def unjudged_rows(store: LeaderboardStore) -> list[Unjudged]:
     """Return the rows of the built index that have no verdict yet, the longest unchanged first.
 
     Raises:
         LeaderboardError: the table of runs cannot be read.
         InventoryError: the inventory cannot be read.
     """
-    folder = leaderboard_folder(store_root)
+    folder = store.folder
     files = plain_run_files(folder)
     if not files:
         return []
     try:
         with session() as connection:
-            connection.register("known", inventory_table(store_root))
+            connection.register("known", inventory_table(store.corpus))
             found = connection.execute(_UNJUDGED, {"files": files}).fetchall()
     except duckdb.Error as error:
         raise unreadable_runs(folder, error) from error
@@ -208,13 +208,13 @@ def _days(folder: Path, manifest: Manifest) -> dict[str, tuple[int, int, str]]:
 
 
 def _tasks(
-    store_root: Path, folder: Path, inputs: CorpusInputs, manifest: Manifest, days: list[str]
+    store: LeaderboardStore, folder: Path, inputs: CorpusInputs, manifest: Manifest, days: list[str]
 ) -> Iterator[_Task]:
     for span, members in groupby(days, key=span_of):
         names = [day for day in members if day in manifest.days and day in inputs.rows]
         entries = inputs.of_days(names)
         yield _Task(
-            store_root,
+            store,
             folder,
             manifest.spans[span],
             {day: manifest.days[day].metrics for day in names},
@@ -239,7 +239,7 @@ def _check_days(task: _Task) -> dict[str, list[str]]:
     runs = read_partition(task.folder, task.runs)
     if runs is None:
         return {day: [f"{task.runs}: is gone; build the index again"] for day in task.metrics}
-    blobs = corpus_blobs(task.store_root)
+    blobs = task.store.corpus.blobs()
     wrong: dict[str, list[str]] = {}
     for day, name in task.metrics.items():
         rows = runs.filter(pc.is_in(runs["created_day"], pa.array([day]))).to_pylist()

@@ -28,7 +28,6 @@ from inferencebench_pipeline.files import (
 from inferencebench_pipeline.leaderboard.document import EvaluationRow, TakedownRow, WithheldRow
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
-    leaderboard_folder,
     load_summary,
 )
 from inferencebench_pipeline.leaderboard.index.group_cache import document_is_sound
@@ -40,6 +39,7 @@ from inferencebench_pipeline.leaderboard.index.manifest import (
 )
 from inferencebench_pipeline.leaderboard.index.partitions import is_sound, read_partition
 from inferencebench_pipeline.leaderboard.index.tables import parquet_bytes
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 DATA_FOLDER: Final = "data"
 """In the published dataset: everything in it is this index's."""
@@ -60,7 +60,7 @@ ORDER BY repo_id, source, kind, detail, seen_at
 """
 
 
-def published_files(store_root: Path) -> dict[str, Path]:
+def published_files(store: LeaderboardStore) -> dict[str, Path]:
     """Bring the published form of the index up to date; return its files by their path there.
 
     Before the first build there are none.
@@ -69,7 +69,7 @@ def published_files(store_root: Path) -> dict[str, Path]:
         LeaderboardError: the index cannot be read.
         StoreError: the files cannot be written.
     """
-    folder = leaderboard_folder(store_root)
+    folder = store.folder
     if not is_there(folder / DOCUMENT_FILE):
         return {}
     if not document_is_sound(folder):
@@ -93,7 +93,7 @@ def published_files(store_root: Path) -> dict[str, Path]:
             _MAKERS[path.split("/")[1]](folder, manifest, out / path, path)
             there = _digest(out / path)
         digests[path] = there or ""
-    for name, rows in _small(store_root).items():
+    for name, rows in _small(store).items():
         write_changed(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
     content = {"made_by": MADE_BY, "keys": {path: (keys[path], digests[path]) for path in keys}}
     write_changed(out / _KEYS_FILE, sealed(orjson.dumps(content)))
@@ -169,9 +169,9 @@ _TYPES: Final[Mapping[str, pa.DataType]] = {
 }
 
 
-def _small(store_root: Path) -> dict[str, pa.Table]:
+def _small(store: LeaderboardStore) -> dict[str, pa.Table]:
     """Return the tables of what others decided."""
-    summary = load_summary(store_root)
+    summary = load_summary(store)
     return {
         name: pa.Table.from_pylist(
             [item.model_dump() for item in getattr(summary, name)],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from inferencebench_pipeline.corpus import (
     inventory_table,
     load_findings,
     log_findings,
-    verdicts_path,
 )
 from inferencebench_pipeline.files import file_state
 from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
@@ -26,6 +24,7 @@ from inferencebench_pipeline.leaderboard.index.tables import (
     INVENTORY_SCHEMA,
     empty,
 )
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 
 @dataclass(frozen=True)
@@ -54,26 +53,26 @@ class CorpusInputs:
         return pa.Table.from_pylist(found, schema=FINDINGS_SCHEMA)
 
 
-def read_inputs(store_root: Path) -> CorpusInputs:
+def read_inputs(store: LeaderboardStore) -> CorpusInputs:
     """Return what is known of the corpus now.
 
     Raises:
         InventoryError, LogStateError: what is stored cannot be read.
     """
-    entries = _inventory(store_root)
+    entries = _inventory(store)
     rows: dict[str, tuple[int, int]] = {}
     start = 0
     found: Any = entries["created_day"].value_counts()
     for item in found.to_pylist():
         rows[str(item["values"])] = (start, int(item["counts"]))
         start += int(item["counts"])
-    noted, unplaced = _noted(store_root, entries)
+    noted, unplaced = _noted(store, entries)
     inputs = {
         day: DayInputs(
             inventory=digest(
                 batch.serialize().to_pybytes() for batch in entries.slice(*place).to_batches()
             ),
-            verdicts=file_state(verdicts_path(store_root, day)),
+            verdicts=file_state(store.corpus.verdicts_path(day)),
             noted=digest([orjson.dumps(noted.get(day, []))]),
         )
         for day, place in rows.items()
@@ -81,9 +80,9 @@ def read_inputs(store_root: Path) -> CorpusInputs:
     return CorpusInputs(entries, rows, noted, unplaced, inputs)
 
 
-def _inventory(store_root: Path) -> pa.Table:
+def _inventory(store: LeaderboardStore) -> pa.Table:
     """Return the inventory's columns, ordered by day and, in a day, as they are: by repository."""
-    table = inventory_table(store_root, INVENTORY_SCHEMA)
+    table = inventory_table(store.corpus, INVENTORY_SCHEMA)
     if not table.num_rows:
         return table
     encoded: Any = table["created_day"].combine_chunks().dictionary_encode()
@@ -94,12 +93,12 @@ def _inventory(store_root: Path) -> pa.Table:
 
 
 def _noted(
-    store_root: Path, entries: pa.Table
+    store: LeaderboardStore, entries: pa.Table
 ) -> tuple[dict[str, list[dict[str, Any]]], tuple[Finding, ...]]:
     """Return what logs and crawl noted, the logs first: a record no log holds is the worse."""
     found = [
-        *(("logs", item) for item in log_findings(store_root)),
-        *(("crawl", item) for item in load_findings(store_root)),
+        *(("logs", item) for item in log_findings(store.corpus)),
+        *(("crawl", item) for item in load_findings(store.corpus)),
     ]
     if not found:
         return {}, ()

@@ -19,11 +19,9 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus import (
     BlobError,
-    corpus_blobs,
     raw_lines,
     require_sound,
     unreadable,
-    verdicts_path,
 )
 from inferencebench_pipeline.files import is_plain_file, read_plain, remove, write_unsynced
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
@@ -44,6 +42,7 @@ from inferencebench_pipeline.leaderboard.index.tables import (
     run_rows,
     verdict_row,
 )
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _NAME: Final = re.compile(r"(?:runs|metrics)/[a-z_]+=[0-9-]{7,10}/([0-9a-f]{32})\.parquet")
 _NOT_A_LINE: Final = (
@@ -55,7 +54,7 @@ _HEADLINES: Final = pa.schema([("repo_id", pa.string()), ("headline", HEADLINE_T
 class DayTask(NamedTuple):
     """Days to build together, and what an earlier build knows about them."""
 
-    store_root: Path
+    store: LeaderboardStore
     folder: Path
     """Of the index."""
     entries: pa.Table
@@ -90,7 +89,7 @@ def build_days(task: DayTask) -> BuiltDays:
     extracted = _extract(task, set(unique_texts(known_facts["repo_id"])), columns)
     facts, metrics = columns.tables()
     days = unique_texts(task.entries["created_day"])
-    verdicts, findings = _judged(task.store_root, days)
+    verdicts, findings = _judged(task.store, days)
     rows = run_rows(
         inventory=task.entries,
         facts=pa.concat_tables([known_facts.select(FACTS_SCHEMA.names), facts]),
@@ -185,7 +184,7 @@ def _known(task: DayTask) -> tuple[pa.Table, pa.Table]:
 
 def _extract(task: DayTask, known: set[str], columns: FactColumns) -> int:
     """Read the envelopes that are not known yet; one whose bytes are lost has a finding."""
-    blobs = corpus_blobs(task.store_root)
+    blobs = task.store.corpus.blobs()
     names = ("repo_id", "envelope_sha256", "content_hash")
     extracted = 0
     for repo_id, sha256, content_hash in zip(
@@ -202,12 +201,12 @@ def _extract(task: DayTask, known: set[str], columns: FactColumns) -> int:
     return extracted
 
 
-def _judged(store_root: Path, days: list[str]) -> tuple[pa.Table, pa.Table]:
+def _judged(store: LeaderboardStore, days: list[str]) -> tuple[pa.Table, pa.Table]:
     """Return the stored verdicts and findings of days."""
     verdicts: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
     for day in days:
-        for line in raw_lines(store_root, day):
+        for line in raw_lines(store.corpus, day):
             try:
                 require_sound(line)
                 document = parse_line(line)
@@ -215,7 +214,7 @@ def _judged(store_root: Path, days: list[str]) -> tuple[pa.Table, pa.Table]:
                 if document["judged"] is not None:
                     verdicts.append(verdict_row(line, document))
             except _NOT_A_LINE as error:
-                raise unreadable(verdicts_path(store_root, day), error) from error
+                raise unreadable(store.corpus.verdicts_path(day), error) from error
     return (
         pa.Table.from_pylist(verdicts, schema=VERDICTS_SCHEMA),
         pa.Table.from_pylist(findings, schema=FINDINGS_SCHEMA),

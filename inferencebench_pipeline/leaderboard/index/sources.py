@@ -14,15 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.community_results import REGISTER_FILE as COMMUNITY_REGISTER_FILE
 from inferencebench_pipeline.corpus import (
-    log_reports_path,
-    records_path,
-    verdicts_path,
     verified_days,
 )
 from inferencebench_pipeline.files import file_state, is_plain_file, read_plain, write_changed
 from inferencebench_pipeline.hub import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
-from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
+from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY, digest
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _FILE: Final = "built_from.json"
 
@@ -38,57 +35,53 @@ class Sources(BaseModel):
     """Of that, the verdicts, both registers, the logs' reports, the prices and this version."""
 
     @classmethod
-    def now(cls, store_root: Path, prices: Path | None = None) -> Sources:
+    def now(cls, store: LeaderboardStore, prices: Path | None = None) -> Sources:
         """Return the digests of what is there now.
 
         A file that is only ever replaced is known by its size, time and inode; a small one, which
         may be written again with the same content, by its content. What cannot be read has a
         digest too: the build is what says what is wrong with it.
         """
-        records = file_state(records_path(store_root))
+        records = file_state(store.corpus.records_path)
         small = (
-            store_root / TAKEDOWN_REGISTER_FILE,
-            store_root / COMMUNITY_REGISTER_FILE,
-            log_reports_path(store_root),
+            store.root / TAKEDOWN_REGISTER_FILE,
+            store.root / COMMUNITY_REGISTER_FILE,
+            store.corpus.log_reports_path,
             prices,
         )
         parts = [
             MADE_BY,
             records,
             *(
-                f"{day} {file_state(verdicts_path(store_root, day))}"
-                for day in verified_days(store_root)
+                f"{day} {file_state(store.corpus.verdicts_path(day))}"
+                for day in verified_days(store.corpus)
             ),
             *("absent" if path is None else _content(path) for path in small),
         ]
         return cls(records=records, corpus=digest(f"{part}\n".encode() for part in parts))
 
     @classmethod
-    def of_the_index(cls, store_root: Path) -> Sources | None:
+    def of_the_index(cls, store: LeaderboardStore) -> Sources | None:
         """Return what the index that is there was made from; None when there is none to trust."""
-        if not is_plain_file(leaderboard_folder(store_root) / DOCUMENT_FILE):
+        if not is_plain_file(store.document_path):
             return None
         try:
-            return cls.model_validate_json(read_plain(_path(store_root)))
+            return cls.model_validate_json(read_plain(store.built_from_path))
         except (OSError, ValidationError):
             return None
 
-    def keep(self, store_root: Path) -> None:
+    def keep(self, store: LeaderboardStore) -> None:
         """Write down that the index was made from these. They are taken before the build reads.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        write_changed(_path(store_root), self.model_dump_json(indent=1).encode() + b"\n")
+        write_changed(store.built_from_path, self.model_dump_json(indent=1).encode() + b"\n")
 
 
-def anything_verified(store_root: Path) -> bool:
+def anything_verified(store: LeaderboardStore) -> bool:
     """Return whether there is a verdict to make an index from."""
-    return records_path(store_root).exists() or bool(verified_days(store_root))
-
-
-def _path(store_root: Path) -> Path:
-    return leaderboard_folder(store_root) / _FILE
+    return store.corpus.records_path.exists() or bool(verified_days(store.corpus))
 
 
 def _content(path: Path) -> str:

@@ -25,6 +25,7 @@ from inferencebench_pipeline.leaderboard.index.partitions import (
 )
 from inferencebench_pipeline.leaderboard.index.tables import ROW_GROUP_ROWS
 from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _TASK_ROWS: Final = 2500
 _SPANS_IN_FLIGHT: Final = 2
@@ -57,7 +58,7 @@ FROM span m LEFT JOIN patches p ON p.repo_id = m.repo_id
 
 
 def update_spans(
-    store_root: Path,
+    store: LeaderboardStore,
     folder: Path,
     inputs: CorpusInputs,
     before: Manifest,
@@ -91,7 +92,7 @@ def update_spans(
     for name in spans:
         days = sorted(day for day in inputs.inputs if span_of(day) == name)
         span = _Span(name, days, changed.intersection(days))
-        span.start(store_root, folder, inputs, before, workers)
+        span.start(store, folder, inputs, before, workers)
         waiting.append(span)
         if len(waiting) > _SPANS_IN_FLIGHT:
             extracted += waiting.popleft().finish(folder, inputs, manifest)
@@ -129,7 +130,7 @@ class _Span:
 
     def start(
         self,
-        store_root: Path,
+        store: LeaderboardStore,
         folder: Path,
         inputs: CorpusInputs,
         before: Manifest,
@@ -150,7 +151,7 @@ class _Span:
             records = {day: before.days.get(day) for day in days}
             metrics = {day: item.metrics for day, item in records.items() if item and item.metrics}
             task = DayTask(
-                store_root, folder, inputs.of_days(days), inputs.noted_of(days), known, metrics
+                store, folder, inputs.of_days(days), inputs.noted_of(days), known, metrics
             )
             self.work.append(workers.submit(build_days, task))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,7 +14,6 @@ from inferencebench_pipeline.corpus import (
     BlobStore,
     DayVerdicts,
     RepoVerdict,
-    corpus_blobs,
 )
 from inferencebench_pipeline.envelope import (
     Envelope,
@@ -28,6 +26,7 @@ from inferencebench_pipeline.leaderboard.column_ranges import UnfitError, line
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.facts import METRIC_FIELDS, stated_facts
 from inferencebench_pipeline.leaderboard.index.build import load_rows
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.measure import ValidityFlag
 from inferencebench_pipeline.untrusted import printable
 
@@ -37,16 +36,16 @@ _MOST_CHARACTERS = 10_000
 _BLANK: tuple[object, ...] = (None, "", [])
 
 
-def run_details(store_root: Path, repo_ids: Collection[str]) -> Iterator[RunDetails]:
+def run_details(store: LeaderboardStore, repo_ids: Collection[str]) -> Iterator[RunDetails]:
     """Yield what the pages of these repositories show, day by day; unknown ones are left out.
 
     Raises:
         LeaderboardError, InventoryError, VerdictsError: what is stored cannot be read.
     """
-    rows = {row.repo_id: row for row in load_rows(store_root, repo_ids)}
-    blobs = corpus_blobs(store_root)
+    rows = {row.repo_id: row for row in load_rows(store, repo_ids)}
+    blobs = store.corpus.blobs()
     for day, names in _days(rows.values()).items():
-        verdicts = {item.repo_id: item for item in DayVerdicts.load(store_root, day).entries}
+        verdicts = {item.repo_id: item for item in DayVerdicts.load(store.corpus, day).entries}
         for repo_id in names:
             yield _details(rows[repo_id], verdicts.get(repo_id), blobs)
 

@@ -6,11 +6,11 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from inferencebench_pipeline.corpus import BlobStore, corpus_blobs
+from inferencebench_pipeline.corpus import BlobStore
 from inferencebench_pipeline.leaderboard.analysis.change_points import LONGEST_HISTORY
 from inferencebench_pipeline.leaderboard.analysis.permutation import FALSE_DISCOVERY_RATE
 from inferencebench_pipeline.leaderboard.document import Leaderboard
-from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder, load_leaderboard
+from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.leaderboard.site.data import (
     group_script,
     runs_script,
@@ -22,6 +22,7 @@ from inferencebench_pipeline.leaderboard.site.rendering import PACKAGE, render
 from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.leaderboard.site.run_pages import Details, write_run_pages
 from inferencebench_pipeline.leaderboard.site.spread import drawn_spreads
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 _COPIED = ("assets", "vendor")
@@ -38,19 +39,18 @@ Space. `leaderboard.json` holds the comparison groups, ranks and fronts.
 """
 
 
-def render_site(store_root: Path) -> Path:
+def render_site(store: LeaderboardStore) -> Path:
     """Render the index into ``leaderboard/site/`` and return the path of its ``index.html``.
 
     Raises:
         LeaderboardError: ``leaderboard.json`` cannot be read.
         StoreError: the folder cannot be written.
     """
-    folder = leaderboard_folder(store_root)
     return write_site(
-        folder / "site",
-        load_leaderboard(store_root),
-        partial(run_details, store_root),
-        corpus_blobs(store_root),
+        store.site_folder,
+        load_leaderboard(store),
+        partial(run_details, store),
+        store.corpus.blobs(),
     )
 
 

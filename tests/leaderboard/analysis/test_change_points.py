@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ from inferencebench_pipeline.leaderboard.document import (
     MetricCell,
     RunRow,
 )
-from inferencebench_pipeline.leaderboard.index.build import leaderboard_folder
 from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
 from inferencebench_pipeline.resources import StepRetryPolicy
 from inferencebench_pipeline.runs.run_directory import RunStore
@@ -240,16 +239,16 @@ def board(rows: list[RunRow]) -> Leaderboard:
     )
 
 
-def stored(store: Path, rows: list[RunRow]) -> Path:
-    folder = leaderboard_folder(store)
+def stored(store: LeaderboardStore, rows: list[RunRow]) -> LeaderboardStore:
+    folder = store.folder
     folder.mkdir(parents=True)
     shown = board(rows).model_dump_json(exclude={"runs", "groups"})
     (folder / "leaderboard.json").write_text(shown.replace("{", '{"groups":[],', 1))
     return store
 
 
-def check(store: Path) -> Any:
-    return no_regression(run_store=RunStore(store), retry_policy=StepRetryPolicy())
+def check(store: LeaderboardStore) -> Any:
+    return no_regression(run_store=RunStore(store.root), retry_policy=StepRetryPolicy())
 
 
 def test_the_check_says_which_metric_since_which_version_by_how_much_and_how_sure(store):

@@ -18,7 +18,6 @@ from inferencebench_pipeline.leaderboard.document import Leaderboard, RunRow
 from inferencebench_pipeline.leaderboard.index.build import (
     LeaderboardError,
     build_index,
-    leaderboard_folder,
     load_leaderboard,
 )
 from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
@@ -26,6 +25,7 @@ from inferencebench_pipeline.leaderboard.index.columns import SHOWN_METRICS
 from inferencebench_pipeline.leaderboard.index.manifest import MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.index.partitions import write_partition
 from inferencebench_pipeline.leaderboard.site.run_details import run_details
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.lifecycle.leaderboard_index import every_row_has_a_verdict
 from inferencebench_pipeline.measure.metrics.compute import (
     METRIC_DEFINITIONS_VERSION,
@@ -53,10 +53,10 @@ def files() -> dict[str, bytes]:
     return record(new_run_id(), REPO)
 
 
-def indexed(hub: FolderHub, store: Path) -> Leaderboard:
-    crawl_source(hub, ORG, store)
-    for day in created_days(store):
-        verify_day(store, day, verifier())
+def indexed(hub: FolderHub, store: LeaderboardStore) -> Leaderboard:
+    crawl_source(hub, ORG, store.corpus)
+    for day in created_days(store.corpus):
+        verify_day(store.corpus, day, verifier())
     build_index(store)
     return load_leaderboard(store)
 
@@ -96,7 +96,7 @@ def test_a_missing_percentile_says_why(hub, store, files):
 def test_the_same_corpus_gives_the_same_bytes(hub, store, files):
     hub.commit(REPO, files)
     hub.commit(f"{ORG}/broken", {"envelope.json": b"{"})
-    path = leaderboard_folder(store) / "leaderboard.json"
+    path = store.folder / "leaderboard.json"
 
     indexed(hub, store)
     first = path.read_bytes()
@@ -195,7 +195,7 @@ def test_a_run_that_no_honest_log_holds_does_not_rank(hub, store, files):
     hidden = finding(
         FindingKind.LOG_INCONSISTENT, REPO, None, "rewritten", datetime(2026, 5, 18, tzinfo=UTC)
     )
-    keep_reports(store, [LogReport(url="https://log.example", findings=[hidden])])
+    keep_reports(store.corpus, [LogReport(url="https://log.example", findings=[hidden])])
 
     row = row_of(indexed(hub, store))
 
@@ -233,7 +233,7 @@ def test_a_rejected_copy_cannot_push_the_genuine_run_out(hub, store, files):
 
 def test_an_unverified_run_does_not_rank_and_is_told(hub, store, files):
     hub.commit(REPO, files)
-    crawl_source(hub, ORG, store)
+    crawl_source(hub, ORG, store.corpus)
     build_index(store)
 
     assert row_of(load_leaderboard(store)).state == "unverified"
@@ -247,9 +247,9 @@ def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_cam
     hub, store, files
 ):
     def check() -> dg.AssetCheckResult:
-        crawl_source(hub, ORG, store)
+        crawl_source(hub, ORG, store.corpus)
         build_index(store)
-        resource = RunStore(store)
+        resource = RunStore(store.root)
         result: object = every_row_has_a_verdict(run_store=resource, retry_policy=StepRetryPolicy())
         assert isinstance(result, dg.AssetCheckResult)
         return result
@@ -271,7 +271,7 @@ def test_a_verdict_on_other_bytes_does_not_count(hub, store, files):
     hub.commit(REPO, files)
     indexed(hub, store)
     hub.commit(REPO, {**files, "envelope.json": resigned(files["envelope.json"], seed=7)})
-    crawl_source(hub, ORG, store)
+    crawl_source(hub, ORG, store.corpus)
     build_index(store)
 
     assert row_of(load_leaderboard(store)).state == "unverified"
@@ -301,14 +301,14 @@ def test_numbers_that_json_cannot_hold_become_null_with_a_reason(hub, store, fil
     assert cells["a"].null_reason == "the envelope holds inf, which is not a finite number"
     assert cells["b"].value is None
     assert cells["c"].value == 1.0
-    text = (leaderboard_folder(store) / "leaderboard.json").read_text()
+    text = (store.folder / "leaderboard.json").read_text()
     json.loads(text, parse_constant=pytest.fail)
 
 
 def test_the_tables_answer_questions_in_sql(hub, store, files):
     hub.commit(REPO, files)
     indexed(hub, store)
-    folder = leaderboard_folder(store)
+    folder = store.folder
 
     answer = duckdb.sql(
         f"""
@@ -325,9 +325,9 @@ def test_the_tables_answer_questions_in_sql(hub, store, files):
     assert answer[0][2:] == (value, "ms", METRIC_DEFINITIONS_VERSION)
 
 
-def _edited(store: Path, kind: str, column: str, value: object) -> None:
+def _edited(store: LeaderboardStore, kind: str, column: str, value: object) -> None:
     """Replace a value in a partition, and name that partition as if a build had written it."""
-    folder = leaderboard_folder(store)
+    folder = store.folder
     (path,) = (folder / kind).glob("*/*.parquet")
     table = pq.read_table(path)
     rows = table.to_pylist()
@@ -358,7 +358,7 @@ def test_the_check_finds_a_row_that_is_not_the_envelopes(hub, store, files):
 def test_the_check_finds_a_partition_that_was_changed_on_disk(hub, store, files):
     hub.commit(REPO, files)
     indexed(hub, store)
-    (path,) = (leaderboard_folder(store) / "runs").glob("*/*.parquet")
+    (path,) = (store.folder / "runs").glob("*/*.parquet")
     path.write_bytes(path.read_bytes().replace(b"example/tiny", b"example/huge"))
 
     (problem,) = check_rows(store)
@@ -370,7 +370,7 @@ def test_the_check_finds_a_published_run_without_a_row(hub, store, files):
     hub.commit(REPO, files)
     indexed(hub, store)
     hub.commit(f"{ORG}/two", record(new_run_id(), f"{ORG}/two"))
-    crawl_source(hub, ORG, store)
+    crawl_source(hub, ORG, store.corpus)
 
     assert f"{ORG}/two: is published but has no row" in check_rows(store)
 
@@ -387,7 +387,7 @@ def test_an_empty_corpus_gives_an_empty_index(store):
 
 
 def test_a_damaged_document_says_what_to_do(store):
-    folder = leaderboard_folder(store)
+    folder = store.folder
     folder.mkdir(parents=True)
     (folder / "leaderboard.json").write_text("{")
 
@@ -399,9 +399,9 @@ def test_the_real_corpus_is_indexed_whole(hub, store, shared_data):
     folder = shared_data / "corpus"
     for file in sorted((folder / "2026-05-18-marathon").glob("*.json")):
         hub.commit(f"{ORG}/{file.stem}", {"envelope.json": file.read_bytes()})
-    crawl_source(hub, ORG, store)
+    crawl_source(hub, ORG, store.corpus)
     pinned = policy((folder / "cosign-2026-05-18-marathon.pub").read_text())
-    verify_day(store, "2026-05-18", verifier(pinned))
+    verify_day(store.corpus, "2026-05-18", verifier(pinned))
 
     info = build_index(store)
 

@@ -17,11 +17,11 @@ from inferencebench_pipeline.leaderboard.document import Summary
 from inferencebench_pipeline.leaderboard.index import group_cache
 from inferencebench_pipeline.leaderboard.index.build import (
     build_index,
-    leaderboard_folder,
     load_summary,
 )
 from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, signed, verifier
 from tests.envelope.measured import measurement_of, provenance, traces_bytes
@@ -50,17 +50,17 @@ def publish(hub: FolderHub, name: str, engine_version: str, rows: int) -> None:
 
 
 @pytest.fixture
-def published(hub: FolderHub, store: Path) -> Path:
+def published(hub: FolderHub, store: LeaderboardStore) -> LeaderboardStore:
     for at in range(RUNS_EACH):
         publish(hub, f"old-{at}", "b7000", rows=13)
         publish(hub, f"new-{at}", "b8000", rows=9)
-    crawl_source(hub, ORG, store)
-    for day in created_days(store):
-        verify_day(store, day, verifier())
+    crawl_source(hub, ORG, store.corpus)
+    for day in created_days(store.corpus):
+        verify_day(store.corpus, day, verifier())
     return store
 
 
-def built(store: Path, prices: Prices | None = None) -> Summary:
+def built(store: LeaderboardStore, prices: Prices | None = None) -> Summary:
     build_index(store, prices)
     return load_summary(store)
 
@@ -88,7 +88,7 @@ def cost(summary: Summary) -> float | None:
     return max((point.y for point in points), default=None)
 
 
-def test_costs_follow_the_prices_that_are_given_and_go_with_them(published: Path):
+def test_costs_follow_the_prices_that_are_given_and_go_with_them(published: LeaderboardStore):
     assert cost(built(published)) is None
     first = cost(built(published, prices(2.0)))
     assert first is not None
@@ -97,9 +97,11 @@ def test_costs_follow_the_prices_that_are_given_and_go_with_them(published: Path
     assert check_rows(published) == []
 
 
-def test_spreads_of_speed_and_of_quality_share_one_false_discovery_rate(published: Path):
+def test_spreads_of_speed_and_of_quality_share_one_false_discovery_rate(
+    published: LeaderboardStore,
+):
     record_results(
-        published,
+        published.root,
         [
             result(10 * at + n, 0.8 + at / 20 + n / 1000, provider=f"p{at}")
             for at in range(2)
@@ -121,22 +123,25 @@ def test_spreads_of_speed_and_of_quality_share_one_false_discovery_rate(publishe
 
 
 def test_the_same_corpus_gives_the_same_spreads_bit_by_bit_and_at_once(
-    hub: FolderHub, published: Path, tmp_path: Path
+    hub: FolderHub, published: LeaderboardStore, tmp_path: Path
 ):
     build_index(published)
+    other = LeaderboardStore(tmp_path / "other")
     publish(hub, "one-more", "b9000", rows=11)
-    for store in (published, tmp_path / "other"):
-        crawl_source(hub, ORG, store)
-        for day in created_days(store):
-            verify_day(store, day, verifier())
-    assert built(published).variances == built(tmp_path / "other").variances
+    for store in (published, other):
+        crawl_source(hub, ORG, store.corpus)
+        for day in created_days(store.corpus):
+            verify_day(store.corpus, day, verifier())
+    assert built(published).variances == built(other).variances
 
 
 def test_a_register_that_changed_compares_no_group_again(
-    published: Path, monkeypatch: pytest.MonkeyPatch
+    published: LeaderboardStore, monkeypatch: pytest.MonkeyPatch
 ):
     before = built(published)
-    record_results(published, [result(at, 0.8 + at / 100, provider=f"p{at}") for at in range(3)])
+    record_results(
+        published.root, [result(at, 0.8 + at / 100, provider=f"p{at}") for at in range(3)]
+    )
 
     def compared(*_: object) -> None:
         raise AssertionError("a group was compared again")
@@ -150,11 +155,15 @@ def test_a_register_that_changed_compares_no_group_again(
     assert len(after.variances) == len(before.variances) + 1
 
 
-def test_the_page_shows_both_kinds_of_spreads_and_links_only_to_what_is_there(published: Path):
-    record_results(published, [result(at, 0.8 + at / 100, provider=f"<p{at}>") for at in range(3)])
+def test_the_page_shows_both_kinds_of_spreads_and_links_only_to_what_is_there(
+    published: LeaderboardStore,
+):
+    record_results(
+        published.root, [result(at, 0.8 + at / 100, provider=f"<p{at}>") for at in range(3)]
+    )
     build_index(published)
     render_site(published)
-    site = leaderboard_folder(published) / "site"
+    site = published.folder / "site"
     pages = {path: path.read_text() for path in site.rglob("*.html")}
     shown = "\n".join(pages.values())
     assert "Quality, as the community reports it" in shown

@@ -25,6 +25,7 @@ from inferencebench_pipeline.hub.takedowns.public_register import index_repo, pu
 from inferencebench_pipeline.hub.takedowns.register import Takedown, record_takedown
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_summary
 from inferencebench_pipeline.leaderboard.index.export import DATA_FOLDER, published_files
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import running_sandbox
@@ -47,14 +48,14 @@ def organisation(request: pytest.FixtureRequest) -> str:
     return re.sub(r"[^a-z]+", "-", request.node.name)[:30].strip("-")
 
 
-def indexed(hub: FolderHub, store: Path) -> None:
-    crawl_source(hub, ORG, store)
-    for day in created_days(store):
-        verify_day(store, day, verifier())
+def indexed(hub: FolderHub, store: LeaderboardStore) -> None:
+    crawl_source(hub, ORG, store.corpus)
+    for day in created_days(store.corpus):
+        verify_day(store.corpus, day, verifier())
     build_index(store)
 
 
-def published(world: World, organisation: str, store: Path) -> CorpusReceipt:
+def published(world: World, organisation: str, store: LeaderboardStore) -> CorpusReceipt:
     publisher = world.user(organisation)
     return publish_corpus(publisher, organisation, published_files(store), owned=DATA_FOLDER)
 
@@ -127,10 +128,10 @@ def test_withheld_results_and_takedowns_are_tables_and_the_register_stays(
     world, organisation, hub, store, tmp_path
 ):
     takedown = Takedown(target="org/model", reason="asked", requested_by="them", requested_at=NOW)
-    record_takedown(store, takedown)
+    record_takedown(store.root, takedown)
     publish_takedown(world.user(organisation), organisation, takedown)
     record_results(
-        store,
+        store.root,
         [
             CommunityResult(
                 model_id="org/model", pull_request=number, url=f"https://hub.example/{number}",

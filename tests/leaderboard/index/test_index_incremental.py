@@ -18,13 +18,13 @@ from inferencebench_pipeline.leaderboard.index import build, group_cache, worker
 from inferencebench_pipeline.leaderboard.index.build import (
     IndexInfo,
     build_index,
-    leaderboard_folder,
     load_leaderboard,
 )
 from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.index.partition_summary import STANDING_FILE
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.chance import examples
 from tests.corpus.world import ORG, FolderHub, altered, record, resigned, verifier
@@ -54,20 +54,20 @@ def published(hub: FolderHub, at: int, files: dict[str, bytes]) -> None:
     hub.commit(NAMES[at], files, created_at=MAY + timedelta(days=at))
 
 
-def verified(hub: FolderHub, store: Path) -> None:
-    crawl_source(hub, ORG, store)
-    for day in created_days(store):
-        verify_day(store, day, verifier())
+def verified(hub: FolderHub, store: LeaderboardStore) -> None:
+    crawl_source(hub, ORG, store.corpus)
+    for day in created_days(store.corpus):
+        verify_day(store.corpus, day, verifier())
 
 
-def built(hub: FolderHub, store: Path) -> IndexInfo:
+def built(hub: FolderHub, store: LeaderboardStore) -> IndexInfo:
     verified(hub, store)
     return build_index(store)
 
 
-def content(store: Path) -> dict[str, bytes]:
+def content(store: LeaderboardStore) -> dict[str, bytes]:
     """The index as its readers see it: what it was made from is not part of it."""
-    folder = leaderboard_folder(store)
+    folder = store.folder
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -84,10 +84,10 @@ def written(folder: Path) -> dict[Path, tuple[int, int]]:
     }
 
 
-def from_scratch(store: Path) -> dict[str, bytes]:
+def from_scratch(store: LeaderboardStore) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "store"
-        shutil.copytree(store, other, ignore=shutil.ignore_patterns("leaderboard"))
+        other = LeaderboardStore(Path(folder) / "store")
+        shutil.copytree(store.root, other.root, ignore=shutil.ignore_patterns("leaderboard"))
         build_index(other)
         return content(other)
 
@@ -98,7 +98,8 @@ def from_scratch(store: Path) -> dict[str, bytes]:
 @example(edits=[(0, 1, False), (3, 1, True), (2, 0, False)]).via("a repeated run, kept")
 def test_any_order_of_events_gives_the_index_that_is_built_at_once(edits):
     with tempfile.TemporaryDirectory() as folder:
-        hub, store = FolderHub(Path(folder) / "hub"), Path(folder) / "store"
+        hub = FolderHub(Path(folder) / "hub")
+        store = LeaderboardStore(Path(folder) / "store")
         for at, what, build in edits:
             if what == "delete":
                 if NAMES[at] in hub.heads:
@@ -117,7 +118,7 @@ def test_an_unchanged_corpus_writes_nothing_and_one_more_run_reads_one_envelope(
     for at in range(3):
         published(hub, at, RECORDS[at])
     assert built(hub, store).extracted == 3
-    folder = leaderboard_folder(store)
+    folder = store.folder
     before = written(folder)
 
     assert built(hub, store).extracted == 0
@@ -202,7 +203,7 @@ def test_whatever_is_lost_or_damaged_is_made_again(hub, store, lost):
     published(hub, 0, RECORDS[0])
     published(hub, 1, RECORDS[1])
     built(hub, store)
-    before, folder = content(store), leaderboard_folder(store)
+    before, folder = content(store), store.folder
     for path in folder.rglob("*.parquet") if "." not in lost else [folder / lost]:
         if lost in str(path.relative_to(folder)):
             path.unlink()
@@ -215,7 +216,7 @@ def test_whatever_is_lost_or_damaged_is_made_again(hub, store, lost):
 def test_a_document_that_somebody_else_wrote_is_not_built_upon(hub, store):
     published(hub, 0, RECORDS[0])
     built(hub, store)
-    before, document = content(store), leaderboard_folder(store) / DOCUMENT_FILE
+    before, document = content(store), store.folder / DOCUMENT_FILE
     document.write_bytes(document.read_bytes().replace(b"example", b"EXAMPLE"))
 
     build_index(store)
@@ -241,8 +242,8 @@ def test_the_first_of_two_publications_ranks_however_they_came_to_be_known(hub, 
 def test_a_new_policy_changes_what_ranks_without_reading_an_envelope(hub, store):
     published(hub, 0, RECORDS[0])
     built(hub, store)
-    for day in created_days(store):
-        (store / "corpus" / "verdicts" / f"{day}.jsonl").unlink()
+    for day in created_days(store.corpus):
+        store.corpus.verdicts_path(day).unlink()
 
     info = build_index(store)
 

@@ -13,7 +13,6 @@ from inferencebench_pipeline.corpus.findings import FindingKind
 from inferencebench_pipeline.corpus.inventory import (
     Inventory,
     RepoState,
-    corpus_blobs,
     crawl,
     created_days,
 )
@@ -29,6 +28,7 @@ from inferencebench_pipeline.leaderboard.index.build import build_index, load_le
 from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.site.rendering import run_page
 from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.faults_client import Faults
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
@@ -50,8 +50,8 @@ class World:
     signer: SigstoreSigner
     organisation: str
 
-    def publish_a_run(self, store: Path) -> Receipt:
-        run = RunStore(store).run(new_run_id())
+    def publish_a_run(self, root: Path) -> Receipt:
+        run = RunStore(root).run(new_run_id())
         traces = traces_bytes(run.run_id)
         envelope = self.signer.sign(build_envelope(measurement_of(run.run_id, traces)))
         run.write(RunFile.TRACES, traces)
@@ -64,8 +64,8 @@ class World:
             on_stage=lambda _: None,
         )
 
-    def crawl(self, store: Path) -> Inventory:
-        return crawl(self.hub, self.organisation, store)
+    def crawl(self, store: LeaderboardStore) -> Inventory:
+        return crawl(self.hub, self.organisation, store.corpus)
 
 
 @pytest.fixture
@@ -103,15 +103,15 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @pytest.mark.slow
 def test_what_is_published_ranks_until_somebody_touches_it(
-    world: World, store: Path, tmp_path: Path
+    world: World, store: LeaderboardStore, tmp_path: Path
 ):
     api = HfApi(endpoint=world.sandbox.hub_url, token=world.sandbox.token("write"))
     kept, touched, deleted = (world.publish_a_run(tmp_path) for _ in range(3))
 
     inventory = world.crawl(store)
     assert (inventory.fetched, inventory.findings) == (3, ())
-    for day in created_days(store):
-        verified = verify_day(store, day, world.judge)
+    for day in created_days(store.corpus):
+        verified = verify_day(store.corpus, day, world.judge)
         assert verified.findings == ()
         for entry in verified.entries:
             assert entry.checkpoint is not None
@@ -125,7 +125,7 @@ def test_what_is_published_ranks_until_somebody_touches_it(
     assert row.dataset_url in page.read_text()
     assert world.crawl(store).fetched == 0
 
-    genuine = corpus_blobs(store).get(touched.files["envelope.json"].sha256)
+    genuine = store.corpus.blobs().get(touched.files["envelope.json"].sha256)
     api.upload_file(
         path_or_fileobj=altered(genuine, seed=7),
         path_in_repo="envelope.json",
@@ -140,8 +140,8 @@ def test_what_is_published_ranks_until_somebody_touches_it(
         (FindingKind.ENVELOPE_REPLACED, touched.repo_id),
         (FindingKind.VANISHED, deleted.repo_id),
     }
-    for day in created_days(store):
-        verify_day(store, day, world.judge)
+    for day in created_days(store.corpus):
+        verify_day(store.corpus, day, world.judge)
     build_index(store)
     states = {row.repo_id: row.state for row in load_leaderboard(store).runs}
     assert states == {
@@ -153,7 +153,9 @@ def test_what_is_published_ranks_until_somebody_touches_it(
 
 
 @pytest.mark.slow
-def test_an_unreachable_hub_makes_nothing_vanish(world: World, store: Path, tmp_path: Path):
+def test_an_unreachable_hub_makes_nothing_vanish(
+    world: World, store: LeaderboardStore, tmp_path: Path
+):
     receipt = world.publish_a_run(tmp_path)
     world.crawl(store)
     faults = Faults(world.sandbox.hub_url)
@@ -164,6 +166,6 @@ def test_an_unreachable_hub_makes_nothing_vanish(world: World, store: Path, tmp_
     finally:
         faults.clear()
 
-    rows = {item.repo_id: item.state for item in Inventory.load(store).entries}
+    rows = {item.repo_id: item.state for item in Inventory.load(store.corpus).entries}
     assert rows[receipt.repo_id] is RepoState.PUBLISHED
-    assert FindingKind.VANISHED not in {item.kind for item in Inventory.load(store).findings}
+    assert FindingKind.VANISHED not in {item.kind for item in Inventory.load(store.corpus).findings}

@@ -10,7 +10,7 @@ import pytest
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard.index.build import build_index, leaderboard_folder
+from inferencebench_pipeline.leaderboard.index.build import build_index
 from inferencebench_pipeline.leaderboard.site import latency
 from inferencebench_pipeline.leaderboard.site.labels import (
     format_instant,
@@ -18,6 +18,7 @@ from inferencebench_pipeline.leaderboard.site.labels import (
     http_url,
 )
 from inferencebench_pipeline.leaderboard.site.site import render_site
+from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.measure.metrics.arrays import Rows, TraceArrays
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import open_traces
@@ -44,10 +45,10 @@ class Page(HTMLParser):
         return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
 
 
-def rendered(hub: FolderHub, store: Path) -> Path:
-    crawl_source(hub, ORG, store)
-    for day in created_days(store):
-        verify_day(store, day, verifier())
+def rendered(hub: FolderHub, store: LeaderboardStore) -> Path:
+    crawl_source(hub, ORG, store.corpus)
+    for day in created_days(store.corpus):
+        verify_day(store.corpus, day, verifier())
     build_index(store)
     return render_site(store)
 
@@ -154,7 +155,7 @@ def test_hostile_strings_are_text(hub, store):
 
     site = rendered(hub, store)
 
-    written = {path.relative_to(store) for path in store.rglob("*") if path.is_file()}
+    written = {path.relative_to(store.root) for path in store.root.rglob("*") if path.is_file()}
     assert all(part not in str(path) for path in written for part in ("escape", "etc"))
     for path in pages(site):
         page = Page(path)
@@ -206,9 +207,9 @@ def test_a_record_without_traces_says_that_its_metrics_were_not_rederived(hub, s
     folder = shared_data / "corpus"
     file = next((folder / "2026-05-18-marathon").glob("*.json"))
     hub.commit(REPO, {"envelope.json": file.read_bytes()})
-    crawl_source(hub, ORG, store)
+    crawl_source(hub, ORG, store.corpus)
     key = (folder / "cosign-2026-05-18-marathon.pub").read_text()
-    verify_day(store, "2026-05-18", verifier(policy(key)))
+    verify_day(store.corpus, "2026-05-18", verifier(policy(key)))
     build_index(store)
 
     assert "metrics not re-derived" in run_page(render_site(store)).text
@@ -321,5 +322,5 @@ def test_only_http_links_are_links(url):
 def test_the_folder_holds_the_document_beside_the_page(hub, store):
     site = rendered(hub, store)
 
-    assert site == leaderboard_folder(store) / "site" / "index.html"
+    assert site == store.folder / "site" / "index.html"
     assert (site.parent.parent / "leaderboard.json").is_file()
