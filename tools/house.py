@@ -107,7 +107,13 @@ THE_HOUSE = House(
         ),
         Storey(
             "Ground",
-            (("alerts", "parking"), ("settings", "runs"), ("files",), ("untrusted",), ("errors",)),
+            (
+                ("alerts", "parking"),
+                ("settings", "runs"),
+                ("files",),
+                ("untrusted",),
+                ("documents", "errors"),
+            ),
         ),
     ),
     annexes=(Annexe("sandbox", frozenset({"errors", "files", "runs"}), frozenset({"demo"})),),

@@ -25,7 +25,9 @@ class FormError(PermanentError):
 class Form(BaseModel):
     """A form of a launch; its fields are texts, truth values, instants, choices and lists."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     @classmethod
     def run_config(cls) -> dict[str, dg.Field]:

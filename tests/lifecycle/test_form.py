@@ -7,13 +7,16 @@ import dagster as dg
 import pytest
 from pydantic import AwareDatetime, Field, create_model
 
+from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.form import Form, FormError
+from inferencebench_pipeline.settings import Settings
 
 
 class Asked(Form):
     """One field of each kind."""
 
     text: str = Field(max_length=5)
+    """The text that is asked for."""
     maybe: str | None = None
     several: list[str] = Field(default=[])
     sure: bool = False
@@ -34,6 +37,22 @@ def filled_in(config: dict[str, object]) -> Asked:
 
     asking.execute_in_process(run_config={"ops": {"step": {"config": config}}})
     return found[0]
+
+
+def test_the_docstring_of_a_field_is_shown_in_the_launchpad():
+    assert Asked.run_config()["text"].description == "The text that is asked for."
+
+
+def test_each_field_of_each_form_is_described_in_the_launchpad(tmp_path):
+    build_definitions(Settings.from_environment({"INFERENCEBENCH_HOME": str(tmp_path)}))
+    forms = [form for form in Form.__subclasses__() if form.__module__ != __name__]
+    shown = {
+        f"{form.__name__}.{name}": field.description
+        for form in forms
+        for name, field in form.run_config().items()
+    }
+    assert len(shown) > 10
+    assert [name for name, said in shown.items() if not (said or "").endswith(".")] == []
 
 
 def test_what_is_filled_in_arrives_and_the_rest_has_its_default():

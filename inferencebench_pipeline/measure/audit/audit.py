@@ -19,8 +19,8 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.measure.audit.counters import FAMILIES, Figure, Unit
 from inferencebench_pipeline.measure.audit.prometheus_text import read_exposition
@@ -42,20 +42,24 @@ _AGREES_SHARE: Final = 0.10
 _AGREES_MS: Final = 10.0
 
 
-class AuditLine(BaseModel):
-    """One quantity as the engine counted it, beside the same as we did."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class AuditLine(DocumentPart):
+    """One quantity as the engine counted it, beside the same quantity as we counted it."""
 
     name: str
+    """The name of the quantity."""
     unit: Unit
+    """The unit of both values."""
     engine: float
+    """The engine's value."""
     engine_n: int | None
-    """How many samples the engine's mean rests on; null for a total."""
+    """The number of samples that the engine's mean rests on, null for a total."""
     ours: float | None
+    """Our value, null when there is none."""
     same_meaning: bool
-    """Whether the two should agree; else ``note`` says how the engine's differs."""
+    """True when the two values should agree. Otherwise ``note`` says how the engine's meaning
+    differs."""
     note: str
+    """The difference in meaning between the two values."""
 
     @property
     def difference(self) -> float | None:
@@ -63,30 +67,33 @@ class AuditLine(BaseModel):
         return None if self.ours is None else self.ours - self.engine
 
 
-class AnsweredAs(BaseModel):
-    """Who the answers say they are from, in the engine's own words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class AnsweredAs(DocumentPart):
+    """The names that answers give of their origin, in the engine's own words."""
 
     model: str
+    """The name of the model."""
     provider: str | None
+    """The provider, where the answer names one."""
     system_fingerprint: str | None
+    """The fingerprint of the backend, where the answer gives one."""
 
 
-class EngineAudit(BaseModel):
+class EngineAudit(DocumentPart):
     """The engine's own account of the requests between the two readings, warm-up included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     family: str | None
-    """Whose metrics these are: ``vllm``, ``sglang``, ``tgi`` or ``llama.cpp``."""
+    """The family of the metrics: ``vllm``, ``sglang``, ``tgi`` or ``llama.cpp``."""
     lines: tuple[AuditLine, ...]
+    """One line for each quantity that both counted."""
     null_reason: str | None
-    """Why there are no lines."""
+    """The reason why there are no lines."""
     before_sha256: Sha256Hex | None
+    """The SHA-256 of the engine's metrics as they were read before the load."""
     after_sha256: Sha256Hex | None
+    """The SHA-256 of the engine's metrics as they were read after the load."""
     answered_as: tuple[AnsweredAs, ...]
-    """Distinct names in the first 200 answers: more than one means more than one backend."""
+    """The distinct names in the first 200 answers. More than one name means more than one
+    backend."""
 
 
 @contextmanager

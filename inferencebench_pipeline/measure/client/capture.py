@@ -24,12 +24,12 @@ import numpy as np
 import orjson
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import StoreError, opened_plain, sha256_of, write_atomically
 from inferencebench_pipeline.measure.client.completion import (
     COMPLETE,
     RESTORE,
     SPOOL,
-    CaptureDocument,
     Completion,
     LoopFacts,
     load_document,
@@ -76,14 +76,20 @@ def client_report(repeat: int) -> str:
     return f"client-{repeat}.json"
 
 
-class SpoolHeader(CaptureDocument):
+class SpoolHeader(DocumentPart):
     """The first line of the spool."""
 
     capture_version: Literal["1"] = "1"
+    """The version of the form of the capture."""
     run_id: str
+    """The run id, a UUIDv7."""
     begun_at: AwareDatetime
+    """The time at which the run began."""
     workload_sha256: Sha256Hex
+    """The SHA-256 of the recipe of the workload: the prompts and how to answer them, before salting
+    and without the model."""
     schedule_sha256: Sha256Hex
+    """The SHA-256 of the arrival offsets, or of the settings of a closed loop."""
 
 
 class SpoolWriter:

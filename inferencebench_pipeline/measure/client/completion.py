@@ -14,12 +14,12 @@ from typing import Final, Literal, TypeVar
 from pydantic import (
     AwareDatetime,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import read_plain, sha256_of, write_atomically
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
@@ -35,56 +35,66 @@ _FOLDER: Final = f"{RunFile.CAPTURE.value}/"
 _D = TypeVar("_D", bound=BaseModel)
 
 
-class CaptureDocument(BaseModel):
-    """Base of a capture's documents: immutable, finite numbers, nothing unknown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class LoopFacts(CaptureDocument):
+class LoopFacts(DocumentPart):
     """The client's report about itself after the last request (``client-N.json``)."""
 
     origin_unix_ns: int
+    """The client's origin of time, in nanoseconds of Unix time."""
     origin_monotonic_ns: int
-    """The same instant on the monotonic clock, which tells how far apart two repeats began."""
+    """The same instant on the monotonic clock, in nanoseconds. It tells how far apart two repeats
+    began."""
     processes: int = Field(ge=1)
-    """Number of processes that shared the load."""
+    """The number of processes that shared the load."""
     window_cpu_ns: int = Field(ge=0)
-    """CPU time of the busiest of them."""
+    """The CPU time of the busiest process in the window, in nanoseconds."""
     window_wall_ns: int = Field(ge=0)
+    """The length of the window, in nanoseconds."""
     clock_step_ns: int = Field(ge=0)
-    """The largest step of the wall clock against the monotonic one."""
+    """The largest step of the wall clock against the monotonic one, in nanoseconds."""
     clock_offset_ns: int
-    """Wall clock minus monotonic clock at the origin; the kernel stamps by the wall clock."""
+    """The wall clock minus the monotonic clock at the origin, in nanoseconds. The kernel stamps by
+    the wall clock."""
     clock_drift_ns: int
-    """The change of that offset until the last answer had ended."""
+    """The change of that offset until the last answer had ended, in nanoseconds."""
 
 
-class BoundFile(CaptureDocument):
+class BoundFile(DocumentPart):
     """A file of a run as it was when its capture was completed."""
 
     size_bytes: int = Field(ge=0)
+    """The size of the file, in bytes."""
     sha256: Sha256Hex
+    """The SHA-256 of the file."""
 
 
-class Completion(CaptureDocument):
-    """The content of ``complete.json``: that the run ended, and what it left."""
+class Completion(DocumentPart):
+    """The content of ``complete.json``, which states that the run ended and which files it left."""
 
     capture_version: Literal["1", "2"] = "2"
+    """The version of the form of the capture."""
     run_id: str
+    """The run id, a UUIDv7."""
     started_at: AwareDatetime
+    """The time at which the run started."""
     finished_at: AwareDatetime
+    """The time at which the run ended."""
     spool_sha256: Sha256Hex
+    """The SHA-256 of the spool of requests."""
     workload_sha256: Sha256Hex
+    """The SHA-256 of the recipe of the workload: the prompts and how to answer them, before salting
+    and without the model."""
     schedule_sha256: Sha256Hex
+    """The SHA-256 of the arrival offsets, or of the settings of a closed loop."""
     requests: int = Field(ge=0)
+    """The number of all requests, those that are not measured included."""
     succeeded: int = Field(ge=0)
-    """Measured requests that succeeded."""
+    """The number of measured requests that succeeded."""
     failed: int = Field(ge=0)
-    """Measured requests that failed."""
+    """The number of measured requests that failed."""
     loop: LoopFacts
-    files: dict[str, BoundFile] = {}
-    """Every file of the capture and ``spec.json``, by its path in the run directory; from version 2
+    """The client's report about itself."""
+    files: dict[str, BoundFile] = Field(default_factory=dict)
+    """Every file of the capture and ``spec.json``, by its path in the run directory, from version 2
     on."""
 
     @model_validator(mode="after")

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.metric_definitions import PERCENTILES, percentile_key
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
 from inferencebench_pipeline.measure.metrics.statistics import (
@@ -30,18 +31,21 @@ _COUNTS: Final = ("requests_measured", "requests_failed", "output_tokens")
 _NS_PER_S: Final = 1e9
 
 
-class Metric(BaseModel):
-    """One number, how many samples it rests on, how sure it is, and why it is missing if it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Metric(DocumentPart):
+    """One number with its sample size and its interval, or the reason why it is missing."""
 
     value: float | None
+    """The value in ``unit``, null when there is none."""
     unit: str
+    """The unit of the value and of the interval's bounds."""
     n: int = Field(ge=0)
+    """The number of samples that the value rests on."""
     null_reason: str | None = None
+    """The reason why there is no value."""
     interval: Interval | None = None
+    """The 95 % interval of the value."""
     interval_null_reason: str | None = None
-    """Why a metric that has a value has no interval."""
+    """The reason why a metric that has a value has no interval."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
 from inferencebench_pipeline.measure.metrics.statistics import FEWEST_OBSERVATIONS, FEWEST_REPEATS
 from inferencebench_pipeline.measure.metrics.steady_state import mser5
@@ -40,16 +41,17 @@ _FEWEST_REPEATED: Final = 8
 _STEADY_WINDOW_NS: Final = 10**9
 
 
-class ValidityFlag(BaseModel):
-    """One statement about whether a measurement can be trusted, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ValidityFlag(DocumentPart):
+    """One statement about the trust that a measurement deserves, and its reason."""
 
     name: str = Field(min_length=1)
+    """The name of the statement, for example ``client_not_the_bottleneck``."""
     ok: bool
+    """True when the statement holds."""
     severity: Literal["error", "warn"]
-    """How bad it is when not ``ok``."""
+    """The severity when the statement does not hold."""
     detail: str
+    """The figures behind the statement, and the remedy."""
 
 
 def check_traces(traces: Traces | pa.Table) -> list[ValidityFlag]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from inferencebench_pipeline.documents import DocumentPart
 
 
-class WindowEnergy(BaseModel):
-    """Joules drawn from the start to the end of one repeat's measured window, or why unknown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class WindowEnergy(DocumentPart):
+    """The energy drawn in one repeat's measured window, or the reason why it is unknown."""
 
     joules: float | None = Field(gt=0)
-    """Null when unmeasured, never 0."""
+    """The energy in joules, null and never 0 when it was not measured."""
     source: str | None = None
-    """What was read, for example ``nvml_total_energy``."""
+    """The counter that was read, for example ``nvml_total_energy``."""
     null_reason: str | None = None
+    """The reason why the energy is unknown."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> WindowEnergy:

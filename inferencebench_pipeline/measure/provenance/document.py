@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.spec.spec import Quantization
 
 UNKNOWN = "unknown"
@@ -20,124 +21,169 @@ Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Unsaid(_Part):
+class Unsaid(DocumentPart):
     """A value that the engine does not tell: null, with the reason, and never invented."""
 
     field: _Text
+    """The name of the field that is null."""
     reason: _Text
+    """The reason why it is null."""
 
 
-class ModelProvenance(_Part):
-    """Which weights answered, and where."""
+class ModelProvenance(DocumentPart):
+    """The model that answered, its weights and the place that served it."""
 
     id: _Text
+    """The id of the model on the Hub, as the spec names it."""
     revision: Annotated[str, Field(min_length=7, max_length=40)]
+    """The commit of the weights on the Hub, or the word ``unknown``."""
     provider: _Text
+    """The provider that hosts the engine. It is ``local`` on this machine."""
     endpoint_hash: Sha256Hex
-    """SHA-256 of the endpoint URL without credentials."""
+    """The SHA-256 of the endpoint's URL without credentials."""
     file_sha256: Sha256Hex | None
-    """SHA-256 of the weights file, when we hold it; of the ``name=sha256`` lines of several."""
+    """The SHA-256 of the weights file, when we hold it. For several files it is that of their
+    ``name=sha256`` lines."""
     resolved_id: str | None = None
-    """The name the engine answers by, in its own words."""
+    """The name that the engine answers by, in its own words."""
     weights: dict[str, Sha256Hex] | None = None
-    """SHA-256 of every weights file by its name."""
+    """The SHA-256 of every weights file by its name."""
     tokenizer_sha256: Sha256Hex | None = None
+    """The SHA-256 of the tokenizer."""
     chat_template_sha256: Sha256Hex | None = None
+    """The SHA-256 of the chat template."""
     unsaid: tuple[Unsaid, ...] = ()
-    """Why those of the above that are null are."""
+    """The reasons why some of the fields above are null."""
 
 
-class EngineProvenance(_Part):
-    """Which engine answered, and how it was configured."""
+class EngineProvenance(DocumentPart):
+    """The engine that answered, and its configuration."""
 
     name: _Text
+    """The name of the engine software."""
     version: _Text
+    """The version of the engine software."""
     config_hash: Sha256Hex
-    """SHA-256 of ``config`` as canonical JSON (sorted keys, no spaces)."""
+    """The SHA-256 of ``config`` as canonical JSON (sorted keys, no spaces)."""
     config: dict[str, Any]
-    """Arguments, variables and package as we chose them, and what the engine says it made of it."""
+    """The arguments, variables and package as we chose them, and the engine's own report of what it
+    made of them."""
     image_digest: str = ""
+    """The digest of the container image that the engine runs in, empty when it is not known."""
     dtype: str | None = None
-    """The type it computes in, in its own words."""
+    """The data type that the engine computes in, in its own words."""
 
 
-class DatasetProvenance(_Part):
-    """Which prompts were sent: the name and the SHA-256 of the prompt set's bytes."""
+class DatasetProvenance(DocumentPart):
+    """The prompts that were sent."""
 
     id: _Text
+    """The name of the prompt set."""
     hash: Sha256Hex
+    """The SHA-256 of the prompt set's bytes."""
 
 
-class Gpu(_Part):
+class Gpu(DocumentPart):
     """One GPU as the driver names it."""
 
     model: _Text
+    """The model name of the GPU."""
     pci_id: _Text
+    """The address of the GPU on the PCI bus."""
     serial: _Text
+    """The serial number of the GPU."""
     vbios: _Text
+    """The version of the GPU's VBIOS."""
 
 
-class Cpu(_Part):
+class Cpu(DocumentPart):
     """The CPU model and microcode revision."""
 
     model: _Text
+    """The model name of the CPU."""
     microcode: _Text
+    """The revision of the CPU's microcode."""
 
 
-class Memory(_Part):
-    """Memory layout. Without DMI rights these are the smallest legal values, with a warning."""
+class Memory(DocumentPart):
+    """The layout of the memory.
+
+    Without DMI rights these are the smallest legal values, with a warning.
+    """
 
     channels: int = Field(ge=1, le=16)
+    """The number of memory channels."""
     speed_mts: int = Field(ge=1)
+    """The speed of the memory, in megatransfers per second."""
     ecc: bool
+    """True when the memory corrects errors."""
 
 
-class Bios(_Part):
-    """Firmware version and the settings that decide how fast a GPU talks to its host."""
+class Bios(DocumentPart):
+    """The firmware, and its settings that decide how fast a GPU talks to its host."""
 
     version: _Text
+    """The version of the firmware."""
     resizable_bar: bool
+    """True when Resizable BAR is on."""
     above_4g: bool
+    """True when decoding above 4 GiB is on."""
 
 
-class Hardware(_Part):
+class Hardware(DocumentPart):
     """The machine that the client, and an engine that we started, ran on."""
 
     dmi_uuid: _Text
+    """The UUID of the machine from its DMI tables."""
     gpus: tuple[Gpu, ...]
+    """The GPUs of the machine."""
     cpu: Cpu
+    """The CPU of the machine."""
     memory: Memory
+    """The memory of the machine."""
     bios: Bios
+    """The firmware of the machine."""
     numa: dict[str, Any]
+    """The NUMA nodes of the machine and their CPUs."""
     driver: str
+    """The version of the GPU driver, empty without one."""
     cuda: str
+    """The version of CUDA that the driver supports, empty without one."""
     nccl: str
+    """The version of NCCL, empty without one."""
 
 
-class Software(_Part):
+class Software(DocumentPart):
     """The code that measured."""
 
     image_digest: str
+    """The digest of the container image that the pipeline runs in, from
+    ``INFERENCEBENCH_IMAGE_DIGEST``; empty when it is not set."""
     pip_freeze_hash: Sha256Hex
-    """SHA-256 of the sorted ``name==version`` lines of all installed distributions."""
+    """The SHA-256 of the sorted ``name==version`` lines of all installed distributions."""
     git_commit: Annotated[str, Field(min_length=7, max_length=40)]
+    """The commit of the pipeline's own code."""
     nvidia_smi_q_hash: str
+    """The SHA-256 of the output of ``nvidia-smi -q``, empty without a GPU."""
 
 
-class Provenance(_Part):
+class Provenance(DocumentPart):
     """Everything about a measurement that is not a number it measured."""
 
     model: ModelProvenance
+    """The model that answered."""
     engine: EngineProvenance
+    """The engine that answered."""
     quantization: Quantization | None
+    """The form of the stored weights, null when it is not known."""
     dataset: DatasetProvenance
+    """The prompts that were sent."""
     hardware: Hardware
+    """The machine that measured."""
     software: Software
+    """The code that measured."""
     hardware_class: _Text
-    """The kind of machine results are compared within: ``cpu``, ``h100``, ``remote`` ..."""
+    """The kind of machine that results are compared within, for example ``cpu``, ``h100`` or
+    ``remote``."""
     warnings: tuple[str, ...]
-    """Every value that is unknown or derived, with the reason."""
+    """One sentence for every value that is unknown or derived, with the reason."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.metrics.arrays import Rows
 from inferencebench_pipeline.measure.metrics.steady_state import mser5
-from inferencebench_pipeline.measure.run.stopping_rule import CONDUCT, Conduct, Record
+from inferencebench_pipeline.measure.run.stopping_rule import CONDUCT, Conduct
 from inferencebench_pipeline.measure.traces.reader import Traces
 
 
-class Settling(Record):
+class Settling(DocumentPart):
     """Where MSER-5 puts the end of the start-up in the TTFTs of one repeat's measured requests.
 
     Nothing is cut off by it: the warm-up came before, and the metrics keep every request. A reader
@@ -20,17 +21,24 @@ class Settling(Record):
     """
 
     repeat: int = Field(ge=1)
+    """The number of the repeat, from 1 on."""
     requests: int = Field(ge=0)
+    """The number of measured requests that were looked at."""
     start_up_requests: int = Field(ge=0)
+    """The number of requests before the end of the start-up."""
     steady: bool
+    """True when the repeat settled."""
     reason: str
+    """The reason for the verdict."""
 
 
-class ConductReport(Record):
+class ConductReport(DocumentPart):
     """The conduct of a run, as its measurement and its envelope state it."""
 
     conduct: Conduct
+    """The repeats, and the looks that ended them."""
     settling: tuple[Settling, ...]
+    """The end of the start-up of each repeat."""
 
 
 def conduct_report(capture: Capture, traces: Traces) -> ConductReport | None:

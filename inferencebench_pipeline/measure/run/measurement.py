@@ -8,8 +8,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.audit.audit import EngineAudit, audit, audit_flags
 from inferencebench_pipeline.measure.client.capture import Capture, Completion, read_spool
 from inferencebench_pipeline.measure.errors import CaptureError
@@ -42,57 +43,69 @@ _MOST_CLOCK_STEP_US: Final = 50.0
 _MOST_SHARED_ARRIVALS: Final = 0.01
 
 
-class ClientReport(BaseModel):
-    """How well the measuring client itself did: a client that was the bottleneck must say so."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class ClientReport(DocumentPart):
+    """The measuring client's account of itself, which tells whether it was the bottleneck."""
 
     cpu_share: float = Field(ge=0)
-    """CPU seconds of the measuring process per second of the window; 1.0 is one core."""
+    """The CPU seconds of the measuring process per second of the window. 1.0 is one core."""
     lateness_p99_ms: float | None
-    """How late requests left against their schedule, 99th percentile."""
+    """The 99th percentile of the delay of requests against their schedule, in milliseconds."""
     stamp_gap_p50_us: float | None
-    """How much later this process saw a chunk than the kernel did, median."""
+    """The median delay between the kernel's stamp of a chunk and ours, in microseconds."""
     stamp_gap_p99_us: float | None
+    """The 99th percentile of the same delay, in microseconds."""
     kernel_stamp_share: float | None
-    """Share of reads that the kernel stamped; the others carry this process's clock."""
+    """The share of reads that the kernel stamped. The others carry this process's clock."""
     retried_requests: int = Field(ge=0)
-    """Requests sent again because a reused connection closed before its first byte."""
+    """The number of requests sent again because a reused connection closed before its first
+    byte."""
     clock_step_us: float
-    """How far the wall clock was stepped against the monotonic one during the run."""
+    """The largest step of the wall clock against the monotonic one during the run, in
+    microseconds."""
     clock_drift_us: float | None = None
-    """How much further apart the two clocks were at the end than at the start, signed."""
+    """The change of the distance between the two clocks over the run, signed, in microseconds."""
     shared_arrival_share: float | None = None
-    """Share of text chunks with exactly the arrival of the text chunk before them: the engine
+    """The share of text chunks with exactly the arrival of the text chunk before them: the engine
     sent them together, or the client was late and the kernel merged them."""
 
 
-class Measurement(BaseModel):
+class Measurement(DocumentPart):
     """The content of ``measurement.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     schema_version: Literal["1"] = "1"
+    """The version of the form of the document."""
     run_id: str
+    """The run id, a UUIDv7."""
     started_at: AwareDatetime
+    """The time at which the run started."""
     finished_at: AwareDatetime
+    """The time at which the run ended."""
     spec: BenchmarkSpec
+    """The spec with every default filled in."""
     traces: TracesInfo
+    """The traces file that the metrics are computed from."""
     metric_definitions: str
+    """The version of the metric definitions."""
     metrics: dict[str, Metric]
+    """The metrics by their names."""
     validity: tuple[ValidityFlag, ...]
+    """The statements about the trust that the measurement deserves."""
     provenance: Provenance
+    """The model, engine, machine and code."""
     workload_sha256: Sha256Hex
-    """SHA-256 of what was asked: the prompts and how to answer them, before salting; no model."""
+    """The SHA-256 of the recipe of the workload: the prompts and how to answer them, before salting
+    and without the model."""
     schedule_sha256: Sha256Hex
-    """SHA-256 of when it was to be sent: the arrival offsets, or the closed loop's settings."""
+    """The SHA-256 of the arrival offsets, or of the settings of a closed loop."""
     client: ClientReport
+    """The measuring client's account of itself."""
     audit: EngineAudit | None = None
     """The engine's own account of the same requests."""
     telemetry: TelemetryReport | None = None
-    """What the machine did meanwhile, and the joules it took; null in older measurements."""
+    """The machine's state during the load, and the joules it took. It is null in older
+    measurements."""
     conduct: ConductReport | None = None
-    """Its repeats, the looks that ended them, and how long each took to settle."""
+    """The repeats, the looks that ended them, and the time that each took to settle."""
 
 
 def build_measurement(run: RunDirectory) -> Measurement:

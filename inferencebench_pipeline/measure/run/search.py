@@ -14,51 +14,59 @@ from pathlib import Path
 
 from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import write_atomically
 from inferencebench_pipeline.measure.errors import AllRequestsFailedError, SpecError
 from inferencebench_pipeline.measure.metrics.compute import Metric
 from inferencebench_pipeline.measure.metrics.statistics import wilson_bounds
 from inferencebench_pipeline.measure.run.measurement import Measurement
-from inferencebench_pipeline.measure.run.stopping_rule import Record
 from inferencebench_pipeline.measure.spec.plan import Plan, Search
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, ClosedLoad, OpenLoad, Place
 from inferencebench_pipeline.runs import new_run_id
 
 
 class Outcome(StrEnum):
-    """What a probe says about its load."""
+    """The verdict of a probe on its load."""
 
     PASSED = "passed"
     FAILED = "failed"
     UNDECIDED = "undecided"
 
 
-class Probe(Record):
+class Probe(DocumentPart):
     """One load that was tried."""
 
     load: float = Field(gt=0)
-    """Requests per second, or requests in flight."""
+    """The load in requests per second, or in requests in flight."""
     run_id: str
+    """The run id of the probe."""
     met: int = Field(ge=0)
-    """Measured requests that met the SLO."""
+    """The number of measured requests that met the SLO."""
     requests: int = Field(ge=0)
+    """The number of measured requests."""
     low: float
-    """Lower bound of the attainment's 95 % interval."""
+    """The lower bound of the attainment's 95 % interval."""
     high: float
+    """The upper bound of the attainment's 95 % interval."""
     outcome: Outcome
+    """The verdict on the load."""
 
 
-class SearchResult(Record):
-    """What a search found, with every probe in the order they were made."""
+class SearchResult(DocumentPart):
+    """The result of a search, with every probe in the order of probing."""
 
     name: str
+    """The name of the spec."""
     search: Search
+    """The bounds of the search."""
     highest: float | None
-    """The highest load that passed; null when none did."""
+    """The highest load that passed, null when none did."""
     lowest_failed: float | None
-    """The lowest load that did not pass; null when all did."""
+    """The lowest load that did not pass, null when all did."""
     probes: tuple[Probe, ...]
+    """The probes in their order."""
     reason: str
+    """The reason why the search ended."""
 
 
 Measure = Callable[[BenchmarkSpec, str], Measurement]

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist, fmean, stdev
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.spec.spec import Repeats
 
 CONDUCT: Final = "conduct.json"
@@ -25,39 +26,41 @@ _STEPS: Final = 400
 """Of Simpson's rule: the quantile is then good to six digits, far more than the rule needs."""
 
 
-class Record(BaseModel):
-    """Base of what is recorded: immutable, and nothing unknown in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Estimate(Record):
-    """What a look saw of one metric."""
+class Estimate(DocumentPart):
+    """The estimate of one metric at a look."""
 
     metric: str
+    """The name of the metric."""
     mean: float | None
-    """Over repeats; null when a repeat gave no value."""
+    """The mean over repeats in the metric's unit, null when a repeat gave no value."""
     relative_half_width: float | None
-    """Half the interval's width over the mean; null without a mean, or with one of 0."""
+    """Half the interval's width over the mean, null without a mean or with one of 0."""
 
 
-class Look(Record):
+class Look(DocumentPart):
     """One look at the intervals over the repeats so far."""
 
     repeats: int = Field(ge=1)
+    """The number of repeats so far."""
     error_spent: float = Field(gt=0, lt=1)
     """The part of the whole error, 1 - confidence, that this look's intervals use."""
     estimates: tuple[Estimate, ...]
+    """The estimates of the metrics of the rule."""
     narrow_enough: bool
+    """True when all intervals are narrow enough."""
 
 
-class Conduct(Record):
-    """How a run was conducted: its repeats, and why there were no more (``conduct.json``)."""
+class Conduct(DocumentPart):
+    """The conduct of a run: its repeats, and why there were no more (``conduct.json``)."""
 
     repeats: int = Field(ge=1)
+    """The number of repeats that were measured."""
     rule: Repeats
+    """The rule that the spec states."""
     looks: tuple[Look, ...]
+    """The looks at the intervals, in their order."""
     stopped_because: str
+    """The reason why there were no more repeats."""
 
 
 def error_to_spend(rule: Repeats, repeats: int) -> float:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any, Final, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
+
+from inferencebench_pipeline.documents import DocumentPart
 
 T = TypeVar("T")
 
@@ -57,10 +59,8 @@ FilePath = Annotated[str, Field(min_length=1, max_length=4096), PRINTABLE]
 """Path of a data file."""
 
 
-class Part(BaseModel):
+class Part(DocumentPart):
     """Base of every part of a spec: immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's own

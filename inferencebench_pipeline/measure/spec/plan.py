@@ -74,6 +74,7 @@ class ClosedPoints(ClosedLoad):
     """A closed loop at one number of requests in flight, or at each of several."""
 
     concurrency: Load[_Concurrencies]  # type: ignore[assignment]
+    """The number of requests in flight, or a list of such numbers."""
 
     def points(self) -> list[LoadSpec]:
         """Return the load points in the order they are written."""
@@ -85,6 +86,7 @@ class OpenPoints(OpenLoad):
     """An open loop at one rate of arrivals, or at each of several."""
 
     rate_per_s: Load[_Rates]  # type: ignore[assignment]
+    """The mean rate of arrivals in requests per second, or a list of such rates."""
 
     def points(self) -> list[LoadSpec]:
         """Return the load points in the order they are written."""
@@ -109,18 +111,20 @@ _Loads = Annotated[
 
 
 class Search(Part):
-    """Look for the highest rate, or number in flight, at which the SLO is still met."""
+    """A search for the highest rate, or number in flight, at which the SLO is still met."""
 
     low: Setting[float] = Field(gt=0.0, le=100_000.0)
-    """Where to begin; the SLO should be met there."""
+    """The load to begin with, in requests per second or in flight. The SLO should be met there."""
     high: Setting[float] = Field(gt=0.0, le=100_000.0)
-    """Where to end at the latest."""
+    """The highest load to try, in requests per second or in flight."""
     attainment: Setting[float] = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of requests that must meet the SLO: a probe passes when the lower bound of its 95 %
+    """The share of requests that must meet the SLO. A probe passes when the lower bound of its 95 %
     interval is not below, so this takes enough requests."""
     resolution: Setting[float] = Field(default=0.1, gt=0.0, le=1.0)
-    """Stop when what passed and what failed are this near each other, relative to what passed."""
+    """The distance between the highest load that passed and the lowest that failed, relative to the
+    former, at which the search stops."""
     most_probes: Setting[int] = Field(default=12, ge=2, le=100)
+    """The number of probes at most."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Search:

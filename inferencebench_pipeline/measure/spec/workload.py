@@ -20,16 +20,20 @@ class FixedLength(Part):
     """The same number of tokens every time; a plain number means this."""
 
     distribution: Load[Literal["fixed"]] = "fixed"
+    """The kind of distribution."""
     tokens: Load[Tokens]
+    """The length in tokens."""
 
 
 class _DrawnLength(Part):
     mean: Load[float] = Field(ge=1.0, le=MOST_TOKENS)
-    """Mean of the distribution in tokens, before it is cut to ``min`` and ``max``."""
+    """The mean of the distribution in tokens, before it is cut to ``min`` and ``max``."""
     stdev: Load[float] = Field(gt=0.0, le=MOST_TOKENS)
-    """Standard deviation in tokens, before the cut."""
+    """The standard deviation in tokens, before the cut."""
     min: Load[Tokens] = 1
+    """The shortest length in tokens."""
     max: Load[Tokens]
+    """The longest length in tokens."""
 
     @model_validator(mode="after")
     def _ordered(self) -> _DrawnLength:
@@ -41,15 +45,17 @@ class _DrawnLength(Part):
 
 
 class NormalLength(_DrawnLength):
-    """Normally distributed, rounded, and drawn again while outside ``min`` to ``max``."""
+    """A normal distribution of lengths, rounded and drawn again while outside the bounds."""
 
     distribution: Load[Literal["normal"]] = "normal"
+    """The kind of distribution."""
 
 
 class LognormalLength(_DrawnLength):
-    """Log-normally distributed: many short ones and a few long ones, as real traffic has."""
+    """A log-normal distribution: many short lengths and a few long ones, as real traffic has."""
 
     distribution: Load[Literal["lognormal"]] = "lognormal"
+    """The kind of distribution."""
 
 
 def _fixed(value: Any) -> Any:  # noqa: ANN401 - anything that YAML can hold
@@ -67,59 +73,70 @@ class BuiltinDataset(Part):
     """A prompt set that ships with this package; ``builtin:NAME`` is short for it."""
 
     kind: Load[Literal["builtin"]] = "builtin"
+    """The kind of data set."""
     name: Load[str] = Field(pattern=r"^[a-z0-9-]+$")
+    """The name of the prompt set, for example ``chat-short``."""
 
 
 class JsonlDataset(Part):
     """A file with one JSON object a line: ``prompt`` or ``messages``, ``id``, ``max_tokens``."""
 
     kind: Load[Literal["jsonl"]] = "jsonl"
+    """The kind of data set."""
     path: DataFile[FilePath]
-    """Relative to the spec file."""
+    """The path of the file, relative to the spec file."""
     sha256: Load[Sha256OrNull] = None
-    """Of the file; recorded with every run, and checked when it is given."""
+    """The SHA-256 of the file. It is recorded with every run, and checked when it is given."""
 
 
 class ShareGptDataset(Part):
     """A JSON list of conversations in ShareGPT's form: ``conversations`` of ``from``, ``value``."""
 
     kind: Load[Literal["sharegpt"]] = "sharegpt"
+    """The kind of data set."""
     path: DataFile[FilePath]
-    """Relative to the spec file."""
+    """The path of the file, relative to the spec file."""
     sha256: Load[Sha256OrNull] = None
-    """Of the file; recorded with every run, and checked when it is given."""
+    """The SHA-256 of the file. It is recorded with every run, and checked when it is given."""
     turns: Load[int] = Field(default=1, ge=1, le=100)
-    """At most so many questions of a conversation are asked, each with the recorded answers to
-    the earlier ones before it."""
+    """The number of questions of a conversation that are asked at most, each with the recorded
+    answers to the earlier ones before it."""
 
 
 class SyntheticDataset(Part):
     """Text of an exact number of tokens, by the tokenizer of the engine under measurement."""
 
     kind: Load[Literal["synthetic"]] = "synthetic"
+    """The kind of data set."""
     prompt_tokens: Length
-    """Of the whole prompt as the engine counts it, chat template included."""
+    """The length of the whole prompt in tokens as the engine counts it, chat template included."""
 
 
 class SharedPrefixDataset(Part):
     """Questions about a few long documents, as retrieval (RAG) asks them."""
 
     kind: Load[Literal["shared_prefix"]] = "shared_prefix"
+    """The kind of data set."""
     documents: Load[int] = Field(ge=1, le=10_000)
-    """How many documents there are; each prompt begins with one of them."""
+    """The number of documents. Each prompt begins with one of them."""
     document_tokens: Length
+    """The length of each document, in tokens."""
     question_tokens: Length
+    """The length of each question, in tokens."""
 
 
 class ConversationDataset(Part):
-    """Made-up conversations: each turn carries all that was said before it."""
+    """Made-up conversations, of which each turn carries all that was said before it."""
 
     kind: Load[Literal["conversation"]] = "conversation"
+    """The kind of data set."""
     turns: Load[int] = Field(ge=2, le=100)
+    """The number of questions of each conversation."""
     turn_tokens: Length
-    """Of each question."""
+    """The length of each question, in tokens."""
     answer_tokens: Length
-    """Of each answer, as the next turn repeats it: made up, not the engine's own words."""
+    """The length of each answer as the next turn repeats it, in tokens. The answers are made up and
+    are not the engine's own words."""
 
 
 def _named(value: Any) -> Any:  # noqa: ANN401 - anything that YAML can hold
@@ -147,24 +164,32 @@ Dataset = Annotated[
 
 
 class Workload(Part):
-    """What is asked of the model."""
+    """The questions that the model is asked."""
 
     dataset: Dataset = BuiltinDataset(name="chat-short")
+    """The data set that the prompts are drawn from, or ``builtin:NAME`` for a set that ships with
+    the package."""
     prompts: Load[int] = Field(default=24, ge=1, le=10_000)
-    """How many distinct prompts, or conversations, are drawn; requests take them in turn."""
+    """The number of distinct prompts, or conversations, that are drawn. Requests take them in
+    turn."""
     max_tokens: Load[Tokens] = 32
-    """Output tokens that each request asks for at most."""
+    """The number of output tokens that each request asks for at most."""
     output_tokens: Length | None = None
-    """Drawn for each prompt instead, cut to ``max_tokens``; always ``max_tokens`` when null."""
+    """The output length drawn for each prompt, in tokens, cut to ``max_tokens``. Each request asks
+    for ``max_tokens`` when it is null."""
     ignore_eos: Load[bool] = True
-    """Ask the engine to generate exactly that many, so that runs compare."""
+    """True to ask the engine for exactly that many output tokens, so that runs compare."""
     api: Load[Literal["chat", "completions"]] = "chat"
+    """The endpoint of the engine: ``chat`` applies the model's chat template, ``completions`` sends
+    plain text."""
     temperature: Load[float] = Field(default=0.0, ge=0.0, le=2.0)
+    """The sampling temperature. 0 always takes the likeliest token."""
     salt: Load[Salt | None] = None
-    """What shares a random beginning, and so what a prefix cache can serve: ``request`` nothing,
-    ``conversation`` the earlier turns, ``run`` whatever the prompts of one repeat have in common,
-    ``none`` also what earlier runs left. By the data set when null: ``run`` for shared_prefix,
-    ``conversation`` where there are turns, ``request`` otherwise."""
+    """The sharing of the random beginning of prompts, which decides how much a prefix cache can
+    serve: with ``request`` nothing, with ``conversation`` the earlier turns, with ``run``
+    everything that the prompts of one repeat have in common, with ``none`` also text that earlier
+    runs left. When it is null the data set decides: ``run`` for shared_prefix, ``conversation``
+    where there are turns, ``request`` otherwise."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Workload:

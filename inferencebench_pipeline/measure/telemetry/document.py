@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.telemetry.readings import Reading, SourceFacts
 from inferencebench_pipeline.measure.telemetry.usage import EngineUse
@@ -30,17 +31,21 @@ SCHEMA: Final = pa.schema(_FIELDS)
 quantity with its unit in its name. A null value is a reading that failed."""
 
 
-class Sampling(BaseModel):
-    """What was sampled, of which devices, and what that cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Sampling(DocumentPart):
+    """The devices that were sampled, and the cost of sampling."""
 
     sources: tuple[SourceFacts, ...]
+    """The sources that were read."""
     engine: EngineUse
+    """The GPUs that the engine used."""
     realtime_minus_monotonic_ns: int
+    """The wall clock minus the monotonic clock, in nanoseconds."""
     sampler_cpu_s: float = Field(ge=0)
+    """The CPU time of the sampler, in seconds."""
     sampler_wall_s: float = Field(ge=0)
+    """The time for which the sampler ran, in seconds."""
     readings: int = Field(ge=0)
+    """The number of readings."""
 
 
 def read_sampling(spool: Path, facts: Path) -> tuple[list[Reading], Sampling] | None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.telemetry import nvml, rapl
 from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Reading
 
@@ -27,30 +28,34 @@ _SHORTEST_GPU_WINDOW_S: Final = 10.0
 Series = list[tuple[int, float]]
 
 
-class DeviceEnergy(BaseModel):
+class DeviceEnergy(DocumentPart):
     """The energy of one device in the window."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     device: str
+    """The name of the device in its source."""
     joules: float = Field(ge=0)
+    """The energy in joules."""
     integral_joules: float | None = None
-    """The integral of its power over the same window, to check the counter by."""
+    """The integral of the power over the same window in joules, to check the counter by."""
     largest_gap_s: float
+    """The longest time between two readings, in seconds."""
 
 
-class Energy(BaseModel):
+class Energy(DocumentPart):
     """The energy of a window. ``joules`` is null, never 0, when it was not measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     joules: float | None
+    """The energy of all devices in joules."""
     valid: bool
-    """Whether ``joules`` may be reported; when not, ``reasons`` say why."""
+    """True when ``joules`` may be reported. Otherwise ``reasons`` say why not."""
     source: EnergySource
+    """The counter or power reading that the energy comes from."""
     window_s: float
+    """The length of the window, in seconds."""
     devices: tuple[DeviceEnergy, ...]
+    """The energy of each device."""
     reasons: tuple[str, ...]
+    """The reasons why the energy is unmeasured or in doubt."""
 
     @property
     def reportable_joules(self) -> float | None:

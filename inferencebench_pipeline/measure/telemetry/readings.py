@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from inferencebench_pipeline.documents import DocumentPart
 
 SourceName = Literal["nvml", "rapl", "host"]
 
@@ -23,28 +25,30 @@ class Reading(NamedTuple):
     """None when the reading failed: a gap, and never a zero."""
 
 
-class DeviceFacts(BaseModel):
+class DeviceFacts(DocumentPart):
     """A device that is sampled, and its state before and after the load."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     device: str
-    """Unique in its source: a GPU's UUID, a RAPL zone with its name."""
+    """The name of the device, unique in its source: a GPU's UUID, or a RAPL zone with its name."""
     name: str
+    """The name of the device for people."""
     counter_range: float | None = None
-    """At what value its energy counter starts again from zero, in the counter's unit."""
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
+    """The value at which the energy counter starts again from zero, in the counter's unit."""
+    before: dict[str, Any] = Field(default_factory=dict)
+    """The state of the device before the load."""
+    after: dict[str, Any] = Field(default_factory=dict)
+    """The state of the device after the load."""
 
 
-class SourceFacts(BaseModel):
-    """What a source can see, and why it cannot see more."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SourceFacts(DocumentPart):
+    """The devices that a source can see, and the reasons why it cannot see more."""
 
     source: SourceName
+    """The name of the source."""
     devices: tuple[DeviceFacts, ...]
+    """The devices that it can see."""
     reasons: tuple[str, ...]
+    """The reasons why it cannot see more."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
@@ -37,23 +38,24 @@ _PRIVATE_STATE: Final = {"compute_pids"}
 _ELSEWHERE: Final = "the engine runs on another machine, whose energy cannot be read from here"
 
 
-class TelemetryReport(BaseModel):
+class TelemetryReport(DocumentPart):
     """The telemetry of a run in ``measurement.json``; the readings are in ``telemetry.parquet``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     engine: EngineUse
     """The GPUs that the engine's processes really used."""
     sources: tuple[SourceFacts, ...]
+    """The sources that were read."""
     energy: tuple[Energy, ...]
-    """Of the measured window of each repeat, in their order."""
-    throttled: dict[str, tuple[str, ...]] = {}
-    """Why each GPU's clocks were held down while it was measured; idling is no reason."""
+    """The energy of the measured window of each repeat, in their order."""
+    throttled: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The reasons why each GPU's clocks were held down while it was measured. Idling is no
+    reason."""
     sampler_cpu_share: float = Field(ge=0)
-    """CPU seconds of sampling per second; 1.0 is one core."""
+    """The CPU seconds of sampling per second. 1.0 is one core."""
     readings: int = Field(ge=0)
+    """The number of readings."""
     file_sha256: Sha256Hex | None
-    """Of ``telemetry.parquet``; null when nothing was sampled."""
+    """The SHA-256 of ``telemetry.parquet``, null when nothing was sampled."""
 
     @property
     def energy_joules(self) -> float | None:

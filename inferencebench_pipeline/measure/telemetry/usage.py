@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.telemetry.energy import (
     Energy,
     cpu_energy,
@@ -19,17 +18,16 @@ from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Read
 _PROC: Final = Path("/proc")
 
 
-class EngineUse(BaseModel):
+class EngineUse(DocumentPart):
     """The GPUs with a compute process of the engine, as the driver lists them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     gpus: tuple[str, ...] | None
-    """Their UUIDs; empty for an engine that computes on the CPU, None when nobody can tell."""
+    """The UUIDs of the GPUs. It is empty for an engine that computes on the CPU, and null when
+    nobody can tell."""
     shared: tuple[str, ...] = ()
-    """Those of them that other processes computed on too."""
+    """The GPUs among them that other processes computed on too."""
     how: str
-    """How this is known, or why it is not."""
+    """The way in which this is known, or the reason why it is not."""
 
 
 def engine_use(

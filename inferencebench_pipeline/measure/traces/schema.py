@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import orjson
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
 
 TRACES_SCHEMA_VERSION: Final = "2"
@@ -78,15 +79,17 @@ UNITS: Final = {
 METADATA_PREFIX: Final = b"inferencebench."
 
 
-class TracesInfo(BaseModel):
-    """What identifies a traces file: it is bound into the envelope by these values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class TracesInfo(DocumentPart):
+    """The values that bind a traces file into the envelope."""
 
     sha256: Sha256Hex
+    """The SHA-256 of the file."""
     rows: int = Field(ge=0)
+    """The number of rows."""
     size_bytes: int = Field(ge=0)
+    """The size of the file, in bytes."""
     schema_version: str = Field(min_length=1)
+    """The version of the schema of the traces."""
 
 
 def traces_metadata(table: pa.Table) -> dict[str, str]:

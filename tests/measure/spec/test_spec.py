@@ -290,6 +290,17 @@ def test_the_schema_knows_every_field_and_refuses_others() -> None:
     assert all("description" in schema["$defs"][name] for name in ("Slo", "Search", "ModelSpec"))
 
 
+def test_the_schema_describes_every_field_in_a_sentence() -> None:
+    schema = json.loads(json_schema())
+    described = {
+        f"{title}.{name}": field.get("description", "")
+        for title, part in [("BenchmarkFile", schema), *schema["$defs"].items()]
+        for name, field in part.get("properties", {}).items()
+    }
+    assert len(described) > 100
+    assert [name for name, said in described.items() if not said.endswith(".")] == []
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_spec_tells_editors_where_its_schema_is(path) -> None:
     assert path.read_text().startswith("# yaml-language-server: $schema=./spec.schema.json\n")

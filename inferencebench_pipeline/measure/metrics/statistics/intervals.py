@@ -8,8 +8,9 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.metrics.statistics.blocks import (
     FEWEST_OBSERVATIONS,
     RatioEstimate,
@@ -36,17 +37,19 @@ class TooFewError(ValueError):
     """There is no interval, because too little was observed; the message says how little."""
 
 
-class Interval(BaseModel):
-    """Where the true value lies with 95 % confidence, and how that is known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Interval(DocumentPart):
+    """The range in which the true value lies with 95 % confidence, and the method that gave it."""
 
     low: float
+    """The lower bound, in the metric's unit."""
     high: float
+    """The upper bound, in the metric's unit."""
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1)
+    """The confidence, as a share."""
     method: Literal["moving_block_bootstrap", "wilson", "repeats"]
+    """The method that gave the bounds."""
     n: float = Field(gt=0)
-    """What it rests on: repeats, or as many independent samples as the dependent ones are worth."""
+    """The number of repeats, or of independent samples that the dependent ones are worth."""
 
 
 def student_t(degrees: int) -> float:

@@ -1,0 +1,21 @@
+"""The base model of all documents, immutable and closed, whose docstrings describe its fields.
+
+Parsing a document, and telling a person which field of it is wrong, are elsewhere.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class DocumentPart(BaseModel):
+    """Base of each part of a document or of a spec.
+
+    A part cannot change, and an unknown field or a number that is not finite is an error. The
+    docstring below a field is its description in the JSON Schema, in editors, in Dagster's
+    launchpad and on the API pages.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
