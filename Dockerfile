@@ -2,7 +2,7 @@
 # check. Nothing here knows a token or a signing identity.
 #   docker build --target host -t inferencebench-host .       the webserver: Dagster, guarded
 #   docker build --target daemon -t inferencebench-daemon .   the daemon: the same, another command
-#   docker build --target code -t inferencebench-code .       this package, its clients, its engine
+#   docker build --target code -t inferencebench-code .       this package and the clients that it needs
 # Run each with a restart policy: a command that dies takes its container with it.
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -37,10 +37,11 @@ HEALTHCHECK --interval=60s --timeout=30s --start-period=120s --retries=1 \
   CMD ["dagster-daemon", "liveness-check"]
 CMD ["dagster-daemon", "run", "-w", "workspace.yaml"]
 
+# Neither the demo's engine and model nor the sandbox is here: .dockerignore leaves their code out.
 FROM base AS code-packages
-COPY requirements.lock /tmp/requirements.lock
+COPY deploy/code.lock /tmp/code.lock
 RUN python -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/requirements.lock
+ && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/code.lock
 COPY pyproject.toml README.md /src/
 COPY inferencebench_pipeline /src/inferencebench_pipeline
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation /src

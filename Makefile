@@ -72,11 +72,14 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
 
-# The result holds versions and hashes and no addresses.
+# The results hold versions and hashes and no addresses. Each lock is one whole install: the demo
+# (requirements.lock), the same with the tools of developers, the light core, and the two images.
 LOCK := uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 lock: ## compile the lock files (needs uv)
 	$(LOCK) --extra demo --extra postgres --extra build pyproject.toml -o requirements.lock
 	$(LOCK) --extra demo --extra postgres --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(LOCK) -c requirements.lock pyproject.toml -o requirements-core.lock
+	$(LOCK) --extra pipeline --extra postgres --extra build -c requirements.lock pyproject.toml -o deploy/code.lock
 	$(LOCK) -c requirements.lock deploy/host.in -o deploy/host.lock
 
 architecture: ## draw the rooms in docs/architecture.md anew, from the imports
