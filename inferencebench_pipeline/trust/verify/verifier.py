@@ -16,13 +16,7 @@ from typing import Final
 
 from cryptography import x509
 
-from inferencebench_pipeline.envelope import (
-    Envelope,
-    SignatureBlock,
-    read_unambiguous,
-    traces_binding,
-)
-from inferencebench_pipeline.measure import TRACES_SCHEMA_VERSION, open_traces
+from inferencebench_pipeline.envelope import Envelope, SignatureBlock, read_unambiguous
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.bundle import (
     BUNDLE_CHECKS,
@@ -42,7 +36,6 @@ from inferencebench_pipeline.trust.verify.dev_key import (
 from inferencebench_pipeline.trust.verify.evidence import bundle_evidence
 from inferencebench_pipeline.trust.verify.memoised import REMEMBERED
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
-from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 from inferencebench_pipeline.trust.verify.verdict import (
     FailureClass,
     LogPosition,
@@ -50,9 +43,6 @@ from inferencebench_pipeline.trust.verify.verdict import (
     Verdict,
     VerifiedSigner,
 )
-
-MAX_TRACES_BYTES: Final = 1 << 30
-"""Largest traces file read; a run of a million requests leaves a tenth of it."""
 
 _DOCUMENT_CHECKS: Final = ("schema", "content_hash", "signature_present")
 _KEYLESS_CHECKS: Final = (
@@ -279,42 +269,10 @@ def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | by
     if traces is None:
         record.skip(_TRACES_CHECKS, "no traces were given")
         return
-    mismatch = FailureClass.TRACES_MISMATCH
-    with record.check("traces_hash", mismatch) as finding:
-        content = _bounded(traces) if isinstance(traces, Path) else traces
-        binding = traces_binding(envelope)
-        if binding is None:
-            raise ValueError("the envelope binds no traces file, so these traces prove nothing")
-        actual = hashlib.sha256(content).hexdigest()
-        if actual != binding.sha256:
-            raise ValueError(
-                f"the traces' SHA-256 is {actual}, the envelope binds {binding.sha256}"
-            )
-        finding.note("the traces are the file that the envelope binds", sha256=actual)
-    with record.check("traces_readable", mismatch) as finding:
-        if binding.schema_version != TRACES_SCHEMA_VERSION:
-            raise ValueError(
-                f"the traces are in schema {binding.schema_version}; this version reads "
-                f"{TRACES_SCHEMA_VERSION}"
-            )
-        rows = open_traces(content).num_rows
-        if rows != binding.rows:
-            raise ValueError(f"the traces have {rows} rows, the envelope binds {binding.rows}")
-        finding.note("the traces are whole and in the stated schema", rows=rows)
-    with record.check("metrics_rederive", FailureClass.METRICS_DO_NOT_REDERIVE) as finding:
-        differing = metric_disagreements(envelope, content)
-        if differing:
-            raise ValueError("; ".join(differing))
-        found.metrics = len(envelope.metrics)
-        finding.note("every metric follows from the traces", metrics=found.metrics)
+    # Who verifies an envelope alone need not wait for the libraries that read and compute columns.
+    from inferencebench_pipeline.trust.verify.traces_checks import check_traces_file
 
-
-def _bounded(path: Path) -> bytes:
-    with path.open("rb") as handle:
-        content = handle.read(MAX_TRACES_BYTES + 1)
-    if len(content) > MAX_TRACES_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_TRACES_BYTES} bytes, more than is read")
-    return content
+    found.metrics = check_traces_file(record, envelope, traces)
 
 
 def _position(verified: VerifiedBundle) -> LogPosition:
