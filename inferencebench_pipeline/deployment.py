@@ -8,29 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inferencebench_pipeline.community_results import EvaluationHub
-from inferencebench_pipeline.corpus import PATIENCE, PolicyJudge
-from inferencebench_pipeline.hub import Hub, crawling_hub
+# Rooms, not names: each loads when it is first asked, so that a verifier starts without the Hub.
+from inferencebench_pipeline import community_results, corpus
+from inferencebench_pipeline import hub as hub_room
+from inferencebench_pipeline import trust as trust_room
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
-from inferencebench_pipeline.trust import (
-    DevKeySigner,
-    IdentityPolicy,
-    KeptRoots,
-    LogPosition,
-    Signer,
-    SigstoreSigner,
-    TokenSource,
-    TrustRoot,
-    Verdict,
-    ambient_identity,
-    command_identity,
-    file_identity,
-    load_policy,
-    load_trust,
-    verify_envelope,
-)
 
-Verify = Callable[[bytes, bytes | None], Verdict]
+Verify = Callable[[bytes, bytes | None], trust_room.Verdict]
 """A verifier of envelope bytes, and of the traces when they are given."""
 
 
@@ -53,35 +37,35 @@ class Deployment:
             )
         return self.settings.organisation
 
-    def hub(self) -> Hub:
+    def hub(self) -> hub_room.Hub:
         """Return a Hub client; the token is read from its place at each request."""
-        return Hub(endpoint=self.settings.hub_endpoint, token=hub_token)
+        return hub_room.Hub(endpoint=self.settings.hub_endpoint, token=hub_token)
 
-    def crawl_hub(self) -> Hub:
+    def crawl_hub(self) -> hub_room.Hub:
         """Return a Hub client for a crawl of a whole namespace, which waits longer."""
-        return crawling_hub(self.settings.hub_endpoint, hub_token)
+        return hub_room.crawling_hub(self.settings.hub_endpoint, hub_token)
 
-    def anonymous_hub(self) -> Hub:
+    def anonymous_hub(self) -> hub_room.Hub:
         """Return a Hub client without a token, which gives up early, for the records of others."""
-        return Hub(self.settings.hub_endpoint, lambda: None, retry=PATIENCE)
+        return hub_room.Hub(self.settings.hub_endpoint, lambda: None, retry=corpus.PATIENCE)
 
-    def evaluation_hub(self) -> EvaluationHub:
+    def evaluation_hub(self) -> community_results.EvaluationHub:
         """Return a Hub client with the calls that concern evaluation results."""
-        return EvaluationHub(self.settings.hub_endpoint, hub_token)
+        return community_results.EvaluationHub(self.settings.hub_endpoint, hub_token)
 
-    def trust(self) -> TrustRoot:
+    def trust(self) -> trust_room.TrustRoot:
         """Return the trust root: the configured deployment's, or the pinned public-good one."""
         return (
             self.kept_roots().current()
             if self.settings.trust_config is None
-            else load_trust(self.settings.trust_config)
+            else trust_room.load_trust(self.settings.trust_config)
         )
 
-    def kept_roots(self) -> KeptRoots:
+    def kept_roots(self) -> trust_room.KeptRoots:
         """Return the versions of Sigstore's public-good trust root that this deployment keeps."""
-        return KeptRoots(self.settings.trust_store)
+        return trust_room.KeptRoots(self.settings.trust_store)
 
-    def policy(self) -> IdentityPolicy:
+    def policy(self) -> trust_room.IdentityPolicy:
         """Return the identity policy.
 
         Raises:
@@ -92,53 +76,53 @@ class Deployment:
                 "INFERENCEBENCH_POLICY is not set; name the reviewed policy file that says who may "
                 "sign for which organisation (docs/trust.md shows one)"
             )
-        return load_policy(self.settings.policy)
+        return trust_room.load_policy(self.settings.policy)
 
-    def signer(self) -> Signer:
+    def signer(self) -> trust_room.Signer:
         """Return what signs here: the development key when one is named, an identity otherwise."""
         return (
             self.keyless_signer()
             if self.settings.dev_key is None
-            else DevKeySigner(self.settings.dev_key)
+            else trust_room.DevKeySigner(self.settings.dev_key)
         )
 
-    def keyless_signer(self) -> SigstoreSigner:
+    def keyless_signer(self) -> trust_room.SigstoreSigner:
         """Return a signer whose identity token is fetched when it signs, not before.
 
         It asks the policy before anything is logged.
         """
-        return SigstoreSigner(
+        return trust_room.SigstoreSigner(
             trust=self.trust(),
             identity=self._identity(),
             policy=self.policy(),
             organisation=self.settings.organisation,
         )
 
-    def _identity(self) -> TokenSource:
+    def _identity(self) -> trust_room.TokenSource:
         if self.settings.identity_token_file is not None:
-            return file_identity(self.settings.identity_token_file)
+            return trust_room.file_identity(self.settings.identity_token_file)
         if self.settings.identity_token_command:
-            return command_identity(self.settings.identity_token_command)
-        return ambient_identity()
+            return trust_room.command_identity(self.settings.identity_token_command)
+        return trust_room.ambient_identity()
 
-    def corpus_verifier(self) -> PolicyJudge:
+    def corpus_verifier(self) -> corpus.PolicyJudge:
         """Return a verifier of anybody's envelopes, which worker processes can open again.
 
         The trust root and the policy are read once, now.
         """
-        return PolicyJudge(self.trust(), self.policy())
+        return corpus.PolicyJudge(self.trust(), self.policy())
 
     def own_verifier(self) -> Verify:
         """Return a verifier of envelopes that are published under our own organisation.
 
         The trust root and the policy are read once, now.
         """
-        trust, policy = self.trust(), self.policy()
+        root, policy = self.trust(), self.policy()
 
-        def verify(envelope: bytes, traces: bytes | None) -> Verdict:
-            return verify_envelope(
+        def verify(envelope: bytes, traces: bytes | None) -> trust_room.Verdict:
+            return trust_room.verify_envelope(
                 envelope,
-                trust=trust,
+                trust=root,
                 policy=policy,
                 organisation=self.settings.organisation,
                 traces=traces,
@@ -146,7 +130,7 @@ class Deployment:
 
         return verify
 
-    def log_entry_url(self, position: LogPosition) -> str | None:
+    def log_entry_url(self, position: trust_room.LogPosition) -> str | None:
         """Return where a person can look at a log entry, when there is such a place."""
         if self.settings.log_viewer is not None:
             return self.settings.log_viewer.replace("{index}", str(position.index))

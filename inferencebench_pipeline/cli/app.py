@@ -11,17 +11,8 @@ from typing import NoReturn
 
 import typer
 
-from inferencebench_pipeline.cli import (
-    comparing,
-    crawling,
-    delivering,
-    evaluations,
-    measuring,
-    publishing,
-    specs,
-    takedown,
-    verifying,
-)
+from inferencebench_pipeline.cli.commands import COMMANDS, LazyCommands, unloaded
+from inferencebench_pipeline.cli.extras import missing_extra
 from inferencebench_pipeline.cli.terminal import say_error
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
@@ -34,23 +25,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    cls=LazyCommands,
 )
-app.add_typer(specs.app, name="spec")
-app.command("run")(measuring.run)
-app.command("search")(measuring.search)
-app.command("replay")(measuring.replay)
-app.command("deliver")(delivering.deliver)
-app.command("sign")(publishing.sign)
-app.command("dev-key")(publishing.dev_key)
-app.command("publish")(publishing.publish)
-app.command("card")(publishing.card)
-app.command("takedown")(takedown.takedown)
-app.command("verify")(verifying.verify)
-app.command("explain")(verifying.explain)
-app.command("compare")(comparing.compare)
-app.command("crawl")(crawling.crawl)
-app.add_typer(crawling.webhooks, name="webhooks")
-app.add_typer(evaluations.app, name="evals")
+for command in COMMANDS:
+    app.command(command.name, help=command.summary)(unloaded)
 
 
 def main() -> NoReturn:
@@ -61,6 +39,8 @@ def main() -> NoReturn:
         _fail(error, EXIT_OUTAGE)
     except PermanentError as error:
         _fail(error, EXIT_USAGE)
+    except ModuleNotFoundError as error:
+        _fail(missing_extra(error), EXIT_USAGE)
     sys.exit(EXIT_OK)
 
 

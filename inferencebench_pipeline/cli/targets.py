@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inferencebench_pipeline.envelope import MAX_ENVELOPE_BYTES
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub import Hub, HubNotFoundError, Repo
 from inferencebench_pipeline.runs import RunFile
+
+if TYPE_CHECKING:  # a target on disk is read without the Hub's client
+    from inferencebench_pipeline.hub import Hub, Repo
 
 _HUB_TARGET = re.compile(
     r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:/(?P<file>[^@]+))?(?:@(?P<rev>.+))?"
@@ -136,6 +139,8 @@ def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str
         )
     if revision is not None and match["rev"] not in (None, revision):
         raise TargetError(f"{target} and --revision {revision} name two revisions; give one")
+    from inferencebench_pipeline.hub import Repo
+
     repo = Repo("dataset", f"{match['organisation']}/{match['name']}")
     file = match["file"] or RunFile.ENVELOPE.value
     asked = revision or match["rev"] or "main"
@@ -146,6 +151,8 @@ def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str
 
 
 def _from_hub(target: str, hub: Hub, revision: str | None) -> Target:
+    from inferencebench_pipeline.hub import HubNotFoundError
+
     repo, commit, file = _pinned(target, hub, revision)
     try:
         traces: bytes | None = hub.fetch(repo, commit, RunFile.TRACES.value)

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
-from inferencebench_pipeline.cli.explaining import verdict_tree
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console, say, say_json
 from inferencebench_pipeline.deployment import Deployment
@@ -82,6 +80,9 @@ def verify(
     """
     deployment = deployment_with(policy, trust_config)
     if corpus:
+        # A corpus is read by libraries that a single record does without.
+        from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
+
         results = read_corpus(
             target, deployment, organisation=organisation, revision=revision, offline=offline
         )
@@ -120,6 +121,8 @@ def explain(
     deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = judged(deployment, found, organisation, require_issuer, require_identity)
+    from inferencebench_pipeline.cli.explaining import verdict_tree
+
     console().print(verdict_tree(found.where, verdict))
     sys.exit(0 if verdict.ok else 1)
 

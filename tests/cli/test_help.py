@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from inferencebench_pipeline.cli.app import app
+from inferencebench_pipeline.cli.commands import COMMANDS, Command, with_options
 
 
 def commands() -> Iterator[tuple[str, ...]]:
     """Yield the words of every command and group."""
-    waiting = [((), typer.main.get_command(app))]
-    while waiting:
-        words, command = waiting.pop()
-        yield words
-        waiting += [((*words, name), sub) for name, sub in getattr(command, "commands", {}).items()]
+    yield ()
+    for command in COMMANDS:
+        yield (command.name,)
+        yield from ((command.name, sub) for sub in getattr(with_options(command), "commands", {}))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_list_says_of_a_command_what_its_own_help_begins_with(command: Command) -> None:
+    own = inspect.cleandoc(with_options(command).help or "")
+    assert own.partition("\n\n")[0] == command.summary
 
 
 def help_of(*words: str) -> str:
