@@ -131,6 +131,15 @@ class EnvelopeFactory:
             document["signature"] = self._signature(digest.encode(), method)
             yield json.dumps(document, indent=2).encode()
 
+    def record(self, method: Method) -> tuple[bytes, bytes]:
+        """Return one signed envelope that binds traces, and the traces."""
+        run_id = new_run_id()
+        traces = traces_bytes(run_id)
+        envelope = build_envelope(measurement_of(run_id, traces))
+        document: dict[str, Any] = json.loads(envelope.model_dump_json())
+        document["signature"] = self._signature(content_hash(envelope).encode(), method)
+        return json.dumps(document, indent=2).encode(), traces
+
     def signed_statement(self, statement: bytes) -> bytes:
         """Return the DSSE bundle of an in-toto statement, in the v2 log."""
         signer = self._signer()
