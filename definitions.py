@@ -5,41 +5,61 @@ from __future__ import annotations
 import dagster as dg
 
 from inferencebench_pipeline.automation.jobs import (
-    asset_jobs,
-    corpus_upkeep,
+    crawl_corpus,
+    examine_logs,
     launch_benchmark,
+    publish_index,
+    publish_run,
+    rebuild_leaderboard,
+    refresh_trust_root,
+    reverify,
     reverify_everything,
+    scheduled_benchmark,
     search_highest_load,
+    state_corpus,
+    take_in_community,
     takedown,
     watch_community_results,
 )
-from inferencebench_pipeline.automation.schedules import benchmarks
+from inferencebench_pipeline.automation.schedules import (
+    benchmarks,
+    daily_corpus_statement,
+    daily_index,
+    daily_log_examination,
+    daily_reverification,
+    daily_trust_root,
+    daily_watch,
+    rolling_reverification,
+)
 from inferencebench_pipeline.automation.sensors import (
     alerts,
     dead_runs,
     heartbeat,
     keep_leaderboard_current,
     lost_requests,
-    new_and_requested_runs,
+    new_runs,
     nudged_crawl,
     parked_runs,
     published_elsewhere,
+    requested_runs,
     unverified_records,
 )
-from inferencebench_pipeline.lifecycle import (
-    benchmark_run,
+from inferencebench_pipeline.lifecycle.corpus import (
     community_corpus,
-    corpus,
     corpus_statement,
+    corpus_verification,
+    published_corpus,
+    transparency_logs,
+    trust_root,
+)
+from inferencebench_pipeline.lifecycle.leaderboard import index_dataset, leaderboard_index
+from inferencebench_pipeline.lifecycle.life_of_a_run import (
+    benchmark_run,
     envelope,
     hub_dataset,
-    index_dataset,
-    leaderboard_index,
     model_card_backlink,
     signature,
     traces,
-    transparency_logs,
-    trust_root,
 )
 from inferencebench_pipeline.resources import IN_PROCESS, build_resources
 from inferencebench_pipeline.settings import Settings
@@ -52,7 +72,8 @@ STAGES = [
     hub_dataset,
     model_card_backlink,
     trust_root,
-    corpus,
+    published_corpus,
+    corpus_verification,
     community_corpus,
     transparency_logs,
     corpus_statement,
@@ -62,33 +83,40 @@ STAGES = [
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Return the code location of a deployment; tests build one for theirs."""
+    """Return the code location of a deployment; each test builds one for its own settings."""
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
         asset_checks=dg.load_asset_checks_from_modules(STAGES),
         jobs=[
-            asset_jobs.publish_run,
-            asset_jobs.crawl_corpus,
-            asset_jobs.reverify,
-            reverify_everything.reverify_everything,
-            asset_jobs.rebuild_leaderboard,
+            publish_run.publish_run,
             launch_benchmark.launch_benchmark(settings.specs),
-            launch_benchmark.scheduled_benchmark,
+            scheduled_benchmark.scheduled_benchmark,
             search_highest_load.search_highest_load,
+            crawl_corpus.crawl_corpus,
+            reverify.reverify,
+            reverify_everything.reverify_everything,
+            take_in_community.take_in_community,
+            examine_logs.examine_logs,
+            state_corpus.state_corpus,
+            refresh_trust_root.refresh_trust_root,
+            rebuild_leaderboard.rebuild_leaderboard,
+            publish_index.publish_index,
             takedown.takedown,
-            *corpus_upkeep.JOBS,
             watch_community_results.watch_community_results,
-            published_elsewhere.take_in_community,
         ],
         schedules=[
             *benchmarks.benchmark_schedules(settings.specs),
-            benchmarks.daily_reverification,
-            *corpus_upkeep.SCHEDULES,
-            watch_community_results.daily_watch,
+            daily_reverification.daily_reverification,
+            rolling_reverification.rolling_reverification,
+            daily_trust_root.daily_trust_root,
+            daily_log_examination.daily_log_examination,
+            daily_corpus_statement.daily_corpus_statement,
+            daily_index.daily_index,
+            daily_watch.daily_watch,
         ],
         sensors=[
-            new_and_requested_runs.requested_runs,
-            new_and_requested_runs.new_runs,
+            requested_runs.requested_runs,
+            new_runs.new_runs,
             lost_requests.lost_requests,
             parked_runs.parked_runs,
             keep_leaderboard_current.keep_leaderboard_current,
@@ -100,12 +128,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             heartbeat.heartbeat,
         ],
         resources=build_resources(settings),
-        # Also for what automation asks for.
+        # The executor of the runs that no job of ours defines, such as a materialisation by hand.
         executor=IN_PROCESS,
     )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The deployment that the environment describes."""
+    """Return the code location that the environment describes."""
     return build_definitions(Settings.from_environment())

@@ -1,1 +1,1 @@
-"""What runs without a person: jobs, sensors and schedules over the lifecycle's assets."""
+"""Everything that runs without a person: the jobs, sensors and schedules over the assets."""

@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 
 from definitions import build_definitions
-from inferencebench_pipeline.automation.jobs.corpus_upkeep import rolling_share
+from inferencebench_pipeline.automation.schedules.rolling_reverification import rolling_share
 from inferencebench_pipeline.corpus import inventory
 from inferencebench_pipeline.corpus.inventory import InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.records import write_records

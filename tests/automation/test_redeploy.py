@@ -19,7 +19,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from inferencebench_pipeline.automation.sensors.interrupted_runs import ENDED_TAG
+from inferencebench_pipeline.automation.run_requests.interrupted_runs import ENDED_TAG
 from inferencebench_pipeline.hub.dataset.publication import Receipt
 from inferencebench_pipeline.measure.spec.spec import spec_json
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id

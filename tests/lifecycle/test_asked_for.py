@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from definitions import build_definitions
-from inferencebench_pipeline.lifecycle.benchmark_run import BenchmarkForm, spec_of
+from inferencebench_pipeline.lifecycle.life_of_a_run.benchmark_run import BenchmarkForm, spec_of
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.spec.spec import spec_json

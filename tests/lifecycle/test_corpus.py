@@ -14,8 +14,10 @@ from huggingface_hub import HfApi, constants
 from inferencebench_pipeline.corpus.records import unverified_days
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.hub.dataset.publication import Receipt
-from inferencebench_pipeline.lifecycle.corpus import no_finding_of_severity_error
-from inferencebench_pipeline.lifecycle.hub_dataset import hub_serves_what_was_signed
+from inferencebench_pipeline.lifecycle.corpus.corpus_verification import (
+    no_finding_of_severity_error,
+)
+from inferencebench_pipeline.lifecycle.life_of_a_run.hub_dataset import hub_serves_what_was_signed
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.clock import today, wait_until_the_hour_holds

@@ -1,1 +1,1 @@
-"""The Dagster instance: its pools of concurrency, and its webserver behind a guard."""
+"""The Dagster instance: the limits of its pools, and its webserver behind a guard."""

@@ -1,1 +1,1 @@
-"""Jobs: one a file, named as in the Dagster UI, with its form and its schedule."""
+"""The jobs of the code location: each file is named as its job is in the Dagster UI."""

@@ -10,7 +10,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 from pydantic import Field
 
 from inferencebench_pipeline.corpus import CorpusStore, created_days
-from inferencebench_pipeline.lifecycle.corpus import corpus_verification
+from inferencebench_pipeline.lifecycle.corpus.corpus_verification import corpus_verification
 from inferencebench_pipeline.lifecycle.form import Form
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY
 from inferencebench_pipeline.resources import IN_PROCESS, RetryPolicyResource, RunStoreResource

@@ -80,13 +80,3 @@ def _row(result: CommunityResult) -> dict[str, str]:
 def watch_community_results() -> None:
     """One op, so that the form in the UI asks for the benchmarks and nothing else."""
     look_at_results()
-
-
-daily_watch = dg.ScheduleDefinition(
-    name="daily_watch",
-    job=watch_community_results,
-    cron_schedule="0 4 * * *",
-    execution_timezone="UTC",
-    description="Looks at community evaluation results every day; what is closed between two "
-    "looks is seen only if it was noted before.",
-)

@@ -1,4 +1,4 @@
-"""Schedules: the benchmarks that are measured again at fixed times.
+"""The schedules of the code location: each file is named as its schedule is in the Dagster UI.
 
-The schedules of the corpus stand beside their jobs, in ``jobs/corpus_upkeep.py``.
+``benchmarks.py`` makes one schedule for each spec that repeats itself, named ``benchmark_<spec>``.
 """

@@ -3,15 +3,14 @@
 import logging
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from inferencebench_pipeline.automation.instance.pools import GPU, is_busy
-from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
-from inferencebench_pipeline.automation.jobs.launch_benchmark import scheduled_benchmark
+from inferencebench_pipeline.automation.jobs.scheduled_benchmark import scheduled_benchmark
 from inferencebench_pipeline.automation.ticks import (
     MOST_REMEMBERED,
     Ledger,
@@ -127,15 +126,3 @@ def _heard(
     remembered = sorted({*(ledger.missed if ledger else ()), *missed})[-MOST_REMEMBERED:]
     keep_ledger(root, Ledger(schedule=name, last_tick=tick, missed=tuple(remembered)))
     return missed
-
-
-@dg.schedule(
-    job=reverify,
-    cron_schedule="30 3 * * *",
-    execution_timezone="UTC",
-    description="Verifies again what was published yesterday.",
-)
-def daily_reverification(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Name the day before the tick; older days are a backfill in the UI."""
-    day = (context.scheduled_execution_time - timedelta(days=1)).strftime("%Y-%m-%d")
-    return dg.RunRequest(run_key=f"{day}@{context.scheduled_execution_time:%s}", partition_key=day)

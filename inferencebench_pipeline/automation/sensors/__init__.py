@@ -1,1 +1,1 @@
-"""Sensors: one a file, named as in the Dagster UI. A sensor asks for work and does none itself."""
+"""The sensors of the code location: each file is named as its sensor is in the Dagster UI."""

@@ -18,7 +18,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.alerts import send_alert
-from inferencebench_pipeline.automation.sensors.interrupted_runs import given_up, runs_given_up
+from inferencebench_pipeline.automation.run_requests.interrupted_runs import given_up, runs_given_up
 from inferencebench_pipeline.automation.tick_history import (
     GRACE,
     failed_ticks,

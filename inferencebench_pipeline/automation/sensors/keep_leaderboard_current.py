@@ -7,11 +7,12 @@ from typing import Final
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.attempts import Attempts
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
-from inferencebench_pipeline.automation.jobs.asset_jobs import rebuild_leaderboard, reverify
-from inferencebench_pipeline.automation.jobs.corpus_upkeep import publish_index
-from inferencebench_pipeline.automation.sensors.published_elsewhere import take_in_community
+from inferencebench_pipeline.automation.jobs.publish_index import publish_index
+from inferencebench_pipeline.automation.jobs.rebuild_leaderboard import rebuild_leaderboard
+from inferencebench_pipeline.automation.jobs.reverify import reverify
+from inferencebench_pipeline.automation.jobs.take_in_community import take_in_community
+from inferencebench_pipeline.automation.run_requests.attempts import Attempts
 from inferencebench_pipeline.leaderboard import LeaderboardStore, Sources, anything_verified
 from inferencebench_pipeline.resources import DeploymentResource, RunStoreResource
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
-from inferencebench_pipeline.automation.sensors.new_and_requested_runs import launched
+from inferencebench_pipeline.automation.jobs.publish_run import publish_run
+from inferencebench_pipeline.automation.run_requests.start_requests import launched
 from inferencebench_pipeline.automation.ticks import LOOK_BACK
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.resources import RunStoreResource

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from inferencebench_pipeline.automation.jobs.asset_jobs import crawl_corpus
+from inferencebench_pipeline.automation.jobs.crawl_corpus import crawl_corpus
 from inferencebench_pipeline.corpus import CorpusStore, inventory_is_damaged
 from inferencebench_pipeline.hub import nudged_since
 from inferencebench_pipeline.resources import RunStoreResource

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
-from inferencebench_pipeline.automation.jobs.asset_jobs import publish_run
-from inferencebench_pipeline.lifecycle.hub_dataset import hub_dataset
-from inferencebench_pipeline.lifecycle.model_card_backlink import model_card_backlink
+from inferencebench_pipeline.automation.jobs.publish_run import publish_run
+from inferencebench_pipeline.lifecycle.life_of_a_run.hub_dataset import hub_dataset
+from inferencebench_pipeline.lifecycle.life_of_a_run.model_card_backlink import model_card_backlink
+from inferencebench_pipeline.lifecycle.life_of_a_run.signature import signature
 from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG, runs
-from inferencebench_pipeline.lifecycle.signature import signature
 from inferencebench_pipeline.parking import LONGEST_WAIT, parked_state
 from inferencebench_pipeline.resources import RunStoreResource
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, run_started_at

@@ -6,6 +6,7 @@ import json
 import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
+from inferencebench_pipeline.automation.jobs.take_in_community import take_in_community
 from inferencebench_pipeline.corpus import (
     BOUNDS,
     GLANCE,
@@ -15,15 +16,8 @@ from inferencebench_pipeline.corpus import (
 )
 from inferencebench_pipeline.errors import RetryableError
 from inferencebench_pipeline.hub import Hub
-from inferencebench_pipeline.lifecycle.community_corpus import community_corpus
-from inferencebench_pipeline.resources import IN_PROCESS, DeploymentResource, RunStoreResource
+from inferencebench_pipeline.resources import DeploymentResource, RunStoreResource
 
-take_in_community = dg.define_asset_job(
-    "take_in_community",
-    selection=dg.AssetSelection.assets(community_corpus),
-    description="Take in and verify what others publish under our tag.",
-    executor_def=IN_PROCESS,
-)
 _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 

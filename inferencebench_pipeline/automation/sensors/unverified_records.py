@@ -5,7 +5,7 @@ import hashlib
 import dagster as dg
 
 from inferencebench_pipeline.automation.instance.pools import GOING_ON
-from inferencebench_pipeline.automation.jobs.asset_jobs import reverify
+from inferencebench_pipeline.automation.jobs.reverify import reverify
 from inferencebench_pipeline.corpus import CorpusStore, InventoryError, unverified_days
 from inferencebench_pipeline.lifecycle.partitions import FIRST_DAY, PARTITION_TAG
 from inferencebench_pipeline.resources import RunStoreResource

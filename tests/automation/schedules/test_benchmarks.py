@@ -13,7 +13,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from definitions import build_definitions
 from inferencebench_pipeline.automation.instance.pools import LIMITS, hold_pools
-from inferencebench_pipeline.automation.sensors.new_and_requested_runs import unanswered
+from inferencebench_pipeline.automation.sensors.requested_runs import unanswered
 from inferencebench_pipeline.automation.ticks import (
     Ledger,
     due_at,

@@ -28,7 +28,7 @@ from inferencebench_pipeline.leaderboard.document import (
 )
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
-from inferencebench_pipeline.lifecycle.leaderboard_index import no_regression
+from inferencebench_pipeline.lifecycle.leaderboard.leaderboard_index import no_regression
 from inferencebench_pipeline.resources import StepRetryPolicy
 from inferencebench_pipeline.runs.run_directory import RunStore
 from tests.leaderboard.ranking import ranked

@@ -26,7 +26,7 @@ from inferencebench_pipeline.leaderboard.index.manifest import MANIFEST_FILE
 from inferencebench_pipeline.leaderboard.index.partitions import write_partition
 from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
-from inferencebench_pipeline.lifecycle.leaderboard_index import every_row_has_a_verdict
+from inferencebench_pipeline.lifecycle.leaderboard.leaderboard_index import every_row_has_a_verdict
 from inferencebench_pipeline.measure.metrics.compute import (
     METRIC_DEFINITIONS_VERSION,
     compute_metrics,

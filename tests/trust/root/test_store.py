@@ -15,7 +15,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.lifecycle.trust_root import trust_root
+from inferencebench_pipeline.lifecycle.corpus.trust_root import trust_root
 from inferencebench_pipeline.resources import StepRetryPolicy
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError

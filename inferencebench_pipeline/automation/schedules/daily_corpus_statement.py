@@ -1,0 +1,12 @@
+"""The schedule ``daily_corpus_statement``: the corpus is stated every day."""
+
+from inferencebench_pipeline.automation.conventions import utc_schedule
+from inferencebench_pipeline.automation.jobs.state_corpus import state_corpus
+
+daily_corpus_statement = utc_schedule(
+    name="daily_corpus_statement",
+    job=state_corpus,
+    cron_schedule="0 5 * * *",
+    description="Signs and publishes the corpus statement every day on which the verified corpus "
+    "has changed.",
+)

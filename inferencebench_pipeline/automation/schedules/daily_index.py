@@ -1,0 +1,12 @@
+"""The schedule ``daily_index``: the index is published every day."""
+
+from inferencebench_pipeline.automation.conventions import utc_schedule
+from inferencebench_pipeline.automation.jobs.publish_index import publish_index
+
+daily_index = utc_schedule(
+    name="daily_index",
+    job=publish_index,
+    cron_schedule="30 5 * * *",
+    description="Builds the index of the leaderboard every day, and publishes the files that "
+    "changed.",
+)

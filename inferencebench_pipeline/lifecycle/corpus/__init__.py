@@ -1,0 +1,1 @@
+"""The assets of the group ``corpus``: everything that is published, and its verification."""

@@ -1,0 +1,119 @@
+"""``transparency_logs``: the logs only grew, and hold nothing under our names unknown to us."""
+
+import dagster as dg
+
+from inferencebench_pipeline.corpus import (
+    CorpusStore,
+    LogReport,
+    examine_logs,
+    keep_reports,
+    known_digests,
+    load_reports,
+    seen_checkpoints,
+)
+from inferencebench_pipeline.lifecycle.corpus.corpus_verification import corpus_verification
+from inferencebench_pipeline.lifecycle.corpus.findings import finding_table, report_to_runs
+from inferencebench_pipeline.lifecycle.metadata import table
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
+
+
+@dg.asset(
+    deps=[dg.AssetDep(corpus_verification, partition_mapping=dg.AllPartitionMapping())],
+    group_name="corpus",
+    kinds={"sigstore"},
+    owners=["team:performance"],
+    code_version="1",
+    config_schema=NO_FIELD,
+)
+def transparency_logs(
+    context: dg.AssetExecutionContext,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
+) -> dg.MaterializeResult[None]:
+    """Each log's newest signed state, proved to extend every state that we have ever seen.
+
+    A bounded number of requests for each log; what is left over is counted and done next time.
+    """
+    with retry_policy.guard():
+        reports = examine_logs(
+            CorpusStore(run_store.root),
+            deployment.trust(),
+            deployment.policy(),
+            seen=list(seen_checkpoints(run_store)),
+            known_digests=known_digests(run_store),
+        )
+        keep_reports(CorpusStore(run_store.root), reports)
+        report_to_runs(context, run_store, [item for one in reports for item in one.findings])
+    return dg.MaterializeResult(metadata={"logs": table(map(_row, reports))})
+
+
+def _row(report: LogReport) -> dict[str, str | int]:
+    return {
+        "log": report.url,
+        "entries": report.size,
+        "proved_now": report.proved_now,
+        "not_proved_yet": report.not_proved_yet,
+        "entries_read_now": report.scanned_now,
+        "entries_not_read_yet": report.not_scanned_yet,
+        "unknown_entries": len(report.unknown),
+        "problem": report.problem or "none",
+    }
+
+
+@dg.asset_check(
+    asset=transparency_logs,
+    name="logs_are_append_only",
+    description=(
+        "Each log extends what it showed before, and each record's proof leads to a state that the "
+        "log went through."
+    ),
+    config_schema=NO_FIELD,
+)
+def logs_are_append_only(
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
+) -> dg.AssetCheckResult:
+    """Read what the last pass found."""
+    with retry_policy.guard():
+        dishonest = [one for one in load_reports(CorpusStore(run_store.root)) if not one.is_honest]
+    problems = [f"{report.url}: {report.problem}" for report in dishonest if report.problem]
+    findings = [item for report in dishonest for item in report.findings]
+    return dg.AssetCheckResult(
+        passed=not dishonest,
+        description="; ".join(problems) or f"{len(findings)} records are in no honest log",
+        metadata={"findings": finding_table(findings)},
+    )
+
+
+@dg.asset_check(
+    asset=transparency_logs,
+    name="no_unknown_entry",
+    description="Every log entry under an identity of ours is about something we know.",
+    config_schema=NO_FIELD,
+)
+def no_unknown_entry(
+    run_store: RunStoreResource, retry_policy: RetryPolicyResource
+) -> dg.AssetCheckResult:
+    """Read what the last pass found; an entry stays unknown until a pass knows what it is about."""
+    with retry_policy.guard():
+        unknown = [
+            item for report in load_reports(CorpusStore(run_store.root)) for item in report.unknown
+        ]
+    return dg.AssetCheckResult(
+        passed=not unknown,
+        description=f"{len(unknown)} log entries are about nothing we know",
+        metadata={
+            "entries": table(
+                {
+                    "entry": item.detail,
+                    "first_seen": item.first_seen.isoformat(timespec="seconds"),
+                }
+                for item in unknown
+            )
+        },
+    )

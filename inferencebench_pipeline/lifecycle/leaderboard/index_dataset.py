@@ -1,0 +1,60 @@
+"""``index_dataset``: the index, published for anybody to query."""
+
+import dagster as dg
+
+from inferencebench_pipeline.corpus import CorpusStore, statement_files
+from inferencebench_pipeline.hub import publish_corpus
+from inferencebench_pipeline.leaderboard import DATA_FOLDER, LeaderboardStore, published_files
+from inferencebench_pipeline.lifecycle.leaderboard.leaderboard_index import leaderboard_index
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
+
+
+@dg.asset(
+    deps=[leaderboard_index],
+    group_name="leaderboard",
+    kinds={"huggingface", "parquet"},
+    owners=["team:performance"],
+    pool="hub-write",
+    code_version="1",
+    config_schema=NO_FIELD,
+)
+def index_dataset(
+    context: dg.AssetExecutionContext,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
+) -> dg.MaterializeResult[None]:
+    """The index as a Hub dataset of partitioned Parquet, with ``leaderboard.json`` and a card.
+
+    One commit with the files that changed, the last corpus statement among them; none when nothing
+    did. The tables show what failed verification as well, so nothing has to be clean for this.
+    """
+    with retry_policy.guard():
+        root = run_store.root
+        organisation = deployment.require_organisation()
+        index = published_files(LeaderboardStore(root))
+        if not index:
+            raise dg.Failure(
+                "the index was not built yet; materialise leaderboard_index", allow_retries=False
+            )
+        receipt = publish_corpus(
+            deployment.hub(),
+            organisation,
+            {**index, **statement_files(CorpusStore(root))},
+            owned=DATA_FOLDER,
+        )
+        for path in receipt.uploaded:
+            context.log.info("changed: %s", path)
+    return dg.MaterializeResult(
+        metadata={
+            "files": dg.MetadataValue.int(len(index)),
+            "changed": dg.MetadataValue.int(len(receipt.uploaded)),
+            "commit": dg.MetadataValue.text(receipt.commit),
+            "dataset": dg.MetadataValue.url(receipt.url),
+        }
+    )

@@ -1,0 +1,72 @@
+"""``model_card_backlink``: one key in the model's card that points to the published result."""
+
+import dagster as dg
+
+from inferencebench_pipeline.hub import check_backlink, link, read_backlink, skip_backlink
+from inferencebench_pipeline.lifecycle.life_of_a_run.hub_dataset import hub_dataset
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.resources import (
+    NO_FIELD,
+    DeploymentResource,
+    RetryPolicyResource,
+    RunStoreResource,
+)
+
+
+@dg.asset(
+    deps=[hub_dataset],
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    kinds={"huggingface"},
+    owners=["team:performance"],
+    pool="hub-write",
+    code_version="1",
+    config_schema=NO_FIELD,
+)
+def model_card_backlink(
+    context: dg.AssetExecutionContext,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
+) -> dg.MaterializeResult[None]:
+    """One key in the model card's front matter; opt-in, and no other byte moves."""
+    with retry_policy.guarded_run(context, run_store, "model_card_backlink") as run:
+        if deployment.settings.update_model_card:
+            receipt = link(
+                deployment.hub(),
+                run,
+                run_store.root,
+                organisation=deployment.require_organisation(),
+                pull_requests=deployment.settings.open_pull_requests,
+            )
+        else:
+            receipt = skip_backlink(
+                run, "not asked for: INFERENCEBENCH_UPDATE_MODEL_CARD=1 opts in"
+            )
+    metadata: dict[str, dg.MetadataValue] = {
+        "mode": dg.MetadataValue.text(receipt.mode),
+        "reason": dg.MetadataValue.text(receipt.reason or ""),
+    }
+    if receipt.url is not None:
+        metadata["model_card"] = dg.MetadataValue.url(receipt.url)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@per_run_check(
+    asset=model_card_backlink,
+    name="only_our_key_changed",
+    description="The key is there once, and every byte outside its lines is what it was before.",
+)
+def only_our_key_changed(
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    deployment: DeploymentResource,
+    retry_policy: RetryPolicyResource,
+) -> dg.AssetCheckResult:
+    """Compare the card at our commit with the card at its parent, both read from the Hub."""
+    with retry_policy.guard():
+        receipt = read_backlink(run_store.run(context.partition_key))
+        problem = check_backlink(deployment.hub(), receipt)
+    return dg.AssetCheckResult(
+        passed=problem is None, description=problem or receipt.reason or "as it should be"
+    )

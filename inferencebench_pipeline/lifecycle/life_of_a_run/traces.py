@@ -1,0 +1,90 @@
+"""``traces``: the raw measurements of every request as ``traces.parquet``, and their metrics."""
+
+import dagster as dg
+
+from inferencebench_pipeline.lifecycle.life_of_a_run.benchmark_run import benchmark_run
+from inferencebench_pipeline.lifecycle.metadata import (
+    audit_table,
+    energy_text,
+    file_metadata,
+    headline_numbers,
+    headline_table,
+    png,
+    validity_table,
+)
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.measure import (
+    Measurement,
+    check_traces,
+    errors_of,
+    latency_plot_png,
+    open_traces,
+    write_measurement,
+    write_traces,
+)
+from inferencebench_pipeline.resources import NO_FIELD, RetryPolicyResource, RunStoreResource
+from inferencebench_pipeline.runs import RunFile
+
+
+@dg.asset(
+    deps=[benchmark_run],
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    kinds={"parquet"},
+    owners=["team:performance"],
+    code_version="1",
+    config_schema=NO_FIELD,
+)
+def traces(
+    context: dg.AssetExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
+) -> dg.MaterializeResult[None]:
+    """One row per request with every chunk's receive time; metrics are computed from it alone."""
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
+        info = write_traces(run)
+        measurement = write_measurement(run)
+        table = open_traces(run.file(RunFile.TRACES))
+    return dg.MaterializeResult(
+        metadata={
+            "headline": headline_table(measurement.metrics),
+            "latency": png(latency_plot_png(table), alt="latency distribution"),
+            "validity": validity_table(measurement.validity),
+            **_observations(measurement),
+            **headline_numbers(measurement.metrics),
+            "rows": dg.MetadataValue.int(info.rows),
+            "schema_version": dg.MetadataValue.text(info.schema_version),
+            "metric_definitions": dg.MetadataValue.text(measurement.metric_definitions),
+            **file_metadata(run.file(RunFile.TRACES)),
+        }
+    )
+
+
+def _observations(measurement: Measurement) -> dict[str, dg.MetadataValue]:
+    """Return what the engine and the machine say about the run, where they were asked."""
+    found: dict[str, dg.MetadataValue] = {}
+    if measurement.audit is not None:
+        found["engine_audit"] = audit_table(measurement.audit)
+    if measurement.telemetry is not None:
+        found["energy"] = energy_text(measurement.telemetry)
+    return found
+
+
+@per_run_check(
+    asset=traces,
+    name="traces_valid",
+    description="Schema, counts and the order of instants of traces.parquet; warnings are shown.",
+)
+def traces_valid(
+    context: dg.AssetCheckExecutionContext,
+    run_store: RunStoreResource,
+    retry_policy: RetryPolicyResource,
+) -> dg.AssetCheckResult:
+    """Read the file again from disk and judge it; only errors block."""
+    with retry_policy.guard():
+        run = run_store.run(context.partition_key)
+        flags = check_traces(open_traces(run.require_as_written(RunFile.TRACES)))
+    return dg.AssetCheckResult(
+        passed=not errors_of(flags), metadata={"flags": validity_table(flags)}
+    )
