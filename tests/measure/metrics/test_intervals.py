@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import pytest
@@ -19,6 +20,7 @@ from tests.measure.metrics.rows import Row, answered, many_rows, row, table
 BOTH = Slo(ttft_ms=1.1, tpot_ms=0.09)
 LOOSE = Slo(ttft_ms=3.9, tpot_ms=9.0)
 SLOS = [BOTH, LOOSE, Slo(ttft_ms=0.8), Slo(tpot_ms=0.1), Slo()]
+KEY = "joules_per_output_token"
 CASES = {
     "one repeat": (1, (260,), 0.3, 0.0, BOTH),
     "few failures": (2, (700,), 0.02, 0.0, LOOSE),
@@ -139,13 +141,47 @@ def test_an_interval_within_a_run_stays_where_its_quantity_can_be() -> None:
     assert fluidity.interval.high == 1.0
 
 
-@pytest.mark.parametrize("nanoseconds", [7, 13, 49, 111, 113, 187, 1_003])
+@pytest.mark.parametrize("nanoseconds", [5, 10, 33, 57, 187, 1_003])
 def test_an_interval_around_equal_samples_is_their_value_to_the_last_digit(nanoseconds) -> None:
     rows = [answered(k, [k + nanoseconds], sent=k, tokens=1) for k in range(FEWEST_OBSERVATIONS)]
     mean = compute_metrics(table(rows), Slo())["ttft_mean_ms"]
     assert mean.interval is not None and mean.value is not None
     assert mean.interval.low <= mean.value <= mean.interval.high
     assert mean.interval.high - mean.interval.low == pytest.approx(0.0, abs=1e-15)
+
+
+def test_an_interval_over_repeats_is_around_their_mean_and_need_not_hold_the_pooled_value() -> None:
+    rows = [answered(0, [1_000_000 * k], tokens=1, repeat=k) for k in (1, 2, 3, 4)]
+    rows += [answered(k, [40_000_000], tokens=1, repeat=5) for k in range(500)]
+    mean = compute_metrics(table(rows), Slo())["ttft_mean_ms"]
+    assert mean.interval is not None and mean.value is not None
+    assert mean.value > 39
+    # Student's interval of 1, 2, 3, 4 and 40 ms: their mean is 10, its standard error 7.52.
+    assert mean.interval.high == pytest.approx(10 + 2.7764 * 7.5166, abs=1e-3)
+    assert mean.interval.low == 0.0
+
+
+def test_energy_has_an_interval_over_repeats_only_each_with_the_energy_of_its_window() -> None:
+    joules = [3.0, 5.0, 4.0, 9.0, 7.0]
+    energy = [{"joules": each} for each in joules]
+    rows = [
+        answered(k, [1_000 * k + 5], sent=1_000 * k, tokens=1, repeat=repeat)
+        for repeat in range(1, 6)
+        for k in range(4 * repeat)
+    ]
+    metadata = {"inferencebench.energy": json.dumps(energy)}
+    metric = compute_metrics(table(rows).replace_schema_metadata(metadata), Slo())[KEY]
+    assert metric.value == pytest.approx(28 / 60)
+    alone = [each / (4 * repeat) for repeat, each in enumerate(joules, start=1)]
+    bounds = reference.over_repeats(list(alone))
+    assert bounds is not None
+    assert_same(KEY, metric, bounds)
+    short = [r for r in rows if r["repeat"] < 5]
+    metadata = {"inferencebench.energy": json.dumps(energy[:4])}
+    metric = compute_metrics(table(short).replace_schema_metadata(metadata), Slo())[KEY]
+    assert metric.value == pytest.approx(21 / 40)
+    assert metric.interval is None
+    assert metric.interval_null_reason == "one reading per window; an interval needs 5 repeats"
 
 
 @pytest.mark.parametrize(("measured", "given"), [(63, False), (64, True)])
