@@ -6,6 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from inferencebench_pipeline.inbox.deliveries import (
     InboxError,
     InboxUnreachableError,
     deliver,
+    delivered_since,
 )
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.run.run import run_benchmark
@@ -276,3 +278,95 @@ def test_an_inbox_that_does_not_exist_yet_is_empty(tmp_path, store):
 def test_a_kind_of_storage_that_nobody_installed_is_named():
     with pytest.raises(InboxError, match=r"INFERENCEBENCH_INBOX='nosuch://x' cannot be opened"):
         Inbox("nosuch://x")
+
+
+def test_a_capture_of_another_run_than_its_folder_says_is_put_aside(
+    finished, url, store, tmp_path, monkeypatch
+):
+    # Somebody renames the folder of a finished run: all is whole, and of another run.
+    renamed = RunStore(tmp_path / "renamed").run(new_run_id())
+    shutil.copytree(finished.path, renamed.path)
+    deliver(renamed, url)
+
+    taken = Inbox(url).take_in(store)
+
+    assert [each.name for each in taken.quarantined] == [renamed.run_id]
+    said = f"the capture is of run {finished.run_id}, its folder is {renamed.run_id}"
+    assert said in _reason(url, renamed.run_id)
+    assert store.run_ids() == []
+
+
+def test_a_manifest_of_more_than_a_mebibyte_is_not_read(finished, url, store):
+    deliver(finished, url)
+    fs, root = _open(url)
+    path = f"{root}/{finished.run_id}/{RunFile.DELIVERY}"
+    fs.pipe_file(path, fs.cat_file(path) + b" " * 2**20)
+    assert len(Inbox(url).take_in(store).quarantined) == 1
+    assert store.run_ids() == []
+
+
+@pytest.mark.parametrize("name", ["spec.json", "capture/complete.json"])
+def test_a_file_that_the_manifest_names_and_nobody_delivered_is_waited_for(
+    finished, url, store, name
+):
+    deliver(finished, url)
+    fs, root = _open(url)
+    fs.rm_file(f"{root}/{finished.run_id}/{name}")
+    waiting = Inbox(url).take_in(store).waiting
+    assert [each.reason for each in waiting] == [f"{name} is not there yet"]
+
+
+def test_delivering_over_an_old_manifest_takes_that_one_away_first(
+    finished, url, store, monkeypatch
+):
+    deliver(finished, url)
+    fs, root = _open(url)
+    manifest = f"{root}/{finished.run_id}/{RunFile.DELIVERY}"
+    real = type(fs).put_file
+
+    def put_file(self: object, local: str, remote: str, **settings: object) -> None:
+        assert not fs.exists(manifest), "half a copy lies under a manifest that says it is whole"
+        real(self, local, remote, **settings)
+
+    monkeypatch.setattr(type(fs), "put_file", put_file)
+    deliver(finished, url)
+    assert fs.exists(manifest)
+    assert Inbox(url).take_in(store).runs == (finished.run_id,)
+
+
+def test_a_quarantine_cut_off_half_way_is_finished_by_the_next_look(
+    finished, url, store, monkeypatch
+):
+    deliver(finished, url)
+    _edit_manifest(url, finished.run_id, {"format": "inferencebench-delivery/9"})
+    fs, root = _open(url)
+    names = sorted(path.rpartition(f"{finished.run_id}/")[2] for path in fs.find(root))
+
+    real, moved = type(fs).rm_file, []
+
+    def cut(self: object, path: str) -> None:
+        if len(moved) == 2:
+            raise ConnectionResetError("cut")
+        real(self, path)
+        moved.append(path)
+
+    with monkeypatch.context() as once:
+        once.setattr(type(fs), "rm_file", cut)
+        with suppress(InboxUnreachableError):
+            Inbox(url).take_in(store)
+    Inbox(url).take_in(store)
+
+    aside = f"{root}/{QUARANTINE}/{finished.run_id}"
+    found = sorted(path.rpartition(f"{finished.run_id}/")[2] for path in fs.find(aside))
+    assert found == sorted([*names, REASON])
+    assert fs.find(f"{root}/{finished.run_id}") == []
+
+
+def test_what_came_through_the_inbox_since_is_listed_oldest_first(finished, url, store, tmp_path):
+    began = datetime.now(tz=UTC) - timedelta(seconds=5)
+    ours = store.run(new_run_id())
+    ours.write(RunFile.SPEC, b"{}")
+    deliver(finished, url)
+    Inbox(url).take_in(store)
+    assert delivered_since(store, since=began) == [finished.run_id]
+    assert delivered_since(store, since=datetime.now(tz=UTC) + timedelta(seconds=5)) == []

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,11 +27,15 @@ from inferencebench_pipeline.hub.client.client import (
     HubUnavailableError,
     Repo,
 )
+from inferencebench_pipeline.hub.client.repo import HubFile
+from inferencebench_pipeline.hub.dataset import publication
 from inferencebench_pipeline.hub.dataset import rendered_record as record_module
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.hub.dataset.publication import (
     NotPublishableError,
+    Preview,
     Receipt,
+    preview,
     publish,
     read_back,
 )
@@ -443,3 +449,125 @@ def test_a_run_that_is_flagged_as_invalid_is_not_published(world: World, run: Ru
     with pytest.raises(NotPublishableError, match=r"invalid.*requests_complete: 8 of 4"):
         place(world.hub(), run)
     assert not world.faults.requests()
+
+
+def listing_with_another(world: World, repo: Repo, commit: str, name: str) -> str:
+    """What the Hub answers about a commit, with another digest of one file."""
+    url = f"{world.url}/api/datasets/{repo.id}/revision/{commit}?blobs=true"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        answer = json.load(response)
+    (file,) = [each for each in answer["siblings"] if each["rfilename"] == name]
+    if file.get("lfs"):
+        file["lfs"]["sha256"] = "0" * 64
+    else:
+        file["blobId"] = "0" * 40
+    return json.dumps(answer)
+
+
+@pytest.mark.parametrize("name", ["envelope.json", "traces.parquet"])
+def test_a_hub_that_lists_another_signed_file_than_it_serves_is_told(
+    world: World, run: RunDirectory, name: str
+) -> None:
+    receipt = place(world.hub(), run)
+    run.file(RunFile.PUBLICATION).unlink()
+    body = listing_with_another(world, repo_of(run), receipt.commit, name)
+    world.faults.add(
+        "status", method="GET", path=f"/revision/{receipt.commit}", status=200, body=body, times=9
+    )
+    with pytest.raises(HubIntegrityError, match=f"lists another {name} .* than was sent"):
+        place(world.hub(), run)
+    assert not run.has(RunFile.PUBLICATION)
+
+
+def test_a_hub_that_lists_another_card_than_was_sent_just_now_is_told(
+    world: World, run: RunDirectory
+) -> None:
+    receipt = place(world.hub(), run)
+    run.file(RunFile.PUBLICATION).unlink()
+    # The card is ours, and this time nobody sent it: then it may be another.
+    body = listing_with_another(world, repo_of(run), receipt.commit, "README.md")
+    path = f"/revision/{receipt.commit}"
+    world.faults.add("status", method="GET", path=path, status=200, body=body, times=None)
+    place(world.hub(), run)
+    # What was sent just now may not, so a first publication with such a list is refused.
+    listed = HubFile(size_bytes=1, oid="0" * 40)
+    record = record_module.prepare(run, ORGANISATION, accept, world.url)
+    world.faults.clear()
+    head = world.hub().head(repo_of(run))
+    body = json.dumps(
+        {
+            "sha": head.commit,
+            "siblings": [
+                {"rfilename": each, "size": file.size_bytes, "blobId": file.oid}
+                for each, file in {**head.listing, "README.md": listed}.items()
+            ],
+        }
+    )
+    world.faults.add("status", method="GET", path="/revision/", status=200, body=body, times=None)
+    with pytest.raises(HubIntegrityError, match=r"lists another README\.md"):
+        publication._published_files(world.hub(), record, receipt.commit, frozenset({"README.md"}))
+
+
+@pytest.mark.parametrize("name", ["envelope.json", "traces.parquet"])
+def test_a_download_damaged_once_does_not_make_our_record_a_strangers(
+    world: World, run: RunDirectory, name: str
+) -> None:
+    receipt = place(world.hub(), run)
+    fault = world.faults.add("corrupt", method="GET", path=f"/resolve/.*/{name}", times=1)
+    assert place(world.hub(), run).commit == receipt.commit
+    assert world.faults.fired(fault) == 1
+
+
+def test_somebody_who_commits_without_end_is_given_up_on(world: World, run: RunDirectory) -> None:
+    fault = world.faults.add("status", method="POST", path="/commit/", status=412, times=None)
+    with pytest.raises(HubUnavailableError, match="changed by somebody else 5 times"):
+        place(world.hub(), run)
+    assert world.faults.fired(fault) == 5
+    assert not run.has(RunFile.PUBLICATION)
+
+
+def test_an_account_that_may_not_write_is_told_so_before_anything_is_sent(
+    world: World, run: RunDirectory
+) -> None:
+    hub = world.hub()
+    hub.create(repo_of(run))
+    head = hub.head(repo_of(run))
+    half = {"envelope.json": run.read(RunFile.ENVELOPE)}
+    hub.commit(repo_of(run), half, message="an older tool", parent=head.commit)
+    world.faults.clear_requests()
+    with pytest.raises(HubPermissionError):
+        place(world.hub("read"), run)
+    assert world.faults.requests(method="POST") == []
+
+
+def test_a_damaged_earlier_receipt_is_written_anew(world: World, run: RunDirectory) -> None:
+    receipt = place(world.hub(), run)
+    run.file(RunFile.PUBLICATION).write_bytes(b"{")
+    assert place(world.hub(), run).commit == receipt.commit
+    assert Receipt.model_validate_json(run.read(RunFile.PUBLICATION)).commit == receipt.commit
+
+
+def test_publishing_again_keeps_the_time_of_the_first_publication(
+    world: World, run: RunDirectory
+) -> None:
+    receipt = place(world.hub(), run)
+    earlier = receipt.model_copy(update={"published_at": datetime(2026, 1, 2, tzinfo=UTC)})
+    run.write(RunFile.PUBLICATION, earlier.model_dump_json().encode())
+    assert place(world.hub(), run).published_at == earlier.published_at
+    other = earlier.model_copy(update={"commit": "0" * 40})
+    run.write(RunFile.PUBLICATION, other.model_dump_json().encode())
+    assert place(world.hub(), run).published_at > earlier.published_at
+
+
+def test_a_preview_tells_what_is_there_already_and_sends_nothing(
+    world: World, run: RunDirectory
+) -> None:
+    def looked() -> Preview:
+        return preview(world.hub(), run, organisation=ORGANISATION, verify=accept)
+
+    new = looked()
+    assert (new.is_new, new.missing) == (True, frozenset(FILES))
+    assert world.faults.requests(method="POST") == []
+    place(world.hub(), run)
+    old = looked()
+    assert (old.is_new, old.missing, set(old.files)) == (False, frozenset(), FILES)
