@@ -1,4 +1,4 @@
-"""What the environment says: where the state lies, which Hub, which trust, whose namespace.
+"""The settings of a deployment as the environment states them: its state, Hub and trust.
 
 Production and sandbox differ in these values and in nothing else. Secrets are never values here:
 a token is read from the environment or its file at the moment it is needed.
@@ -9,57 +9,100 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
 
 DEFAULT_HUB_ENDPOINT = "https://huggingface.co"
 ENGINE_KEYS_VARIABLE = "INFERENCEBENCH_ENGINE_KEYS"
+IMAGE_DIGEST_VARIABLE: Final = "INFERENCEBENCH_IMAGE_DIGEST"
+VLLM_PYTHON_VARIABLE: Final = "INFERENCEBENCH_VLLM_PYTHON"
+OTHER_VARIABLES: Final[Mapping[str, str]] = {
+    "HF_TOKEN": "settings.py",
+    "HF_TOKEN_PATH": "settings.py",
+    "INFERENCEBENCH_ALERTS": "settings.py",
+    "INFERENCEBENCH_HEARTBEAT_URL": "settings.py",
+    ENGINE_KEYS_VARIABLE: "settings.py",
+    IMAGE_DIGEST_VARIABLE: "settings.py",
+    VLLM_PYTHON_VARIABLE: "settings.py",
+    "INFERENCEBENCH_WEBHOOK_SECRET": "hub/webhooks.py",
+    "INFERENCEBENCH_WEBHOOK_SECRET_FILE": "hub/webhooks.py",
+    "INFERENCEBENCH_UI_HOSTS": "automation/instance/webserver/guard.py",
+    "INFERENCEBENCH_UI_ALLOWED_VARIABLES": "automation/instance/webserver/environment.py",
+}
+"""Variables that are no field of :class:`Settings`, and the file that names each.
+
+The functions below read the secrets when they are needed, and the settings of a measuring host. The
+webhook receiver and the webserver read theirs themselves, because they run without a deployment.
+"""
 
 
 class SettingsError(PermanentError):
     """An environment variable is missing or has a value that cannot be used."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """One deployment, as read from environment variables by :meth:`from_environment`."""
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
 
-    home: Path
-    """``INFERENCEBENCH_HOME``: run store, corpus and index live below it."""
-    specs: Path
-    """``INFERENCEBENCH_SPECS``: folder of benchmark specs."""
-    inbox: str | None
-    """``INFERENCEBENCH_INBOX``: where other hosts leave finished runs; a path or an fsspec URL."""
-    prices: Path | None
-    """``INFERENCEBENCH_PRICES``: dated, reviewed prices of accelerators; no costs when unset."""
-    hub_endpoint: str
-    """``HF_ENDPOINT``: the Hub, without trailing slash."""
-    organisation: str | None
-    """``INFERENCEBENCH_ORGANISATION``: the Hub namespace results are published under."""
-    trust_config: Path | None
-    """``INFERENCEBENCH_TRUST_CONFIG``: Sigstore ClientTrustConfig; the pinned public-good when
-    unset."""
-    policy: Path | None
-    """``INFERENCEBENCH_POLICY``: the reviewed identity policy."""
-    identity_token_file: Path | None
-    """``INFERENCEBENCH_IDENTITY_TOKEN_FILE``: a projected OIDC token; ambient when unset."""
-    identity_token_command: tuple[str, ...]
-    """``INFERENCEBENCH_IDENTITY_TOKEN_COMMAND``: prints an OIDC token; split as a shell would."""
-    dev_key: Path | None
-    """``INFERENCEBENCH_DEV_KEY``: an Ed25519 key to sign with instead; never publishable."""
-    log_viewer: str | None
-    """``INFERENCEBENCH_LOG_VIEWER``: page of a log entry, with ``{index}`` in it, for links."""
-    update_model_card: bool
-    """``INFERENCEBENCH_UPDATE_MODEL_CARD``: ``1`` opts in to the model-card backlink."""
-    open_pull_requests: bool
-    """``INFERENCEBENCH_OPEN_PULL_REQUESTS``: ``1`` allows pull requests on models of others."""
-    outage_retries: int
-    """``INFERENCEBENCH_OUTAGE_RETRIES``: how often a step repeats itself after an outage."""
-    outage_wait_s: float
-    """``INFERENCEBENCH_OUTAGE_WAIT_S``: seconds between them, when the server gives no hint."""
+
+def _words(value: object) -> object:
+    """Return a command line as its words, split as a shell would."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+_EnvironmentPath = Annotated[Path, AfterValidator(_absolute)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+_Address = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
+
+
+def _variable(name: str, default: Any = None, **bounds: Any) -> Any:  # noqa: ANN401 - as pydantic's Field
+    return Field(default=default, validate_default=True, validation_alias=name, **bounds)
+
+
+class Settings(DocumentPart):
+    """One deployment, as :meth:`from_environment` reads it from environment variables."""
+
+    # The environment of a deployment holds secrets, which no traceback may repeat.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    home: _EnvironmentPath = _variable("INFERENCEBENCH_HOME", Path(".inferencebench"))
+    """The folder of the state: the run store, the corpus and the leaderboard lie below it."""
+    specs: _EnvironmentPath = _variable("INFERENCEBENCH_SPECS", Path(__file__).parents[1] / "specs")
+    """The folder of the benchmark specs."""
+    inbox: str | None = _variable("INFERENCEBENCH_INBOX")
+    """The place where other hosts leave finished runs: a path or an fsspec URL."""
+    prices: _EnvironmentPath | None = _variable("INFERENCEBENCH_PRICES")
+    """The file of dated, reviewed prices of accelerators. Without it no costs are shown."""
+    hub_endpoint: _Address = _variable("HF_ENDPOINT", DEFAULT_HUB_ENDPOINT)
+    """The address of the Hub, without a trailing slash."""
+    organisation: str | None = _variable("INFERENCEBENCH_ORGANISATION")
+    """The Hub namespace that results are published under."""
+    trust_config: _EnvironmentPath | None = _variable("INFERENCEBENCH_TRUST_CONFIG")
+    """The file of Sigstore's ClientTrustConfig. Without it the pinned public-good one counts."""
+    policy: _EnvironmentPath | None = _variable("INFERENCEBENCH_POLICY")
+    """The file of the reviewed identity policy."""
+    identity_token_file: _EnvironmentPath | None = _variable("INFERENCEBENCH_IDENTITY_TOKEN_FILE")
+    """The file of a projected OIDC token. Without it the ambient identity is asked for."""
+    identity_token_command: _Words = _variable("INFERENCEBENCH_IDENTITY_TOKEN_COMMAND", ())
+    """The words of a command that prints an OIDC token."""
+    dev_key: _EnvironmentPath | None = _variable("INFERENCEBENCH_DEV_KEY")
+    """The file of an Ed25519 key to sign with instead. Its signatures are never publishable."""
+    log_viewer: str | None = _variable("INFERENCEBENCH_LOG_VIEWER")
+    """The page of a log entry, with ``{index}`` in it, that links lead to."""
+    update_model_card: bool = _variable("INFERENCEBENCH_UPDATE_MODEL_CARD", default=False)
+    """True to add the backlink to the model card."""
+    open_pull_requests: bool = _variable("INFERENCEBENCH_OPEN_PULL_REQUESTS", default=False)
+    """True to allow pull requests on models of others."""
+    outage_retries: int = _variable("INFERENCEBENCH_OUTAGE_RETRIES", 2, ge=0)
+    """The number of times that a step repeats itself after an outage."""
+    outage_wait_s: float = _variable("INFERENCEBENCH_OUTAGE_WAIT_S", 30.0, ge=0)
+    """The time between them, in seconds, when the server gives no hint."""
 
     @property
     def store(self) -> Path:
@@ -68,36 +111,59 @@ class Settings:
 
     @property
     def trust_store(self) -> Path:
-        """Where the versions of the public-good trust root are kept."""
+        """Folder of the versions of the public-good trust root."""
         return self.home / "trust"
 
     @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Return the environment variable of each field, by the field's name."""
+        return {name: str(field.validation_alias) for name, field in cls.model_fields.items()}
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read the settings from ``environ``; everything has a default but the organisation.
+        """Read the settings from ``environ``; an empty variable counts as one that is not set.
 
         Raises:
             SettingsError: a variable has a value that cannot be used.
         """
-        home = Path(environ.get("INFERENCEBENCH_HOME") or ".inferencebench").absolute()
-        shipped_specs = Path(__file__).resolve().parent.parent / "specs"
-        return cls(
-            home=home,
-            specs=_path(environ, "INFERENCEBENCH_SPECS") or shipped_specs,
-            inbox=environ.get("INFERENCEBENCH_INBOX") or None,
-            prices=_path(environ, "INFERENCEBENCH_PRICES"),
-            hub_endpoint=(environ.get("HF_ENDPOINT") or DEFAULT_HUB_ENDPOINT).rstrip("/"),
-            organisation=environ.get("INFERENCEBENCH_ORGANISATION") or None,
-            trust_config=_path(environ, "INFERENCEBENCH_TRUST_CONFIG"),
-            policy=_path(environ, "INFERENCEBENCH_POLICY"),
-            identity_token_file=_path(environ, "INFERENCEBENCH_IDENTITY_TOKEN_FILE"),
-            identity_token_command=_words(environ, "INFERENCEBENCH_IDENTITY_TOKEN_COMMAND"),
-            dev_key=_path(environ, "INFERENCEBENCH_DEV_KEY"),
-            log_viewer=environ.get("INFERENCEBENCH_LOG_VIEWER") or None,
-            update_model_card=_flag(environ, "INFERENCEBENCH_UPDATE_MODEL_CARD"),
-            open_pull_requests=_flag(environ, "INFERENCEBENCH_OPEN_PULL_REQUESTS"),
-            outage_retries=int(_number(environ, "INFERENCEBENCH_OUTAGE_RETRIES", 2)),
-            outage_wait_s=_number(environ, "INFERENCEBENCH_OUTAGE_WAIT_S", 30),
-        )
+        given = {name: environ[name] for name in cls.variables().values() if environ.get(name)}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            said = [_sentence(detail) for detail in error.errors(include_url=False)]
+            raise SettingsError("; ".join(said)) from error
+
+
+_NO_NUMBER: Final = "is not a number"
+_WRONG_NUMBER: Final = "must be a finite number of zero or more"
+_SENTENCES: Final = {
+    "bool_parsing": "is neither 1 nor 0",
+    "int_parsing": "is not a whole number",
+    "float_parsing": _NO_NUMBER,
+    "finite_number": _WRONG_NUMBER,
+    "greater_than_equal": _WRONG_NUMBER,
+}
+"""The sentence for each kind of wrong value. Only these values are repeated: none is a secret."""
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    name = detail["loc"][0]
+    if sentence := _SENTENCES.get(detail["type"]):
+        return f"{name}={detail['input']!r} {sentence}"
+    return f"{name} cannot be used: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def image_digest(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the digest of the container image that this process runs in; empty when not set.
+
+    A process cannot see its own image, so the deployment states it.
+    """
+    return environ.get(IMAGE_DIGEST_VARIABLE, "")
+
+
+def vllm_python(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the Python interpreter that vLLM is installed for; None for the pipeline's own."""
+    return environ.get(VLLM_PYTHON_VARIABLE) or None
 
 
 def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -108,9 +174,9 @@ def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
     """
     if token := environ.get("HF_TOKEN", "").strip():
         return token
-    path = _path(environ, "HF_TOKEN_PATH")
-    if path is None:
+    if not (name := environ.get("HF_TOKEN_PATH")):
         return None
+    path = _absolute(Path(name))
     try:
         return path.read_text().strip() or None
     except OSError as error:
@@ -121,7 +187,7 @@ def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def alert_addresses(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Return where alerts go: Apprise URLs from ``INFERENCEBENCH_ALERTS``, or the file it names.
+    """Return the Apprise URLs of ``INFERENCEBENCH_ALERTS``, or of the file that it names.
 
     They are secrets, hence read at the moment of use, and separated by white space. A value that
     begins with ``@`` names the file that holds them.
@@ -133,9 +199,10 @@ def alert_addresses(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
 
 
 def heartbeat_url(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return what ``heartbeat`` calls: ``INFERENCEBENCH_HEARTBEAT_URL``, or the file it names.
+    """Return the address that ``heartbeat`` calls, or None when nothing is to be called.
 
-    A secret like the addresses of alerts: whoever knows it can say that we are alive.
+    It is ``INFERENCEBENCH_HEARTBEAT_URL``, or the content of the file that the variable names. It
+    is a secret, since whoever knows it can say that we are alive.
 
     Raises:
         SettingsError: the file is named but cannot be read.
@@ -144,7 +211,7 @@ def heartbeat_url(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def _text_or_file(environ: Mapping[str, str], name: str, what: str) -> str:
-    """Return a variable's value, or what the file holds that ``@`` in front of it names."""
+    """Return a variable's value, or the content of the file that it names after an ``@``."""
     value = environ.get(name, "").strip()
     if not value.startswith("@"):
         return value
@@ -159,7 +226,7 @@ def _text_or_file(environ: Mapping[str, str], name: str, what: str) -> str:
 
 
 def engine_keys(environ: Mapping[str, str] = os.environ) -> Mapping[str, frozenset[str]]:
-    """Return which variables hold an API key of an engine, and the origins that may have each.
+    """Return the origins that may have the API key in each variable.
 
     ``INFERENCEBENCH_ENGINE_KEYS`` lists them as ``VARIABLE=https://host``, separated by spaces; a
     variable that is for several origins stands there several times.
@@ -197,37 +264,3 @@ def origin_of(address: str) -> str:
         raise ValueError("not an address of the form https://host[:port]")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}:{port}"
-
-
-def _path(environ: Mapping[str, str], name: str) -> Path | None:
-    value = environ.get(name)
-    return Path(value).expanduser().absolute() if value else None
-
-
-def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(environ.get(name, "")))
-    except ValueError as error:
-        raise SettingsError(f"{name} cannot be split into words: {error}") from error
-
-
-def _flag(environ: Mapping[str, str], name: str) -> bool:
-    value = environ.get(name, "").lower()
-    if value in {"", "0", "false", "no"}:
-        return False
-    if value in {"1", "true", "yes"}:
-        return True
-    raise SettingsError(f"{name}={value!r} is neither 1 nor 0")
-
-
-def _number(environ: Mapping[str, str], name: str, default: float) -> float:
-    value = environ.get(name)
-    if not value:
-        return default
-    try:
-        number = float(value)
-    except ValueError as error:
-        raise SettingsError(f"{name}={value!r} is not a number") from error
-    if number < 0 or number != number or number == float("inf"):
-        raise SettingsError(f"{name}={value!r} must be a finite number of zero or more")
-    return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -29,7 +28,7 @@ def crawl(
     """Take stock of what is published, and say what it cost of the Hub's request limits."""
     settings = Settings.from_environment()
     if org is not None:
-        settings = replace(settings, organisation=org)
+        settings = settings.model_copy(update={"organisation": org})
     deployment = Deployment(settings)
     hub = deployment.crawl_hub()
     try:

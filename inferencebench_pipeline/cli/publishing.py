@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -233,4 +232,8 @@ def _open(run_id: str, organisation: str | None) -> tuple[Deployment, RunDirecto
 
 def _settings(organisation: str | None) -> Settings:
     settings = Settings.from_environment()
-    return settings if organisation is None else replace(settings, organisation=organisation)
+    return (
+        settings
+        if organisation is None
+        else settings.model_copy(update={"organisation": organisation})
+    )

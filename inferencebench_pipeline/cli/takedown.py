@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -27,7 +26,7 @@ def takedown(
     """Remove our links from model cards, close our pull requests there, and never come back."""
     settings = Settings.from_environment()
     if org is not None:
-        settings = replace(settings, organisation=org)
+        settings = settings.model_copy(update={"organisation": org})
     deployment = Deployment(settings)
     take_down(
         deployment.hub(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -158,10 +157,11 @@ def deployment_with(policy: Path | None, trust_config: Path | None) -> Deploymen
     """Return the deployment that the environment describes, with what the options replace."""
     settings = Settings.from_environment()
     return Deployment(
-        replace(
-            settings,
-            trust_config=trust_config or settings.trust_config,
-            policy=policy or settings.policy,
+        settings.model_copy(
+            update={
+                "trust_config": trust_config or settings.trust_config,
+                "policy": policy or settings.policy,
+            }
         )
     )
 

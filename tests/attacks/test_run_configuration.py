@@ -49,9 +49,10 @@ IMPLICIT_JOB = "__ASSET_JOB"
 not selected, unknown names among them."""
 PLAIN = frozenset({"String", "Bool", "Array.String", "Noneable.String"})
 ONCE_OPEN = {
-    *(field.name for field in dataclasses.fields(Settings)),
+    *Settings.model_fields,
     *(field.name for field in dataclasses.fields(Deployment)),
     *("root", "specs", "inbox", "prices", "base_dir", "retries", "wait_s", "hub_endpoint"),
+    *("policy_path", "trust_store"),
 }
 """Settings that a resource has been, or could be, configured by."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def test_a_request_in_another_store_is_no_request_for_another_benchmark(
     """One host wrote it, another runs it, and they share no disk."""
     asked = RunStore(settings.store).run(new_run_id())
     asked.write(RunFile.SPEC, spec_json(load_spec(settings.specs / "fake-chat.yaml")))
-    elsewhere = replace(settings, home=tmp_path / "another-host")
+    elsewhere = settings.model_copy(update={"home": tmp_path / "another-host"})
     result = materialise(elsewhere, RunStore(elsewhere.store).run(asked.run_id))
     assert "what it is to measure is not known here" in failure_text(result)
     assert not engine.truths

@@ -45,8 +45,8 @@ from inferencebench_pipeline.measure.spec.environment_variables import (
     recorded_environment,
 )
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization, VllmEngine
+from inferencebench_pipeline.settings import VLLM_PYTHON_VARIABLE, vllm_python
 
-PYTHON_VARIABLE: Final = "INFERENCEBENCH_VLLM_PYTHON"
 _PROBE_TIMEOUT_S: Final = 60.0
 _GUARDIAN_S: Final = 10.0
 """What the guardian may take beyond the engine's own grace."""
@@ -96,7 +96,7 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
 
 def interpreter() -> str:
     """Return the Python that vLLM is installed for: the one the environment names, else ours."""
-    return os.environ.get(PYTHON_VARIABLE) or sys.executable
+    return vllm_python() or sys.executable
 
 
 def installed(python: str) -> dict[str, str]:
@@ -116,14 +116,14 @@ def installed(python: str) -> dict[str, str]:
         package: dict[str, str] = json.loads(answer)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EngineMissingError(
-            f"{python} cannot be asked for its vLLM ({error}); correct {PYTHON_VARIABLE}"
+            f"{python} cannot be asked for its vLLM ({error}); correct {VLLM_PYTHON_VARIABLE}"
         ) from error
     if not package:
         raise EngineMissingError(
             "engine.kind: vllm needs the package vllm, which is not installed for "
             f"{python}; install the vllm extra (pip install 'inferencebench-pipeline[vllm]'), or "
-            f"name the interpreter of an environment that has it in {PYTHON_VARIABLE}, or start "
-            "vLLM yourself and use engine.kind: openai"
+            f"name the interpreter of an environment that has it in {VLLM_PYTHON_VARIABLE}, or "
+            "start vLLM yourself and use engine.kind: openai"
         )
     return package
 

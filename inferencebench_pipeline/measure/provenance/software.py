@@ -1,9 +1,8 @@
-"""What code measured: installed distributions and the commit of our own source tree."""
+"""The code that measures: its installed distributions, its image and its commit."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 from importlib import metadata
@@ -13,13 +12,13 @@ from typing import Final
 import inferencebench_pipeline
 from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Software
 from inferencebench_pipeline.measure.provenance.host import Finding
+from inferencebench_pipeline.settings import image_digest
 
 _GIT_TIMEOUT_S: Final = 10
-_IMAGE_DIGEST_VARIABLE: Final = "INFERENCEBENCH_IMAGE_DIGEST"
 
 
 def collect_software(nvidia_smi_q_hash: str) -> Finding[Software]:
-    """Return what code measures, with a warning for all that is unknown.
+    """Return the code that measures, with a warning for all that is unknown.
 
     The image digest comes from ``INFERENCEBENCH_IMAGE_DIGEST``, which a deployment sets: a
     process cannot see which image it runs in.
@@ -27,7 +26,7 @@ def collect_software(nvidia_smi_q_hash: str) -> Finding[Software]:
     commit, warnings = _git_commit()
     return Finding(
         Software(
-            image_digest=os.environ.get(_IMAGE_DIGEST_VARIABLE, ""),
+            image_digest=image_digest(),
             pip_freeze_hash=installed_distributions_sha256(),
             git_commit=commit,
             nvidia_smi_q_hash=nvidia_smi_q_hash,
