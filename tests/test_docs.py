@@ -115,6 +115,20 @@ def _version_constants() -> list[tuple[str, str]]:
     return found
 
 
+def test_every_setting_is_in_the_table_of_settings() -> None:
+    """Apart from what one of our processes tells another, and a word of the corpus statement."""
+    inner = {"INFERENCEBENCH_PARENT_PID", "INFERENCEBENCH_ENVELOPE_VERIFIED"}
+    read = {
+        name
+        for module in PACKAGE.rglob("*.py")
+        if module.relative_to(PACKAGE).parts[0] != "sandbox"
+        for name in re.findall(r"\"(INFERENCEBENCH_\w+)\"", module.read_text())
+    }
+    rows = re.findall(r"^\| (`.*?`) \|", (DOCS / "settings.md").read_text(), re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"INFERENCEBENCH_\w+", row)}
+    assert told == read - inner
+
+
 def _operated() -> dict[str, str]:
     """What runs by itself, by its name, and whether it is on from the start."""
     definitions = build_definitions(Settings.from_environment({}))
