@@ -310,7 +310,9 @@ def _cached_tokens(content: dict[str, Any], known: int | None) -> int | None:
     """Return the prompt tokens served from a cache: OpenAI's field, or llama.cpp's own."""
     usage = content.get("usage")
     if isinstance(usage, dict):
-        known = _whole(usage.get("prompt_tokens_details"), "cached_tokens") or known
+        # An engine that says 0 knows; one that says nothing does not.
+        said = _whole(usage.get("prompt_tokens_details"), "cached_tokens")
+        known = known if said is None else said
     found = _whole(content.get("timings"), "cache_n")
     return known if found is None else found
 

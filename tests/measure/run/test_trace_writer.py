@@ -30,7 +30,7 @@ from inferencebench_pipeline.measure.run.trace_writer import (
 from inferencebench_pipeline.measure.spec.spec import ClosedLoad
 from inferencebench_pipeline.measure.spec.workload import Workload
 from inferencebench_pipeline.measure.traces.schema import METADATA_PREFIX
-from tests.measure.metrics.test_compute import answered, row
+from tests.measure.metrics.rows import answered, row
 
 LOAD = ClosedLoad(kind="closed", concurrency=1, requests=2, warmup_requests=1)
 METADATA = {
@@ -294,3 +294,124 @@ def test_each_repeat_must_be_whole() -> None:
 def test_a_file_out_of_order_is_refused() -> None:
     with pytest.raises(TracesError, match="not in the order"):
         read_traces(parquet(table(rows()[::-1])))
+
+
+def judged_as(content: list[dict[str, Any]], **workload: Any) -> dict[str, ValidityFlag]:
+    load = ClosedLoad(kind="closed", concurrency=1, requests=len(content), warmup_requests=0)
+    asked = Workload(**({"max_tokens": 3} | workload)).model_dump_json()
+    judged = check_traces(table(content, load=load.model_dump_json(), workload=asked))
+    return {flag.name: flag for flag in judged}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "ignore_eos", "agree"),
+    [
+        (3, 3, True, True),
+        (1, 3, True, True),
+        (1, 3, False, False),
+        (2, 3, False, True),
+        (4, 3, False, True),
+        (5, 3, False, False),
+        (5, 3, True, False),
+        (100, 103, False, True),
+        (100, 104, False, False),
+        (103, 100, True, True),
+        (104, 100, True, False),
+        # An answer of no token at all is one whose count is known.
+        (0, 2, False, False),
+        (2, 0, False, False),
+        (0, 1, False, True),
+    ],
+)
+def test_token_counts_agree_within_one_and_two_percent(ours, theirs, ignore_eos, agree) -> None:
+    rows = steady_run(tokenizer_tokens=ours, completion_tokens=theirs)
+    found = judged_as(rows, ignore_eos=ignore_eos, max_tokens=200)["token_counts_agree"]
+    assert found.ok == agree
+    if not agree:
+        said = f"{200 * theirs} against {200 * ours} tokens in all"
+        assert found.detail.startswith("200 of 200 token counts")
+        assert found.detail.endswith(said)
+
+
+def test_only_the_answers_that_both_have_counted_are_compared() -> None:
+    rows = steady_run(tokenizer_tokens=30)
+    for index, each in enumerate(rows):
+        if index % 2:
+            each["tokenizer_tokens"] = None
+        elif index % 4:
+            each["completion_tokens"] = None
+    assert judged_as(rows)["token_counts_agree"].detail.startswith("50 of 50 token counts")
+
+
+def test_other_columns_are_not_those_of_the_schema() -> None:
+    other = table().rename_columns([name.upper() for name in SCHEMA.names])
+    (only,) = check_traces(other)
+    assert (only.name, only.ok, only.severity) == ("schema", False, "error")
+
+
+def test_an_unknown_phase_is_named() -> None:
+    content = rows()
+    content[1]["phase"] = "cooldown"
+    assert flag(content, "requests_complete").detail == "unknown phases ['cooldown']"
+
+
+@pytest.mark.parametrize("load", ["", "{}", "[]", '{"requests": 2}'])
+def test_metadata_that_plans_nothing_is_told(load: str) -> None:
+    said = "the metadata does not say how many requests were planned"
+    assert flag(rows(), "requests_complete", load=load).detail == said
+
+
+def test_a_gap_in_the_requests_is_told() -> None:
+    content = rows()
+    content[2]["request_index"] = 7
+    said = "request_index does not count up from 0 without a gap"
+    assert flag(content, "requests_complete").detail == said
+
+
+@pytest.mark.parametrize(
+    ("tokens", "workload", "said"),
+    [
+        (3, {}, None),
+        (4, {}, "an answer of 4 tokens, though max_tokens was 3"),
+        (2, {}, "2.0 tokens on average, though ignore_eos asked for exactly 3"),
+        (2, {"ignore_eos": False}, None),
+        (9, {"max_tokens": 10}, None),
+        (8, {"max_tokens": 10}, "8.0 tokens on average, though ignore_eos asked for exactly 10"),
+    ],
+)
+def test_answers_are_as_long_as_was_asked_for(tokens, workload, said) -> None:
+    found = judged_as(steady_run(completion_tokens=tokens), **workload)["output_length"]
+    assert (found.ok, found.detail) == (said is None, said or "as long as was asked for")
+
+
+def test_a_file_that_does_not_say_what_was_asked_for_cannot_be_held_to_it() -> None:
+    said = "the metadata does not say how many tokens were asked for"
+    assert flag(rows(), "output_length", workload="{}x").detail == said
+
+
+@pytest.mark.parametrize(("tokens", "ok"), [(3, True), (30, False), (1, False)])
+def test_chunks_of_several_tokens_are_told(tokens: int, ok: bool) -> None:
+    found = judged_as(steady_run(completion_tokens=tokens), max_tokens=40)["one_token_per_chunk"]
+    assert found.ok == ok
+    if not ok:
+        assert f"{200 * tokens} tokens came in 600 chunks" in found.detail
+
+
+def test_a_run_in_which_nothing_succeeded_and_one_with_failures_are_told() -> None:
+    failed = [row(k, error_class="timeout", http_status=None) for k in range(3)]
+    found = judged_as(failed)
+    assert not found["some_success"].ok
+    assert found["no_failures"].detail == "3 of 3 measured requests failed: 3 timeout"
+    mixed = [*steady_run(2), row(2, error_class="x"), row(3, error_class="b")]
+    assert judged_as(mixed)["some_success"].ok
+    assert judged_as(mixed)["no_failures"].detail == "2 of 4 measured requests failed: 1 b, 1 x"
+
+
+def test_arrivals_that_the_kernel_did_not_stamp_are_told() -> None:
+    rows = steady_run()
+    assert judged_as(rows)["kernel_stamps"].ok
+    for each in rows[:3]:
+        for chunk in each["chunks"]:
+            chunk["kernel_stamp"] = False
+    found = judged_as(rows)["kernel_stamps"]
+    assert (found.ok, found.detail) == (False, "only 985 of 1000 chunks carry the kernel's stamp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,18 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope.models import SignatureBlock
 from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError, prepare
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
-from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
+from inferencebench_pipeline.trust.verify.dev_key import (
+    DevKeySigner,
+    WrongSignatureError,
+    create_dev_key,
+    verify_dev_key,
+)
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
 from tests.trust.conftest import World
@@ -115,3 +123,28 @@ def test_what_is_no_ed25519_key_is_refused(
     assert unsigned["signature"] is None
     with pytest.raises(SigningRefusedError, match="INFERENCEBENCH_DEV_KEY"):
         sign_run(run, DevKeySigner(tmp_path / "none"), verify=world.verify)
+
+
+@pytest.mark.parametrize("junk", ["\n", " ", "-", "!", "\u00e9", "=", "AAAA"])
+def test_a_signature_has_one_spelling(key: Path, junk: str) -> None:
+    from inferencebench_pipeline.trust.verify.dev_key import _private_key
+
+    private = _private_key(key)
+    signature = base64.b64encode(private.sign(b"message")).decode()
+    block = SignatureBlock(method="dev-key", certificate="x", rekor_log_index=-1, bundle=signature)
+    verify_dev_key(b"message", block, private.public_key())
+    for changed in (signature[:20] + junk + signature[20:], signature + junk, junk + signature):
+        with pytest.raises(ValueError):
+            other = block.model_copy(update={"bundle": changed})
+            verify_dev_key(b"message", other, private.public_key())
+    with pytest.raises(WrongSignatureError):
+        verify_dev_key(b"another message", block, private.public_key())
+
+
+def test_a_signed_envelope_is_not_signed_again(world: World, run: RunDirectory, key: Path) -> None:
+    assert signed_with(run, key, world).ok
+    signed = parse_envelope(run.read(RunFile.ENVELOPE))
+    with pytest.raises(SigningRefusedError, match="is already signed"):
+        DevKeySigner(key).sign(signed)
+    assert DevKeySigner(key).finish(signed, None) is None
+    assert not DevKeySigner(key).logs

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.bundle import parse_bundle
@@ -112,6 +115,13 @@ def test_the_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
         (GOOD.replace("organisation: acme", 'organisation: "*"', 1), r"signers\.0\.organisation"),
         (GOOD.replace("    issuer: ", "    isuer: ", 1), r"signers\.0\.issuer: Field required"),
         (GOOD.replace('["llm.inference.*"]', "[]", 1), r"signers\.0\.suites"),
+        (GOOD.replace('["llm.inference.*"]', '[""]', 1), r"signers\.0\.suites\.0"),
+        (
+            WORKFLOW.replace("https://token.actions.githubusercontent.com", '""'),
+            r"0\.issuer: String",
+        ),
+        (re.sub(r"identity: .*", 'identity: ""', GOOD, count=1), r"signers\.0\.identity: String"),
+        (GOOD.replace("2026-07-01", "2026-01-01", 1), "is not after valid_from"),
         (GOOD.replace("2026-01-01T00:00:00Z", "2026-01-01T00:00:00", 1), "timezone"),
         (GOOD.replace("2026-01-01", "2027-01-01", 1), "is not after valid_from"),
         (f"version: 1\nsigners:\n  - {RULE}    issuer: x\n", "'issuer' appears twice"),
@@ -175,3 +185,68 @@ def test_a_certificate_without_claims_satisfies_no_workflow() -> None:
     )
     assert refusal is not None
     assert "source_repository_uri=https://github.com/kubewarden" in refusal
+
+
+NAMES = {
+    "source_repository_uri": True,
+    "source_repository_identifier": True,
+    "build_config_uri": True,
+    "build_signer_uri": False,
+    "build_signer_digest": False,
+    "runner_environment": False,
+    "source_repository_digest": False,
+    "source_repository_ref": False,
+    "source_repository_owner_uri": False,
+    "source_repository_owner_identifier": False,
+    "build_config_digest": False,
+    "build_trigger": False,
+    "run_invocation_uri": False,
+    "source_repository_visibility": False,
+}
+
+
+@pytest.mark.parametrize(("claim", "is_enough"), NAMES.items())
+def test_only_a_claim_that_names_one_repository_stands_for_an_identity(
+    claim: str, is_enough: bool
+) -> None:
+    text = WORKFLOW.replace("source_repository_uri", claim)
+    if claim != "runner_environment":
+        text = text.replace("      runner_environment: github-hosted\n", "")
+    else:
+        text = WORKFLOW.replace(
+            "      source_repository_uri: https://github.com/kubewarden/kubewarden-controller\n", ""
+        )
+    if is_enough:
+        assert parse_policy(text.encode(), where="the test").signers[0].workflow.keys() == {claim}
+        return
+    with pytest.raises(PolicyError, match="issuer alone would let every user"):
+        parse_policy(text.encode(), where="the test")
+
+
+def test_an_issuer_and_an_identity_count_exactly() -> None:
+    rule = parse_policy(GOOD.encode(), where="the test").signers[0]
+    assert rule.identity is not None
+    assert rule.names(SignerIdentity(rule.identity, rule.issuer))
+    for identity, issuer in (
+        (rule.identity + "x", rule.issuer),
+        (rule.identity.upper(), rule.issuer),
+        (rule.identity, rule.issuer + "/"),
+        (rule.identity, ""),
+        ("", rule.issuer),
+    ):
+        assert not rule.names(SignerIdentity(identity, issuer))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ec.generate_private_key(ec.SECP256R1()),
+        lambda: rsa.generate_private_key(65537, 2048),
+        lambda: ed448.Ed448PrivateKey.generate(),
+    ],
+)
+def test_a_key_of_another_kind_is_no_development_key(make) -> None:
+    pem = make().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    rule = {"organisation": "a", "suites": ["*"], "public_key_pem": pem.decode()}
+    with pytest.raises(PolicyError, match="expected an Ed25519 public key, got"):
+        parse_policy(json.dumps({"version": 1, "dev_keys": [rule]}).encode(), where="the test")

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.automation.instance.webserver import exposed_secrets
+from inferencebench_pipeline.automation.instance.webserver.environment import ALLOWED_VARIABLE
 from inferencebench_pipeline.measure.spec import secret_names
 from inferencebench_pipeline.measure.spec.secret_names import is_secret
 from tests.chance import examples
@@ -195,3 +196,127 @@ def test_an_operator_may_allow_what_dagster_itself_needs_but_no_secret_of_ours()
         "INFERENCEBENCH_UI_ALLOWED_VARIABLES": "AWS_SECRET_ACCESS_KEY, HF_TOKEN",
     }
     assert exposed_secrets(PUBLIC, environment) == ["HF_TOKEN"]
+
+
+SECRET_WORDS = [
+    "AUTH",
+    "AUTHORIZATION",
+    "BEARER",
+    "COOKIE",
+    "COOKIES",
+    "DSN",
+    "JWT",
+    "NETRC",
+    "OAUTH",
+    "PAT",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "CREDS",
+    "SECRET",
+    "SECRETS",
+    "TOKEN",
+    "TOKENS",
+    "KEY",
+    "KEYS",
+    "PASS",
+    "PASSCODE",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PASSWORDS",
+    "PWD",
+    "ACCESSKEY",
+    "APIKEY",
+    "APIKEYS",
+    "AUTHKEY",
+    "PRIVATEKEY",
+    "SECRETKEY",
+    "SIGNINGKEY",
+]
+ENDINGS = [
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "SECRET",
+    "TOKEN",
+    "APIKEY",
+    "CREDENTIAL",
+    "CREDENTIALS",
+]
+COUNTING = [
+    "AVG",
+    "BATCHED",
+    "BUDGET",
+    "COUNT",
+    "INPUT",
+    "LIMIT",
+    "MAX",
+    "MEAN",
+    "MIN",
+    "NEW",
+    "NUM",
+    "OUTPUT",
+    "PREFILL",
+    "PROMPT",
+    "SPECULATIVE",
+    "TOTAL",
+]
+SWITCHING = ["ALLOW", "DISABLE", "DISABLED", "ENABLE", "ENABLED", "NO", "REQUIRE", "USE", "VERIFY"]
+OURS = [
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "INFERENCEBENCH_ALERTS",
+    "INFERENCEBENCH_DEV_KEY",
+    "INFERENCEBENCH_HEARTBEAT_URL",
+    "INFERENCEBENCH_IDENTITY_TOKEN_COMMAND",
+    "SIGSTORE_ID_TOKEN",
+    "INFERENCEBENCH_IDENTITY_TOKEN_FILE",
+    "INFERENCEBENCH_WEBHOOK_SECRET",
+    "INFERENCEBENCH_WEBHOOK_SECRET_FILE",
+]
+
+
+@pytest.mark.parametrize("word", SECRET_WORDS)
+def test_each_word_of_a_secret_is_known_alone_and_among_others(word: str) -> None:
+    for name in (f"ACME_{word}", f"ACME_{word}_FILE", f"{word}_OF_ACME"):
+        assert exposed_secrets(PUBLIC, {name: "x"}) == [name]
+    assert exposed_secrets(PUBLIC, {f"ACME{word}S_X": "x"}) in ([], [f"ACME{word}S_X"])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_each_ending_of_a_word_is_known(ending: str) -> None:
+    assert exposed_secrets(PUBLIC, {f"ACME{ending}": "x"}) == [f"ACME{ending}"]
+
+
+@pytest.mark.parametrize("pair", ["CONNECTION_STRING", "WEBHOOK_URL", "SAS_URL"])
+def test_each_pair_of_words_is_known(pair: str) -> None:
+    assert exposed_secrets(PUBLIC, {f"ACME_{pair}": "x"}) == [f"ACME_{pair}"]
+    assert exposed_secrets(PUBLIC, {f"ACME_{pair.replace('_', '_X_')}": "x"}) == []
+
+
+@pytest.mark.parametrize("word", COUNTING)
+def test_each_counting_word_makes_tokens_pieces_of_text_and_nothing_else(word: str) -> None:
+    assert exposed_secrets(PUBLIC, {f"ACME_{word}_TOKENS": "x"}) == []
+    assert exposed_secrets(PUBLIC, {f"ACME_{word}_TOKEN": "x"}) == [f"ACME_{word}_TOKEN"]
+    assert exposed_secrets(PUBLIC, {f"ACME_{word}_SECRETS": "x"}) == [f"ACME_{word}_SECRETS"]
+
+
+@pytest.mark.parametrize("word", SWITCHING)
+def test_each_switching_word_needs_the_value_of_a_switch(word: str) -> None:
+    name = f"ACME_{word}_PASSWORD"
+    for value in ("0", "1", "true", "False", "YES", "no", "on", "off"):
+        assert exposed_secrets(PUBLIC, {name: value}) == []
+    assert exposed_secrets(PUBLIC, {name: "hunter2"}) == [name]
+    assert exposed_secrets(PUBLIC, {"ACME_PASSWORD": "true"}) == ["ACME_PASSWORD"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_operator_can_allow_a_secret_of_the_pipeline(name: str) -> None:
+    assert name in exposed_secrets(PUBLIC, {name: "x", ALLOWED_VARIABLE: name})
+
+
+def test_an_operator_can_allow_any_other_variable_by_its_whole_name() -> None:
+    environ = {"ACME_TOKEN": "x", "ACME_TOKEN_2": "x"}
+    assert exposed_secrets(PUBLIC, environ | {ALLOWED_VARIABLE: " ACME_TOKEN ,"}) == [
+        "ACME_TOKEN_2"
+    ]
