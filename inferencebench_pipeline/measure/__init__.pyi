@@ -1,4 +1,4 @@
-from .audit.audit import EngineAudit as EngineAudit
+from .audit.document import EngineAudit as EngineAudit
 from .client.capture import Capture as Capture
 from .errors import CaptureError as CaptureError
 from .errors import SpecError as SpecError
@@ -13,15 +13,15 @@ from .metrics.intervals import Metric as Metric
 from .metrics.plot import latency_plot_png as latency_plot_png
 from .metrics.statistics.intervals import CONFIDENCE as CONFIDENCE
 from .metrics.statistics.intervals import Interval as Interval
-from .metrics.validity import ValidityFlag as ValidityFlag
 from .metrics.validity import check_traces as check_traces
-from .metrics.validity import errors_of as errors_of
-from .metrics.validity import said_of as said_of
+from .metrics.validity_flags import ValidityFlag as ValidityFlag
+from .metrics.validity_flags import errors_of as errors_of
+from .metrics.validity_flags import said_of as said_of
 from .provenance.document import UNKNOWN as UNKNOWN
 from .provenance.document import Hardware as Hardware
 from .provenance.document import ModelProvenance as ModelProvenance
+from .run.client_report import ClientReport as ClientReport
 from .run.conduct_report import ConductReport as ConductReport
-from .run.measurement import ClientReport as ClientReport
 from .run.measurement import Measurement as Measurement
 from .run.measurement import read_measurement as read_measurement
 from .run.measurement import write_measurement as write_measurement

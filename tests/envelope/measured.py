@@ -17,7 +17,8 @@ from inferencebench_pipeline.measure.metrics.compute import (
     compute_metrics,
 )
 from inferencebench_pipeline.measure.provenance.document import Provenance
-from inferencebench_pipeline.measure.run.measurement import ClientReport, Measurement
+from inferencebench_pipeline.measure.run.client_report import ClientReport
+from inferencebench_pipeline.measure.run.measurement import Measurement
 from inferencebench_pipeline.measure.run.trace_writer import (
     SCHEMA,
     TRACES_SCHEMA_VERSION,

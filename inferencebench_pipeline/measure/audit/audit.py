@@ -20,14 +20,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import write_atomically
-from inferencebench_pipeline.measure.audit.counters import FAMILIES, Figure, Unit
+from inferencebench_pipeline.measure.audit.counters import FAMILIES, Figure
+from inferencebench_pipeline.measure.audit.document import AnsweredAs, AuditLine, EngineAudit
 from inferencebench_pipeline.measure.audit.prometheus_text import read_exposition
 from inferencebench_pipeline.measure.client.capture import Capture, read_spool
 from inferencebench_pipeline.measure.engines.http import Access, RunningEngine, ask
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
-from inferencebench_pipeline.measure.provenance.document import Sha256Hex
+from inferencebench_pipeline.measure.metrics.validity_flags import ValidityFlag
 from inferencebench_pipeline.untrusted import AnswerTooLargeError, NoAnswerError, printable
 
 BEFORE: Final = "engine-metrics-before.txt"
@@ -40,60 +39,6 @@ _SETTLE_STEP_S: Final = 0.2
 _ANSWERS_LOOKED_AT: Final = 200
 _AGREES_SHARE: Final = 0.10
 _AGREES_MS: Final = 10.0
-
-
-class AuditLine(DocumentPart):
-    """One quantity as the engine counted it, beside the same quantity as we counted it."""
-
-    name: str
-    """The name of the quantity."""
-    unit: Unit
-    """The unit of both values."""
-    engine: float
-    """The engine's value."""
-    engine_n: int | None
-    """The number of samples that the engine's mean rests on, null for a total."""
-    ours: float | None
-    """Our value, null when there is none."""
-    same_meaning: bool
-    """True when the two values should agree. Otherwise ``note`` says how the engine's meaning
-    differs."""
-    note: str
-    """The difference in meaning between the two values."""
-
-    @property
-    def difference(self) -> float | None:
-        """Return ours minus the engine's."""
-        return None if self.ours is None else self.ours - self.engine
-
-
-class AnsweredAs(DocumentPart):
-    """The names that answers give of their origin, in the engine's own words."""
-
-    model: str
-    """The name of the model."""
-    provider: str | None
-    """The provider, where the answer names one."""
-    system_fingerprint: str | None
-    """The fingerprint of the backend, where the answer gives one."""
-
-
-class EngineAudit(DocumentPart):
-    """The engine's own account of the requests between the two readings, warm-up included."""
-
-    family: str | None
-    """The family of the metrics: ``vllm``, ``sglang``, ``tgi`` or ``llama.cpp``."""
-    lines: tuple[AuditLine, ...]
-    """One line for each quantity that both counted."""
-    null_reason: str | None
-    """The reason why there are no lines."""
-    before_sha256: Sha256Hex | None
-    """The SHA-256 of the engine's metrics as they were read before the load."""
-    after_sha256: Sha256Hex | None
-    """The SHA-256 of the engine's metrics as they were read after the load."""
-    answered_as: tuple[AnsweredAs, ...]
-    """The distinct names in the first 200 answers. More than one name means more than one
-    backend."""
 
 
 @contextmanager

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
 from inferencebench_pipeline.measure.metrics.statistics import FEWEST_OBSERVATIONS, FEWEST_REPEATS
 from inferencebench_pipeline.measure.metrics.steady_state import mser5
+from inferencebench_pipeline.measure.metrics.validity_flags import ValidityFlag
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.spec.workload import FixedLength, Workload
 from inferencebench_pipeline.measure.traces.order import ChunkFacts, out_of_order
@@ -26,7 +26,6 @@ from inferencebench_pipeline.measure.traces.schema import (
     planned_requests,
     traces_metadata,
 )
-from inferencebench_pipeline.untrusted import printable
 
 _LATENESS_FLOOR_NS: Final = 1_000_000
 _LATENESS_SHARE_OF_TTFT: Final = 0.01
@@ -39,19 +38,6 @@ _CACHED_SHARE: Final = 0.25
 _REPEATED_TTFT: Final = 0.5
 _FEWEST_REPEATED: Final = 8
 _STEADY_WINDOW_NS: Final = 10**9
-
-
-class ValidityFlag(DocumentPart):
-    """One statement about the trust that a measurement deserves, and its reason."""
-
-    name: str = Field(min_length=1)
-    """The name of the statement, for example ``client_not_the_bottleneck``."""
-    ok: bool
-    """True when the statement holds."""
-    severity: Literal["error", "warn"]
-    """The severity when the statement does not hold."""
-    detail: str
-    """The figures behind the statement, and the remedy."""
 
 
 def check_traces(traces: Traces | pa.Table) -> list[ValidityFlag]:
@@ -84,16 +70,6 @@ def check_traces(traces: Traces | pa.Table) -> list[ValidityFlag]:
         ),
         _flag("kernel_stamps", "warn", judge.stamps(), "arrivals were stamped by the kernel"),
     ]
-
-
-def errors_of(flags: Iterable[ValidityFlag]) -> list[ValidityFlag]:
-    """Return the flags that keep a measurement from being signed or published."""
-    return [flag for flag in flags if not flag.ok and flag.severity == "error"]
-
-
-def said_of(flags: Iterable[ValidityFlag]) -> str:
-    """Return what is wrong, in one line; the detail may quote an engine."""
-    return "; ".join(f"{flag.name}: {printable(flag.detail)}" for flag in flags)
 
 
 def _flag(

@@ -8,10 +8,11 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from inferencebench_pipeline.documents import DocumentPart
-from inferencebench_pipeline.measure.audit.audit import EngineAudit, audit, audit_flags
+from inferencebench_pipeline.measure.audit.audit import audit, audit_flags
+from inferencebench_pipeline.measure.audit.document import EngineAudit
 from inferencebench_pipeline.measure.client.capture import Capture, Completion, read_spool
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.metrics.compute import (
@@ -20,7 +21,9 @@ from inferencebench_pipeline.measure.metrics.compute import (
     compute_metrics,
 )
 from inferencebench_pipeline.measure.provenance.document import Provenance, Sha256Hex
-from inferencebench_pipeline.measure.run.conduct_report import ConductReport, conduct_report
+from inferencebench_pipeline.measure.run.client_report import ClientReport
+from inferencebench_pipeline.measure.run.conduct_report import ConductReport
+from inferencebench_pipeline.measure.run.settling import conduct_report
 from inferencebench_pipeline.measure.run.trace_writer import (
     Traces,
     TracesInfo,
@@ -30,43 +33,14 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     traces_info,
 )
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
-from inferencebench_pipeline.measure.telemetry.report import (
-    TelemetryReport,
-    telemetry_flags,
-    write_telemetry,
-)
+from inferencebench_pipeline.measure.telemetry.report import TelemetryReport
+from inferencebench_pipeline.measure.telemetry.summary import telemetry_flags, write_telemetry
 from inferencebench_pipeline.measure.traces.order import ChunkFacts
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 _BUSY_CLIENT_SHARE: Final = 0.8
 _MOST_CLOCK_STEP_US: Final = 50.0
 _MOST_SHARED_ARRIVALS: Final = 0.01
-
-
-class ClientReport(DocumentPart):
-    """The measuring client's account of itself, which tells whether it was the bottleneck."""
-
-    cpu_share: float = Field(ge=0)
-    """The CPU seconds of the measuring process per second of the window. 1.0 is one core."""
-    lateness_p99_ms: float | None
-    """The 99th percentile of the delay of requests against their schedule, in milliseconds."""
-    stamp_gap_p50_us: float | None
-    """The median delay between the kernel's stamp of a chunk and ours, in microseconds."""
-    stamp_gap_p99_us: float | None
-    """The 99th percentile of the same delay, in microseconds."""
-    kernel_stamp_share: float | None
-    """The share of reads that the kernel stamped. The others carry this process's clock."""
-    retried_requests: int = Field(ge=0)
-    """The number of requests sent again because a reused connection closed before its first
-    byte."""
-    clock_step_us: float
-    """The largest step of the wall clock against the monotonic one during the run, in
-    microseconds."""
-    clock_drift_us: float | None = None
-    """The change of the distance between the two clocks over the run, signed, in microseconds."""
-    shared_arrival_share: float | None = None
-    """The share of text chunks with exactly the arrival of the text chunk before them: the engine
-    sent them together, or the client was late and the kernel merged them."""
 
 
 class Measurement(DocumentPart):

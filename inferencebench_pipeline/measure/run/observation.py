@@ -11,8 +11,8 @@ from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.provenance.host import gpu_class
 from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource
-from inferencebench_pipeline.measure.telemetry.report import FACTS, SPOOL
 from inferencebench_pipeline.measure.telemetry.sampler import default_sources, sampling
+from inferencebench_pipeline.measure.telemetry.summary import FACTS, SPOOL
 from inferencebench_pipeline.measure.telemetry.usage import engine_use
 
 

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from inferencebench_pipeline.measure.client.capture import Capture, read_spool, read_spool_in_order
 from inferencebench_pipeline.measure.client.decoder import Answer, Chunk, decode
 from inferencebench_pipeline.measure.client.exchange import Exchange
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag, check_traces
+from inferencebench_pipeline.measure.metrics.validity import check_traces
+from inferencebench_pipeline.measure.metrics.validity_flags import ValidityFlag
 from inferencebench_pipeline.measure.metrics.window_energy import WindowEnergy
 from inferencebench_pipeline.measure.run.token_check import counted_answers
-from inferencebench_pipeline.measure.telemetry.energy import Energy
-from inferencebench_pipeline.measure.telemetry.report import write_telemetry
+from inferencebench_pipeline.measure.telemetry.report import Energy
+from inferencebench_pipeline.measure.telemetry.summary import write_telemetry
 from inferencebench_pipeline.measure.traces.reader import (
     Traces,
     open_traces,

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.errors import CaptureError
 from inferencebench_pipeline.measure.telemetry.readings import Reading, SourceFacts
-from inferencebench_pipeline.measure.telemetry.usage import EngineUse
+from inferencebench_pipeline.measure.telemetry.report import EngineUse
 
 TELEMETRY_SCHEMA_VERSION: Final = "1"
 

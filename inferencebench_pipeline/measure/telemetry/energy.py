@@ -5,15 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final
 
-from pydantic import Field
-
-from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.telemetry import nvml, rapl
 from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Reading
+from inferencebench_pipeline.measure.telemetry.report import DeviceEnergy, Energy, EnergySource
 
-EnergySource = Literal["nvml_total_energy", "nvml_power", "rapl", "none"]
 Window = tuple[int, int]
 """Begin and end on the readings' clock (CLOCK_MONOTONIC), in nanoseconds."""
 
@@ -26,41 +23,6 @@ _SHORTEST_GPU_WINDOW_S: Final = 10.0
 """Below, what NVML averages over (100 ms to 1 s) is not small against the window."""
 
 Series = list[tuple[int, float]]
-
-
-class DeviceEnergy(DocumentPart):
-    """The energy of one device in the window."""
-
-    device: str
-    """The name of the device in its source."""
-    joules: float = Field(ge=0)
-    """The energy in joules."""
-    integral_joules: float | None = None
-    """The integral of the power over the same window in joules, to check the counter by."""
-    largest_gap_s: float
-    """The longest time between two readings, in seconds."""
-
-
-class Energy(DocumentPart):
-    """The energy of a window. ``joules`` is null, never 0, when it was not measured."""
-
-    joules: float | None
-    """The energy of all devices in joules."""
-    valid: bool
-    """True when ``joules`` may be reported. Otherwise ``reasons`` say why not."""
-    source: EnergySource
-    """The counter or power reading that the energy comes from."""
-    window_s: float
-    """The length of the window, in seconds."""
-    devices: tuple[DeviceEnergy, ...]
-    """The energy of each device."""
-    reasons: tuple[str, ...]
-    """The reasons why the energy is unmeasured or in doubt."""
-
-    @property
-    def reportable_joules(self) -> float | None:
-        """Return the joules that a metric may rest on: null when unmeasured or in doubt."""
-        return self.joules if self.valid else None
 
 
 def unmeasured(window: Window, *reasons: str) -> Energy:

@@ -20,7 +20,8 @@ from inferencebench_pipeline.measure.telemetry.hostload import HostLoad
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource
 from inferencebench_pipeline.measure.telemetry.rapl import RaplSource
 from inferencebench_pipeline.measure.telemetry.readings import Cost, Reading, Source, SourceFacts
-from inferencebench_pipeline.measure.telemetry.usage import EngineUse, engine_use
+from inferencebench_pipeline.measure.telemetry.report import EngineUse
+from inferencebench_pipeline.measure.telemetry.usage import engine_use
 
 _JOIN_S: Final = 30.0
 

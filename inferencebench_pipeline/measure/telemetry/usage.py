@@ -6,28 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.telemetry.energy import (
-    Energy,
     cpu_energy,
     gpu_energy,
     unmeasured,
 )
 from inferencebench_pipeline.measure.telemetry.readings import DeviceFacts, Reading, SourceFacts
+from inferencebench_pipeline.measure.telemetry.report import Energy, EngineUse
 
 _PROC: Final = Path("/proc")
-
-
-class EngineUse(DocumentPart):
-    """The GPUs with a compute process of the engine, as the driver lists them."""
-
-    gpus: tuple[str, ...] | None
-    """The UUIDs of the GPUs. It is empty for an engine that computes on the CPU, and null when
-    nobody can tell."""
-    shared: tuple[str, ...] = ()
-    """The GPUs among them that other processes computed on too."""
-    how: str
-    """The way in which this is known, or the reason why it is not."""
 
 
 def engine_use(

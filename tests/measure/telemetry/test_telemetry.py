@@ -15,9 +15,10 @@ from inferencebench_pipeline.measure.telemetry.hostload import HostLoad
 from inferencebench_pipeline.measure.telemetry.nvml import NvmlSource, throttle_names
 from inferencebench_pipeline.measure.telemetry.rapl import RaplSource
 from inferencebench_pipeline.measure.telemetry.readings import Reading, Source
-from inferencebench_pipeline.measure.telemetry.report import TelemetryReport, telemetry_flags
+from inferencebench_pipeline.measure.telemetry.report import EngineUse, TelemetryReport
 from inferencebench_pipeline.measure.telemetry.sampler import default_sources, sampling
-from inferencebench_pipeline.measure.telemetry.usage import EngineUse, engine_use, run_energy
+from inferencebench_pipeline.measure.telemetry.summary import telemetry_flags
+from inferencebench_pipeline.measure.telemetry.usage import engine_use, run_energy
 from tests.measure.played_back import ConstructedNvml, ConstructedRapl
 
 S = 10**9

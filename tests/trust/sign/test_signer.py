@@ -18,7 +18,7 @@ import pytest
 from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.errors import PermanentError, RetryableError
-from inferencebench_pipeline.measure.metrics.validity import ValidityFlag
+from inferencebench_pipeline.measure.metrics.validity_flags import ValidityFlag
 from inferencebench_pipeline.runs.run_directory import (
     DamagedRunFileError,
     RunDirectory,
