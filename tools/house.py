@@ -82,9 +82,16 @@ class House:
 
 _DAGSTER = frozenset({"definitions", "demo", "automation", "lifecycle", "resources"})
 _HEAVY = frozenset(
-    {"apprise", "dagster", "duckdb", "fsspec", "matplotlib", "starlette", "uvicorn", "xllamacpp"}
+    {
+        *("apprise", "dagster", "duckdb", "fsspec", "matplotlib", "msgspec", "starlette"),
+        *("uvicorn", "xllamacpp"),
+    }
 )
-"""Libraries that a skeptic's or a GPU host's installation does without."""
+"""Libraries that a skeptic's or a GPU host's installation does without, or seldom loads."""
+_ENGINES = frozenset({"httptools", "pynvml"})
+"""Libraries that only measuring needs."""
+_HUB = frozenset({"httpx2", "huggingface_hub"})
+_COLUMNS = frozenset({"numpy", "pyarrow"})
 
 THE_HOUSE = House(
     storeys=(
@@ -123,6 +130,12 @@ THE_HOUSE = House(
         "files": _HEAVY | {"pyarrow", "numpy", "pydantic"},
         "envelope": _HEAVY | {"huggingface_hub", "sigstore"},
         "trust": _HEAVY | {"huggingface_hub"},
+        "trust.verify.verifier": _HEAVY | _HUB | _ENGINES | _COLUMNS,
+        "trust.verify.traces_checks": _HEAVY | _HUB | _ENGINES,
+        "cli.commands": _HEAVY | _HUB | _ENGINES | _COLUMNS | {"pydantic", "sigstore"},
+        "cli.verifying": _HEAVY | _HUB | _ENGINES | _COLUMNS,
+        "cli.measuring": _HEAVY,
+        "cli.publishing": _HEAVY,
         "measure.client": _HEAVY | {"huggingface_hub", "pyarrow", "pynvml", "sigstore"},
     },
     standalone=("automation.instance.webserver",),

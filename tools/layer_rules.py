@@ -230,7 +230,7 @@ def unused_face_names(graph: ImportGraph, house: House) -> list[str]:
 
     These are no faults: people who use the package as a library may need the name.
     """
-    used = {(i.source, i.name) for i, _, _ in _between_rooms(graph)}
+    used = {(i.source, i.name) for i, _, _ in _between_rooms(graph)} | set(_asked_of_rooms(graph))
     return [
         f"{face.path.relative_to(graph.root)}:{offer.line} offers {offer.name}, which no other "
         "room imports; remove it unless users of the library need it"
@@ -240,6 +240,21 @@ def unused_face_names(graph: ImportGraph, house: House) -> list[str]:
         for offer in face.offers.values()
         if (face.package, offer.name) not in used
     ]
+
+
+def _asked_of_rooms(graph: ImportGraph) -> Iterator[tuple[str, str]]:
+    """Yields each room that a module imports as a whole, with each name that it asks of it."""
+    for module in graph.modules.values():
+        rooms = {
+            alias.asname or alias.name: f"{graph.package}.{alias.name}"
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ImportFrom) and node.module == graph.package
+            for alias in node.names
+        }
+        for node in ast.walk(module.tree):
+            match node:
+                case ast.Attribute(ast.Name(name), attribute) if name in rooms:
+                    yield rooms[name], attribute
 
 
 def misplaced_libraries(graph: ImportGraph, house: House) -> list[str]:

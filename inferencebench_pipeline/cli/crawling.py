@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.corpus import CorpusStore
 from inferencebench_pipeline.corpus import crawl as crawl_corpus
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.hub import webhook_app, webhook_secret
 from inferencebench_pipeline.settings import Settings
 
 webhooks = typer.Typer(
@@ -57,6 +55,11 @@ def serve(
     The secret comes from INFERENCEBENCH_WEBHOOK_SECRET, or from the file that
     INFERENCEBENCH_WEBHOOK_SECRET_FILE names.
     """
+    # The extra `pipeline` brings the server; a crawl does without.
+    import uvicorn
+
+    from inferencebench_pipeline.hub import webhook_app, webhook_secret
+
     webhook_secret()
     receiver = webhook_app(Settings.from_environment().store, webhook_secret)
     say(f"Listening for webhooks on http://{host}:{port}/")

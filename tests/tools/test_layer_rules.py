@@ -251,6 +251,11 @@ def test_a_name_of_a_face_that_no_other_room_imports_is_told(tmp_path):
     ]
 
 
+def test_a_name_that_is_asked_of_the_whole_room_is_used(tmp_path):
+    files = {**FACE, "door.py": "from made import trust as t\nt.verify_envelope()\n"}
+    assert not _rule(layer_rules.unused_face_names, tmp_path, files)
+
+
 def test_a_library_that_belongs_to_some_rooms_is_refused_in_the_others(tmp_path):
     files = {
         "door.py": "import dagster\n",

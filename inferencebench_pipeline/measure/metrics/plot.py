@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib.figure import Figure
 
 from inferencebench_pipeline.measure.traces.reader import Traces
 
@@ -27,6 +26,9 @@ def latency_plot_png(traces: Traces | pa.Table) -> bytes:
 
     The figure never touches pyplot's global state, so it can be drawn in any thread.
     """
+    # The extra `pipeline` brings it: a host that only measures or verifies draws nothing.
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     table = Traces.of(traces).rows
