@@ -1,6 +1,6 @@
-"""Dagster's own record of ticks: which schedules nobody was there for, and which ticks failed.
+"""Dagster's own record of ticks: the ticks that schedules missed, and the ticks that failed.
 
-What a benchmark's schedule heard too late it keeps itself (``ticks.py``).
+A benchmark's schedule keeps a record of its own of the ticks that came too late (``ticks.py``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from inferencebench_pipeline.automation.ticks import MOST_REMEMBERED
 from inferencebench_pipeline.untrusted import printable
 
 GRACE: Final = timedelta(minutes=10)
-"""A tick that Dagster has no record of so long after its time was missed."""
+"""A tick counts as missed when Dagster has no record of it this long after its time."""
 _MOST_READ: Final = 100
 _REASON_CHARACTERS: Final = 200
 
@@ -40,7 +40,7 @@ class Failing:
     why: str
 
     def __str__(self) -> str:
-        """Return it in a line."""
+        """Return a sentence about the failures, in one line."""
         times = "" if self.count == 1 else f" {self.count} times"
         return f"{self.kind} {self.name} failed{times}, last at {_utc(self.last)}: {self.why}"
 
@@ -48,7 +48,10 @@ class Failing:
 def instigators(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, location: str | None
 ) -> list[InstigatorState]:
-    """Return the state of each sensor and schedule of this code location that was ever on."""
+    """Return the state of each sensor and schedule of this code location that was ever on.
+
+    The storage of an instance keeps the states of all its code locations together.
+    """
     names = {one.name for one in repository.sensor_defs}
     names.update(one.name for one in repository.schedule_defs)
     return [
@@ -66,14 +69,14 @@ def unheard_ticks(
     since: datetime,
     until: datetime,
 ) -> dict[str, list[datetime]]:
-    """Return the ticks of schedules that are on and that Dagster has no record of, by schedule.
+    """Return the ticks that Dagster has no record of, for each schedule that is on.
 
     Args:
-        instance: whose record it is.
-        repository: which schedules there are, and when they tick.
-        states: of :func:`instigators`.
-        since: only ticks after it, and after the schedule was switched on.
-        until: only ticks up to it.
+        instance: the instance that holds the record.
+        repository: the definitions, which say when each schedule ticks.
+        states: the result of :func:`instigators`.
+        since: earlier ticks are left out, as are those before the schedule was switched on.
+        until: later ticks are left out.
     """
     found: dict[str, list[datetime]] = {}
     for state in states:
@@ -98,7 +101,13 @@ def unheard_ticks(
 def failed_ticks(
     instance: dg.DagsterInstance, states: list[InstigatorState], after: Mapping[str, float]
 ) -> Iterator[Failing]:
-    """Yield the sensors and schedules that have failed ticks after the instants of ``after``."""
+    """Yield the sensors and schedules with failed ticks, of those that ``after`` names.
+
+    Args:
+        instance: the instance that holds the record.
+        states: the result of :func:`instigators`.
+        after: for the name of each, seconds since the epoch; earlier ticks are left out.
+    """
     for state in states:
         if state.name not in after:
             continue
@@ -111,6 +120,7 @@ def failed_ticks(
         )
         if ticks:
             error = ticks[0].tick_data.error
+            # The outermost error only says that user code failed; the cause says how.
             while error is not None and error.cause is not None:
                 error = error.cause
             yield Failing(
@@ -123,7 +133,7 @@ def failed_ticks(
 
 
 def missed_lines(schedule: str, ticks: list[datetime]) -> Iterator[str]:
-    """Yield what to tell of the missed ticks of a schedule; of many, how many and when."""
+    """Yield a sentence for each missed tick of a schedule, or one sentence for more than three."""
     if len(ticks) > 3:
         yield (
             f"schedule {schedule} missed {len(ticks)} ticks, "
@@ -137,7 +147,7 @@ def missed_lines(schedule: str, ticks: list[datetime]) -> Iterator[str]:
 def _expected(
     schedule: dg.ScheduleDefinition, after: datetime, until: datetime
 ) -> Iterator[datetime]:
-    """Yield the ticks of a schedule after an instant, as Dagster's scheduler counts them."""
+    """Yield the ticks of a schedule after an instant, as Dagster's scheduler computes them."""
     ticks = schedule_execution_time_iterator(
         after.timestamp() + 1, schedule.cron_schedule, schedule.execution_timezone or "UTC"
     )

@@ -1,4 +1,4 @@
-"""Ticks of recurring benchmarks: the runs they name, and the ones that nobody was there for."""
+"""Ticks of recurring benchmarks: the runs that a tick names, and the record of missed ticks."""
 
 import hashlib
 import logging
@@ -19,14 +19,14 @@ from inferencebench_pipeline.runs import new_run_id
 _LOG = logging.getLogger(__name__)
 
 MOST_REMEMBERED: Final = 100
-"""Missed ticks that are kept for each schedule, the newest."""
+"""The most missed ticks that are kept for each schedule; older ones are dropped."""
 
 LOOK_BACK = timedelta(days=7)
-"""A request older than this was forgotten on purpose, or its machine was away for a week."""
+"""Requests older than this are not started: their machine was away for a week, or on purpose."""
 
 
 class Ledger(BaseModel):
-    """What is kept about one schedule: the tick it heard last, and those that were missed."""
+    """The record of one schedule: the last tick that was evaluated, and the missed ones."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,20 +36,23 @@ class Ledger(BaseModel):
 
 
 def due_at(spec_name: str, tick: datetime, jitter_s: int) -> datetime:
-    """Return when a tick's runs start: at the tick, or up to ``jitter_s`` seconds later."""
+    """Return the time at which a tick's runs start: up to ``jitter_s`` seconds after the tick.
+
+    The delay is derived from the tick, so that a tick that is tried again names the same time.
+    """
     drawn = hashlib.sha256(f"{spec_name}@{_seconds(tick)}:jitter".encode()).digest()
     later_s = int.from_bytes(drawn[:8]) % (jitter_s + 1)
     return datetime.fromtimestamp(_seconds(tick) + later_s, tz=UTC)
 
 
 def run_id_of_tick(spec_name: str, tick: datetime, due: datetime, point: int = 1) -> str:
-    """Return the id of a tick's run: the same for a tick that is tried again, so it runs once.
+    """Return the id of a tick's run, which is the same when the tick is tried again.
 
     Args:
-        spec_name: of the spec file.
-        tick: the instant that the schedule names.
-        due: when the run is to start, which is the id's own time.
-        point: which of the spec's runs, counted from 1.
+        spec_name: the name of the spec file, without its suffix.
+        tick: the instant of the tick.
+        due: the time at which the run starts, which becomes the time in the id.
+        point: the number of the run among those of the spec, counted from 1.
     """
     named = f"{spec_name}@{_seconds(tick)}#{point}"
     entropy = hashlib.sha256(named.encode()).digest()[:10]
@@ -59,14 +62,14 @@ def run_id_of_tick(spec_name: str, tick: datetime, due: datetime, point: int = 1
 def missed_ticks(
     schedule: Schedule, *, since: datetime | None, tick: datetime, now: datetime
 ) -> list[datetime]:
-    """Return the ticks that came and went unheard, oldest first, at most the newest hundred.
+    """Return the ticks that were missed, oldest first, and no more than the newest 100.
 
     Args:
-        schedule: what a spec says.
-        since: the last tick that was heard, or when the schedule was switched on; None when it is
-            not known, and then no earlier tick counts.
-        tick: the one that is looked at now; it counts when it is too late for it.
-        now: the present.
+        schedule: the schedule of a spec.
+        since: the last tick that was evaluated, or the time at which the schedule was switched
+            on. None when neither is known, in which case no earlier tick counts.
+        tick: the tick at hand, which counts when it is later than the grace period allows.
+        now: the current time.
     """
     found: list[datetime] = []
     for earlier in _ticks_before(schedule, tick):
@@ -79,7 +82,7 @@ def missed_ticks(
 
 
 def switched_on_at(instance: DagsterInstance, schedule_name: str) -> datetime | None:
-    """Return when a schedule was last switched on; None when Dagster does not say."""
+    """Return the time at which a schedule was last switched on, or None if it is not known."""
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
         data = state.instigator_data
         if state.name == schedule_name and isinstance(data, ScheduleInstigatorData):
@@ -89,10 +92,10 @@ def switched_on_at(instance: DagsterInstance, schedule_name: str) -> datetime | 
 
 
 def load_ledger(store_root: Path, schedule_name: str) -> Ledger | None:
-    """Return what is kept about a schedule; None before its first tick.
+    """Return the record of a schedule, or None before its first tick.
 
-    A file that cannot be read counts as none, and is told in the log: the next tick writes it anew.
-    What it had noted as missed is lost with it, and the schedule goes on.
+    A file that cannot be read counts as absent and is reported in the log. The next tick replaces
+    it; the missed ticks that it listed are lost, and the schedule goes on.
     """
     path = _path(store_root, schedule_name)
     try:
@@ -100,12 +103,12 @@ def load_ledger(store_root: Path, schedule_name: str) -> Ledger | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        _LOG.warning("cannot read %s (%s); it is written anew", path, type(error).__name__)
+        _LOG.warning("cannot read %s (%s); the next tick replaces it", path, type(error).__name__)
         return None
 
 
 def keep_ledger(store_root: Path, ledger: Ledger) -> None:
-    """Write what is kept about a schedule.
+    """Write the record of a schedule.
 
     Raises:
         StoreError: the store cannot be written.
@@ -115,7 +118,7 @@ def keep_ledger(store_root: Path, ledger: Ledger) -> None:
 
 
 def ledgers(store_root: Path) -> Iterator[Ledger]:
-    """Yield what is kept about each schedule, ordered by name, as far as it can be read."""
+    """Yield the record of each schedule that can be read, in the order of their names."""
     for path in sorted((store_root / "schedules").glob("*.json")):
         if (found := load_ledger(store_root, path.stem)) is not None:
             yield found
@@ -126,7 +129,7 @@ def _path(store_root: Path, schedule_name: str) -> Path:
 
 
 def _ticks_before(schedule: Schedule, tick: datetime) -> Iterator[datetime]:
-    """Yield the ticks before ``tick``, newest first, as Dagster's scheduler counts them."""
+    """Yield the ticks before ``tick``, newest first, as Dagster's scheduler computes them."""
     for earlier in schedule_execution_time_iterator(
         tick.timestamp() - 1, schedule.cron, schedule.timezone, ascending=False
     ):

@@ -1,10 +1,13 @@
-"""Dagster's view of a run's life: one file per stage. Algorithms live in the domain packages."""
+"""The assets, each in a file of its name, in a folder named as its group in the Dagster UI.
+
+The files are thin: they call the rooms below and show the result. No algorithm lies here.
+"""
 
 import warnings
 
 import dagster as dg
 
-# Two APIs of Dagster 1.13 that this package uses on purpose, and knows to be unfinished; any other
-# preview or beta warning is news and shall be seen.
+# This package uses two unfinished APIs of Dagster 1.13 on purpose. Any other warning about a
+# preview or beta API is news and is shown.
 warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec")
 warnings.filterwarnings("ignore", "Parameter `backfill_policy` of", category=dg.BetaWarning)

@@ -1,6 +1,6 @@
-"""Forms: the few things that a person fills in when a run is launched.
+"""Forms: the few fields that a person fills in to launch a run.
 
-They are plain values. Dagster's own ``Config`` takes ``{env: NAME}`` wherever it takes a text, so
+Their values are plain. Dagster's own ``Config`` takes ``{env: NAME}`` wherever it takes a text, so
 that a launch could have any variable of the run's process, the Hub token among them, put into what
 is logged or published.
 """
@@ -63,7 +63,7 @@ def _field(name: str, form: type[Form]) -> dg.Field:
 
 
 def _kind(name: str, annotation: Any) -> Any:  # noqa: ANN401  (types of Python and of Dagster)
-    """Return Dagster's type for plain values of a field; what is not listed here is refused."""
+    """Return Dagster's type for the plain values of a field; any other annotation is refused."""
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     origin, parts = get_origin(annotation), get_args(annotation)

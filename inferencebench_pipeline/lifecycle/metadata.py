@@ -1,4 +1,4 @@
-"""Dagster metadata for people: headline tables, plots, hashes and sizes."""
+"""Dagster metadata for people: tables of metrics and checks, plots, hashes and sizes."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ _CELL_CHARACTERS = 2000
 
 
 def file_metadata(path: Path) -> dict[str, dg.MetadataValue]:
-    """Return where a file is, how large it is and its SHA-256."""
+    """Return the path of a file, its size in bytes and its SHA-256."""
     data = path.read_bytes()
     return {
         "path": dg.MetadataValue.path(path),
@@ -31,7 +31,7 @@ def file_metadata(path: Path) -> dict[str, dg.MetadataValue]:
 
 
 def headline_table(metrics: Mapping[str, Metric]) -> dg.MetadataValue:
-    """Return the headline metrics as a table: value, unit, n, or the reason there is no value."""
+    """Return the headline metrics as a table, with the reason in place of a missing value."""
     return table(
         {
             "metric": DEFINITIONS[key].label,
@@ -45,7 +45,7 @@ def headline_table(metrics: Mapping[str, Metric]) -> dg.MetadataValue:
 
 
 def headline_numbers(metrics: Mapping[str, Metric]) -> dict[str, dg.MetadataValue]:
-    """Return the headline metrics as numbers, which the UI plots over the runs."""
+    """Return the headline metrics as numbers, which the UI plots over all runs."""
     return {
         key: dg.MetadataValue.float(float(metric.value))
         for key, metric in metrics.items()
@@ -66,7 +66,7 @@ def validity_table(flags: Iterable[ValidityFlag]) -> dg.MetadataValue:
 
 
 def audit_table(audit: EngineAudit) -> dg.MetadataValue:
-    """Return the engine's own numbers beside ours, or the reason there are none."""
+    """Return the engine's own numbers beside ours, or the reason why there are none."""
     if not audit.lines:
         return table([{"engine": audit.family or "unknown", "reason": audit.null_reason or ""}])
     return table(
@@ -83,7 +83,7 @@ def audit_table(audit: EngineAudit) -> dg.MetadataValue:
 
 
 def energy_text(telemetry: TelemetryReport) -> dg.MetadataValue:
-    """Return the joules of the measured windows, or why there are none."""
+    """Return the energy of the measured windows in joules, or the reason why it is missing."""
     joules = telemetry.energy_joules
     if joules is None:
         return dg.MetadataValue.text(f"not measured: {telemetry.energy_null_reason}")
@@ -91,7 +91,7 @@ def energy_text(telemetry: TelemetryReport) -> dg.MetadataValue:
 
 
 def verdict_table(verdict: Verdict) -> dg.MetadataValue:
-    """Return every check a verdict rests on."""
+    """Return the checks that a verdict rests on, as a table."""
     return table(
         {"check": check.name, "status": str(check.status), "detail": check.detail}
         for check in verdict.checks
@@ -99,7 +99,7 @@ def verdict_table(verdict: Verdict) -> dg.MetadataValue:
 
 
 def table(rows: Iterable[Mapping[str, str | int]]) -> dg.MetadataValue:
-    """Return rows as a Dagster table, texts printable; the word none when there are none."""
+    """Return rows as a Dagster table of printable texts, or the text "none" without any row."""
     # Dagster stores plain values only: an enum's text, not the enum.
     records = [
         dg.TableRecord(

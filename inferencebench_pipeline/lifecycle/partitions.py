@@ -1,4 +1,4 @@
-"""The two partitionings: the register of runs, and the days the corpus is re-verified by."""
+"""The two partitionings, which are the runs and the days of the corpus, and their checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,16 @@ PARTITION_TAG = "dagster/partition"
 """The tag by which Dagster marks a run with its partition."""
 
 runs = dg.DynamicPartitionsDefinition(name="runs")
-"""Runs this deployment made or took in; keys are UUIDv7 run ids (Dagster validates nothing)."""
+"""The runs that this deployment made or took in. The keys are run ids (UUIDv7).
+
+Dagster accepts any text as a key, so whoever reads one has to check it.
+"""
 
 FIRST_DAY = "2026-01-01"
+"""The first day of the corpus, before which nothing was published."""
 
 days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
-"""Days on which Hub repositories were created. ``end_offset`` lets today be verified today."""
+"""The days on which Hub repositories were created; ``end_offset`` includes the present day."""
 
 
 def per_run_check(
@@ -28,7 +32,7 @@ def per_run_check(
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
     """Return the decorator of a check whose result is kept for each run.
 
-    A failing blocking check then stops that run and no other.
+    When a blocking check of a run fails, later stages of that run do not start. Other runs go on.
     """
     return _partitioned_check(
         asset=asset, name=name, description=description, blocking=blocking, partitions_def=runs
@@ -51,13 +55,13 @@ def report_partition(
     partition_key: str,
     result: dg.AssetCheckResult,
 ) -> None:
-    """Record a check's result for one partition, from a run that is not about that one alone.
+    """Record a check's result for one partition, from a Dagster run over several partitions.
 
-    A run over a range of partitions stores a single evaluation without a partition, so the UI
-    would not show which of them failed. The event belongs to the Dagster run ``run_id``: storage
-    keeps one evaluation of a check and partition per run, hence but one ever outside of all runs
-    (``report_runless_asset_event``). It is about the partition's latest materialisation: the UI
-    shows no result that is about none.
+    Such a run stores a single evaluation without a partition, and the UI would not show which of
+    the partitions failed. The event belongs to the Dagster run ``run_id``, because the storage
+    keeps one evaluation of a check and partition for each run, and so but one for all events
+    without a run (``report_runless_asset_event``). It names the latest materialisation of the
+    partition, because the UI shows no result without one.
     """
     about = dg.AssetRecordsFilter(asset_key=check.asset_key, asset_partitions=[partition_key])
     latest = instance.fetch_materializations(about, limit=1).records
@@ -89,8 +93,9 @@ def report_partition(
 def _partitioned_check(
     **settings: Any,  # noqa: ANN401  # handed on to Dagster
 ) -> Callable[[Callable[..., Any]], dg.AssetChecksDefinition]:
-    """Return a check's decorator; ``partitions_def`` on checks is a preview API of Dagster 1.13.
+    """Return the decorator of a check with partitions.
 
-    This is the one place that uses it.
+    ``partitions_def`` on checks is a preview API of Dagster 1.13, and this is the only place that
+    uses it.
     """
     return lambda function: dg.asset_check(config_schema=NO_FIELD, **settings)(function)

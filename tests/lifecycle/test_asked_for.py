@@ -80,7 +80,7 @@ def test_a_request_in_another_store_is_no_request_for_another_benchmark(
     asked.write(RunFile.SPEC, spec_json(load_spec(settings.specs / "fake-chat.yaml")))
     elsewhere = settings.model_copy(update={"home": tmp_path / "another-host"})
     result = materialise(elsewhere, RunStore(elsewhere.store).run(asked.run_id))
-    assert "what it is to measure is not known here" in failure_text(result)
+    assert "so it measures nothing" in failure_text(result)
     assert not engine.truths
 
 
@@ -106,7 +106,7 @@ def test_a_launch_cannot_name_another_spec_than_was_asked_for(
     run = RunStore(settings.store).run(new_run_id())
     run.write(RunFile.SPEC, spec_json(load_spec(settings.specs / "fake-chat.yaml")))
     result = materialise(settings, run, spec="fake-chat", overrides=["load.requests=5"])
-    assert "was asked to measure another spec" in failure_text(result)
+    assert "was requested with another spec" in failure_text(result)
     assert not engine.truths
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_request_measures_nothing(
 def test_overrides_without_a_spec_are_refused(tmp_path: Path) -> None:
     run = RunStore(tmp_path).run(new_run_id())
     form = BenchmarkForm(overrides=["load.requests=5"])
-    with pytest.raises(SpecError, match="no spec that they belong to"):
+    with pytest.raises(SpecError, match="without the spec that they belong to"):
         spec_of(run, SHIPPED, form)
 
 

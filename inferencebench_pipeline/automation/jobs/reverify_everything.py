@@ -1,4 +1,4 @@
-"""The job ``reverify_everything``: a backfill over every day on which something was published."""
+"""The job ``reverify_everything``: it launches a backfill over all days of publication."""
 
 import uuid
 from collections.abc import Sequence
@@ -17,11 +17,12 @@ from inferencebench_pipeline.resources import IN_PROCESS, RetryPolicyResource, R
 
 
 class ReverificationForm(Form):
-    """How to verify."""
+    """The thoroughness of the verification."""
 
     again: bool = Field(
         default=False,
-        description="Reach every verdict anew, also on bytes already judged under the same rules.",
+        description="Judge every record again, also those whose bytes were judged before under the "
+        "same rules.",
     )
 
 
@@ -31,16 +32,16 @@ def launch_backfill(
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> str:
-    """Launch the backfill that a person would launch in the UI; its page shows how it goes.
+    """Launch the backfill that a person would launch in the UI, whose page shows its progress.
 
-    The id is that of this run: a step that is tried again finds its backfill launched.
+    The id of the backfill is that of this run, so a step that is tried again launches it once.
     """
     with retry_policy.guard():
         known = created_days(CorpusStore(run_store.root))
     days = [day for day in known if day >= FIRST_DAY]
     if not days:
         raise dg.Failure(
-            description="nothing is published yet, as far as the last crawl knows; launch "
+            description="the last crawl found nothing that is published; launch the job "
             "crawl_corpus first",
             allow_retries=False,
         )
@@ -69,12 +70,13 @@ def launch_backfill(
 
 
 @dg.job(
-    description="Verify again everything that is published: a backfill of corpus_verification over "
-    "all days with repositories. The run's output links to its progress and result.",
+    description="Verifies again everything that is published, by a backfill of corpus_verification "
+    "over all days on which a repository was created. The output of the run links to the progress "
+    "and the result.",
     executor_def=IN_PROCESS,
 )
 def reverify_everything() -> None:
-    """One op, so that the form in the UI asks for nothing but ``again``."""
+    """The job has one op, so that the form in the UI shows ``again`` and nothing else."""
     launch_backfill()
 
 

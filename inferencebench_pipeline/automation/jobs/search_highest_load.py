@@ -1,4 +1,4 @@
-"""Looking for the highest load that meets an SLO, as a job: every probe is a run of its own."""
+"""The job ``search_highest_load``: it finds the highest load at which a spec meets its SLO."""
 
 from pathlib import Path
 
@@ -32,13 +32,16 @@ from inferencebench_pipeline.resources import (
 
 
 class SearchForm(Form):
-    """Which spec to search; it has a ``search``."""
+    """The spec to search, which has a ``search``."""
 
     spec: str = Field(
-        default="smollm2-sweep", description="A spec in the specs folder, without .yaml."
+        default="smollm2-sweep",
+        description="The name of a file in the specs folder, without .yaml.",
     )
     overrides: list[str] = Field(
-        default=[], max_length=100, description="Fields to replace: search.high=8."
+        default=[],
+        max_length=100,
+        description="Fields of the spec to replace, each written like search.high=8.",
     )
 
 
@@ -49,10 +52,10 @@ def probe_loads(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> list[str]:
-    """Probe load after load; returns the run ids of the probes, which are registered as runs.
+    """Probe one load after the other, and return the run ids of the probes.
 
-    A probe that is worth publishing is published like any run: ``publish_run`` over its partition
-    finds it measured.
+    Each probe is registered as a run. ``publish_run`` over its partition publishes it without
+    measuring it again.
     """
 
     def probe(spec: BenchmarkSpec, run_id: str) -> Measurement:
@@ -80,9 +83,10 @@ def _search(specs: Path, form: SearchForm) -> tuple[list[BenchmarkSpec], Search]
 
 
 @dg.job(
-    description="Find the highest rate, or number in flight, at which a spec's SLO is met.",
+    description="Finds the highest request rate, or number of requests in flight, at which a spec "
+    "meets its SLO. Each probe is a run of its own.",
     executor_def=IN_PROCESS,
 )
 def search_highest_load() -> None:
-    """One op: which load is probed next depends on the probe before."""
+    """The job has one op, since each probe decides which load is probed next."""
     probe_loads()

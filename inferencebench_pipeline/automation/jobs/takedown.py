@@ -1,4 +1,4 @@
-"""The job ``takedown``: somebody asked us not to link from their model cards."""
+"""The job ``takedown``: it removes our links from model cards whose owners do not want them."""
 
 import dagster as dg
 from pydantic import Field
@@ -14,17 +14,18 @@ from inferencebench_pipeline.takedown import take_down
 
 
 class TakedownForm(Form):
-    """The person who asks, the target and the reason; all three are shown publicly.
+    """The target, the reason, and the person who asks; all three are shown publicly.
 
-    They begin empty, so that the form in the UI shows them; empty ones are refused.
+    The fields begin empty so that the form in the UI shows them. An empty field is refused.
     """
 
     target: str = Field(
-        default="", description="A model such as org/name, or an organisation: all its models."
+        default="",
+        description="A model such as org/name, or an organisation, which means all of its models.",
     )
-    reason: str = Field(default="", description="Why, for the public record.")
+    reason: str = Field(default="", description="The reason, for the public register.")
     requested_by: str = Field(
-        default="", description="Who asked, as the person wants to be named publicly."
+        default="", description="The name of the person who asked, as it may be shown publicly."
     )
 
 
@@ -35,7 +36,7 @@ def remove_links(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> str:
-    """Record the request, remove our items from the cards, close our open pull requests."""
+    """Record the request, remove our entries from the cards, and close our open pull requests."""
     with retry_policy.guard():
         form = TakedownForm.of(context)
         done = take_down(
@@ -57,10 +58,10 @@ def remove_links(
 
 
 @dg.job(
-    description="Take our links down from a model's or an organisation's cards, for good "
-    "(docs/takedown.md). Nothing links there again.",
+    description="Removes our links from the model cards of a model or an organisation, and never "
+    "links from there again (docs/takedown.md).",
     executor_def=IN_PROCESS,
 )
 def takedown() -> None:
-    """One op, so that the form in the UI asks for the request and nothing else."""
+    """The job has one op, so that the form in the UI shows the request and nothing else."""
     remove_links()

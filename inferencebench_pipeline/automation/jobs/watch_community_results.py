@@ -1,4 +1,4 @@
-"""The job ``watch_community_results``: note what is shown, remember what was withheld."""
+"""The job ``watch_community_results``: it records community results and their withholding."""
 
 from typing import Annotated
 
@@ -24,10 +24,10 @@ _HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
 
 class WatchForm(Form):
-    """Which benchmarks to look at besides those that results are known of."""
+    """The benchmarks to look at, besides those of which results are already known."""
 
     benchmarks: list[Annotated[str, Field(pattern=_HUB_ID)]] = Field(
-        default=[], max_length=100, description="Benchmark datasets, as org/name."
+        default=[], max_length=100, description="Benchmark datasets, each as org/name."
     )
 
 
@@ -38,7 +38,7 @@ def look_at_results(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> int:
-    """Bring the register up to date, publish it, and return how many results are withheld."""
+    """Bring the register up to date, publish it, and return the number of withheld results."""
     with retry_policy.guard():
         root = run_store.root
         hub = deployment.evaluation_hub()
@@ -47,7 +47,7 @@ def look_at_results(
         if seen.register.results:
             publish_register(hub, root, deployment.require_organisation())
     for failure in seen.failed:
-        context.log.warning("could not be looked at: %s", failure)
+        context.log.warning("cannot be looked at: %s", failure)
     withheld = seen.register.withheld()
     for result in seen.withheld:
         context.log.warning("withheld: %s", " ".join(_row(result).values()))
@@ -73,10 +73,10 @@ def _row(result: CommunityResult) -> dict[str, str]:
 
 
 @dg.job(
-    description="Look at community evaluation results, remember those that were withheld, and "
-    "publish the register (docs/evaluations.md).",
+    description="Looks at community evaluation results, records those that were withheld, and "
+    "publishes the register (docs/evaluations.md).",
     executor_def=IN_PROCESS,
 )
 def watch_community_results() -> None:
-    """One op, so that the form in the UI asks for the benchmarks and nothing else."""
+    """The job has one op, so that the form in the UI shows the benchmarks and nothing else."""
     look_at_results()

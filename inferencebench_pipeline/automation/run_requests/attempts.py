@@ -1,4 +1,4 @@
-"""Counting how often something was asked for, and saying when it may be asked for again."""
+"""Attempts at one piece of work: their number, and the time at which the next one is due."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_READ: Final = 100
 
 @dataclass(frozen=True)
 class Attempts:
-    """The Dagster runs that one thing was asked for with, Dagster's own retries among them."""
+    """The Dagster runs that were requested for one piece of work, with Dagster's own retries."""
 
     made: int
     going_on: bool
@@ -25,7 +25,7 @@ class Attempts:
 
     @classmethod
     def of(cls, instance: dg.DagsterInstance, filters: dg.RunsFilter) -> Attempts:
-        """Return the attempts among the runs that ``filters`` finds; the newest hundred count."""
+        """Return the attempts among the newest 100 runs that ``filters`` finds."""
         records = instance.get_run_records(filters, limit=_MOST_READ)
         ends = [_ended(record) for record in records if record.dagster_run.is_finished]
         return cls(
@@ -35,25 +35,27 @@ class Attempts:
         )
 
     def due(self, now: datetime) -> bool:
-        """Return whether to ask again: at once the first time, and later after each attempt."""
+        """Return whether the next attempt is due: the first one at once, each other one later."""
         if self.going_on:
             return False
         return self.last_ended is None or self.last_ended + wait_after(self.made) <= now
 
 
 def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts: not at all, a minute, then up to six hours.
+    """Return the time to wait after so many attempts.
 
-    It doubles with each attempt.
+    It is zero before the first attempt and a minute after it, doubles with each further attempt,
+    and never exceeds six hours.
     """
     if attempts < 1:
         return timedelta(0)
+    # Bounded: beyond 20 doublings a timedelta overflows, and six hours are long exceeded.
     doubled: int = 1 << min(attempts - 1, 20)
     return min(FIRST_WAIT * doubled, LONGEST_WAIT)
 
 
 def _ended(record: dg.RunRecord) -> datetime:
-    """Return when a run ended; one that was never started ended with its last change."""
+    """Return the time at which a run ended, or of its last change if it was never started."""
     if record.end_time is not None:
         return datetime.fromtimestamp(record.end_time, tz=UTC)
     return record.update_timestamp.replace(tzinfo=UTC)

@@ -1,8 +1,8 @@
-"""Runs whose life ended in the middle, without the domain having refused: asked for again.
+"""Interrupted runs: those that failed without an answer of ours, and are requested again.
 
-A process, database or code server that goes away fails a Dagster run, and the run that it worked
-on has been asked for as much as before. A refusal, a failed check and a person's cancelling are
-answers and stand; an outage that parked a run is ``parked_runs``'s.
+A Dagster run fails when its process, the database or the code server goes away, and its request is
+still valid. A refusal, a failed check and a cancellation by a person are answers, and stand. A run
+that an outage has parked belongs to the sensor ``parked_runs``.
 """
 
 from __future__ import annotations
@@ -25,17 +25,21 @@ from inferencebench_pipeline.resources import OUTAGE
 from inferencebench_pipeline.runs import RunFile, RunIdError, RunStore
 
 ENDED_TAG: Final = "inferencebench/ended"
-"""On a failed ``publish_run``: how it ended, one of the three below. Set once its events are read,
-so that nobody reads them again, and so that the UI finds such runs."""
+"""The tag of a failed ``publish_run`` with the way it ended, which is one of the three below.
+
+It is set when the events of the run are read, so that they are not read again, and so that the UI
+finds such runs.
+"""
 REFUSED: Final = "refused"
 INTERRUPTED: Final = "interrupted"
 GIVEN_UP: Final = "given up"
 
 MOST_ASKS: Final = 6
-"""A run that was interrupted so often is given up and told: something about it kills processes."""
+"""A run that was interrupted more often is given up: something about it kills its process."""
 MOST_AT_ONCE: Final = 20
+"""The most runs that one tick requests again."""
 RETRIED_BY_DAGSTER_WITHIN: Final = timedelta(minutes=1)
-"""A crashed run is retried by Dagster's daemon, which does not come back to one it failed to."""
+"""Dagster's daemon retries a crashed run within this time, or never."""
 _MOST_READ: Final = 50
 _CHECK_FAILED: Final = "DagsterAssetCheckFailedError"
 
@@ -43,50 +47,55 @@ _LOG = logging.getLogger(__name__)
 
 
 class Waiting(BaseModel):
-    """One failed Dagster run that may have to be asked for again."""
+    """One failed Dagster run that may have to be requested again."""
 
     model_config = ConfigDict(frozen=True)
 
     partition: str
+    """The run id."""
     not_before: AwareDatetime
+    """The time from which it may be requested again."""
 
 
 class Watch(BaseModel):
-    """The cursor: up to where failures were read, and which of them wait for their time."""
+    """The cursor: the failures that were read, and those of them that wait for their time."""
 
     model_config = ConfigDict(frozen=True)
 
     failures_read: int | None = None
-    """Storage id of the last failure that was looked at; None before the first look."""
+    """The storage id of the last failure that was read, or None before the first look."""
     waiting: dict[str, Waiting] = {}
-    """By the id of the failed Dagster run."""
+    """The waiting failures, by the id of the failed Dagster run."""
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Watch:
-        """Return what the cursor holds. One that cannot be used is as none: all is read again.
+        """Return the content of a cursor; an unreadable one counts as none.
 
-        Reading again asks for nothing twice: what was asked for has a newer Dagster run.
+        Then all failures are read again, but no run is requested twice, because a run that was
+        requested has a newer Dagster run.
         """
         if not cursor:
             return cls()
         try:
             return cls.model_validate_json(cursor)
         except ValidationError:
-            _LOG.warning("the cursor cannot be read; the failures of the last days are read again")
+            _LOG.warning(
+                "the cursor cannot be read, so the failures of the last days are read again"
+            )
             return cls()
 
 
 @dataclass(frozen=True)
 class Again:
-    """A run to ask for again, as it was asked for before."""
+    """A run to request again, with the stages that were requested before."""
 
     partition: str
     attempt: int
     stages: Set[dg.AssetKey] | None
-    """The stages that were asked for; None for all of them."""
+    """The stages that were requested, or None for all of them."""
 
     def request(self) -> dg.RunRequest:
-        """Return the request; a tick that is cut off makes the same one, which launches once."""
+        """Return the request. A tick that is cut off makes the same one, and it launches once."""
         return dg.RunRequest(
             run_key=f"{self.partition}:{self.attempt}",
             partition_key=self.partition,
@@ -97,7 +106,7 @@ class Again:
 def read_failures(
     instance: dg.DagsterInstance, watch: Watch, *, since: datetime, now: datetime
 ) -> Watch:
-    """Return ``watch`` with the failures that came since; at most fifty, the next tick reads on."""
+    """Return ``watch`` with the failures since then: at most 50, and the next tick reads on."""
     waiting, read = dict(watch.waiting), watch.failures_read
     for storage_id, run_id, job_name in _failures(instance, read, since):
         read = storage_id
@@ -113,10 +122,10 @@ def read_failures(
 def due(
     instance: dg.DagsterInstance, store: RunStore, watch: Watch, now: datetime
 ) -> tuple[list[Again], Watch]:
-    """Return what is to be asked for now, and the watch without it.
+    """Return the runs to request now, and the watch without them.
 
-    What has a newer Dagster run, was parked, has no request in the store or was launched for a
-    stage that is no more is dropped.
+    A run is dropped when it has a newer Dagster run, was parked, has no request in the store, or
+    was launched for a stage that does not exist any more.
     """
     again: list[Again] = []
     waiting = dict(watch.waiting)
@@ -142,16 +151,15 @@ def due(
 
 
 def given_up(partition: str) -> str:
-    """Return the sentence about a run that is not asked for any more."""
+    """Return the sentence about a run that is not requested any more."""
     return (
-        f"run {partition} was started {MOST_ASKS + 1} times and each time interrupted, without a "
-        "refusal; it is not started again by itself: look into its Dagster runs, then materialise "
-        "its partition"
+        f"run {partition} was started {MOST_ASKS + 1} times and was interrupted each time, so it "
+        "is not started again; look into its Dagster runs, then materialise its partition"
     )
 
 
 def runs_given_up(instance: dg.DagsterInstance, limit: int) -> Iterator[tuple[str, str]]:
-    """Yield the newest runs that were given up: the id of the last Dagster run, and the run id."""
+    """Yield the newest runs that were given up, each as its last Dagster run id and its run id."""
     filters = dg.RunsFilter(job_name=publish_run.name, tags={ENDED_TAG: GIVEN_UP})
     for run in instance.get_runs(filters, limit=limit):
         yield run.run_id, run.tags.get(PARTITION_TAG, "")
@@ -175,7 +183,7 @@ def _failures(
 
 
 def _how_it_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Return whether a failed run was refused or interrupted, and tag it with that."""
+    """Tag a failed run as refused or interrupted, and return the tag."""
     if known := run.tags.get(ENDED_TAG):
         return known
     ended = REFUSED if _refused(instance, run.run_id) else INTERRUPTED
@@ -185,7 +193,7 @@ def _how_it_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 
 def _refused(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Return whether a step ended with an answer: a refusal of ours, or a check that failed."""
+    """Return whether a step ended with an answer, which is a refusal of ours or a failed check."""
     records = instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=_MOST_READ
     ).records
@@ -206,7 +214,7 @@ def _dagster_retries(run: dg.DagsterRun) -> bool:
 
 
 def _not_before(instance: dg.DagsterInstance, run: dg.DagsterRun, now: datetime) -> datetime:
-    """Return when to ask again: at once the first time, later after each further interruption."""
+    """Return the time of the next request, which is later after each further interruption."""
     if _dagster_retries(run):
         return now + RETRIED_BY_DAGSTER_WITHIN
     return now + wait_after(_interruptions(instance, run.tags[PARTITION_TAG]) - 1)
@@ -224,7 +232,7 @@ def _is_followed(instance: dg.DagsterInstance, partition: str, run_id: str) -> b
 
 
 def _is_asked_for(store: RunStore, partition: str) -> bool:
-    """Return whether the store holds what was asked for, and no outage keeps it."""
+    """Return whether the store holds the request of a run that is not parked."""
     try:
         run = store.run(partition)
     except RunIdError:

@@ -1,4 +1,4 @@
-"""Schedules: one for each spec that repeats itself, and the verification of yesterday's records."""
+"""The schedules ``benchmark_<spec>``: one for each spec that repeats itself."""
 
 import logging
 import re
@@ -27,10 +27,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def benchmark_schedules(specs: Path) -> list[dg.ScheduleDefinition]:
-    """Return a schedule for each spec in ``specs`` that has one; made when the location loads.
+    """Return a schedule for each spec in ``specs`` that asks for one.
 
-    A file that cannot be read gets none, and is told in the log: one mistake in one spec must not
-    stop the others, nor the sensors. A launch of it, and ``inferencebench spec check``, say more.
+    A file that cannot be read gets none and is reported in the log: a mistake in one spec must not
+    stop the other schedules and the sensors. ``inferencebench spec check`` says what is wrong.
     """
     return [_schedule(spec_name, schedule) for spec_name, schedule in _scheduled(specs)]
 
@@ -41,7 +41,7 @@ def _scheduled(specs: Path) -> Iterator[tuple[str, Schedule]]:
         try:
             schedule = load_plan(path).schedule
         except SpecError as error:
-            _LOG.error("no schedule from this spec: %s", error)
+            _LOG.error("a spec gets no schedule: %s", error)
             continue
         if schedule is None:
             continue
@@ -49,11 +49,18 @@ def _scheduled(specs: Path) -> Iterator[tuple[str, Schedule]]:
         if other is path:
             yield path.stem, schedule
         else:
-            _LOG.error("no schedule from %s: its name is that of %s; rename one", path, other)
+            _LOG.error(
+                "%s gets no schedule: its name would be that of %s; rename one of them",
+                path,
+                other,
+            )
 
 
 def schedule_name(spec_name: str) -> str:
-    """Return the name of a spec's schedule; Dagster's names are letters, digits and underscores."""
+    """Return the name of a spec's schedule.
+
+    Dagster allows letters, digits and underscores; every other character becomes an underscore.
+    """
     return "benchmark_" + re.sub(r"[^A-Za-z0-9]", "_", spec_name)
 
 
@@ -70,29 +77,31 @@ def _schedule(spec_name: str, schedule: Schedule) -> dg.ScheduleDefinition:
             if schedule.enabled
             else dg.DefaultScheduleStatus.STOPPED
         ),
-        description=f"Repeats the benchmark {spec_name}, as the schedule in its spec says.",
+        description=f"Repeats the benchmark {spec_name} at the times that its spec states.",
         tags={"spec": spec_name},
     )
     def repeat(
         context: dg.ScheduleEvaluationContext, run_store: RunStoreResource
     ) -> dg.RunRequest | dg.SkipReason:
-        # In UTC: Python finds an instant of an hour that clocks pass twice equal to nothing.
+        # Compared in UTC: in local time, instants of the hour that clocks pass twice equal nothing.
         tick = context.scheduled_execution_time.astimezone(UTC)
         run_key = f"{spec_name}@{int(tick.timestamp())}"
-        # What was asked for before the daemon died was not missed, the tick is only tried again.
+        # A tick that was answered before the daemon died is tried again, and was not missed.
         asked = context.instance.get_runs_count(dg.RunsFilter(tags={RUN_KEY_TAG: run_key}))
         now = tick if asked else datetime.now(tz=UTC)
         root = run_store.root
         missed = _heard(context.instance, root, name, schedule, tick, now)
         for one in missed:
-            context.log.warning("missed: the tick of %s; it is not made up for", one.isoformat())
+            context.log.warning("the tick of %s was missed and is not made up for", one.isoformat())
         if tick in missed:
             return dg.SkipReason(
-                f"missed: nobody was there for this tick within {schedule.grace_s} s, and it is "
-                "not run at another hour"
+                f"the tick was missed: it was evaluated more than {schedule.grace_s} s after its "
+                "time, and a benchmark does not run at another hour"
             )
         if schedule.when_busy == "skip" and is_busy(context.instance, GPU):
-            return dg.SkipReason(f"every slot of the pool {GPU} is taken or waited for")
+            return dg.SkipReason(
+                f"every slot of the pool {GPU} is taken, or other runs wait for it"
+            )
         due = due_at(spec_name, tick, schedule.jitter_s)
         config = {"spec": spec_name, "tick": tick.isoformat(), "due": due.isoformat()}
         return dg.RunRequest(
@@ -111,17 +120,16 @@ def _heard(
     tick: datetime,
     now: datetime,
 ) -> list[datetime]:
-    """Write down that ``tick`` was heard; return the ticks that were missed since the last one.
+    """Record that ``tick`` was evaluated, and return the ticks that were missed since the last.
 
-    A tick that is tried again, after a crash, finds nothing missed before it that is not written
-    down already.
+    A tick that is tried again after a crash returns only missed ticks that are recorded already.
     """
     ledger = load_ledger(root, name)
     last = ledger.last_tick if ledger else None
     known = [moment for moment in (last, switched_on_at(instance, name)) if moment is not None]
     since = max(known, default=None)
     if since is not None and since > now:
-        since = None  # a clock was ahead when it was written down: nothing before is known
+        since = None  # a clock was ahead when it was recorded, so no earlier tick is known
     missed = missed_ticks(schedule, since=since, tick=tick, now=now)
     remembered = sorted({*(ledger.missed if ledger else ()), *missed})[-MOST_REMEMBERED:]
     keep_ledger(root, Ledger(schedule=name, last_tick=tick, missed=tuple(remembered)))

@@ -1,4 +1,4 @@
-"""The sensor ``alerts``: what failed or was missed reaches people who do not watch the UI."""
+"""The sensor ``alerts``: it sends failures and missed ticks to people who do not watch the UI."""
 
 from __future__ import annotations
 
@@ -32,71 +32,76 @@ from inferencebench_pipeline.settings import alert_addresses
 from inferencebench_pipeline.untrusted import printable
 
 MOST_LINES: Final = 20
+"""The most failures that one message names; it gives the number of the others."""
 AWAY: Final = timedelta(minutes=5)
-"""So long without a tick of this sensor, the daemon or the code server was away."""
+"""After this long without a tick of this sensor, the daemon or the code server was away."""
 SETTLING: Final = timedelta(minutes=5)
-"""After that, schedules get so long to catch up before their ticks count as missed."""
+"""The time that schedules then get to catch up before their ticks count as missed."""
 LOOK_BACK: Final = timedelta(days=14)
-"""Ticks older than this may be purged from Dagster's record, or were long before anybody asked."""
+"""Ticks older than this are not looked for: Dagster's record of them may be purged."""
 TOLD_AGAIN_AFTER: Final = timedelta(hours=1)
-"""A sensor that keeps failing is told so often."""
+"""A sensor that keeps failing is reported this often."""
 _PAGE: Final = 50
 _LINE_CHARACTERS: Final = 1000
 _FAILED: Final = {AssetCheckExecutionRecordStatus.FAILED}
 
 
 class Told(BaseModel):
-    """Failing ticks of one sensor or schedule that people were told of."""
+    """The last report about the failing ticks of one sensor or schedule."""
 
     model_config = ConfigDict(frozen=True)
 
     at: AwareDatetime
+    """The time of the report."""
     last: float
-    """When the newest of them began, in seconds since the epoch."""
+    """The start of the newest failing tick that it covers, in seconds since the epoch."""
 
 
 class Seen(BaseModel):
-    """The cursor: the newest event of each kind that people were told of.
+    """The cursor: the newest event of each kind that was reported.
 
-    Fields of a later version are ignored, and those of a later version than the cursor's have a
-    default: neither way round does it stop the sensor.
+    Unknown fields are ignored and missing ones have a default, so that the sensor goes on with the
+    cursor of an older or a newer version.
     """
 
     model_config = ConfigDict(frozen=True)
 
     run: int = 0
+    """The storage id of the newest failed run."""
     checks: dict[str, int] = {}
+    """The id of the newest failed evaluation of each check."""
     missed: dict[str, AwareDatetime] = {}
     """The last missed tick of each schedule."""
     looked_at: AwareDatetime | None = None
-    """When this sensor was here last."""
+    """The time of this sensor's last tick."""
     settled_at: AwareDatetime | None = None
-    """The daemon was away; until then its schedules may catch up with what nobody was there for."""
+    """The time until which schedules may catch up, after the daemon was away."""
     examined: AwareDatetime | None = None
-    """Up to when the ticks of schedules were looked for."""
+    """The time up to which missed ticks of schedules were looked for."""
     failing: dict[str, Told] = {}
-    """Sensors and schedules whose failing ticks were told within the last hour."""
+    """The sensors and schedules whose failing ticks were reported within the last hour."""
     given_up: tuple[str, ...] = ()
-    """The last Dagster runs of runs that are not asked for again."""
+    """The last Dagster runs of those runs that were given up."""
 
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sends failed runs, failed checks, missed ticks of schedules, failing ticks of "
-    "sensors and runs that were given up to the addresses of INFERENCEBENCH_ALERTS.",
+    description="Sends a message to the addresses in INFERENCEBENCH_ALERTS about failed runs, "
+    "failed checks, missed ticks of schedules, failing ticks of sensors, and runs that were given "
+    "up.",
 )
 def alerts(
     context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Tell what failed since the last tick, all of it in one message.
+    """Report everything that failed since the last tick, in one message.
 
-    The cursor moves only after the message was taken: a tick that is cut off tells it again rather
-    than never. The first tick tells nothing; what failed before nobody was asked to hear of.
+    The cursor moves only after the message was accepted: a tick that is cut off reports it twice
+    rather than never. The first tick reports nothing, since it cannot tell which failures are new.
     """
     addresses = alert_addresses()
     if not addresses:
-        return dg.SkipReason("nobody to tell: INFERENCEBENCH_ALERTS is not set")
+        return dg.SkipReason("INFERENCEBENCH_ALERTS is not set, so there is nobody to tell")
     watch = _Watch.of(context, run_store)
     seen, lines = _read(context.cursor)
     if seen is None:
@@ -106,26 +111,26 @@ def alerts(
         lines.extend(news)
     if lines:
         send_alert(addresses, title=_title(lines), body=_body(lines))
-    reason = None if lines else "nothing failed"
+    reason = None if lines else "nothing has failed since the last tick"
     return dg.SensorResult(skip_reason=reason, cursor=seen.model_dump_json())
 
 
 def _read(cursor: str | None) -> tuple[Seen | None, list[str]]:
-    """Return what people were told of, and what to tell when nobody knows any more."""
+    """Return the content of a cursor, and a sentence to report when it cannot be read."""
     if cursor is None:
         return None, []
     try:
         return Seen.model_validate_json(cursor), []
     except ValidationError:
         return None, [
-            "the cursor of the sensor alerts was damaged: what failed since its last message may "
-            "not have been told; look at the runs and checks of the last hours"
+            "the cursor of the sensor alerts was damaged, so failures since its last message may "
+            "not have been reported; look at the runs and checks of the last hours"
         ]
 
 
 @dataclass(frozen=True)
 class _Watch:
-    """The place to look at for what failed."""
+    """The storage and the definitions in which failures are looked for."""
 
     instance: DagsterInstance
     repository: dg.RepositoryDefinition
@@ -147,12 +152,12 @@ class _Watch:
         )
 
     def checks(self) -> set[AssetCheckKey]:
-        """Return the checks to tell of: a failed blocking one fails its run, which is told."""
+        """Return the checks to report: not the blocking ones, whose failure fails a run as well."""
         graph = self.repository.asset_graph
         return {key for key in graph.asset_check_keys if not graph.get_check_spec(key).blocking}
 
     def now_seen(self) -> Seen:
-        """Return the cursor of somebody who was told everything there is."""
+        """Return the cursor after everything that has happened so far."""
         missed = self._ledgers()
         return _now(self.instance, self.checks()).model_copy(
             update={
@@ -164,12 +169,13 @@ class _Watch:
         )
 
     def look(self, seen: Seen) -> tuple[Seen, list[str]]:
-        """Return the cursor after all that is new, and a line for each of it."""
+        """Return the cursor after all new failures, and a line for each of them."""
         lines, newest = _failures(self.instance, self.checks(), seen)
         states = instigators(self.instance, self.repository, self.location)
         since = min(seen.looked_at or self.now, self.now)
         missed = self._ledgers()
         settled_at = seen.settled_at
+        # After an absence of the daemon, a late tick is not yet a missed one.
         if self.now - since > AWAY:
             settled_at = self.now + SETTLING
         examined = max(min(seen.examined or self.now, self.now), self.now - LOOK_BACK)
@@ -203,10 +209,10 @@ class _Watch:
     def _failing(
         self, states: list[InstigatorState], seen: Seen, since: datetime, lines: list[str]
     ) -> dict[str, Told]:
-        """Tell of failing ticks into ``lines``, of each sensor once an hour; return what is told.
+        """Add a line about the failing ticks of each sensor, at most once an hour.
 
-        A tick is known by when it began, so those that were going on at the last look are read
-        again; what was told of them is known.
+        Returns the reports of the last hour. A tick is stored under the time at which it began, so
+        the ticks that were going on at the last look have to be read again.
         """
         told = {
             name: item
@@ -222,14 +228,14 @@ class _Watch:
         return told
 
     def _ledgers(self) -> dict[str, list[datetime]]:
-        """Return the ticks that each benchmark's schedule heard too late, or not at all."""
+        """Return the ticks that the schedule of each benchmark has recorded as missed."""
         return {one.schedule: list(one.missed) for one in ledgers(self.store_root) if one.missed}
 
 
 def _failures(
     instance: DagsterInstance, checks: Iterable[AssetCheckKey], seen: Seen
 ) -> tuple[list[str], Seen]:
-    """Return a line per new failure, oldest first, and the cursor after them."""
+    """Return a line for each new failure, the oldest first, and the cursor after them."""
     lines: list[str] = []
     newest_run = seen.run
     for run_id, job_name, storage_id in _failed_runs(instance, seen.run):
@@ -277,7 +283,7 @@ def _failed_evaluations(
 
 
 def _now(instance: DagsterInstance, checks: Iterable[AssetCheckKey]) -> Seen:
-    """Return the cursor of somebody who was told everything there is."""
+    """Return the cursor after all failed runs and failed checks so far."""
     runs = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, limit=1).records
     latest = {
         _name(key): page[0].id
@@ -309,8 +315,8 @@ def _title(lines: list[str]) -> str:
 
 
 def _body(lines: list[str]) -> str:
-    # Reasons quote records and specs that strangers wrote.
+    # The reasons quote records and specs that strangers wrote.
     shown = [f"- {printable(line, _LINE_CHARACTERS)}" for line in lines[:MOST_LINES]]
     if len(lines) > MOST_LINES:
-        shown.append(f"- and {len(lines) - MOST_LINES} more, see the UI")
+        shown.append(f"- and {len(lines) - MOST_LINES} more; see the UI")
     return "\n".join(shown)

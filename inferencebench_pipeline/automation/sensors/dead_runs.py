@@ -1,4 +1,4 @@
-"""``dead_runs``: a run whose process is gone is declared failed, so that it is run again."""
+"""The sensor ``dead_runs``: it marks a run as failed when its process has disappeared."""
 
 import os
 from collections.abc import Iterator
@@ -10,51 +10,54 @@ import dagster as dg
 from dagster._core.launcher import DefaultRunLauncher
 
 JUST_STARTED: Final = timedelta(minutes=2)
-"""A run younger than this may not have said yet which process it is."""
+"""A run younger than this may not have reported its process yet."""
 _PROC: Final = Path("/proc")
 _CLOCK_TOLERANCE_S: Final = 5.0
+"""The start times of a process and of its run come from different clocks."""
 
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Ends runs whose process is gone without a word, as after a reset of the machine: "
-    "they would hold their pools, and what waits for them, for ever. Then they are run again.",
+    description="Marks runs as failed when their process has disappeared (for example after a "
+    "reboot), so that they release their pool slots and are retried.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Look at the runs that count as started; only Dagster's default launcher needs this.
+    """Look at the runs that count as started, where Dagster's default launcher started them.
 
-    That launcher's runs are processes of the host of the code location, where this is evaluated,
-    and nobody asks after them once the code server that started them has gone, too. What is found
-    is reported, not asked for: the daemon's run retries do the rest.
+    The runs of that launcher are processes on the host of the code location, where this sensor is
+    evaluated, and nobody looks after them once the code server that started them is gone too. The
+    sensor reports the failure and requests nothing, because the daemon's run retries do.
     """
     if not isinstance(context.instance.run_launcher, DefaultRunLauncher):
         return dg.SkipReason(_elsewhere(context.instance))
     ended = []
     for run in _silent(context.instance, datetime.now(tz=UTC) - JUST_STARTED):
-        context.instance.report_run_failed(run, "Its process is gone, and said nothing at the end.")
+        context.instance.report_run_failed(run, "Its process has disappeared.")
         ended.append(run.run_id)
     if ended:
-        return dg.SkipReason(f"declared failed, since their processes are gone: {', '.join(ended)}")
-    return dg.SkipReason("every run that counts as started has a process")
+        return dg.SkipReason(
+            f"marked as failed, since their processes have disappeared: {', '.join(ended)}"
+        )
+    return dg.SkipReason("no dead runs")
 
 
 def _elsewhere(instance: dg.DagsterInstance) -> str:
-    """Return who notices a dead run of a launcher whose runs are no processes of this host."""
+    """Return a sentence about who ends a dead run when another launcher started it."""
     launcher = instance.run_launcher
     name = type(launcher).__name__
     limit_s = instance.run_monitoring_max_runtime_seconds if instance.run_monitoring_enabled else 0
     if limit_s > 0:
-        last = f"max_runtime_seconds ends it after {limit_s} s"
+        last = f"run_monitoring.max_runtime_seconds ends a dead run after {limit_s} s"
     else:
-        last = "nothing ends it: set run_monitoring.max_runtime_seconds"
+        last = "nothing ends a dead run; set run_monitoring.max_runtime_seconds"
     if launcher.supports_check_run_worker_health and instance.run_monitoring_enabled:
-        return f"the {name} asks its engine after its runs; where that does not know either, {last}"
-    return f"the {name} asks nobody after its runs; of one that is dead, {last}"
+        return f"the {name} checks the health of its runs itself; where it cannot tell, {last}"
+    return f"the {name} does not check the health of its runs; {last}"
 
 
 def _silent(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg.DagsterRun]:
-    """Yield the runs that started before ``before`` and whose process does not live."""
+    """Yield the runs that started before ``before`` and whose process does not exist."""
     started = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
         updated_before=before,
@@ -67,7 +70,7 @@ def _silent(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg.Dagst
 
 
 def _process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
-    """Return the process that a run said it is; None when it never said."""
+    """Return the id of the process that a run reported, or None if it reported none."""
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
     for entry in entries:
         event = entry.dagster_event
@@ -78,9 +81,9 @@ def _process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
 
 
 def _lives(pid: int, started_at: float | None) -> bool:
-    """Return whether ``pid`` is a process that began before the run did, not one with its number.
+    """Return whether ``pid`` is the process of the run, and not a later one with the same number.
 
-    Where there is no ``/proc`` every process counts as living.
+    Every process counts as living where there is no ``/proc``.
     """
     if not _PROC.is_dir():
         return True
@@ -93,7 +96,7 @@ def _lives(pid: int, started_at: float | None) -> bool:
         )
     except (FileNotFoundError, ProcessLookupError):
         return False
-    if fields[0] in {"Z", "X"}:
+    if fields[0] in {"Z", "X"}:  # a zombie, or dead
         return False
     began_s = boot_s + int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return started_at is None or began_s <= started_at + _CLOCK_TOLERANCE_S

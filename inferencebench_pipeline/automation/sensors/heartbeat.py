@@ -1,7 +1,7 @@
-"""``heartbeat``: somebody outside hears once a minute that all of this is alive.
+"""The sensor ``heartbeat``: it tells a monitor outside once a minute that the daemon is alive.
 
-Nothing in here can tell that the daemon is dead, since whatever tells is started by it. A monitor
-outside that expects this call tells when it stays away.
+No sensor can report that the daemon is dead, since the daemon starts all sensors. A monitor outside
+expects this call and raises the alarm when it does not come.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ from inferencebench_pipeline.automation.tick_history import instigators
 from inferencebench_pipeline.settings import alert_addresses, heartbeat_url
 
 SILENT_AFTER: Final = timedelta(minutes=5)
-"""A part of the daemon that has said nothing for so long hangs."""
+"""A part of the daemon that has been silent for this long hangs."""
 
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Calls INFERENCEBENCH_HEARTBEAT_URL, so that a monitor elsewhere notices when the "
-    "daemon, the code server or the database is dead. It keeps silent when alerts do not get out.",
+    description="Calls INFERENCEBENCH_HEARTBEAT_URL once a minute, so that a monitor elsewhere "
+    "notices when the daemon, the code server or the database is dead. It does not call while "
+    "alerts cannot be sent.",
 )
 def heartbeat(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Call the monitor, unless a part of the daemon hangs or people cannot be told."""
+    """Call the monitor, unless a part of the daemon hangs or alerts cannot be sent."""
     url = heartbeat_url()
     if url is None:
-        return dg.SkipReason("no monitor: INFERENCEBENCH_HEARTBEAT_URL is not set")
+        return dg.SkipReason(
+            "INFERENCEBENCH_HEARTBEAT_URL is not set, so there is no monitor to call"
+        )
     if wrong := next(_wrong(context), None):
-        return dg.SkipReason(f"not sent, so that the monitor tells: {wrong}")
+        return dg.SkipReason(f"not sent, so that the monitor raises the alarm: {wrong}")
     try:
         send_heartbeat(url)
     except HeartbeatNotSentError as error:
@@ -44,7 +47,7 @@ def heartbeat(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 
 def _wrong(context: dg.SensorEvaluationContext) -> Iterator[str]:
-    """Yield what is not as it should be, although this sensor lives."""
+    """Yield a sentence for each fault that keeps the heartbeat from being sent."""
     instance = context.instance
     statuses = get_daemon_statuses(
         instance,
@@ -53,7 +56,7 @@ def _wrong(context: dg.SensorEvaluationContext) -> Iterator[str]:
         ignore_errors=True,
     )
     for kind, status in statuses.items():
-        # One that never spoke has just been started, or is no part of this daemon.
+        # A part without a heartbeat was just started, or runs in no process of this daemon.
         if status.last_heartbeat is not None and not status.healthy:
             yield f"the daemon's part {kind} has been silent for five minutes"
     if not alert_addresses() or context.repository_def is None:

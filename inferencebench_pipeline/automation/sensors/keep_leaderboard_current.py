@@ -1,4 +1,4 @@
-"""``keep_leaderboard_current``: the index is built again when it was made from something else."""
+"""The sensor ``keep_leaderboard_current``: it has the index built again when its sources change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inferencebench_pipeline.leaderboard import LeaderboardStore, Sources, anyth
 from inferencebench_pipeline.resources import DeploymentResource, RunStoreResource
 
 SOURCES_TAG: Final = "inferencebench/built_from"
-"""On each run that this sensor asks for: the digest of what it is to build from."""
+"""The tag of each requested run with the digest of the sources that it builds from."""
 
 
 @dg.sensor(
@@ -25,38 +25,37 @@ SOURCES_TAG: Final = "inferencebench/built_from"
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Builds the leaderboard again when verdicts, takedowns, community results or "
-    "prices are others than it was built from. It compares digests, so that nothing which comes "
-    "while a build is going on is missed.",
+    "prices have changed. It compares digests, so that a change during a build is not missed.",
 )
 def keep_leaderboard_current(
     context: dg.SensorEvaluationContext, run_store: RunStoreResource, deployment: DeploymentResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Compare what is with what the index was made from; no cursor, so nothing is skipped.
+    """Compare the sources with those that the index was built from, without any cursor.
 
-    Not after a crawl alone: what it found changed is verified at once, and then it is time. The
-    key is that of the corpus and of how often it was asked for: a tick cut off after asking asks
-    for the same run, and a build that failed is tried again, each time later.
+    A crawl alone is no reason to build, since the records that it found changed are verified at
+    once, and that is. The run key holds the digest of the corpus and the number of attempts: a tick
+    that is cut off requests the same run, and a failed build is tried again, each time later.
     """
     board = LeaderboardStore(run_store.root)
     if not anything_verified(board):
-        return dg.SkipReason("nothing is verified yet")
+        return dg.SkipReason("no record is verified yet")
     now = Sources.now(board, deployment.settings.prices)
     built = Sources.of_the_index(board)
     if now == built:
-        return dg.SkipReason("the leaderboard was built from what is there now")
+        return dg.SkipReason("the leaderboard is up to date")
     if any(_going_on(context.instance, job.name) for job in (rebuild_leaderboard, publish_index)):
-        return dg.SkipReason("the leaderboard is being built")
+        return dg.SkipReason("a build of the leaderboard is in progress")
     if (
         built is not None
         and now.records == built.records
         and any(_going_on(context.instance, job.name) for job in (reverify, take_in_community))
     ):
-        return dg.SkipReason("a verification is going on; its end is waited for")
+        return dg.SkipReason("a verification is in progress, and the leaderboard is built after it")
     tags = {SOURCES_TAG: now.corpus}
     attempts = Attempts.of(context.instance, dg.RunsFilter(tags=tags))
     if not attempts.due(datetime.now(tz=UTC)):
         return dg.SkipReason(
-            f"building it failed {attempts.made} time(s); it is tried again, each time later"
+            f"the build failed {attempts.made} time(s); it is tried again, each time later"
         )
     return dg.SensorResult(
         run_requests=[

@@ -1,7 +1,8 @@
-"""``lost_requests``: a run that was asked for, and whose request is gone, is not forgotten.
+"""The sensor ``lost_requests``: it starts runs whose request is gone, so that they fail visibly.
 
-Who asks writes the spec first and registers the run id after it. A registered run id without a spec
-that nobody has launched is therefore a request that was lost, with its disk or in another store.
+A request is made by writing the spec first and registering the run id after it. A registered run id
+without a spec that was never launched is therefore a lost request: its disk is gone, or it lies in
+another store.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,18 +19,18 @@ from inferencebench_pipeline.resources import RunStoreResource
 from inferencebench_pipeline.runs import RunFile, RunIdError, RunStore, run_started_at
 
 JUST_REGISTERED: Final = timedelta(minutes=10)
-"""So long a person who registered a run id by hand may look for the spec to launch it with."""
+"""The time that a person has to launch a run id that was registered by hand."""
 
 
 def without_request(
     store: RunStore, run_ids: Iterable[str], *, since: datetime, until: datetime
 ) -> Iterator[str]:
-    """Yield those of the registered ``run_ids`` of a time that the store holds no spec of."""
+    """Yield the registered ``run_ids`` between two times for which the store holds no spec."""
     for run_id in run_ids:
         try:
             asked_at = run_started_at(run_id)
         except RunIdError:
-            continue  # registered by hand, as something else
+            continue  # a partition that was registered by hand, and no run id
         run = store.run(run_id)
         if since <= asked_at <= until and not run.has(RunFile.SPEC):
             yield run_id
@@ -39,13 +40,13 @@ def without_request(
     job=publish_run,
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts publish_run for each run that was registered and whose request is not in "
-    "the store: it measures nothing, it fails with the reason, and so people are told.",
+    description="Starts publish_run for each registered run whose request is missing from the "
+    "store. Such a run measures nothing and fails with the reason, so that people are told.",
 )
 def lost_requests(
     context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Look back over a window; no cursor, so nothing is skipped."""
+    """Look at the registered runs of the last days, without any cursor."""
     now = datetime.now(tz=UTC)
     registered = context.instance.get_dynamic_partitions(str(runs.name))
     lost = list(
@@ -58,5 +59,5 @@ def lost_requests(
         if run_id not in known
     ]
     if not requests:
-        return dg.SkipReason("every run that was registered has its request, or was launched")
+        return dg.SkipReason("every registered run has its request or was launched")
     return dg.SensorResult(run_requests=requests)

@@ -1,6 +1,7 @@
-"""The sensor that looks at the Hub every hour, and sooner when a webhook says that it is worth it.
+"""The sensor ``nudged_crawl``: it crawls the Hub every hour, and soon after each webhook.
 
-It is what keeps the corpus current: webhooks get lost, so they only move its next look forward.
+The hourly crawl keeps the corpus current. Webhooks get lost, so they only bring the next crawl
+forward.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,49 +14,50 @@ from inferencebench_pipeline.hub import nudged_since
 from inferencebench_pipeline.resources import RunStoreResource
 
 LONGEST_WAIT = timedelta(hours=1)
-"""Webhooks get lost; this is how old our picture of the Hub may become without one."""
-
+"""The longest time between two crawls, when no webhook arrives."""
 
 DAMAGE_WAIT = timedelta(minutes=10)
-"""A crawl writes a damaged inventory anew; where even that fails, a person has to look."""
+"""The time between two crawls while the inventory is damaged, which a crawl repairs."""
 
 
 def crawl_reason(
     *, now: datetime, last_asked: datetime | None, nudged: bool, damaged: bool = False
 ) -> str | None:
-    """Return why it is time to crawl, or ``None`` when it is not."""
+    """Return the reason to crawl now, or None when there is none."""
     if last_asked is None:
-        return "the first look"
+        return "this is the first crawl"
     if last_asked > now:
-        return "the last crawl was asked for while the clock was ahead"
+        return "the last crawl was requested while the clock was ahead"
     if damaged and now - last_asked >= DAMAGE_WAIT:
         return "the inventory is not what the last crawl wrote"
     if nudged:
-        return "the Hub said that something was pushed"
+        return "a webhook of the Hub reported a push"
     if now - last_asked >= LONGEST_WAIT:
-        return "an hour has passed"
+        return "an hour has passed since the last crawl"
     return None
 
 
 @dg.sensor(
     job=crawl_corpus,
     minimum_interval_seconds=60,
-    description="Crawls the Hub hourly, and within a minute of a webhook's nudge.",
+    description="Crawls the Hub every hour, and within a minute after a webhook of the Hub.",
 )
 def nudged_crawl(
     context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for one crawl; the cursor is the time of the last one asked for."""
+    """Request a crawl when there is a reason; the cursor is the time of the last request."""
     now = datetime.now(tz=UTC)
     root, last_asked = run_store.root, _instant(context.cursor)
     nudged = last_asked is not None and nudged_since(root, last_asked)
     damaged = inventory_is_damaged(CorpusStore(run_store.root))
     reason = crawl_reason(now=now, last_asked=last_asked, nudged=nudged, damaged=damaged)
     if reason is None:
-        return dg.SkipReason("no nudge since the last crawl, and that is less than an hour ago")
+        return dg.SkipReason(
+            "the last crawl was less than an hour ago, and no webhook has arrived since"
+        )
     return dg.SensorResult(
-        # The key is that of the interval, not of now: a tick cut off before its cursor was kept
-        # asks again with the same key, and Dagster starts one run.
+        # The key names the interval and not the present: a tick that is cut off before its cursor
+        # is kept requests the crawl with the same key again, and Dagster starts one run.
         run_requests=[
             dg.RunRequest(run_key=f"crawl-after:{context.cursor or 'start'}", tags={"why": reason})
         ],
@@ -64,7 +66,7 @@ def nudged_crawl(
 
 
 def _instant(cursor: str | None) -> datetime | None:
-    """Return the time in a cursor; None where it holds none, which is as before the first look."""
+    """Return the time in a cursor, or None as before the first crawl when it holds no time."""
     try:
         found = datetime.fromisoformat(cursor or "")
     except ValueError:

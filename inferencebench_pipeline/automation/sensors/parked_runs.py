@@ -1,4 +1,4 @@
-"""``parked_runs``: finishes what an outage, or a killed process, left on the way to the Hub."""
+"""The sensor ``parked_runs``: it finishes runs that an outage or a killed process left behind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, run_st
 from inferencebench_pipeline.trust import RunState, state_of
 
 LOOK_BACK = timedelta(days=30)
-"""A run parked longer than this was given up, or its machine was away for a month."""
+"""Runs that began earlier are left alone: their machine was away for a month, or on purpose."""
 LEFT_BEHIND_AFTER = timedelta(minutes=10)
-"""A signature on its way to the log for so long has nobody working on it."""
+"""After this long, no process is working on a signature that is not in the log yet."""
 MOST_LAUNCHES = 5
-"""A run that was left behind so often kills its process; a person has to look."""
+"""A run that was left behind more often kills its process, so a person has to look."""
 
 _STAGES = (signature, hub_dataset, model_card_backlink)
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run to go on with, and from which stage."""
+    """A run to finish, and the stage to go on from."""
 
     run_id: str
     stage: str
@@ -38,18 +38,18 @@ class Unfinished:
 
 
 def unfinished(store: RunStore, *, now: datetime) -> Iterator[Unfinished]:
-    """Yield the runs, oldest first, whose time to try again has come."""
+    """Yield the runs whose next attempt is due, the oldest first."""
     for run_id in store.run_ids():
         if run_started_at(run_id) < now - LOOK_BACK:
             continue
         run = store.run(run_id)
         parked = parked_state(run)
         if parked is not None:
-            # A later one was written while the clock was ahead: nothing is parked for longer.
+            # No run is parked for longer: a later time was written while the clock was ahead.
             if not now < parked.not_before <= now + LONGEST_WAIT:
                 yield Unfinished(run_id, parked.stage, parked.reason, left_behind=False)
         elif _left_behind(run, now):
-            why = "a signature was made and nobody knows whether the log holds it"
+            why = "a signature was made, and it is not known whether the log holds it"
             yield Unfinished(run_id, signature.key.path[-1], why, left_behind=True)
 
 
@@ -57,12 +57,12 @@ def unfinished(store: RunStore, *, now: datetime) -> Iterator[Unfinished]:
     job=publish_run,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Finishes runs that an outage parked, from the stage where they stopped.",
+    description="Finishes runs that an outage has parked, from the stage where they stopped.",
 )
 def parked_runs(
     context: dg.SensorEvaluationContext, run_store: RunStoreResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the rest of each run's life; what is done is not done again."""
+    """Request the remaining stages of each run; finished stages change nothing."""
     requests = []
     for item in unfinished(run_store, now=datetime.now(tz=UTC)):
         of_this_run = {PARTITION_TAG: item.run_id}
@@ -73,14 +73,14 @@ def parked_runs(
         context.log.info("run %s goes on with %s: %s", item.run_id, item.stage, item.why)
         requests.append(
             dg.RunRequest(
-                # The number of launches so far: a tick cut off after launching launches once.
+                # The key holds the number of launches, so a tick that is cut off launches once.
                 run_key=f"{item.run_id}:parked:{launches}",
                 partition_key=item.run_id,
                 asset_selection=_from(item.stage),
             )
         )
     if not requests:
-        return dg.SkipReason("no parked run is due")
+        return dg.SkipReason("no parked run is due for another attempt")
     known = set(context.instance.get_dynamic_partitions(str(runs.name)))
     unknown = [key for request in requests if (key := str(request.partition_key)) not in known]
     return dg.SensorResult(
@@ -89,7 +89,7 @@ def parked_runs(
 
 
 def _from(stage: str) -> list[dg.AssetKey]:
-    """Return ``stage`` and those after it; all that can be parked when it is not known."""
+    """Return ``stage`` and the stages after it, or all that can be parked if it is unknown."""
     names = [asset.key.path[-1] for asset in _STAGES]
     start = names.index(stage) if stage in names else 0
     return [asset.key for asset in _STAGES[start:]]
@@ -102,5 +102,5 @@ def _left_behind(run: RunDirectory, now: datetime) -> bool:
         made = run.file(RunFile.SIGNATURE).stat().st_mtime
     except OSError:
         return False
-    # Much in the future is as much in the past: a clock was ahead.
+    # A time far in the future counts as long ago, since it was written while a clock was ahead.
     return abs(now.timestamp() - made) >= LEFT_BEHIND_AFTER.total_seconds()

@@ -1,4 +1,4 @@
-"""``community_corpus``: what others publish under our tag, taken in within bounds and verified."""
+"""The asset ``community_corpus``: the records that others publish under our tag."""
 
 import os
 from collections import Counter
@@ -40,11 +40,11 @@ def community_corpus(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """Records outside our namespace: in the same corpus, marked as the community's.
+    """Records outside our namespace are part of the corpus, marked as the community's.
 
-    Read without any token, bounded in repositories, bytes and time, for each owner and altogether.
-    Verified under our policy: what it does not allow is shown as rejected and does not rank, and
-    nothing of it fails a check of ours or keeps the corpus statement from being made.
+    They are read without any token, within bounds of repositories, bytes and time for each owner
+    and altogether, and verified under our policy. A rejected record is shown and does not rank. It
+    neither fails a check of ours nor keeps the corpus statement from being made.
     """
     with retry_policy.guard():
         corpus = CorpusStore(run_store.root)
@@ -57,7 +57,7 @@ def community_corpus(
         rows = list(_rows(corpus, taken.inventory, days))
     outcomes = Counter(row["outcome"] for row in rows)
     if taken.passed_over:
-        context.log.info("%d records wait for the next look", len(taken.passed_over))
+        context.log.info("%d records are left for the next run", len(taken.passed_over))
     return dg.MaterializeResult(
         metadata={
             "records": dg.MetadataValue.int(len(rows)),
@@ -72,7 +72,7 @@ def community_corpus(
 
 
 def _rows(corpus: CorpusStore, inventory: Inventory, days: list[str]) -> Iterator[dict[str, str]]:
-    """Yield a row per record of others, the last modified first."""
+    """Yield a row for each record of others, the last modified first."""
     verdicts = {
         item.repo_id: item.verdict for day in days for item in DayVerdicts.load(corpus, day).entries
     }

@@ -1,4 +1,4 @@
-"""``corpus_statement``: one signature over everything that is published and verified."""
+"""The asset ``corpus_statement``: one signature over all records that are verified."""
 
 from datetime import UTC, datetime
 
@@ -50,11 +50,11 @@ def corpus_statement(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """A signed in-toto statement whose subjects are all verified envelopes, on the Hub.
+    """A signed in-toto statement on the Hub has all verified envelopes as its subjects.
 
-    Only after a clean re-verification: a published record that is not verified under the current
-    policy, trust root and verifier, or that has a finding, stops it. The index is in the same
-    commit.
+    It is made only after a clean re-verification: a published record that has a finding, or is not
+    verified under the current policy, trust root and verifier, prevents it. The same commit
+    publishes the index.
     """
     with retry_policy.guard():
         organisation, rules = deployment.require_organisation(), _rules(deployment)
@@ -82,14 +82,15 @@ def corpus_statement(
 @dg.asset_check(
     asset=corpus_statement,
     name="covers_exactly_the_verified_envelopes",
-    description="The statement verifies, and its subjects are the published, verified envelopes.",
+    description="The statement verifies, and its subjects are exactly the published and verified "
+    "envelopes.",
     blocking=True,
     config_schema=NO_FIELD,
 )
 def covers_exactly_the_verified_envelopes(
     run_store: RunStoreResource, deployment: DeploymentResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
-    """Verify the stored bytes offline, and compare them with the stored verdicts."""
+    """Verify the stored statement offline, and compare its subjects with the stored verdicts."""
     with retry_policy.guard():
         corpus = CorpusStore(run_store.root)
         organisation = deployment.require_organisation()
@@ -104,7 +105,9 @@ def covers_exactly_the_verified_envelopes(
     differing = verified.symmetric_difference(statement.subjects)
     return dg.AssetCheckResult(
         passed=not differing,
-        description=f"{len(differing)} envelopes are in one and not in the other",
+        description=f"{len(differing)} envelopes are in only one of the two"
+        if differing
+        else "the statement covers exactly the verified envelopes",
         metadata={
             "subjects": len(statement.subjects),
             "signer": statement.proof.signer.identity,
@@ -116,7 +119,7 @@ def covers_exactly_the_verified_envelopes(
 
 
 def _holds(deployment: Deployment, organisation: str, bundle: bytes) -> bool:
-    """Return whether a kept statement still verifies, so that it need not be signed again."""
+    """Return whether the kept statement still verifies, so that it need not be signed again."""
     try:
         verify_corpus_statement(
             bundle,

@@ -1,4 +1,4 @@
-"""``corpus_verification``: every published envelope, verified again day by day."""
+"""The asset ``corpus_verification``: the verdicts on all published envelopes, day by day."""
 
 import os
 
@@ -35,11 +35,12 @@ from inferencebench_pipeline.resources import (
 
 
 class VerificationForm(Form):
-    """How to verify."""
+    """The thoroughness of the verification."""
 
     again: bool = Field(
         default=False,
-        description="Reach every verdict anew, also on bytes already judged under the same rules.",
+        description="Judge every record again, also those whose bytes were judged before under the "
+        "same rules.",
     )
 
 
@@ -60,10 +61,10 @@ def corpus_verification(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """Every envelope whose repository was created on these days, verified again from its bytes.
+    """The envelopes whose repositories were created on these days are verified from their bytes.
 
-    Backfill this asset to re-verify everything. Bytes already judged under the same policy, trust
-    root and verifier are recognised, unless ``again`` is set.
+    Backfill this asset to verify everything again. Bytes that were judged before under the same
+    policy, trust root and verifier keep their verdict, unless ``again`` is set.
     """
     with retry_policy.guard():
         results = verify_days(
@@ -93,20 +94,20 @@ def corpus_verification(
 @per_day_check(
     asset=corpus_verification,
     name="no_finding_of_severity_error",
-    description="No published record of the days just verified was rejected.",
+    description="No published record of these days was rejected.",
 )
 def no_finding_of_severity_error(
     context: dg.AssetCheckExecutionContext,
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Read the stored verdicts of the days of this run; each day gets a result of its own."""
+    """Read the stored verdicts of these days, and report a result for each of them."""
     with retry_policy.guard():
         corpus = CorpusStore(run_store.root)
         community = community_repos(corpus)
         found = {day: DayVerdicts.load(corpus, day).findings for day in context.partition_keys}
     if PARTITION_TAG not in context.run.tags:
-        # A run over a range, as a backfill launches also for a single day.
+        # A run over a range, which a backfill launches even for a single day.
         for day, findings in found.items():
             check = no_finding_of_severity_error.check_key
             report_partition(

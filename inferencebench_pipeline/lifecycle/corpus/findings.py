@@ -1,4 +1,4 @@
-"""Findings in the UI: as tables, and as a failed check on our own run that they are about."""
+"""Findings in the UI: tables of them, and failed checks on the runs that they are about."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -15,7 +15,7 @@ _SHOWN = 200
 
 
 def finding_table(findings: Iterable[Finding]) -> dg.MetadataValue:
-    """Return findings as a table, errors first; the first few hundred when there are more."""
+    """Return the first 200 findings as a table, with the errors at the top."""
     ordered = sorted(findings, key=lambda item: (item.severity != Severity.ERROR, item.repo_id))
     return table(
         {

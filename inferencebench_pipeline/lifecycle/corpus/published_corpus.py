@@ -1,4 +1,4 @@
-"""``published_corpus``: everything that the Hub holds under our namespace."""
+"""The asset ``published_corpus``: everything that the Hub holds under our namespace."""
 
 import dagster as dg
 
@@ -18,7 +18,7 @@ from inferencebench_pipeline.resources import (
 
 
 @dg.asset(
-    # For the picture: what a run published is what a crawl finds. The crawl reads the Hub alone.
+    # For the lineage only: a crawl finds what runs have published, but it reads the Hub alone.
     deps=[dg.AssetDep(hub_dataset, partition_mapping=dg.AllPartitionMapping())],
     group_name="corpus",
     kinds={"huggingface", "parquet"},
@@ -33,7 +33,7 @@ def published_corpus(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """What the Hub holds now: every published envelope, pinned to a commit and hashed by us."""
+    """The inventory lists every published envelope with its commit and the hash of its bytes."""
     with retry_policy.guard():
         known = {item.identity for item in Inventory.load(CorpusStore(run_store.root)).findings}
         hub = deployment.crawl_hub()
@@ -55,7 +55,8 @@ def published_corpus(
 @dg.asset_check(
     asset=published_corpus,
     name="nothing_vanished_or_moved",
-    description="A published record is permanent: one that vanished or moved is a finding.",
+    description="No published record has vanished from the Hub, was replaced, or cannot be read. A "
+    "record that moved to another repository is shown and does not fail the check.",
     config_schema=NO_FIELD,
 )
 def nothing_vanished_or_moved(

@@ -1,4 +1,4 @@
-"""``transparency_logs``: the logs only grew, and hold nothing under our names unknown to us."""
+"""The asset ``transparency_logs``: the states of the logs, and their entries in our name."""
 
 import dagster as dg
 
@@ -36,9 +36,9 @@ def transparency_logs(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """Each log's newest signed state, proved to extend every state that we have ever seen.
+    """Each log's newest signed state is proved to extend every state that we have ever seen.
 
-    A bounded number of requests for each log; what is left over is counted and done next time.
+    The number of requests to each log is bounded. The rest is counted and left for the next run.
     """
     with retry_policy.guard():
         reports = examine_logs(
@@ -70,43 +70,49 @@ def _row(report: LogReport) -> dict[str, str | int]:
     asset=transparency_logs,
     name="logs_are_append_only",
     description=(
-        "Each log extends what it showed before, and each record's proof leads to a state that the "
-        "log went through."
+        "Each log extends all states that it showed before, and the proof of each record leads to "
+        "a state of the log."
     ),
     config_schema=NO_FIELD,
 )
 def logs_are_append_only(
     run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
-    """Read what the last pass found."""
+    """Read the reports of the last examination."""
     with retry_policy.guard():
         dishonest = [one for one in load_reports(CorpusStore(run_store.root)) if not one.is_honest]
     problems = [f"{report.url}: {report.problem}" for report in dishonest if report.problem]
     findings = [item for report in dishonest for item in report.findings]
     return dg.AssetCheckResult(
         passed=not dishonest,
-        description="; ".join(problems) or f"{len(findings)} records are in no honest log",
+        description="; ".join(problems) or _records_outside(len(findings)),
         metadata={"findings": finding_table(findings)},
     )
+
+
+def _records_outside(count: int) -> str:
+    return f"{count} records are in no honest log" if count else "all logs are append-only"
 
 
 @dg.asset_check(
     asset=transparency_logs,
     name="no_unknown_entry",
-    description="Every log entry under an identity of ours is about something we know.",
+    description="Every log entry under an identity of ours is about something that we signed.",
     config_schema=NO_FIELD,
 )
 def no_unknown_entry(
     run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
-    """Read what the last pass found; an entry stays unknown until a pass knows what it is about."""
+    """Read the reports of the last examination; an entry stays unknown until one explains it."""
     with retry_policy.guard():
         unknown = [
             item for report in load_reports(CorpusStore(run_store.root)) for item in report.unknown
         ]
     return dg.AssetCheckResult(
         passed=not unknown,
-        description=f"{len(unknown)} log entries are about nothing we know",
+        description=f"{len(unknown)} log entries are about nothing that we signed"
+        if unknown
+        else "every log entry is about something that we signed",
         metadata={
             "entries": table(
                 {

@@ -1,4 +1,4 @@
-"""``trust_root``: the public-good trust root, refreshed through TUF, each version kept."""
+"""The asset ``trust_root``: the versions of the public-good trust root, refreshed by TUF."""
 
 import dagster as dg
 
@@ -18,11 +18,12 @@ def trust_root(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """Whose certificates, logs and clocks count, by hash, and what changed at this refresh.
+    """The trust root names the certificates, logs and clocks that count, pinned by its hash.
 
-    Verification uses what is pinned and asks nobody; only this asset fetches. A deployment that
-    names its own trust configuration has nothing to refresh: that file is the pin. After a change
-    every verdict is under another trust root, so backfill ``corpus_verification``.
+    Verification uses the pinned version and asks nobody; only this asset fetches a new one. Where a
+    deployment names a trust configuration of its own, that file is the pin and nothing is
+    refreshed. After a change, backfill ``corpus_verification``, because every verdict was reached
+    under another trust root.
     """
     with retry_policy.guard():
         if deployment.settings.trust_config is not None:
@@ -31,7 +32,7 @@ def trust_root(
                 metadata={
                     "sha256": root.sha256,
                     "source": root.source,
-                    "changes": "none: a file of the deployment's own, never refreshed from here",
+                    "changes": "none: the deployment's own file is never refreshed",
                 }
             )
         kept = deployment.kept_roots()

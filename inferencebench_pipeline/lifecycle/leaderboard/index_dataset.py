@@ -1,4 +1,4 @@
-"""``index_dataset``: the index, published for anybody to query."""
+"""The asset ``index_dataset``: the index of the leaderboard as a dataset to query."""
 
 import dagster as dg
 
@@ -29,10 +29,11 @@ def index_dataset(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """The index as a Hub dataset of partitioned Parquet, with ``leaderboard.json`` and a card.
+    """The index is a Hub dataset of partitioned Parquet, with ``leaderboard.json`` and a card.
 
-    One commit with the files that changed, the last corpus statement among them; none when nothing
-    did. The tables show what failed verification as well, so nothing has to be clean for this.
+    One commit holds the files that changed, with the last corpus statement, and there is none when
+    nothing changed. The tables also list the records that failed verification, so a finding does
+    not prevent the publication.
     """
     with retry_policy.guard():
         root = run_store.root
@@ -40,7 +41,8 @@ def index_dataset(
         index = published_files(LeaderboardStore(root))
         if not index:
             raise dg.Failure(
-                "the index was not built yet; materialise leaderboard_index", allow_retries=False
+                "the index has not been built yet; materialise leaderboard_index first",
+                allow_retries=False,
             )
         receipt = publish_corpus(
             deployment.hub(),

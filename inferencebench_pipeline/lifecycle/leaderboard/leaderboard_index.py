@@ -1,4 +1,4 @@
-"""``leaderboard_index``: published and verified results, side by side."""
+"""The asset ``leaderboard_index``: the published and verified results side by side."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -27,7 +27,7 @@ from inferencebench_pipeline.resources import (
 )
 
 VERIFIED_WITHIN: Final = timedelta(hours=2)
-"""After the Hub changed it: a crawl comes within an hour, and verification takes minutes."""
+"""The time from a change on the Hub to a verdict: a crawl within an hour, then some minutes."""
 _MOST_NAMED: Final = 20
 
 
@@ -46,10 +46,10 @@ _MOST_NAMED: Final = 20
 def leaderboard_index(
     run_store: RunStoreResource, deployment: DeploymentResource, retry_policy: RetryPolicyResource
 ) -> dg.MaterializeResult[None]:
-    """The index and its page, from what is published and verified, never from local runs."""
+    """The index and its pages are built from the published corpus, and never from local runs."""
     with retry_policy.guard():
         board, prices = LeaderboardStore(run_store.root), deployment.settings.prices
-        # Taken before anything is read: what comes while this builds is asked for again.
+        # Taken before anything is read, so that a change during the build causes another build.
         sources = Sources.now(board, prices)
         info = build_index(board, load_prices(prices) if prices else None)
         page = render_site(board)
@@ -70,7 +70,7 @@ def leaderboard_index(
     name="rows_agree_with_envelopes",
     description=(
         "No published run is missing, every ranked row is in its group once, and each number in a "
-        "row is the number in its envelope."
+        "row equals the one in its envelope."
     ),
     blocking=True,
     config_schema=NO_FIELD,
@@ -90,15 +90,15 @@ def rows_agree_with_envelopes(
     asset=leaderboard_index,
     name="every_row_has_a_verdict",
     description=(
-        "No record was changed more than two hours ago and not verified since; what waits for its "
-        "verdict does not rank."
+        "Every record is verified within two hours of its last change on the Hub. Unverified "
+        "records are not ranked."
     ),
     config_schema=NO_FIELD,
 )
 def every_row_has_a_verdict(
     run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
-    """Look for rows that nobody verifies: what a crawl found a minute ago is no such thing."""
+    """Look for rows that have waited for a verdict for longer than the time allowed."""
     with retry_policy.guard():
         waiting = unjudged_rows(LeaderboardStore(run_store.root))
     late = [row for row in waiting if datetime.now(UTC) - row.changed_at > VERIFIED_WITHIN]
@@ -106,7 +106,7 @@ def every_row_has_a_verdict(
     return dg.AssetCheckResult(
         passed=not late,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"without a verdict: {len(late)} rows; verify {days}" if late else None,
+        description=f"{len(late)} rows have no verdict; run reverify for {days}" if late else None,
         metadata={
             "waiting": len(waiting),
             "late": "; ".join(row.repo_id for row in late[:_MOST_NAMED]) or "none",
@@ -118,15 +118,15 @@ def every_row_has_a_verdict(
     asset=leaderboard_index,
     name="no_regression",
     description=(
-        "No metric of a repeated benchmark has moved to a worse level and stayed there: which one, "
-        "since which version, by how much, how sure."
+        "No metric of a repeated benchmark has moved to a worse level and stayed there. The result "
+        "names the metric, the first version with the change, its size and its certainty."
     ),
     config_schema=NO_FIELD,
 )
 def no_regression(
     run_store: RunStoreResource, retry_policy: RetryPolicyResource
 ) -> dg.AssetCheckResult:
-    """Read the changes that the index found; those for the better are no regression."""
+    """Read the changes that the index found, of which only those for the worse count."""
     with retry_policy.guard():
         changes = load_summary(LeaderboardStore(run_store.root)).changes
     worse = [change for change in changes if change.verdict == "worse"]
@@ -143,7 +143,7 @@ def no_regression(
 
 
 def _told(change: Change) -> str:
-    """Return one regression in words."""
+    """Return a sentence about one regression."""
     since = f"since {change.since}"
     if change.engine_version_before != change.engine_version_after:
         since += f", with {change.engine_name} {change.engine_version_before} → "

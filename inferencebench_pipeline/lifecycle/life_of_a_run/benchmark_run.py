@@ -1,4 +1,4 @@
-"""``benchmark_run``: drive the engine with the spec's workload and spool what came back."""
+"""The asset ``benchmark_run``: the engine is driven with the workload of a spec."""
 
 from pathlib import Path
 
@@ -29,15 +29,17 @@ from inferencebench_pipeline.untrusted import printable
 
 
 class BenchmarkForm(Form):
-    """The benchmark to run, for a run id that nothing was asked for under."""
+    """The benchmark to run under a run id without a request."""
 
     spec: str | None = Field(
         default=None,
-        description="A spec in the specs folder, without .yaml, that comes to a single run. Leave "
-        "it empty for a run that was asked for: it has its own.",
+        description="The name of a file in the specs folder, without .yaml, whose spec makes a "
+        "single run. Leave it empty for a run that was requested, since it has its own spec.",
     )
     overrides: list[str] = Field(
-        default=[], max_length=100, description="Fields to replace: load.concurrency=8."
+        default=[],
+        max_length=100,
+        description="Fields of the spec to replace, each written like load.concurrency=8.",
     )
 
 
@@ -83,14 +85,14 @@ def benchmark_run(
 @per_run_check(
     asset=benchmark_run,
     name="engine_answered",
-    description="The engine served the model and at least one measured request succeeded.",
+    description="The engine served the model, and at least one measured request succeeded.",
 )
 def engine_answered(
     context: dg.AssetCheckExecutionContext,
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Read the capture's closing record."""
+    """Read the closing record of the capture."""
     with retry_policy.guard():
         summary = Capture(run_store.run(context.partition_key)).require_completion()
     return dg.AssetCheckResult(
@@ -102,7 +104,7 @@ def engine_answered(
 @per_run_check(
     asset=benchmark_run,
     name="run_complete",
-    description="The capture was closed after its last request; a killed run is not complete.",
+    description="The capture was closed after its last request, which a killed run never does.",
 )
 def run_complete(
     context: dg.AssetCheckExecutionContext,
@@ -117,30 +119,30 @@ def run_complete(
 
 
 def spec_of(run: RunDirectory, specs: Path, form: BenchmarkForm) -> BenchmarkSpec:
-    """Return what ``run`` is to measure: what was asked for under its id, or what ``form`` names.
+    """Return the spec that ``run`` measures: the one of its request, or the one of ``form``.
 
     Raises:
-        SpecError: neither says anything, or both do and not the same. That a run directory holds
-            no request is no request for some other benchmark.
+        SpecError: there is neither, or they differ. A run directory without a request is never
+            read as a request for some default benchmark.
     """
     named = None
     if form.spec is not None:
         named = load_spec(named_spec(specs, form.spec), form.overrides)
     elif form.overrides:
-        raise SpecError("overrides are given, and no spec that they belong to; name it in spec")
+        raise SpecError("overrides are given without the spec that they belong to; name it in spec")
     own = spec_of_run(run) if run.has(RunFile.SPEC) else None
     if named is None and own is None:
         raise SpecError(
-            f"run {run.run_id} is registered, and {run.file(RunFile.SPEC)} is not there: what it "
-            "is to measure is not known here. Is this the store of the deployment that was asked "
-            "(INFERENCEBENCH_HOME)? Then ask again with the job launch_benchmark, or name the spec "
-            "in this launch: ops.benchmark_run.config.spec"
+            f"run {run.run_id} is registered, but its request {run.file(RunFile.SPEC)} does not "
+            "exist, so it measures nothing. Check that INFERENCEBENCH_HOME names the store in "
+            "which it was requested. If it does, request a new run with the job launch_benchmark, "
+            "or name the spec in this launch: ops.benchmark_run.config.spec"
         )
     if named is not None and own is not None and not _same(named, own):
         raise SpecError(
-            f"run {run.run_id} was asked to measure another spec ({own.name}) than the one that "
-            f"this launch names ({printable(form.spec)}); leave spec empty to measure what was "
-            "asked, or measure the other one under a new run id"
+            f"run {run.run_id} was requested with another spec ({own.name}) than the one that "
+            f"this launch names ({printable(form.spec)}); leave spec empty to measure the "
+            "requested one, or measure the other one under a new run id"
         )
     chosen = own or named
     assert chosen is not None
@@ -148,9 +150,9 @@ def spec_of(run: RunDirectory, specs: Path, form: BenchmarkForm) -> BenchmarkSpe
 
 
 def _same(asked: BenchmarkSpec, own: BenchmarkSpec) -> bool:
-    """Return whether two specs are the same benchmark, once every default is filled in."""
+    """Return whether two specs are the same benchmark after all defaults are filled in."""
     resolved, recorded = resolve(asked), resolve(own)
     if isinstance(asked.engine, EmbeddedEngine) and asked.engine.threads is None:
-        # Taken from the host, which may have been another one.
+        # The default is taken from the host, which may have been another one at the request.
         resolved = resolved.model_copy(update={"engine": recorded.engine})
     return resolved == recorded

@@ -1,4 +1,4 @@
-"""``envelope``: the document that says what was measured, on what, and how; not yet signed."""
+"""The asset ``envelope``: the document of a measurement and its provenance, not yet signed."""
 
 import dagster as dg
 
@@ -32,7 +32,7 @@ def envelope(
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """Envelope v1: provenance, metrics and the hash of the traces, in canonical form."""
+    """The envelope (v1) holds provenance, metrics and the hash of the traces in canonical form."""
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         document = write_envelope(run)
@@ -53,14 +53,15 @@ def envelope(
 @per_run_check(
     asset=envelope,
     name="metrics_rederive",
-    description="Every metric in the envelope equals, to the last digit, what the traces give.",
+    description="Every metric in the envelope equals to the last digit the one that is computed "
+    "again from the traces.",
 )
 def metrics_rederive(
     context: dg.AssetCheckExecutionContext,
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Compute the metrics again from traces.parquet alone and compare."""
+    """Compute the metrics again from ``traces.parquet`` alone, and compare them."""
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         document = parse_envelope(run.read_as_written(RunFile.UNSIGNED_ENVELOPE))
@@ -74,14 +75,14 @@ def metrics_rederive(
 @per_run_check(
     asset=envelope,
     name="no_placeholders",
-    description="No hash, revision or version is a placeholder; unknowns carry their reason.",
+    description="No hash, revision or version is a placeholder; each unknown one has its reason.",
 )
 def no_placeholders(
     context: dg.AssetCheckExecutionContext,
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Look for zero hashes and empty-input hashes in the written file."""
+    """Look for hashes of zeros and of empty input in the written file."""
     with retry_policy.guard():
         document = parse_envelope(
             run_store.run(context.partition_key).read_as_written(RunFile.UNSIGNED_ENVELOPE)
@@ -93,14 +94,14 @@ def no_placeholders(
 @per_run_check(
     asset=envelope,
     name="canonical",
-    description="Reading the stored bytes back and writing them again gives the same bytes.",
+    description="Reading the stored envelope and writing it again gives the same bytes.",
 )
 def canonical(
     context: dg.AssetCheckExecutionContext,
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Round-trip the stored file through the reader that upstream's rules define."""
+    """Read the stored file by upstream's rules, write it again, and compare the bytes."""
     with retry_policy.guard():
         stored = run_store.run(context.partition_key).read_as_written(RunFile.UNSIGNED_ENVELOPE)
         document = parse_envelope(stored)

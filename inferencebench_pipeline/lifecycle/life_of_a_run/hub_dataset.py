@@ -1,4 +1,4 @@
-"""``hub_dataset``: the signed envelope, its traces and a card as one commit on the Hub."""
+"""The asset ``hub_dataset``: the signed envelope, its traces and a card as a Hub dataset."""
 
 import dagster as dg
 
@@ -31,9 +31,10 @@ def hub_dataset(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """A dataset repository per run: verified first, one atomic commit, read back and compared.
+    """Each run has a dataset repository, which is written in one commit, read back and compared.
 
-    Publishing again changes nothing; a repository with other content is never overwritten.
+    The record is verified first. Publishing it again changes nothing, and a repository with other
+    content is never overwritten.
     """
     with retry_policy.guarded_run(context, run_store, "hub_dataset") as run:
         receipt = publish(
@@ -61,7 +62,7 @@ def hub_dataset(
 @per_run_check(
     asset=hub_dataset,
     name="hub_serves_what_was_signed",
-    description="The Hub serves at the commit, byte for byte, what was signed; and it verifies.",
+    description="The Hub serves the signed bytes at the commit of this record, and they verify.",
 )
 def hub_serves_what_was_signed(
     context: dg.AssetCheckExecutionContext,
@@ -69,22 +70,22 @@ def hub_serves_what_was_signed(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Download by commit, hash, compare with the run directory, and verify what came back."""
+    """Download the commit, compare it with the receipt and the run directory, and verify it."""
     with retry_policy.guarded_run(context, run_store, "hub_dataset") as run:
         receipt = require_receipt(run)
         served = read_back(deployment.hub(), receipt)
         verdict = deployment.own_verifier()(
             served[RunFile.ENVELOPE.value], served.get(RunFile.TRACES.value)
         )
-        # The Hub serves what the receipt names; the files here may be damaged.
+        # The receipt decides about the Hub; the files in the run directory may be damaged too.
         changed = [
             name.value
             for name in (RunFile.ENVELOPE, RunFile.TRACES)
             if not run.has(name) or served[name.value] != run.read(name)
         ]
     problem = (
-        f"the Hub serves what was published, but here {' and '.join(changed)} changed since; "
-        "materialise `hub_dataset` to bring it back"
+        f"the Hub serves what was published, but {' and '.join(changed)} in the run directory "
+        "changed since; materialise `hub_dataset` to restore it"
         if changed
         else None
     )

@@ -1,4 +1,4 @@
-"""``model_card_backlink``: one key in the model's card that points to the published result."""
+"""The asset ``model_card_backlink``: a key in the model's card that points to the dataset."""
 
 import dagster as dg
 
@@ -29,7 +29,10 @@ def model_card_backlink(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """One key in the model card's front matter; opt-in, and no other byte moves."""
+    """One key is added to the front matter of the model's card, and no other byte changes.
+
+    It is written only where INFERENCEBENCH_UPDATE_MODEL_CARD asks for it.
+    """
     with retry_policy.guarded_run(context, run_store, "model_card_backlink") as run:
         if deployment.settings.update_model_card:
             receipt = link(
@@ -41,7 +44,8 @@ def model_card_backlink(
             )
         else:
             receipt = skip_backlink(
-                run, "not asked for: INFERENCEBENCH_UPDATE_MODEL_CARD=1 opts in"
+                run,
+                "not requested; set INFERENCEBENCH_UPDATE_MODEL_CARD=1 to link from model cards",
             )
     metadata: dict[str, dg.MetadataValue] = {
         "mode": dg.MetadataValue.text(receipt.mode),
@@ -55,7 +59,7 @@ def model_card_backlink(
 @per_run_check(
     asset=model_card_backlink,
     name="only_our_key_changed",
-    description="The key is there once, and every byte outside its lines is what it was before.",
+    description="The card holds our key once, and every byte outside its lines is unchanged.",
 )
 def only_our_key_changed(
     context: dg.AssetCheckExecutionContext,
@@ -63,10 +67,10 @@ def only_our_key_changed(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Compare the card at our commit with the card at its parent, both read from the Hub."""
+    """Compare the card at our commit with the card at its parent, both as the Hub serves them."""
     with retry_policy.guard():
         receipt = read_backlink(run_store.run(context.partition_key))
         problem = check_backlink(deployment.hub(), receipt)
     return dg.AssetCheckResult(
-        passed=problem is None, description=problem or receipt.reason or "as it should be"
+        passed=problem is None, description=problem or receipt.reason or "only our key changed"
     )

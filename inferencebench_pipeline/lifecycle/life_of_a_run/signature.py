@@ -1,4 +1,4 @@
-"""``signature``: the envelope signed by an identity, with its place in the public log."""
+"""The asset ``signature``: the envelope, signed by an identity and entered in a public log."""
 
 import dagster as dg
 
@@ -33,11 +33,11 @@ def signature(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """The exact signed bytes, `envelope.json`, and the verdict on them.
+    """The signed bytes are kept as `envelope.json`, together with the verdict on them.
 
-    What the certificate authority, the log and the timestamp authority return is verified before
-    it is kept. An envelope that is already signed is not signed again; one that is published and
-    lost or damaged here comes back from the Hub.
+    The answers of the certificate authority, the log and the timestamp authority are verified
+    before they are kept. A signed envelope is never signed again. A published one that is lost or
+    damaged here is restored from the Hub.
     """
     with retry_policy.guarded_run(context, run_store, "signature") as run:
         deployment.require_organisation()
@@ -53,8 +53,8 @@ def signature(
     asset=signature,
     name="signature_verifies",
     description=(
-        "The stored bytes verify offline under the identity policy: content hash, certificate, "
-        "signature, inclusion proof, checkpoint, timestamp, traces and metrics."
+        "The stored bytes verify offline under the identity policy. That covers the content hash, "
+        "certificate, signature, inclusion proof, checkpoint, timestamp, traces and metrics."
     ),
 )
 def signature_verifies(
@@ -63,7 +63,7 @@ def signature_verifies(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Verify from the files alone, as a stranger would, and keep the verdict with the run."""
+    """Verify the files alone, as a stranger would, and keep the verdict with the run."""
     with retry_policy.guarded_run(context, run_store, "signature") as run:
         verify = deployment.own_verifier()
         verdict = verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))

@@ -1,4 +1,4 @@
-"""``traces``: the raw measurements of every request as ``traces.parquet``, and their metrics."""
+"""The asset ``traces``: the raw measurements of all requests, and the metrics from them."""
 
 import dagster as dg
 
@@ -40,7 +40,10 @@ def traces(
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """One row per request with every chunk's receive time; metrics are computed from it alone."""
+    """Each request is a row of ``traces.parquet`` with the receive time of every chunk.
+
+    The metrics are computed from this file alone.
+    """
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         info = write_traces(run)
@@ -62,7 +65,7 @@ def traces(
 
 
 def _observations(measurement: Measurement) -> dict[str, dg.MetadataValue]:
-    """Return what the engine and the machine say about the run, where they were asked."""
+    """Return the numbers of the engine and of the machine about the run, where there are some."""
     found: dict[str, dg.MetadataValue] = {}
     if measurement.audit is not None:
         found["engine_audit"] = audit_table(measurement.audit)
@@ -74,14 +77,15 @@ def _observations(measurement: Measurement) -> dict[str, dg.MetadataValue]:
 @per_run_check(
     asset=traces,
     name="traces_valid",
-    description="Schema, counts and the order of instants of traces.parquet; warnings are shown.",
+    description="The schema, the counts and the order of instants in traces.parquet are valid. "
+    "Warnings are shown and do not fail the check.",
 )
 def traces_valid(
     context: dg.AssetCheckExecutionContext,
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
-    """Read the file again from disk and judge it; only errors block."""
+    """Read the file from disk and judge it; only errors fail the check."""
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         flags = check_traces(open_traces(run.require_as_written(RunFile.TRACES)))

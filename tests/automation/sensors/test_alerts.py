@@ -422,7 +422,7 @@ def test_a_run_that_is_given_up_is_told_once(watch, definitions, instance, recei
     assert run
     watch.tick()
     watch.tick()
-    assert text(receiver).count("run 0-1-2 was started 7 times and each time interrupted") == 1
+    assert text(receiver).count("run 0-1-2 was started 7 times and was interrupted each time") == 1
 
 
 @pytest.mark.parametrize(

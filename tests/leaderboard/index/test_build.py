@@ -262,7 +262,7 @@ def test_the_check_tells_of_rows_that_nobody_verifies_not_of_those_that_just_cam
 
     assert just_came.passed
     assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert late.description == "without a verdict: 1 rows; verify 2026-05-18"
+    assert late.description == "1 rows have no verdict; run reverify for 2026-05-18"
     assert late.metadata["waiting"].value == 3
     assert late.metadata["late"].value == REPO
 

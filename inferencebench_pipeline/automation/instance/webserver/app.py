@@ -90,11 +90,11 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
         _guard_mutations(self._graphene_schema.graphql_schema, read_only=read_only)
 
     def build_graphql_middleware(self) -> list[Any]:
-        """Return what runs around each field."""
+        """Return the middleware that runs around each field."""
         return [spend_budget] if self._read_only else []
 
     def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
-        """Return errors as they are answered; strangers are not shown what code they came from."""
+        """Return errors as they are answered, without the place in our code for strangers."""
         answered: list[Any] = super().handle_graphql_errors(errors)
         for error in answered if self._read_only else ():
             error.get("extensions", {}).pop("errorInfo", None)
@@ -266,7 +266,7 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
 
     async def download_debug_file_endpoint(self, request: Request) -> Response:
         """Send everything about a run, if there is such a run."""
-        # Dagster reads all of it on the event loop, where nobody else would be answered meanwhile.
+        # Dagster would read all of it on the event loop, and answer nobody else meanwhile.
         found = await run_in_threadpool(self._has_run, request)
         if not found:
             raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -308,7 +308,7 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
 
 
 def may_change(source: object, read_only: bool) -> bool:
-    """Return whether what comes from there may change something, which only a POST may."""
+    """Return whether a request may change something, which only a POST may."""
     return (
         not read_only
         and isinstance(source, HTTPConnection)
@@ -318,7 +318,7 @@ def may_change(source: object, read_only: bool) -> bool:
 
 
 def _guard_mutations(schema: GraphQLSchema, *, read_only: bool) -> None:
-    """Have each mutation ask, at the moment it runs, what kind of request it runs for.
+    """Have each mutation ask, at the moment it runs, for the kind of its request.
 
     Whatever road a later version of Dagster opens to its schema, it ends here.
     """

@@ -32,7 +32,7 @@ _NEVER_ALLOWED = frozenset(
 _NEEDED = frozenset({"DAGSTER_POSTGRES_PASSWORD"})
 """The webserver reads runs and events from the database, so it must hold that password."""
 _WITHOUT_A_WORD = _NEVER_ALLOWED | {"PGPASSFILE", "PGSERVICEFILE"}
-"""Names that are secrets whatever the words below say."""
+"""Names that are secrets, although the words below do not tell."""
 _NO_SECRETS = frozenset({"SSH_AUTH_SOCK"})
 """A socket's path, which opens nothing without the socket."""
 _SECRET_WORDS = frozenset(
@@ -69,7 +69,7 @@ _SECRET_VALUE = re.compile(
     # A connection string: libpq's, Azure's.
     r"|\b(?i:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^\s;]"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    # What the issuers of tokens mark them with: Hugging Face, GitHub, GitLab, Slack, AWS, JWTs.
+    # The marks of the issuers of tokens: Hugging Face, GitHub, GitLab, Slack, AWS, and JWTs.
     r"|\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}"
     r"|xox[abprs]-[\w-]{10,}|(AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,}\.[\w-]*)"
 )
@@ -107,7 +107,7 @@ def holds_secret(name: str, value: str) -> bool:
 def _names_secret(name: str, value: str) -> bool:
     words = [word.upper() for word in _WORD.findall(name)]
     if _SERVICE_LINK.search(name) and _ADDRESS.fullmatch(value):
-        return False  # where Kubernetes says that a service such as "token" stands
+        return False  # the address of a Kubernetes service, which may be called "token"
     if words in (["PWD"], ["OLDPWD"]):
         return False  # the shell's working folder
     secret = {word for before, word in pairwise(["", *words]) if _is_secret_word(before, word)}
@@ -129,5 +129,5 @@ def _is_secret_word(before: str, word: str) -> bool:
 
 
 def _is_fingerprint(words: list[str], value: str) -> bool:
-    """Return whether it is like GPG_KEY in Python's images, which names who signed the release."""
+    """Return whether a value is a fingerprint, as GPG_KEY in Python's images is."""
     return "GPG" in words and bool(_FINGERPRINT.fullmatch(value))

@@ -51,7 +51,7 @@ _OTHER_SITE = Refusal(HTTPStatus.FORBIDDEN, "requests of other sites are not ans
 
 
 class Guard:
-    """Passes on what the UI itself sends, and refuses what another page could make a browser send.
+    """Passes on the requests of the UI, and refuses those that another page could cause.
 
     Programs that speak GraphQL as JSON, under a known host name and without an ``Origin``, pass.
     """
@@ -87,7 +87,7 @@ class Guard:
             # Before it is accepted, closing answers the handshake with 403.
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
         else:
-            # What is left of the body is not read, so the connection has no next request.
+            # The rest of the body is not read, so the connection can carry no other request.
             answer = JSONResponse(
                 {"error": refusal.reason, "errors": [{"message": refusal.reason}]},
                 refusal.status,
@@ -134,7 +134,7 @@ def _host_name(host: str) -> str | None:
 
 
 def _is_of_another_site(scope: Scope, headers: Headers, host: str) -> bool:
-    """Return whether another site's page made a browser send it.
+    """Return whether a page of another site made the browser send the request.
 
     Following a link to the UI is not refused: it opens a page, and opening one changes nothing.
     """
@@ -164,7 +164,7 @@ def _is_printable(path: str) -> bool:
 
 
 def _asks_graphql_by_address(scope: Scope) -> bool:
-    """Return whether something is asked of GraphQL by its address, read as loosely as can be.
+    """Return whether a request is for GraphQL by its address, which is read loosely.
 
     ``app`` refuses what its router takes for GraphQL; this also tells off what it does not.
     """

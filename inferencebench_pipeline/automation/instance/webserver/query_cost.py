@@ -130,7 +130,7 @@ class _Counting:
         if name not in self.known:
             self.open.add(name)
             fragment = self.fragments.get(name)
-            # A spread costs validation something even when what it spreads is missing.
+            # A spread costs validation something even when its fragment is missing.
             spread = self.selections(fragment.selection_set) if fragment else Cost(fields=1)
             self.known[name] = spread
             self.open.discard(name)
@@ -166,7 +166,7 @@ _BUDGET: ContextVar[Budget | None] = ContextVar("query_budget", default=None)
 
 @contextmanager
 def budgeted() -> Iterator[None]:
-    """Give what is executed inside a budget of its own."""
+    """Give each execution inside this context a budget of its own."""
     token = _BUDGET.set(Budget(time.monotonic() + MAX_SECONDS))
     try:
         yield

@@ -1,4 +1,4 @@
-"""``dagster-webserver`` with the guard before it: the command, and what it serves."""
+"""The command ``dagster-webserver`` with the guard before the application that it serves."""
 
 from __future__ import annotations
 
