@@ -129,24 +129,42 @@ def test_every_setting_is_in_the_table_of_settings() -> None:
     assert told == read - inner
 
 
-def _operated() -> dict[str, str]:
-    """What runs by itself, by its name, and whether it is on from the start."""
-    definitions = build_definitions(Settings.from_environment({}))
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions(Settings.from_environment({}))
+
+
+def test_every_sensor_and_schedule_is_in_the_operating_table(definitions: dg.Definitions) -> None:
     running = (dg.DefaultSensorStatus.RUNNING, dg.DefaultScheduleStatus.RUNNING)
     instigators = [*(definitions.sensors or []), *(definitions.schedules or [])]
-    return {
+    text = _section("operating.md", "What runs by itself")
+    assert dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", text, re.MULTILINE)) == {
         item.name: "yes" if item.default_status in running else "no"
         for item in instigators
         if isinstance(item, dg.SensorDefinition | dg.ScheduleDefinition)
         and not item.name.startswith("benchmark_")
     }
-
-
-def test_every_sensor_and_schedule_is_in_the_operating_table() -> None:
-    text = (DOCS / "operating.md").read_text().partition("## What runs by itself")[2]
-    table = dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", text, re.MULTILINE))
-    assert table == _operated()
     assert "| `benchmark_<spec>` |" in text
+
+
+def test_every_job_is_in_the_operating_table(definitions: dg.Definitions) -> None:
+    told = re.findall(r"^\| `(\w+)` \|", _section("operating.md", "What you launch"), re.MULTILINE)
+    assert sorted(told) == sorted(job.name for job in definitions.jobs or [])
+
+
+def test_every_check_is_on_the_page_of_checks_with_its_asset(definitions: dg.Definitions) -> None:
+    page = (DOCS / "checks.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (yes|no) \|", page, re.MULTILINE)
+    assert sorted(told) == sorted(
+        (spec.name, spec.asset_key.path[-1], "yes" if spec.blocking else "no")
+        for check in definitions.asset_checks or []
+        for spec in check.check_specs
+    )
+
+
+def _section(page: str, heading: str) -> str:
+    """Return the text of a page below a heading, up to the next one."""
+    return (DOCS / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("engine", [EmbeddedEngine, OpenAIEngine, VllmEngine])
