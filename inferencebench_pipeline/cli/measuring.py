@@ -308,7 +308,7 @@ def _audit(audit: EngineAudit) -> Table:
 def _headline(measurement: Measurement, title: str) -> Table:
     table = Table("metric", "value", "unit", "n", title=title)
     for key, metric in measurement.metrics.items():
-        if DEFINITIONS[key].headline:
+        if "summary" in DEFINITIONS[key].shown_on:
             value = metric.null_reason if metric.value is None else f"{metric.value:,.3f}"
             table.add_row(DEFINITIONS[key].label, value, metric.unit, str(metric.n))
     return table

@@ -74,7 +74,7 @@ def _headline(run: RunDirectory) -> None:
     measurement = Measurement.model_validate_json(run.read(RunFile.MEASUREMENT))
     say(f"\n{measurement.spec.model.id} on {measurement.provenance.engine.name}:")
     for key, metric in measurement.metrics.items():
-        if DEFINITIONS[key].headline and metric.value is not None:
+        if "summary" in DEFINITIONS[key].shown_on and metric.value is not None:
             label = f"{DEFINITIONS[key].label:<20}"
             say(f"  {label}{metric.value:>12,.2f} {metric.unit}  (n={metric.n})")
 

@@ -163,7 +163,7 @@ def headline(envelope: Envelope) -> list[Headline]:
             null_reason=notes[key].null_reason if key in notes else None,
         )
         for key, definition in DEFINITIONS.items()
-        if definition.headline and key in envelope.metrics
+        if "card" in definition.shown_on and key in envelope.metrics
     ]
 
 

@@ -40,7 +40,7 @@ def headline_table(metrics: Mapping[str, Metric]) -> dg.MetadataValue:
             "n": metric.n,
         }
         for key, metric in metrics.items()
-        if key in DEFINITIONS and DEFINITIONS[key].headline
+        if key in DEFINITIONS and "summary" in DEFINITIONS[key].shown_on
     )
 
 
@@ -49,7 +49,9 @@ def headline_numbers(metrics: Mapping[str, Metric]) -> dict[str, dg.MetadataValu
     return {
         key: dg.MetadataValue.float(float(metric.value))
         for key, metric in metrics.items()
-        if key in DEFINITIONS and DEFINITIONS[key].headline and metric.value is not None
+        if key in DEFINITIONS
+        and "summary" in DEFINITIONS[key].shown_on
+        and metric.value is not None
     }
 
 

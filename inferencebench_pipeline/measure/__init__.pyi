@@ -6,11 +6,11 @@ from .metric_definitions import DEFINITIONS as DEFINITIONS
 from .metric_definitions import DISTRIBUTIONS as DISTRIBUTIONS
 from .metric_definitions import METRIC_DEFINITIONS_VERSION as METRIC_DEFINITIONS_VERSION
 from .metric_definitions import MetricDefinition as MetricDefinition
-from .metrics.arrays import Rows as Rows
-from .metrics.arrays import TraceArrays as TraceArrays
+from .metric_definitions import is_tested as is_tested
 from .metrics.compute import compute_metrics as compute_metrics
 from .metrics.intervals import Metric as Metric
 from .metrics.plot import latency_plot_png as latency_plot_png
+from .metrics.samples import latencies_ms as latencies_ms
 from .metrics.statistics.intervals import CONFIDENCE as CONFIDENCE
 from .metrics.statistics.intervals import Interval as Interval
 from .metrics.validity import check_traces as check_traces

@@ -1,6 +1,6 @@
 """The table of metric definitions: the normative sentence behind every number we publish.
 
-A change of meaning here is a new ``METRIC_DEFINITIONS_VERSION``; the arithmetic is in ``metrics``.
+A change of meaning here is a new ``METRIC_DEFINITIONS_VERSION``. The arithmetic is in ``metrics``.
 """
 
 from __future__ import annotations
@@ -45,25 +45,67 @@ def percentile_key(distribution: str, permille: int) -> str:
     return f"{distribution}_{percentile_name(permille).replace('.', '_')}_ms"
 
 
+Place = Literal["card", "board", "row", "summary"]
+"""The places that show a metric: the card of a published run, the table of a comparison group, the
+page of a run on the leaderboard, and the summary of a measurement (command line, Dagster)."""
+Test = Literal["compare", "history"]
+"""The tests between runs: ``compare``, and the changes and spreads over the history of a group.
+Each metric that is tested costs the others certainty, so showing one does not test it."""
+
+
 @dataclass(frozen=True)
 class MetricDefinition:
-    """What a metric means. ``definition`` is the normative sentence."""
+    """The meaning of a metric, the places that show it and the tests that it is part of."""
 
     key: str
     label: str
     unit: str
     definition: str
-    headline: bool
+    """The normative sentence."""
     better: Literal["lower", "higher"]
+    shown_on: frozenset[Place] = frozenset()
+    tested_in: frozenset[Test] = frozenset()
+
+
+_EVERYWHERE: Final[frozenset[Place]] = frozenset({"card", "board", "row", "summary"})
+_IN_ROWS: Final[frozenset[Place]] = frozenset({"row"})
+_IN_ALL_TESTS: Final[frozenset[Test]] = frozenset({"compare", "history"})
+_IN_COMPARISONS: Final[frozenset[Test]] = frozenset({"compare"})
+
+Instant = Literal["scheduled", "sent", "first_token", "last_token"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """The duration of each successful measured request between two of its instants."""
+
+    start: Instant
+    end: Instant
+
+
+Samples = Span | Literal["per_token", "gaps"]
+"""The samples of a distribution: a span of each request, its time per output token, or each gap
+between its chunks of text."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A per-request or per-gap duration that percentiles and a mean are taken of."""
+    """A duration that percentiles and a mean are taken of.
+
+    This is the only place that names it: its values, intervals and curve are computed from
+    ``samples``.
+    """
 
     name: str
     label: str
     definition: str
+    samples: Samples
+    headlines: tuple[int, ...] = ()
+    """The percentiles, in thousandths, that are shown and tested everywhere."""
+    in_rows: tuple[int, ...] = ()
+    """The other percentiles that the page of a run on the leaderboard shows."""
+    drawn: bool = True
+    """True when the page of a run shows the curve of the distribution."""
 
 
 DISTRIBUTIONS: Final = (
@@ -73,6 +115,8 @@ DISTRIBUTIONS: Final = (
         "Time to first token: from sending the first byte of the request on an established "
         "connection to the arrival of the first chunk that holds generated text (role, usage and "
         "empty chunks are not tokens), over successful measured requests",
+        samples=Span("sent", "first_token"),
+        headlines=(500, 950),
     ),
     Distribution(
         "ttft_sched",
@@ -80,6 +124,8 @@ DISTRIBUTIONS: Final = (
         "Time to first token from the instant the request was due: the arrival schedule's in the "
         "open loop, the moment its slot became free in the closed loop; includes waiting in the "
         "client and connecting",
+        samples=Span("scheduled", "first_token"),
+        drawn=False,
     ),
     Distribution(
         "tpot",
@@ -87,18 +133,26 @@ DISTRIBUTIONS: Final = (
         "Time per output token after the first: (last token - first token) / (output tokens - 1), "
         "with the engine's own token count, per successful measured request with at least two "
         "tokens, rounded down to the picosecond",
+        samples="per_token",
+        headlines=(500,),
+        in_rows=(950,),
     ),
     Distribution(
         "itl",
         "ITL",
         "Inter-token latency: every gap between consecutive chunks with generated text of one "
         "request, pooled over successful measured requests, so that stalls are seen",
+        samples="gaps",
+        in_rows=(500, 950),
     ),
     Distribution(
         "e2e",
         "E2E latency",
         "From sending the first byte of the request to the arrival of the last chunk that holds "
         "generated text, over successful measured requests",
+        samples=Span("sent", "last_token"),
+        headlines=(500,),
+        in_rows=(950,),
     ),
 )
 
@@ -107,23 +161,23 @@ _WINDOW = (
     "end of the last one (of several repeats: during the windows of all)"
 )
 
-_HEADLINES: Final = {"ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "e2e_p50_ms"}
-
 
 def _of_distributions() -> list[MetricDefinition]:
     rows = []
     for of in DISTRIBUTIONS:
         for permille in PERCENTILES:
-            key = percentile_key(of.name, permille)
+            is_headline = permille in of.headlines
+            elsewhere = _IN_ROWS if permille in of.in_rows else frozenset[Place]()
             rows.append(
                 MetricDefinition(
-                    key,
+                    percentile_key(of.name, permille),
                     f"{of.label} {percentile_name(permille)}",
                     "ms",
                     f"{of.definition}; {permille / 10:g}th percentile by linear interpolation "
                     f"between the closest ranks, null below {SAMPLE_FLOORS[permille]} samples.",
-                    headline=key in _HEADLINES,
                     better="lower",
+                    shown_on=_EVERYWHERE if is_headline else elsewhere,
+                    tested_in=_IN_ALL_TESTS if is_headline else frozenset(),
                 )
             )
         rows.append(
@@ -132,7 +186,6 @@ def _of_distributions() -> list[MetricDefinition]:
                 f"{of.label} mean",
                 "ms",
                 f"{of.definition}; arithmetic mean.",
-                headline=False,
                 better="lower",
             )
         )
@@ -148,8 +201,9 @@ _RATES_AND_COUNTS: Final = (
         "per second. A text chunk carries the tokens that the engine said it does, or where it did "
         "not, an equal share of the request's token count (cumulatively rounded down). Null when a "
         "successful request has no token count.",
-        headline=True,
         better="higher",
+        shown_on=_EVERYWHERE,
+        tested_in=_IN_ALL_TESTS,
     ),
     MetricDefinition(
         "total_tok_per_s",
@@ -157,16 +211,16 @@ _RATES_AND_COUNTS: Final = (
         "token/s",
         "Output tokens as in output_tok_per_s plus the prompt tokens of requests whose first "
         f"token arrived during {_WINDOW}, per second.",
-        headline=False,
         better="higher",
+        shown_on=_IN_ROWS,
     ),
     MetricDefinition(
         "request_per_s",
         "Request throughput",
         "request/s",
         f"Successful requests of every phase that ended during {_WINDOW}, per second.",
-        headline=False,
         better="higher",
+        shown_on=_IN_ROWS,
     ),
     MetricDefinition(
         "goodput_request_per_s",
@@ -175,8 +229,9 @@ _RATES_AND_COUNTS: Final = (
         "Requests counted in request_per_s that met every bound of the SLO, per second: TTFT from "
         "the instant the request was due, and TPOT. A request whose TPOT cannot be known does not "
         "meet a TPOT bound; one with a single output token has none to miss.",
-        headline=False,
         better="higher",
+        shown_on=_IN_ROWS,
+        tested_in=_IN_COMPARISONS,
     ),
     MetricDefinition(
         "slo_attainment",
@@ -184,8 +239,9 @@ _RATES_AND_COUNTS: Final = (
         "ratio",
         "Measured requests that succeeded and met every bound of the SLO (as in "
         "goodput_request_per_s), divided by all measured requests, failed ones included.",
-        headline=False,
         better="higher",
+        shown_on=_IN_ROWS,
+        tested_in=_IN_COMPARISONS,
     ),
     MetricDefinition(
         "fluidity",
@@ -196,8 +252,8 @@ _RATES_AND_COUNTS: Final = (
         "before it; time gained on a token is kept for the next ones, a token that is late by more "
         "than was kept misses one deadline and one more for each whole TPOT it is late, and what "
         "was kept is then spent (Etalon's fluidity index, pooled). Null without both bounds.",
-        headline=False,
         better="higher",
+        tested_in=_IN_COMPARISONS,
     ),
     MetricDefinition(
         "joules_per_output_token",
@@ -206,16 +262,18 @@ _RATES_AND_COUNTS: Final = (
         "Energy drawn during the measured window, as the traces file's metadata states it, divided "
         "by the output tokens that arrived during it (as in output_tok_per_s). Null when any "
         "repeat's energy was not measured; never 0.",
-        headline=False,
         better="lower",
+        shown_on=_IN_ROWS,
+        tested_in=_IN_COMPARISONS,
     ),
     MetricDefinition(
         "error_rate",
         "Error rate",
         "ratio",
         "Measured requests that failed, divided by all measured requests.",
-        headline=True,
         better="lower",
+        shown_on=_EVERYWHERE,
+        tested_in=_IN_ALL_TESTS,
     ),
     *(
         MetricDefinition(
@@ -226,7 +284,6 @@ _RATES_AND_COUNTS: Final = (
             if name != "other"
             else "Measured requests that failed with an error class that has no rate of its own, "
             "divided by all of them.",
-            headline=False,
             better="lower",
         )
         for name in (*ERROR_CLASSES, "other")
@@ -236,7 +293,6 @@ _RATES_AND_COUNTS: Final = (
         "Requests measured",
         "request",
         "Measured requests, failed ones included.",
-        headline=False,
         better="higher",
     ),
     MetricDefinition(
@@ -244,7 +300,6 @@ _RATES_AND_COUNTS: Final = (
         "Requests failed",
         "request",
         "Measured requests that failed.",
-        headline=False,
         better="lower",
     ),
     MetricDefinition(
@@ -253,7 +308,6 @@ _RATES_AND_COUNTS: Final = (
         "token",
         "Output tokens of successful measured requests by the engine's count; null when one of "
         "them has no token count.",
-        headline=False,
         better="higher",
     ),
 )
@@ -262,3 +316,8 @@ DEFINITIONS: Final[dict[str, MetricDefinition]] = {
     row.key: row for row in (*_of_distributions(), *_RATES_AND_COUNTS)
 }
 """Every metric by key, in the order they are reported."""
+
+
+def is_tested(key: str, test: Test) -> bool:
+    """Return whether a test between runs takes the metric; false for one without a definition."""
+    return key in DEFINITIONS and test in DEFINITIONS[key].tested_in

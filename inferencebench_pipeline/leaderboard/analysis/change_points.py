@@ -22,6 +22,7 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
 )
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import RankedRun
 from inferencebench_pipeline.leaderboard.document import Change, Column, Group
+from inferencebench_pipeline.measure import is_tested
 
 SMALLEST_SEGMENT: Final = 5
 """Runs on either side of a change; with fewer a level is an accident."""
@@ -86,7 +87,7 @@ def tested_changes(group: Group, rows: Iterable[RankedRun]) -> tuple[TestedChang
 
     A history is the ranked runs of one comparison group that share publisher, model, quantisation,
     engine, hardware and load point, in the order they were measured; versions are what may change
-    within it. Each headline metric of each history is tested once.
+    within it. Each metric that histories are tested for is tested once.
     """
     by_id = {row.row_id: row for row in rows}
     found = []
@@ -162,7 +163,7 @@ def _series_of(group: Group, rows: Sequence[RankedRun]) -> Iterable[_Series]:
     for history in histories.values():
         runs = sorted(history, key=lambda row: (row.timestamp or "", row.repo_id))
         for column in group.columns:
-            if column.better is None:
+            if column.better is None or not is_tested(column.key, "history"):
                 continue
             measured = [
                 (run, value) for run in runs if (value := run.value(column.key)) is not None

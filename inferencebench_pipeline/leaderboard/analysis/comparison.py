@@ -36,12 +36,10 @@ from inferencebench_pipeline.measure import (
 
 FORMAT: Final = "inferencebench-pipeline-comparison/1"
 COMPARED: Final = tuple(
-    key
-    for key, definition in DEFINITIONS.items()
-    if definition.headline
-    or key in ("goodput_request_per_s", "slo_attainment", "fluidity", "joules_per_output_token")
+    key for key, definition in DEFINITIONS.items() if "compare" in definition.tested_in
 )
-"""What is compared unless other metrics are asked for. Each one more costs the others certainty."""
+"""The metrics that are compared unless others are asked for. Each further one costs the others
+certainty."""
 _QUESTION: Final = ("suite_id", "suite_version", "workload", "slo", "metric_definitions")
 """Runs that differ in any of these answer different questions."""
 _FACTORS: Final = (

@@ -95,7 +95,7 @@ def _interval(row: RankedRun, key: str, sign: float) -> tuple[float, float] | No
 
 
 def _columns(definitions: str, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
-    """Return what a group's table shows: the headline metrics, where their meaning is known.
+    """Return what a group's table shows: the metrics for the board, where their meaning is known.
 
     Of envelopes that state no definitions, the first few numbers are shown under their own keys,
     and nobody claims to know which direction is better.
@@ -113,7 +113,7 @@ def _columns(definitions: str, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
                 better=item.better,
             )
             for item in DEFINITIONS.values()
-            if item.headline and item.key in present
+            if "board" in item.shown_on and item.key in present
         ]
         if known:
             return tuple(known)

@@ -36,6 +36,7 @@ from inferencebench_pipeline.leaderboard.document import (
     six_digits,
 )
 from inferencebench_pipeline.leaderboard.json_assembly import Part
+from inferencebench_pipeline.measure import is_tested
 
 LATEST: Final = 20
 """Runs of one level within one stratum that are looked at, so that old ones leave in time."""
@@ -110,7 +111,7 @@ def group_variances(group: Group, rows: Iterable[RankedRun]) -> tuple[Variance, 
     """Return the spreads in speed within one comparison group, each with its own p-values.
 
     Args:
-        group: whose headline metrics with a known better direction are looked at.
+        group: the comparison group, whose metrics with a known better direction are tested.
         rows: at least the group's ranked runs.
     """
     ranked = set(group.rows)
@@ -148,7 +149,7 @@ def _observed(
             np.array([row.value(column.key) for row in measured], dtype=np.float64),
         )
         for column in group.columns
-        if column.better is not None
+        if column.better is not None and is_tested(column.key, "history")
     ]
     return found, metrics
 

@@ -53,20 +53,7 @@ METRICS_SCHEMA: Final = pa.schema(
 UNFIT_SCHEMA: Final = pa.schema([("repo_id", pa.string()), ("unfit", pa.string())])
 FOREIGN_CELLS: Final = 24
 """Numbers of an envelope without definitions that a row of the index holds itself."""
-SHOWN_METRICS: Final = frozenset(
-    {
-        *(key for key, item in DEFINITIONS.items() if item.headline),
-        "tpot_p95_ms",
-        "itl_p50_ms",
-        "itl_p95_ms",
-        "e2e_p95_ms",
-        "total_tok_per_s",
-        "request_per_s",
-        "goodput_request_per_s",
-        "slo_attainment",
-        "joules_per_output_token",
-    }
-)
+SHOWN_METRICS: Final = frozenset(key for key, item in DEFINITIONS.items() if "row" in item.shown_on)
 """Keys of the metrics that a row holds itself: those of tables, fronts and histories."""
 HEADLINE_FIELDS: Final = ("key", "value", "text", "unit", "n", "low", "high", "null_reason")
 

@@ -17,18 +17,13 @@ from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails
 from inferencebench_pipeline.measure import (
     DISTRIBUTIONS,
     METRIC_DEFINITIONS_VERSION,
-    Rows,
-    Slo,
-    TraceArrays,
+    latencies_ms,
     open_traces,
 )
 
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
 _PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")
 _NONE = np.empty(0)
-_NS_PER_MS = 1e6
-_PS_PER_MS = 1e9
-_DRAWN = ("ttft", "tpot", "itl", "e2e")
 MOST_TOKENS = 1_000_000
 """Of a run whose chunks are all read for its page."""
 
@@ -46,7 +41,7 @@ def latency_curves(details: RunDetails, blobs: BlobStore) -> list[dict[str, Any]
     samples = _samples(details, blobs)
     curves = []
     for item in DISTRIBUTIONS:
-        if item.name not in _DRAWN:
+        if not item.drawn:
             continue
         marks = list(_marks(item.name, details.metrics))
         values = samples.get(item.name, _NONE)
@@ -91,16 +86,6 @@ def _samples(details: RunDetails, blobs: BlobStore) -> dict[str, npt.NDArray[np.
     if run.traces_sha256 is None or details.verdict is None or not details.verdict.ok:
         return {}
     try:
-        traces = open_traces(blobs.get(run.traces_sha256))
-        rows = Rows.of(traces.rows)
-        good = rows.good
-        gaps = {}
-        if rows.output_tokens[good].sum() <= MOST_TOKENS:
-            gaps["itl"] = TraceArrays.of(traces, Slo()).gaps / _NS_PER_MS
+        return latencies_ms(open_traces(blobs.get(run.traces_sha256)), most_tokens=MOST_TOKENS)
     except (BlobError, PermanentError):
         return {}
-    return gaps | {
-        "ttft": (rows.first_token - rows.sent)[good] / _NS_PER_MS,
-        "tpot": rows.tpot_ps[rows.measured & rows.has_tpot] / _PS_PER_MS,
-        "e2e": (rows.last_token - rows.sent)[good] / _NS_PER_MS,
-    }

@@ -1,8 +1,8 @@
-"""How the metrics are computed from the traces alone, the same to the last digit everywhere.
+"""The values of the metrics from the traces alone, the same to the last digit everywhere.
 
 Durations stay integers (nanoseconds; picoseconds for TPOT) until one final division, whose
-result IEEE 754 rounds in one way only. What each metric means is in ``metric_definitions``, how
-sure it is in ``metric_intervals``.
+result IEEE 754 rounds in one way only. The meaning of each metric is in ``metric_definitions``, its
+uncertainty in ``intervals``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from inferencebench_pipeline.measure.metric_definitions import (
     DEFINITIONS,
+    DISTRIBUTIONS,
     ERROR_CLASSES,
     METRIC_DEFINITIONS_VERSION,
     PERCENTILES,
@@ -24,6 +25,7 @@ from inferencebench_pipeline.measure.metric_definitions import (
 )
 from inferencebench_pipeline.measure.metrics.arrays import Int64s, TraceArrays
 from inferencebench_pipeline.measure.metrics.intervals import Metric, Sorted, with_intervals
+from inferencebench_pipeline.measure.metrics.samples import samples_of
 from inferencebench_pipeline.measure.metrics.statistics import exact_sum
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
@@ -37,9 +39,7 @@ __all__ = [
     "percentile",
 ]
 
-_NS_PER_MS: Final = 10**6
 _NS_PER_S: Final = 10**9
-_PS_PER_MS: Final = 10**9
 
 
 def percentile(ordered: npt.NDArray[Any], permille: int, unit_divisor: int) -> float:
@@ -81,16 +81,8 @@ def compute_metrics(traces: Traces | pa.Table, slo: Slo) -> dict[str, Metric]:
 
 def distributions(arrays: TraceArrays) -> dict[str, Sorted]:
     """Return the samples of each distribution in ascending order."""
-    rows = arrays.rows
-    good = rows.good
-    with_tpot = rows.measured & rows.has_tpot
-    return {
-        "ttft": Sorted.of((rows.first_token - rows.sent)[good], _NS_PER_MS),
-        "ttft_sched": Sorted.of((rows.first_token - rows.scheduled)[good], _NS_PER_MS),
-        "tpot": Sorted.of(rows.tpot_ps[with_tpot], _PS_PER_MS),
-        "itl": Sorted.of(arrays.gaps, _NS_PER_MS),
-        "e2e": Sorted.of((rows.last_token - rows.sent)[good], _NS_PER_MS),
-    }
+    found = {of.name: samples_of(of, arrays) for of in DISTRIBUTIONS}
+    return {name: Sorted.of(samples.values, samples.per_ms) for name, samples in found.items()}
 
 
 def values(arrays: TraceArrays, slo: Slo, ordered: dict[str, Sorted]) -> dict[str, Metric]:

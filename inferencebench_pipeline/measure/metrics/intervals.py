@@ -1,4 +1,4 @@
-"""How sure each metric is: blocks of one run, or the spread between independent repeats."""
+"""The interval of each metric, from blocks of one run or from independent repeats."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import numpy.typing as npt
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
-from inferencebench_pipeline.measure.metric_definitions import PERCENTILES, percentile_key
+from inferencebench_pipeline.measure.metric_definitions import (
+    DISTRIBUTIONS,
+    PERCENTILES,
+    Distribution,
+    percentile_key,
+)
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceArrays
+from inferencebench_pipeline.measure.metrics.samples import samples_of
 from inferencebench_pipeline.measure.metrics.statistics import (
     FEWEST_OBSERVATIONS,
     FEWEST_REPEATS,
@@ -126,10 +132,11 @@ class _Within:
         self._slo = slo
         self._ordered = ordered
         self._percentiles = {
-            percentile_key(name, permille): (name, permille)
-            for name in ordered
+            percentile_key(of.name, permille): (of, permille)
+            for of in DISTRIBUTIONS
             for permille in PERCENTILES
         }
+        self._means = {f"{of.name}_mean_ms": of for of in DISTRIBUTIONS}
 
     def interval(self, key: str) -> Interval:
         """Return the interval of a metric that has a value.
@@ -140,10 +147,12 @@ class _Within:
         rows = self._arrays.rows
         if key in self._percentiles:
             return self._percentile(*self._percentiles[key])
-        if key.endswith("_mean_ms"):
-            name = key.removesuffix("_mean_ms")
-            series = self._samples(name)
-            return ratio_interval(series, 1 / self._ordered[name].per_unit)
+        if key in self._means:
+            samples = samples_of(self._means[key], self._arrays)
+            sums, counts = samples.values, samples.counts
+            if counts is not None:
+                sums = _sums(sums, counts)
+            return ratio_interval(self._of_rows(sums, samples.chosen, counts), 1 / samples.per_ms)
         if key == "slo_attainment":
             waited = self._of_rows((rows.first_token - rows.scheduled)[rows.good], rows.good)
             met = self._of_rows(rows.meets(self._slo)[rows.measured], rows.measured)
@@ -158,34 +167,15 @@ class _Within:
             raise TooFewError(f"one reading per window; an interval needs {FEWEST_REPEATS} repeats")
         return ratio_interval(self._rate(key), _NS_PER_S)
 
-    def _percentile(self, name: str, permille: int) -> Interval:
-        samples = self._ordered[name]
-        value = samples.values[permille * (len(samples.values) - 1) // 1000]
-        if name == "itl":
-            counts = self._arrays.gap_counts
-            good = self._arrays.rows.good
-            at_most = _sums(self._arrays.gaps <= value, counts)
-            below = self._of_rows(at_most[good], good, counts[good])
-        else:
-            each = self._samples(name)
-            below = Series(
-                (each.numerators <= value).astype(np.int64), each.denominators, each.repeats
-            )
-        return quantile_interval(samples.values, below, permille, samples.per_unit)
-
-    def _samples(self, name: str) -> Series:
-        """Return the samples of a distribution in the order of the requests."""
-        rows, good = self._arrays.rows, self._arrays.rows.good
-        if name == "itl":
-            counts = self._arrays.gap_counts
-            lengths = _sums(self._arrays.gaps, counts)
-            return self._of_rows(lengths[good], good, counts[good])
-        if name == "tpot":
-            having = rows.measured & rows.has_tpot
-            return self._of_rows(rows.tpot_ps[having], having)
-        start = rows.scheduled if name == "ttft_sched" else rows.sent
-        end = rows.last_token if name == "e2e" else rows.first_token
-        return self._of_rows((end - start)[good], good)
+    def _percentile(self, of: Distribution, permille: int) -> Interval:
+        ordered = self._ordered[of.name].values
+        value = ordered[permille * (len(ordered) - 1) // 1000]
+        samples = samples_of(of, self._arrays)
+        at_most = samples.values <= value
+        if samples.counts is not None:
+            at_most = _sums(at_most, samples.counts)
+        below = self._of_rows(at_most, samples.chosen, samples.counts)
+        return quantile_interval(ordered, below, permille, samples.per_ms)
 
     def _of_rows(
         self, numerators: npt.NDArray[Any], chosen: Bools, denominators: Int64s | None = None

@@ -27,6 +27,7 @@ from inferencebench_pipeline.leaderboard.document import Column, MetricSpread, V
 from tests.leaderboard.analysis.test_change_points import TTFT, group, run
 from tests.leaderboard.ranking import ranked
 
+E2E = Column(key="e2e_p50_ms", label="E2E latency p50", unit="ms", better="lower")
 SHARE = Column(key="error_rate", label="Error rate", unit="ratio", better="lower")
 
 
@@ -202,18 +203,27 @@ def test_metrics_measured_in_the_same_runs_come_together_and_others_apart():
         run(
             number,
             {TTFT.key: 100.0 + number, SHARE.key: number / 100}
-            | ({} if number % 2 else {"only_some": 1.0 + number}),
+            | ({} if number % 2 else {E2E.key: 1.0 + number}),
             engine_name="ab"[number // 8],
         )
         for number in range(16)
     ]
-    some = Column(key="only_some", label="Only some", unit="ms", better="lower")
-    found = group_variances(group(rows, TTFT, SHARE, some), map(ranked, rows))
+    found = group_variances(group(rows, TTFT, SHARE, E2E), map(ranked, rows))
     assert [[metric.key for metric in item.metrics] for item in found] == [
         [TTFT.key, SHARE.key],
-        ["only_some"],
+        [E2E.key],
     ]
     assert [[level.n for level in item.levels] for item in found] == [[8, 8], [4, 4]]
+
+
+def test_a_metric_that_is_shown_and_not_tested_is_in_no_spread():
+    shown = Column(key="itl_p50_ms", label="ITL p50", unit="ms", better="lower")
+    rows = [
+        run(number, {TTFT.key: 100.0 + number, shown.key: 9.0}, engine_name="ab"[number // 8])
+        for number in range(16)
+    ]
+    found = group_variances(group(rows, TTFT, shown), map(ranked, rows))
+    assert [metric.key for item in found for metric in item.metrics] == [TTFT.key]
 
 
 def test_the_order_of_rows_changes_nothing():

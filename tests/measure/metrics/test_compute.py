@@ -14,9 +14,15 @@ from hypothesis import strategies as st
 from inferencebench_pipeline.measure.metric_definitions import (
     DISTRIBUTIONS,
     METRIC_DEFINITIONS_VERSION,
+    Distribution,
+    Span,
+    is_tested,
 )
+from inferencebench_pipeline.measure.metrics.arrays import TraceArrays
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics, percentile
+from inferencebench_pipeline.measure.metrics.samples import latencies_ms, samples_of
 from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.traces.reader import Traces
 from inferencebench_pipeline.measure.traces.schema import PHASES
 from tests.chance import examples
 from tests.measure.metrics import reference
@@ -142,6 +148,37 @@ def test_the_documentation_gives_every_definition_in_the_same_words() -> None:
         if not key.endswith("_ms") or not any(key.startswith(name) for name in per_distribution):
             assert f"`{key}`" in text
             assert definition.definition in text or key.startswith("error_rate_"), key
+
+
+def test_showing_a_metric_and_testing_it_are_two_decisions() -> None:
+    shown = {key for key, item in DEFINITIONS.items() if item.shown_on}
+    tested = {key for key, item in DEFINITIONS.items() if item.tested_in}
+    assert shown - tested
+    assert tested - shown
+    assert not is_tested("itl_p50_ms", "compare")
+    assert is_tested("fluidity", "compare")
+    assert not is_tested("fluidity", "history")
+    assert not is_tested("another_record_states_this", "compare")
+
+
+def test_a_span_that_is_only_declared_has_its_samples() -> None:
+    rows = [answered(index, [900 + index, 1500], sent=100, tokens=2) for index in range(3)]
+    rows.append(row(3, end_ns=5_000, error_class="timeout"))
+    arrays = TraceArrays.of(Traces.of(table(rows)), SLO)
+    declared = Distribution("decode", "Decode", "Words", samples=Span("first_token", "last_token"))
+    samples = samples_of(declared, arrays)
+    assert samples.values.tolist() == [600, 599, 598]
+    assert samples.chosen.tolist() == [True, True, True, False]
+
+
+def test_the_curves_are_drawn_from_the_samples_of_the_values() -> None:
+    rows = table([answered(index, [900, 1500, 1800], tokens=3) for index in range(3)])
+    drawn = latencies_ms(Traces.of(rows), most_tokens=9)
+    assert list(drawn) == [each.name for each in DISTRIBUTIONS if each.drawn]
+    metrics = compute_metrics(rows, SLO)
+    for name, samples in drawn.items():
+        assert samples.mean() == pytest.approx(metrics[f"{name}_mean_ms"].value)
+    assert "itl" not in latencies_ms(Traces.of(rows), most_tokens=8)
 
 
 def test_every_definition_says_what_it_means() -> None:
