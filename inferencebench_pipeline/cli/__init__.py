@@ -1,4 +1,4 @@
-"""The same domain for people without Dagster."""
+"""The command line ``inferencebench``: the same domain for people without Dagster."""
 
 from inferencebench_pipeline.cli.app import main
 

@@ -1,7 +1,7 @@
-"""``inferencebench``: run, sign, publish and verify benchmarks from a shell.
+"""The command line ``inferencebench``: run, sign, publish and verify benchmarks from a shell.
 
-Exit codes, the same for every command: 0 done or verified; 1 the record was rejected; 2 the input
-or configuration is wrong; 3 something is down, try again later.
+The exit codes are the same for every command: 0 when it is done or verified, 1 when the record is
+rejected, 2 when the input or the configuration is wrong, and 3 when a service is down.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
 
 app = typer.Typer(
     name="inferencebench",
-    help="LLM inference benchmarks as signed, published records that anyone can re-derive.",
-    epilog="Exit codes: 0 done or verified, 1 rejected, 2 wrong input, 3 outage: try again.",
+    help="Run LLM inference benchmarks, and publish and verify them as signed records.",
+    epilog="Exit codes: 0 done or verified, 1 rejected, 2 wrong input, 3 outage (try again later).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

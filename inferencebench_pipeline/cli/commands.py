@@ -1,7 +1,7 @@
-"""The commands by name, each with its sentence and its file, which is loaded when it is run.
+"""The commands by name, each with a sentence and with its file, which is loaded when it is run.
 
-So a command costs what it imports itself, the list of commands costs nothing of theirs, and a
-command whose extra is not installed stands in no other's way.
+A command thus costs only its own imports, the list of commands costs none of them, and a command
+whose extra is not installed does not prevent the others.
 """
 
 from __future__ import annotations
@@ -42,75 +42,71 @@ COMMANDS: Final = (
     Command(
         "run",
         "measuring:run",
-        "Run a benchmark: for each load point, capture, traces.parquet, metrics and envelope.",
+        "Run a benchmark, and write the traces, metrics and unsigned envelope of each load point.",
     ),
     Command(
         "search",
         "measuring:search",
-        "Find the highest load that meets the SLO; each probe is a run, all are recorded.",
+        "Find the highest load that meets the SLO; each probe is recorded as a run.",
     ),
     Command(
         "replay",
         "measuring:replay",
-        "Drive the load of an envelope again, on an engine of yours: the same questions and times.",
+        "Send the load of an envelope again, with the same questions and times, to your engine.",
     ),
     Command(
         "deliver",
         "delivering:deliver",
-        "Copy a finished run into another deployment's inbox; the new_runs sensor takes it from "
-        "there.",
+        "Copy a finished run into the inbox of the deployment that signs and publishes it.",
     ),
     Command(
         "sign",
         "publishing:sign",
-        "Sign the envelopes of runs and log the signatures; a run that is signed stays as it is.",
+        "Sign the envelopes of runs and log the signatures; a signed run is left unchanged.",
     ),
     Command(
         "dev-key",
         "publishing:dev_key",
-        "Make an Ed25519 key to sign with on this machine, and print how a policy pins it.",
+        "Make an Ed25519 key to sign with on this machine, and print the policy that accepts it.",
     ),
     Command(
         "publish",
         "publishing:publish",
-        "Publish a signed run as a dataset: verified first, one commit, read back and compared.",
+        "Publish a signed run as a dataset, after verifying it, and compare what the Hub serves.",
     ),
     Command(
         "card",
         "publishing:card",
-        "Print the dataset card of a run or an envelope, as publishing would render it.",
+        "Print the dataset card of a run or an envelope, as it would be published.",
     ),
     Command(
         "takedown",
         "takedown:takedown",
-        "Remove our links from model cards, close our pull requests there, and never come back.",
+        "Remove our links from model cards, close our pull requests there, and never link again.",
     ),
     Command(
         "verify",
         "verifying:verify",
-        "Re-derive the content hash and the metrics, check signature, identity and inclusion "
-        "proof.",
+        "Verify a record: its content hash, signature, signer, inclusion proof and metrics.",
     ),
     Command(
         "explain",
         "verifying:explain",
-        "Verify, and show the verdict as a tree: what was asked, what was found, on what it rests.",
+        "Verify a record, and show each question, its answer and the evidence as a tree.",
     ),
     Command(
         "compare",
         "comparing:compare",
-        "Compare two sets of runs of one benchmark: what changed, by how much, how sure.",
+        "Compare two sets of runs: which metrics changed, by how much, and how certainly.",
     ),
     Command(
         "crawl",
         "crawling:crawl",
-        "Take stock of what is published, and say what it cost of the Hub's request limits.",
+        "Take stock of the published runs on the Hub, and print the requests that it took.",
     ),
     Command("spec", "specs:app", "Write and check benchmark specs (docs/specs.md)."),
-    Command("webhooks", "crawling:webhooks", "Being told by the Hub that something was pushed."),
-    Command(
-        "evals", "evaluations:app", "Community evaluation results: check, read and propose them."
-    ),
+    Command("webhooks", "crawling:webhooks", "Receive webhooks of the Hub about pushes."),
+    Command("evals", "evaluations:app", "Check, read and propose community evaluation results."),
 )
 
 
@@ -139,4 +135,4 @@ def with_options(command: Command) -> Any:  # noqa: ANN401 - Typer's classes of 
 
 
 def unloaded() -> None:
-    """Stand for a command in the list of all; nobody calls it."""
+    """Stand for a command in the list of all commands; it is never called."""

@@ -1,4 +1,4 @@
-"""``inferencebench compare``: two sets of runs, and where the second differs for sure."""
+"""The command ``compare``: it tells whether two sets of runs of one benchmark differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inferencebench_pipeline.settings import Settings
 
 _SIDE = (
     "A run directory, an envelope.json, hf://datasets/ORG/NAME[@revision], a folder of run "
-    "directories, or @FILE with one of these a line."
+    "directories, or @FILE with one of these on each line."
 )
 _VERDICTS = {
     "better": ("B is better", "green"),
@@ -35,19 +35,20 @@ _VERDICTS = {
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help=f"What B is compared with. {_SIDE}")],
-    b: Annotated[str, typer.Argument(help=f"The same for the other side. {_SIDE}")],
+    a: Annotated[str, typer.Argument(help=f"The runs that B is compared with. {_SIDE}")],
+    b: Annotated[str, typer.Argument(help="The runs to compare, in the same form as A.")],
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Compare this metric instead of the usual ones; can be repeated."),
+        typer.Option(help="Compare this metric instead of the usual ones. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Compare two sets of runs of one benchmark: what changed, by how much, how sure.
+    """Compare two sets of runs: which metrics changed, by how much, and how certainly.
 
-    Permutation tests on run statistics, at a false-discovery rate of 5 % over the metrics: at least
-    four runs a side; six, if a single metric of many is to be found. Runs that answer different
-    questions are refused. Signatures are not looked at: `inferencebench verify` does that.
+    The statistics of the runs are compared by permutation tests, at a false-discovery rate of 5 %
+    over the metrics. Each side needs at least four runs, or six to find a change in a single one of
+    many metrics. Runs of different workloads are refused. Signatures are not verified:
+    `inferencebench verify` does that.
     Exit codes: 0 compared, 2 the runs cannot be compared or read, 3 outage.
     """
     found = compare_runs(_runs(a), _runs(b), metric or COMPARED)
@@ -68,7 +69,7 @@ def _print(found: Comparison) -> None:
     for factor in found.differs:
         out.print(Text(f"{factor.field}: A {', '.join(factor.a)}   B {', '.join(factor.b)}"))
     if not found.differs:
-        out.print("nothing that is recorded differs between A and B")
+        out.print("A and B do not differ in anything that is recorded")
     table = Table("metric", "unit", "A", "B", "B against A", "95 % interval", "q", "verdict")
     for item in found.metrics:
         said, style = _VERDICTS[item.verdict]
@@ -84,7 +85,7 @@ def _print(found: Comparison) -> None:
         )
     out.print(table)
     for where in found.left_out:
-        out.print(Text(f"left out: {where} (its load was not run on the other side)"))
+        out.print(Text(f"left out: {where} (the other side has no run with its load)"))
 
 
 def _effect(item: MetricComparison, value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""``inferencebench verify --corpus``: every result of an organisation, by one signature."""
+"""The option ``verify --corpus``: one signature covers every result of an organisation."""
 
 from __future__ import annotations
 
@@ -33,12 +33,19 @@ _SHOWN = 10
 
 
 class CorpusTargetError(PermanentError):
-    """There is no corpus statement, or nothing it could be about, at the place that was named."""
+    """The target holds no corpus statement, or no results that it could cover."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A statement, and the results that it should cover, by the SHA-256 of their envelopes."""
+    """A statement, and the results that it should cover.
+
+    Attributes:
+        where: the place of the corpus, for people.
+        organisation: the namespace whose corpus it is.
+        bundle: the signed statement.
+        results: the name of each result, by the SHA-256 of its envelope.
+    """
 
     where: str
     organisation: str
@@ -59,24 +66,27 @@ def read_corpus(
     Args:
         target: ``hf://datasets/ORG/NAME[@revision]``, or a folder that holds the statement with
             its table, or with envelopes.
-        deployment: which Hub.
-        organisation: whose corpus it must be; from an ``hf://`` target when None.
-        revision: branch, tag or commit on the Hub; instead of ``@revision``.
-        offline: refuse a target that needs a network.
+        deployment: the deployment whose Hub is asked.
+        organisation: the organisation whose corpus it must be. If None, an ``hf://`` target
+            names it.
+        revision: a branch, tag or commit on the Hub, in place of ``@revision``.
+        offline: whether to refuse a target that needs a network.
 
     Raises:
         CorpusTargetError: there is nothing to verify there.
     """
     if target.startswith("hf://"):
         if offline:
-            raise CorpusTargetError(f"{target} is on the Hub and --offline was asked for")
+            raise CorpusTargetError(f"{target} is on the Hub, which --offline does not allow")
         return _from_hub(target, deployment.hub(), revision)
     if revision is not None:
         raise CorpusTargetError(f"--revision is for hf:// targets; {target} is a path")
     folder = Path(target)
     owner = organisation or deployment.settings.organisation
     if owner is None:
-        raise CorpusTargetError(f"name the organisation whose corpus {folder} is: --organisation")
+        raise CorpusTargetError(
+            f"name the organisation of the corpus in {folder} with --organisation"
+        )
     try:
         bundle = (folder / STATEMENT_FILE).read_bytes()
     except OSError as error:
@@ -100,15 +110,16 @@ def verify_corpus(
     identity: str | None = None,
     as_json: bool,
 ) -> bool:
-    """Print whether the one statement covers every result; return whether it does.
+    """Print and return whether the statement covers every result.
 
     Args:
-        corpus: what :func:`read_corpus` returned.
-        trust: whose certificates, logs and clocks count.
-        policy: who may state a corpus.
-        issuer: exactly who must have vouched for the signer; any that the policy allows when None.
-        identity: exactly who must have signed; anybody that the policy allows when None.
-        as_json: print one JSON object instead of sentences.
+        corpus: the result of :func:`read_corpus`.
+        trust: the certificates, logs and clocks that count.
+        policy: the identities that may state a corpus.
+        issuer: the exact issuer that must have vouched for the signer. If None, any that the
+            policy allows.
+        identity: the exact identity that must have signed. If None, any that the policy allows.
+        as_json: whether to print a JSON object instead of sentences.
     """
     statement: CorpusStatement | None = None
     try:

@@ -1,4 +1,4 @@
-"""``inferencebench crawl`` and ``webhooks``: what is published, looked at when it changes."""
+"""The commands ``crawl`` and ``webhooks``: take stock of the Hub, and hear of its pushes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from inferencebench_pipeline.corpus import crawl as crawl_corpus
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings
 
-webhooks = typer.Typer(
-    no_args_is_help=True, help="Being told by the Hub that something was pushed."
-)
+webhooks = typer.Typer(no_args_is_help=True, help="Receive webhooks of the Hub about pushes.")
 
 
 def crawl(
     org: Annotated[
         str | None,
-        typer.Option("--org", help="Hub namespace; INFERENCEBENCH_ORGANISATION otherwise."),
+        typer.Option("--org", help="The Hub namespace. Default: INFERENCEBENCH_ORGANISATION."),
     ] = None,
 ) -> None:
-    """Take stock of what is published, and say what it cost of the Hub's request limits."""
+    """Take stock of the published runs on the Hub, and print the requests that it took."""
     settings = Settings.from_environment()
     if org is not None:
         settings = settings.model_copy(update={"organisation": org})
@@ -34,8 +32,8 @@ def crawl(
             hub, deployment.require_organisation(), CorpusStore(settings.store)
         )
         say(
-            f"{len(inventory.entries)} published runs are known, {inventory.fetched} of them "
-            f"fetched now; {len(inventory.findings)} findings"
+            f"{len(inventory.entries)} published runs are known, and {inventory.fetched} of them "
+            f"were fetched now; there are {len(inventory.findings)} findings"
         )
         for item in inventory.findings:
             say(f"{item.severity}: {item.repo_id}: {item.kind}: {item.detail}")
@@ -45,14 +43,14 @@ def crawl(
 
 @webhooks.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; put TLS before it.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8099,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; put a proxy with TLS in front of it.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8099,
 ) -> None:
-    """Receive the Hub's webhooks; each makes the sensor `nudged_crawl` look at the Hub soon.
+    """Receive the Hub's webhooks, each of which makes the sensor `nudged_crawl` request a crawl.
 
-    The secret comes from INFERENCEBENCH_WEBHOOK_SECRET, or from the file that
+    The secret is read from INFERENCEBENCH_WEBHOOK_SECRET, or from the file that
     INFERENCEBENCH_WEBHOOK_SECRET_FILE names.
     """
     # The extra `pipeline` brings the server; a crawl does without.

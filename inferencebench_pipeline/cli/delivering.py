@@ -1,4 +1,4 @@
-"""``inferencebench deliver``: hand a finished run to the deployment that signs and publishes."""
+"""The command ``deliver``: it hands a finished run to the deployment that publishes it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from inferencebench_pipeline.settings import Settings
 
 
 class NoInboxError(PermanentError):
-    """Nobody said where runs are delivered to."""
+    """Neither ``--to`` nor the environment names an inbox."""
 
 
 def deliver(
-    run: Annotated[str, typer.Argument(help="A run id of this host's store.")],
+    run: Annotated[str, typer.Argument(help="The id of a run in the store of this host.")],
     to: Annotated[
         str | None,
-        typer.Option(help="The inbox: a path or an fsspec URL. Default: INFERENCEBENCH_INBOX."),
+        typer.Option(help="The inbox, as a path or an fsspec URL. Default: INFERENCEBENCH_INBOX."),
     ] = None,
 ) -> None:
-    """Copy a finished run into another deployment's inbox; the new_runs sensor takes it from there.
+    """Copy a finished run into the inbox of the deployment that signs and publishes it.
 
-    This host needs no token and no identity: signing and publishing happen where the inbox is.
+    The sensor new_runs there takes the run in. This host needs no token and no identity, because
+    the other deployment signs and publishes.
     """
     settings = Settings.from_environment()
     inbox = to or settings.inbox
     if inbox is None:
-        raise NoInboxError("no inbox: give --to, or set INFERENCEBENCH_INBOX")
+        raise NoInboxError("no inbox is named; give --to, or set INFERENCEBENCH_INBOX")
     deliver_run(RunStore(settings.store).run(run), inbox)
     say(f"delivered {run} to {inbox}")

@@ -1,4 +1,4 @@
-"""``inferencebench evals``: community evaluation results on the Hub, read, proposed, remembered."""
+"""The commands ``evals …``: check, read and propose community evaluation results on the Hub."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from inferencebench_pipeline.hub import known_takedowns
 from inferencebench_pipeline.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="Community evaluation results: check, read and propose them."
+    no_args_is_help=True, help="Check, read and propose community evaluation results."
 )
 ModelArgument = Annotated[str, typer.Argument(help="The model, as ORG/NAME.")]
 
@@ -63,24 +63,37 @@ def check(
 
 @app.command("from-log")
 def from_log(
-    file: Annotated[Path, typer.Argument(help="A log of Inspect AI, or results of lighteval.")],
+    file: Annotated[
+        Path, typer.Argument(help="A log of Inspect AI, or a results file of lighteval.")
+    ],
     benchmark: Annotated[str, typer.Option(help="The benchmark dataset, as ORG/NAME.")],
-    task: Annotated[str, typer.Option(help="The task's id in its eval.yaml.")],
-    metric: Annotated[str, typer.Option(help="SCORER/METRIC of Inspect AI, TASK/METRIC else.")],
+    task: Annotated[str, typer.Option(help="The id of the task in the benchmark's eval.yaml.")],
+    metric: Annotated[
+        str, typer.Option(help="SCORER/METRIC for Inspect AI, TASK/METRIC for lighteval.")
+    ],
     revision: Annotated[
-        str | None, typer.Option(help="The benchmark's commit that was evaluated on.")
+        str | None, typer.Option(help="The commit of the benchmark dataset that was used.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The model, where the log names it otherwise.")
+        str | None,
+        typer.Option(help="The id of the model on the Hub, where the log gives another name."),
     ] = None,
-    provider: Annotated[str | None, typer.Option(help="Who served it, as resolved.")] = None,
-    engine: Annotated[str | None, typer.Option(help="NAME/VERSION of the engine.")] = None,
-    quantization: Annotated[str | None, typer.Option(help="FORMAT/METHOD.")] = None,
-    template: Annotated[str | None, typer.Option(help="'model', or another's name.")] = None,
-    tools: Annotated[str | None, typer.Option(help=f"Names with commas, or {NONE!r}.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="The provider that served the model.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="The engine, as NAME/VERSION.")] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="The quantisation, as FORMAT/METHOD.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="The chat template: 'model' for the model's own, or a name.")
+    ] = None,
+    tools: Annotated[
+        str | None, typer.Option(help=f"The tools, separated by commas, or {NONE!r}.")
+    ] = None,
     judge: Annotated[str | None, typer.Option(help=f"The judging model, or {NONE!r}.")] = None,
 ) -> None:
-    """Print the quality result that a framework's log holds, to be kept and proposed."""
+    """Print the quality result of a framework's log as JSON, for `propose`."""
     given = {
         "provider": provider,
         "engine": engine,
@@ -99,7 +112,7 @@ def from_log(
 
 @app.command()
 def status(model: ModelArgument) -> None:
-    """Show a model's results with their trust tier, and what was withheld."""
+    """Show a model's results with their trust tiers, and its withheld results."""
     settings = Settings.from_environment()
     table = Table("tier", "benchmark", "task", "value", "request", "notes")
     for item in read_results(_hub(settings), model):
@@ -127,7 +140,7 @@ def status(model: ModelArgument) -> None:
 def leaderboard(
     dataset: Annotated[str, typer.Argument(help="The benchmark dataset, as ORG/NAME.")],
     derived: Annotated[
-        bool, typer.Option("--derived", help="Also models that declare a base model.")
+        bool, typer.Option("--derived", help="Include models that declare a base model.")
     ] = False,
 ) -> None:
     """Show a benchmark's leaderboard with the trust tier of each row."""
@@ -145,14 +158,15 @@ def propose(
     result: Annotated[Path, typer.Argument(help="A quality result, as `from-log` prints it.")],
     record: Annotated[str, typer.Option(help="The dataset that holds the record, as ORG/NAME.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the file and what would happen; send nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the file and the planned change, and send nothing."),
     ] = False,
     confirm: Annotated[
         str | None,
-        typer.Option(help="The model's id, to open a pull request on a model of others."),
+        typer.Option(help="The id of the model, to confirm a pull request on a model of others."),
     ] = None,
 ) -> None:
-    """Enter a quality result into the model's repository: a commit on ours, else a pull request."""
+    """Propose a quality result for a model: a commit to our model, a pull request to others."""
     settings = Settings.from_environment()
     hub = _hub(settings)
     takedowns = known_takedowns(hub, settings.store, record.partition("/")[0])
@@ -165,7 +179,9 @@ def propose(
         say("Nothing was sent.")
         return
     if finding.mode == "pull_request" and confirm is None and sys.stdin.isatty():
-        confirm = typer.prompt(f"{submission.model_id} is somebody else's. Type its name to go on")
+        confirm = typer.prompt(
+            f"{submission.model_id} belongs to somebody else. Type its name to continue"
+        )
     done = propose_result(
         hub, settings.store, submission, takedowns=takedowns, confirmation=confirm
     )
@@ -178,19 +194,19 @@ def propose(
 @app.command()
 def watch(
     benchmark: Annotated[
-        list[str] | None, typer.Option(help="A benchmark dataset to look at; may be repeated.")
+        list[str] | None, typer.Option(help="A benchmark dataset to look at. Repeatable.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to look at besides; may be repeated.")
+        list[str] | None, typer.Option(help="Another model to look at. Repeatable.")
     ] = None,
 ) -> None:
-    """Note what open pull requests show, and remember what was withheld since the last look."""
+    """Record the results in open pull requests, and those withheld since the last time."""
     settings = Settings.from_environment()
     found = watch_hub(
         _hub(settings), settings.store, benchmarks=benchmark or (), models=model or ()
     )
     for failure in found.failed:
-        say(f"could not be looked at: {failure}")
+        say(f"cannot be looked at: {failure}")
     for result in found.new:
         say(f"new: {_named(result)}: {result.url}")
     for result in found.withheld:
@@ -203,7 +219,7 @@ def watch(
 
 @app.command()
 def withheld() -> None:
-    """List every result that is withheld now, with date and link."""
+    """List every withheld result with the date and a link."""
     table = Table("model", "benchmark", "task", "value", "withheld")
     for result in load_evaluations(Settings.from_environment().store).withheld():
         dataset = result.entry.dataset
@@ -214,16 +230,16 @@ def withheld() -> None:
 
 @app.command()
 def register(
-    dataset: Annotated[str, typer.Argument(help="A dataset of ours, as ORG/NAME.")],
-    file: Annotated[Path, typer.Argument(help="Its eval.yaml.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset of your organisation, as ORG/NAME.")],
+    file: Annotated[Path, typer.Argument(help="The eval.yaml of the dataset.")],
 ) -> None:
-    """Register a dataset as a benchmark: check its eval.yaml and commit it."""
+    """Register a dataset as a benchmark by checking and committing its eval.yaml."""
     hub = _hub(Settings.from_environment())
     done = register_benchmark(hub, dataset, read_file(file), filename=str(file))
     say(f"{done.spec.name}: {len(done.spec.tasks)} tasks registered: {done.url}")
     if not done.listed:
         say(
-            "The Hub does not rank results on it yet: ask its staff to put it on their allow-list "
+            "The Hub does not rank results on it yet. Ask its staff to add it to their allow-list "
             "(the OpenEvals organisation's discussions)."
         )
 
@@ -232,10 +248,10 @@ def register(
 def publish(
     org: Annotated[
         str | None,
-        typer.Option("--org", help="Hub namespace; INFERENCEBENCH_ORGANISATION otherwise."),
+        typer.Option("--org", help="The Hub namespace. Default: INFERENCEBENCH_ORGANISATION."),
     ] = None,
 ) -> None:
-    """Publish the register of results, withheld ones included, as a dataset."""
+    """Publish the register of results as a dataset, with the withheld results."""
     settings = Settings.from_environment()
     organisation = org or Deployment(settings).require_organisation()
     commit = publish_register(_hub(settings), settings.store, organisation)

@@ -1,4 +1,4 @@
-"""A verdict as a tree: what was asked of the record, in a reader's words, and what was found."""
+"""A verdict as a tree of questions about the record, with the answers and their evidence."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _QUESTIONS: Final = (
     ),
 )
 _MEANING: Final = {
-    FailureClass.MALFORMED: "This is not a record that can be read.",
-    FailureClass.UNSIGNED: "Nobody signed this. It may be true; there is nothing to check.",
-    FailureClass.TAMPERED: "It says something else than what was signed.",
+    FailureClass.MALFORMED: "This is no record, or one that cannot be read.",
+    FailureClass.UNSIGNED: "Nobody has signed this. It may be true, but there is no proof.",
+    FailureClass.TAMPERED: "The record differs from the one that was signed.",
     FailureClass.SIGNATURE_INVALID: "The proof of who signed it, and when, does not hold.",
-    FailureClass.IDENTITY_NOT_ALLOWED: "Whoever signed it may not speak for this organisation.",
+    FailureClass.IDENTITY_NOT_ALLOWED: "The signer may not sign for this organisation.",
     FailureClass.TRACES_MISMATCH: "The raw data beside it is not the data that was signed.",
     FailureClass.METRICS_DO_NOT_REDERIVE: (
-        "Nothing was tampered with: the signer signed numbers that the signed raw data does not "
-        "give."
+        "The record was not tampered with, but the signed raw data gives other numbers than those "
+        "that were signed."
     ),
 }
 _MARKS: Final = {
@@ -57,7 +57,7 @@ _MARKS: Final = {
 
 
 def verdict_tree(where: str, verdict: Verdict) -> Tree:
-    """Return ``verdict`` as a tree: five questions, the checks that answer them, the evidence."""
+    """Return a verdict as a tree of five questions, the checks that answer them, and evidence."""
     tree = Tree(_headline(verdict))
     tree.add(Text(where))
     if verdict.failure_class is not None:

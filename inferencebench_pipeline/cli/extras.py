@@ -1,7 +1,7 @@
-"""A package that is not installed, told as the extra that brings it.
+"""The error about a package that is not installed, which names the extra that installs it.
 
-The light core verifies, explains and measures; what publishes, crawls and ranks is installed by
-choice. The list of extras is the package's own metadata, so that it is written once.
+The light core verifies, explains and measures; extras add publishing, crawling and ranking. The
+list of extras is read from the metadata of the package, so that it is written once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class MissingExtraError(PermanentError):
 
 
 def missing_extra(error: ModuleNotFoundError) -> Exception:
-    """Return what a person should do about a package that is not there.
+    """Return an error that tells a person how to install the missing package.
 
-    A module that no extra brings is a fault of the program: ``error`` is raised again.
+    A missing module that no extra installs is a fault of the program, so it is raised again.
 
     Raises:
-        ModuleNotFoundError: no extra brings it.
+        ModuleNotFoundError: no extra installs the module.
     """
     package = (error.name or "").partition(".")[0]
     extra = extra_of(package)
@@ -39,10 +39,10 @@ def missing_extra(error: ModuleNotFoundError) -> Exception:
 
 
 def extra_of(package: str) -> str | None:
-    """Return the first extra that installs a package; None when none does.
+    """Return the first extra that installs a package, or None when no extra does.
 
     Args:
-        package: name of the package as it is imported.
+        package: the name by which the package is imported.
     """
     try:
         required = metadata.requires(_DISTRIBUTION) or []

@@ -1,4 +1,4 @@
-"""A live table of a run in a terminal; lines for a log where there is none."""
+"""The progress of a run: a live table in a terminal, and lines of a log elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Listener = Callable[[Progress], None]
 
 @contextmanager
 def shown(console: Console, title: str) -> Iterator[Listener]:
-    """Yield what takes the progress of a run and shows it on ``console``."""
+    """Yield a listener that shows the progress of a run on ``console``."""
     if not console.is_terminal:
         yield ProgressLog(lambda line: console.print(line, markup=False, soft_wrap=True)).hear
         return
@@ -25,7 +25,7 @@ def shown(console: Console, title: str) -> Iterator[Listener]:
 
 
 def progress_table(title: str, step: Progress) -> Table:
-    """Return how far a run is, as a table."""
+    """Return the progress of a run as a table."""
     table = Table("stage", "repeat", "requests", "failed", "elapsed", title=title)
     table.add_row(
         step.stage,

@@ -1,4 +1,4 @@
-"""``inferencebench run``, ``search`` and ``replay``: measure, up to the unsigned envelope."""
+"""The commands ``run``, ``search`` and ``replay``: they measure, up to the unsigned envelope."""
 
 from __future__ import annotations
 
@@ -57,22 +57,26 @@ from inferencebench_pipeline.untrusted import printable
 def run(
     spec: Annotated[
         str | None,
-        typer.Argument(help="A spec file, or the name of a shipped spec; not needed to finish."),
+        typer.Argument(
+            help="A spec file, or the name of a shipped spec. Not needed with --run-id."
+        ),
     ] = None,
     run_id: Annotated[
         str | None,
-        typer.Option(help="Finish this run, by its own spec, instead of starting a new one."),
+        typer.Option(help="Finish this run by its own spec, instead of starting a new one."),
     ] = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Run a benchmark: for each load point, capture, traces.parquet, metrics and envelope."""
+    """Run a benchmark, and write the traces, metrics and unsigned envelope of each load point."""
     store, console = RunStore(Settings.from_environment().store), new_console()
     if run_id is not None:
         directory = store.run(run_id)
         measure(_spec_to_finish(directory, spec, overrides), directory, console)
         return
     if spec is None:
-        raise SpecError("no spec: name a spec file or a shipped spec, or a run with --run-id")
+        raise SpecError(
+            "no spec is named; name a spec file or a shipped spec, or a run with --run-id"
+        )
     for point in plan_of(spec, overrides).runs:
         measure(point, store.run(new_run_id()), console)
 
@@ -80,16 +84,16 @@ def run(
 def _spec_to_finish(
     directory: RunDirectory, spec: str | None, overrides: list[str]
 ) -> BenchmarkSpec:
-    """Return the run's own spec; a spec that is given must come to it, or begin a run without one.
+    """Return the spec of the run; one that is given must equal it, or starts a run without any.
 
     Raises:
-        SpecError: it comes to another, or the run has none and none is given.
+        SpecError: the given spec is another one, or there is no spec at all.
     """
     if spec is None:
         if overrides:
             raise SpecError(
-                "--set replaces fields of a spec, and none is given; a run is finished "
-                "by its own spec as it is"
+                "--set needs a spec whose fields it replaces; a run is finished by its own spec, "
+                "unchanged"
             )
         return spec_of_run(directory)
     plan = plan_of(spec, overrides)
@@ -97,19 +101,19 @@ def _spec_to_finish(
         return own_spec_among(plan.runs, directory)
     if len(plan.runs) > 1:
         raise SpecError(
-            f"the spec {plan.name} comes to {len(plan.runs)} runs, and --run-id names one; choose "
-            "a load point with --set"
+            f"the spec {plan.name} expands to {len(plan.runs)} runs, but --run-id names only one; "
+            "pick one load point with --set"
         )
     return plan.runs[0]
 
 
 def search(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006
-    """Find the highest load that meets the SLO; each probe is a run, all are recorded."""
+    """Find the highest load that meets the SLO; each probe is recorded as a run."""
     settings = Settings.from_environment()
     plan = plan_of(spec, overrides)
     if plan.search is None:
         raise SpecError(
-            f"the spec {plan.name} has no search; add one, such as search: {{low: 1, high: 64}}"
+            f"the spec {plan.name} has no search; add a field like search: {{low: 1, high: 64}}"
         )
     store, console = RunStore(settings.store), new_console()
 
@@ -140,19 +144,21 @@ def replay(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="The engine to measure: an address with /v1, embedded, vllm, or a spec of yours "
-            "whose engine and model are taken."
+            help="The engine to measure: an address with /v1, embedded, vllm, or your own "
+            "spec, whose engine and model are used."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model to ask for, instead of the one in the record.")
+    ] = None,
     data: Annotated[
-        Path, typer.Option(help="Folder with the data files that the envelope names.")
+        Path, typer.Option(help="The folder with the data files that the envelope names.")
     ] = Path(),
     client_processes: Annotated[
-        int, typer.Option(min=1, max=256, help="Processes of the measuring client.")
+        int, typer.Option(min=1, max=256, help="The number of processes of the measuring client.")
     ] = 1,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Replay a record that nobody has verified.")
+        bool, typer.Option("--unverified", help="Replay a record without verifying it.")
     ] = False,
     policy: PolicyOption = None,
     trust_config: TrustOption = None,
@@ -160,10 +166,10 @@ def replay(
     require_issuer: IssuerOption = None,
     require_identity: IdentityOption = None,
 ) -> None:
-    """Drive the load of an envelope again, on an engine of yours: the same questions and times.
+    """Send the load of an envelope again, with the same questions and times, to your engine.
 
-    The record is verified first. Only the load is taken from it: never an engine, its arguments,
-    its environment or an address.
+    The record is verified first. Only the load is taken from it, and never an engine, its
+    arguments, its environment or an address.
     """
     chosen_engine, chosen_model = own_engine(engine, model)
     deployment = deployment_with(policy, trust_config)
@@ -175,7 +181,9 @@ def replay(
     document = parse_envelope(found.envelope)
     extension = pipeline_extension(document)
     if extension is None:
-        raise SpecError(f"{found.where} was not made by this pipeline and does not state its spec")
+        raise SpecError(
+            f"{found.where} was not made by this pipeline, so it does not contain its spec"
+        )
     spec = replayed_spec(
         document.driver_options,
         engine=chosen_engine,
@@ -192,15 +200,15 @@ def replay(
 
 
 def _what_is_asked(spec: BenchmarkSpec) -> str:
-    """Return how much a replay asks for: a stranger chose it, and the reader may pay for it."""
+    """Return a sentence about the size of a replay, which a stranger chose and the reader pays."""
     load, workload = spec.load, spec.workload
     each = load.requests + load.warmup_requests
     times = f"up to {spec.repeats.at_most} times, " if spec.repeats.at_most > 1 else ""
-    return f"asks {each:,} requests, {times}each for up to {workload.max_tokens:,} tokens"
+    return f"sends {each:,} requests, {times}each for up to {workload.max_tokens:,} tokens"
 
 
 def _unsigned_too(target: str) -> str:
-    """Return the target; of a run directory that is not signed yet, its unsigned envelope."""
+    """Return the target, or the unsigned envelope of a run directory that is not signed yet."""
     unsigned = Path(target) / RunFile.UNSIGNED_ENVELOPE.value
     signed = unsigned.with_name(RunFile.ENVELOPE.value)
     return str(unsigned) if unsigned.is_file() and not signed.is_file() else target
@@ -214,8 +222,8 @@ def _require_verified(
     issuer: str | None,
     identity: str | None,
 ) -> None:
-    """End with exit code 1 unless the record at hand is verified."""
-    advice = "replay it all the same with --unverified"
+    """End the command with exit code 1 unless the record is verified."""
+    advice = "use --unverified to replay it anyway"
     try:
         verdict = judged(deployment, found, organisation, issuer, identity)
     except SettingsError as error:
@@ -227,20 +235,20 @@ def _require_verified(
 
 
 def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelSpec | None]:
-    """Return the engine that the reader of an envelope names, and the model if they name one.
+    """Return the engine that the reader of an envelope names, and the model if there is one.
 
     Args:
-        named: an address with ``/v1``, ``embedded``, ``vllm``, or a spec file of theirs.
-        model: the id of a model.
+        named: an address with ``/v1``, ``embedded``, ``vllm``, or the reader's own spec.
+        model: the id of a model, which replaces that of the spec.
 
     Raises:
-        SpecError: no engine is named, or none can be made of it.
+        SpecError: no engine is named, or the name does not describe one.
     """
     if named is None:
         raise SpecError(
-            "an envelope is replayed on an engine of yours, not on one that it describes; name it "
-            "with --engine: an address such as http://127.0.0.1:8000/v1, embedded, vllm, or a spec "
-            "of yours whose engine is to be taken"
+            "an envelope is replayed on your engine, not on one that it describes; name yours with "
+            "--engine, as an address such as http://127.0.0.1:8000/v1, embedded, vllm, or your own "
+            "spec"
         )
     own_model: ModelSpec | None = None
     if named in ("embedded", "vllm"):
@@ -251,7 +259,9 @@ def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelS
         runs = plan_of(named, []).runs
         content, own_model = runs[0].engine, runs[0].model
         if any((run.engine, run.model) != (content, own_model) for run in runs):
-            raise SpecError(f"the spec {named} has several engines or models; give one of each")
+            raise SpecError(
+                f"the spec {named} has several engines or models; name a spec with one of each"
+            )
     try:
         engine: EngineSpec = TypeAdapter(EngineSpec).validate_python(content)
         return engine, own_model if model is None else ModelSpec(id=model)
@@ -261,7 +271,7 @@ def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelS
 
 
 def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> Measurement:
-    """Measure one run and write everything up to its unsigned envelope."""
+    """Measure one run, and write all its files up to the unsigned envelope."""
     title = f"{spec.name}: {spec.model.id}, {load_label(spec.load)}"
     console.print(f"run {directory.run_id}", markup=False)
     with directory.writing("measuring"):
@@ -281,7 +291,7 @@ def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> M
 
 
 def _print_flags(measurement: Measurement, console: Console) -> None:
-    """Print what a reader must know about the measurement, the worst first."""
+    """Print the validity flags that are raised, with the errors first."""
     raised = [flag for flag in measurement.validity if not flag.ok]
     for flag in sorted(raised, key=lambda flag: flag.severity):
         word = "not valid" if flag.severity == "error" else "warning"
@@ -289,15 +299,15 @@ def _print_flags(measurement: Measurement, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
     if errors_of(raised):
         console.print(
-            "this run is neither signed nor published; measure again under a new run id",
+            "this run cannot be signed or published; measure again under a new run id",
             markup=False,
             soft_wrap=True,
         )
 
 
 def _audit(audit: EngineAudit) -> Table:
-    """Return the engine's own numbers beside ours; the caption says why there are none."""
-    title = "the engine's own numbers, warm-up included"
+    """Return the engine's own numbers beside ours, or a caption with the reason for their lack."""
+    title = "the engine's own numbers, with the warm-up"
     table = Table("quantity", "engine", "ours", "unit", "", title=title, caption=audit.null_reason)
     for line in audit.lines:
         ours = "" if line.ours is None else f"{line.ours:,.3f}"

@@ -1,4 +1,4 @@
-"""``inferencebench sign``, ``publish`` and ``card``: from a measured run to a public record."""
+"""The commands ``sign``, ``publish``, ``card`` and ``dev-key``: from a run to a public record."""
 
 from __future__ import annotations
 
@@ -38,25 +38,27 @@ from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust import create_dev_key, sign_runs
 
-RunArgument = Annotated[str, typer.Argument(help="The run id, as `inferencebench run` printed it.")]
+RunArgument = Annotated[str, typer.Argument(help="The run id, as printed by `inferencebench run`.")]
 OrgOption = Annotated[
-    str | None, typer.Option("--org", help="Hub namespace; INFERENCEBENCH_ORGANISATION otherwise.")
+    str | None,
+    typer.Option("--org", help="The Hub namespace. Default: INFERENCEBENCH_ORGANISATION."),
 ]
 
 
 class Destination(StrEnum):
-    """Where a record can be published to."""
+    """A place to which a record can be published."""
 
     HF = "hf"
 
 
 def sign(
-    run_ids: Annotated[list[str], typer.Argument(help="One run id or several.")],
+    run_ids: Annotated[list[str], typer.Argument(help="One or several run ids.")],
     org: OrgOption = None,
 ) -> None:
-    """Sign the envelopes of runs and log the signatures; a run that is signed stays as it is.
+    """Sign the envelopes of runs and log the signatures; a signed run is left unchanged.
 
-    All are signed with one certificate. Exit code 1: some were refused, the others are signed.
+    One certificate signs all of them. The exit code is 1 when some runs were refused; the others
+    are signed.
     """
     settings = _settings(org)
     deployment, store = Deployment(settings), RunStore(settings.store)
@@ -82,12 +84,15 @@ def sign(
 
 
 def dev_key(
-    path: Annotated[Path, typer.Argument(help="Where to write the new key; never overwritten.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="The file for the new key. An existing file is never overwritten."),
+    ],
 ) -> None:
-    """Make an Ed25519 key to sign with on this machine, and print how a policy pins it."""
+    """Make an Ed25519 key to sign with on this machine, and print the policy that accepts it."""
     pem = create_dev_key(path)
-    say(f"INFERENCEBENCH_DEV_KEY={path.absolute()} signs with it; what it signs is for local")
-    say("work: no log holds it and it cannot be published. The policy that accepts it:")
+    say(f"INFERENCEBENCH_DEV_KEY={path.absolute()} signs with the key, for local work only: its")
+    say("signatures are in no log and cannot be published. The policy that accepts the key:")
     rule = {"organisation": "my-laptop", "suites": ["*"], "public_key_pem": pem}
     say_document(yaml.safe_dump({"version": 1, "dev_keys": [rule]}, sort_keys=False))
 
@@ -95,25 +100,25 @@ def dev_key(
 def publish(
     run_id: RunArgument,
     to: Annotated[  # noqa: ARG001  (one place so far)
-        Destination, typer.Option(help="Where to publish.")
+        Destination, typer.Option(help="The place to publish to: hf is the Hugging Face Hub.")
     ] = Destination.HF,
     org: OrgOption = None,
     update_model_card: Annotated[
-        bool, typer.Option("--update-model-card", help="Also link back from the model's card.")
+        bool, typer.Option("--update-model-card", help="Also add a link to the model's card.")
     ] = False,
     open_pull_requests: Annotated[
         bool,
         typer.Option(
             "--open-pull-requests",
-            help="Yes, open a pull request when the model belongs to somebody else.",
+            help="Open a pull request when the model belongs to somebody else.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the files and the changes; change nothing."),
+        typer.Option("--dry-run", help="Show the files and the changes, and change nothing."),
     ] = False,
 ) -> None:
-    """Publish a signed run as a dataset: verified first, one commit, read back and compared."""
+    """Publish a signed run as a dataset, after verifying it, and compare what the Hub serves."""
     deployment, run = _open(run_id, org)
     settings = Settings.from_environment()
     hub = deployment.hub()
@@ -150,11 +155,11 @@ def publish(
 
 def card(
     source: Annotated[
-        str, typer.Argument(help="A run id, or an envelope file (its traces beside it).")
+        str, typer.Argument(help="A run id, or an envelope file with its traces beside it.")
     ],
     org: OrgOption = None,
 ) -> None:
-    """Print the dataset card of a run or an envelope, as publishing would render it."""
+    """Print the dataset card of a run or an envelope, as it would be published."""
     if Path(source).is_file():
         say_document(_card_of_file(Path(source), Deployment(_settings(org))).decode())
         return
@@ -169,7 +174,7 @@ def card(
 
 
 def _card_of_file(path: Path, deployment: Deployment) -> bytes:
-    """Return the card of an envelope file; it calls the signature verified only if it verifies."""
+    """Return the card of an envelope file, which names the signer only if the record verifies."""
     with path.open("rb") as file:
         data = file.read(MAX_ENVELOPE_BYTES + 1)
     envelope = parse_envelope(data)
@@ -188,7 +193,7 @@ def _card_of_file(path: Path, deployment: Deployment) -> bytes:
 
 
 def _preview_record(hub: Hub, deployment: Deployment, run: RunDirectory) -> Repo:
-    """Print what publishing would send, to the byte; only reads are sent."""
+    """Print exactly the files that would be published, without changing anything on the Hub."""
     planned = preview(
         hub,
         run,
@@ -207,7 +212,7 @@ def _preview_record(hub: Hub, deployment: Deployment, run: RunDirectory) -> Repo
 
 
 def _preview_link(hub: Hub, run: RunDirectory, dataset: Repo, policy: LinkPolicy) -> None:
-    """Print what linking would change in the model's card; only reads are sent."""
+    """Print the planned change of the model's card, without changing anything on the Hub."""
     link = preview_backlink(hub, run, dataset, policy)
     say(f"Model card of {link.model_id}: would be {link.mode} {link.reason or ''}".rstrip())
     _print_diff(link.before, link.after, f"{link.model_id}/{CARD_FILE}")

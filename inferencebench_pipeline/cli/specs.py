@@ -1,4 +1,4 @@
-"""``inferencebench spec``: check what a person wrote, and the schema that editors check it with."""
+"""The commands ``spec check`` and ``spec schema``: they help to write a benchmark spec."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from inferencebench_pipeline.settings import Settings
 SpecArgument = Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")]
 SetOption = Annotated[
     list[str],
-    typer.Option("--set", help="Replace a field of the spec, as load.concurrency=8. Repeatable."),
+    typer.Option("--set", help="Replace a field of the spec, like load.concurrency=8. Repeatable."),
 ]
 
 app = typer.Typer(help="Write and check benchmark specs (docs/specs.md).", no_args_is_help=True)
@@ -36,16 +36,16 @@ def plan_of(spec: str, overrides: list[str]) -> Plan:
     """
     is_file = spec.endswith((".yaml", ".yml"))
     path = Path(spec) if is_file else named_spec(Settings.from_environment().specs, spec)
-    return load_plan(path, overrides, allow_code=True)  # their own machine
+    return load_plan(path, overrides, allow_code=True)  # the machine is the user's own
 
 
 @app.command("check")
 def check(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006 - typer copies it
-    """Check a spec and list the runs that it comes to; nothing is started."""
+    """Check a spec and list its runs, without starting any."""
     plan = plan_of(spec, overrides)
     table = Table("run", "model", "engine", "data set", "load", "repeats", title=plan.name)
     for number, run in enumerate(plan.runs, start=1):
-        recipe_of(run.workload, run.seed)  # what is missing is an error now, not at night
+        recipe_of(run.workload, run.seed)  # a missing data file is an error now, and not at night
         table.add_row(
             str(number),
             run.model.id,
@@ -59,5 +59,5 @@ def check(spec: SpecArgument, overrides: SetOption = []) -> None:  # noqa: B006 
 
 @app.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of spec files; specs/spec.schema.json is a copy of it."""
+    """Print the JSON Schema of spec files, of which specs/spec.schema.json is a copy."""
     say_document(json_schema().decode())

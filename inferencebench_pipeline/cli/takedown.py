@@ -1,4 +1,4 @@
-"""``inferencebench takedown``: stop linking from a model's or an organisation's cards."""
+"""The command ``takedown``: it removes our links from the cards of a model or organisation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from inferencebench_pipeline.takedown import take_down
 
 
 def takedown(
-    target: Annotated[str, typer.Argument(help="A model id such as org/name, or an organisation.")],
-    reason: Annotated[str, typer.Option(help="Why; shown in the public register.")],
+    target: Annotated[str, typer.Argument(help="A model such as org/name, or an organisation.")],
+    reason: Annotated[str, typer.Option(help="The reason, which the public register shows.")],
     requested_by: Annotated[
-        str, typer.Option(help="Who asked, as they want to be named publicly.")
+        str, typer.Option(help="The name of the person who asked, as it may be shown publicly.")
     ],
     org: Annotated[
         str | None,
-        typer.Option("--org", help="Our namespace; INFERENCEBENCH_ORGANISATION otherwise."),
+        typer.Option("--org", help="Our Hub namespace. Default: INFERENCEBENCH_ORGANISATION."),
     ] = None,
 ) -> None:
-    """Remove our links from model cards, close our pull requests there, and never come back."""
+    """Remove our links from model cards, close our pull requests there, and never link again."""
     settings = Settings.from_environment()
     if org is not None:
         settings = settings.model_copy(update={"organisation": org})

@@ -1,4 +1,4 @@
-"""What a person points the verifier at: a file, a run directory, or a dataset on the Hub."""
+"""The targets of ``verify`` and its like: a file, a run directory, or a dataset on the Hub."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MAX_LIST_BYTES = 1 << 20
 
 
 class TargetError(PermanentError):
-    """What was asked to be verified is not there, or is not something that can be verified."""
+    """The target does not exist, or is nothing that can be verified."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The bytes to verify, and where they came from."""
+    """The bytes to verify, and their origin."""
 
     where: str
     organisation: str | None
@@ -43,9 +43,9 @@ def resolve(
 
     Args:
         target: a path or ``hf://datasets/ORG/NAME[/envelope.json][@revision]``.
-        hub: makes a Hub client, when one is needed.
-        revision: branch, tag or commit on the Hub; instead of ``@revision``.
-        offline: refuse whatever needs a network.
+        hub: makes a Hub client when one is needed.
+        revision: a branch, tag or commit on the Hub, in place of ``@revision``.
+        offline: whether to refuse a target that needs a network.
 
     Raises:
         TargetError: there is nothing to verify there.
@@ -53,8 +53,8 @@ def resolve(
     if target.startswith(_SCHEME):
         if offline:
             raise TargetError(
-                f"{target} is on the Hub and --offline was asked for; download the dataset and "
-                "give its folder"
+                f"{target} is on the Hub, which --offline does not allow; download the dataset and "
+                "name its folder"
             )
         return _from_hub(target, hub(), revision)
     if revision is not None:
@@ -63,12 +63,12 @@ def resolve(
 
 
 def envelopes(target: str, hub: Callable[[], Hub]) -> Iterator[tuple[str, bytes]]:
-    """Yield where each envelope lies that ``target`` names, and its bytes; nothing is verified.
+    """Yield the place and the bytes of each envelope that ``target`` names, without verifying.
 
     Args:
-        target: what :func:`resolve` takes; a folder of run directories; or ``@FILE`` with one of
-            these a line. In a run directory an envelope that is not signed yet counts as well.
-        hub: makes a Hub client, when one is needed.
+        target: a target of :func:`resolve`, a folder of run directories, or ``@FILE`` with one of
+            these on each line. An unsigned envelope in a run directory counts as well.
+        hub: makes a Hub client when one is needed.
 
     Raises:
         TargetError: there is no envelope there.
@@ -84,8 +84,8 @@ def envelopes(target: str, hub: Callable[[], Hub]) -> Iterator[tuple[str, bytes]
         found = [file for run in sorted(path.iterdir()) if (file := _envelope_in(run)) is not None]
         if not found:
             raise TargetError(
-                f"{path} holds no {RunFile.ENVELOPE.value} and no run directories; give a run "
-                "directory, or the folder of several"
+                f"{path} holds no {RunFile.ENVELOPE.value} and no run directories; name a run "
+                "directory, or a folder of run directories"
             )
         for file in found:
             yield str(file), _read(file)
@@ -105,20 +105,22 @@ def _lines(path: Path) -> list[str]:
             data = file.read(_MAX_LIST_BYTES + 1)
         lines = data.decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"cannot read {path} ({error}); give one target a line") from error
+        raise TargetError(f"cannot read {path} ({error}); write one target on each line") from error
     if len(data) > _MAX_LIST_BYTES:
-        raise TargetError(f"{path} is larger than {_MAX_LIST_BYTES} bytes; is it a list?")
+        raise TargetError(
+            f"{path} is larger than {_MAX_LIST_BYTES} bytes, so it is no list of targets"
+        )
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "@"))]
 
 
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as handle:
-            # One byte more than is read: enough for the verdict to say that it is too large.
+            # One byte more than is allowed, so that the verdict can say that it is too large.
             return handle.read(MAX_ENVELOPE_BYTES + 1)
     except OSError as error:
         raise TargetError(
-            f"cannot read {path} ({error.strerror}); give an envelope.json, a run directory, or "
+            f"cannot read {path} ({error.strerror}); name an envelope.json, a run directory, or "
             "hf://datasets/ORG/NAME"
         ) from error
 
@@ -131,7 +133,7 @@ def _from_disk(path: Path) -> Target:
 
 
 def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str]:
-    """Return repository, commit and file that an ``hf://`` target names now."""
+    """Return the repository, the commit and the file that an ``hf://`` target names now."""
     match = _HUB_TARGET.fullmatch(target)
     if match is None:
         raise TargetError(

@@ -1,4 +1,4 @@
-"""Everything that commands print passes here, and no stranger's text acts on the terminal."""
+"""The output of all commands, in which no stranger's text can act on the terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.segment import Segment
 from inferencebench_pipeline.untrusted import visible
 
 MAX_ERROR_CHARACTERS = 20_000
-"""Of an error that ends a command; one that quotes more than that quotes a stranger."""
+"""The longest message of an error that ends a command; a longer one quotes a stranger."""
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Return a console that takes no markup out of texts and shows what would act as an escape.
+    """Return a console that reads no markup in texts and shows control characters visibly.
 
-    Colours and progress are ours and stay.
+    The console's own colours and progress bars still work.
     """
     made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=soft_wrap)
     made.push_render_hook(_Visible())
@@ -25,17 +25,17 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
 
 
 def say(line: str, *, stderr: bool = False) -> None:
-    """Print one line, or several, unbroken."""
+    """Print one or several lines, which are not wrapped."""
     console(stderr=stderr, soft_wrap=True).print(line)
 
 
 def say_document(text: str) -> None:
-    """Print a document as it is, but for characters that act or hide."""
+    """Print a document unchanged, except for characters that act on a terminal or hide."""
     print(visible(text), end="")
 
 
 def say_json(text: str) -> None:
-    """Print JSON text; characters that act or hide are escaped as JSON escapes them."""
+    """Print JSON text, with JSON's escapes for characters that act on a terminal or hide."""
     shown = text
     if not text.isprintable():
         acting = {mark for mark in set(text) if mark != "\n" and visible(mark) != mark}
@@ -57,7 +57,7 @@ class _Visible(RenderHook):
 
 
 class _Shown:
-    """A renderable whose texts are all made visible before they are printed."""
+    """A renderable in whose texts all characters are made visible before they are printed."""
 
     def __init__(self, content: ConsoleRenderable) -> None:
         self._content = content

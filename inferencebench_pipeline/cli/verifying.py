@@ -1,4 +1,4 @@
-"""``inferencebench verify`` and ``explain``: anyone checks a record, and sees why it holds."""
+"""The commands ``verify`` and ``explain``: anybody can check a record, and see why it holds."""
 
 from __future__ import annotations
 
@@ -30,27 +30,32 @@ TargetArgument = Annotated[
     ),
 ]
 RevisionOption = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of an hf:// target; main otherwise.")
+    str | None, typer.Option(help="The branch, tag or commit of an hf:// target. Default: main.")
 ]
 PolicyOption = Annotated[
-    Path | None, typer.Option(help="Identity policy: who may sign for which organisation.")
+    Path | None,
+    typer.Option(help="The identity policy, which says who may sign for which organisation."),
 ]
 TrustOption = Annotated[
     Path | None,
-    typer.Option(help="Sigstore ClientTrustConfig; the pinned public-good instance otherwise."),
+    typer.Option(help="A Sigstore ClientTrustConfig. Default: the pinned public-good instance."),
 ]
 OrganisationOption = Annotated[
     str | None,
-    typer.Option(help="Namespace the signer must be allowed for; from the hf:// target."),
+    typer.Option(
+        help="The namespace that the signer must be allowed for. Default: that of the target."
+    ),
 ]
 IssuerOption = Annotated[
-    str | None, typer.Option(help="Also require that exactly this issuer vouched for the signer.")
+    str | None,
+    typer.Option(help="Also require that exactly this issuer has vouched for the signer."),
 ]
 IdentityOption = Annotated[
     str | None, typer.Option(help="Also require exactly this identity in the certificate.")
 ]
 OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Refuse a target that needs a network; nothing else does.")
+    bool,
+    typer.Option("--offline", help="Refuse a target that needs a network. Nothing else needs one."),
 ]
 
 
@@ -68,13 +73,14 @@ def verify(
         bool,
         typer.Option(
             "--corpus",
-            help="TARGET is a corpus: check every result in it by its one signed statement.",
+            help="Check every result of the corpus TARGET by its one signed statement.",
         ),
     ] = False,
 ) -> None:
-    """Re-derive the content hash and the metrics, check signature, identity and inclusion proof.
+    """Verify a record: its content hash, signature, signer, inclusion proof and metrics.
 
-    Without a policy, --require-issuer and --require-identity together say whom to believe.
+    The hash and the metrics are derived again. Without a policy, --require-issuer and
+    --require-identity together name the signer to believe.
     Exit codes: 0 verified, 1 rejected (the reason is printed), 2 wrong input, 3 outage.
     """
     deployment = deployment_with(policy, trust_config)
@@ -113,9 +119,9 @@ def explain(
     require_identity: IdentityOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Verify, and show the verdict as a tree: what was asked, what was found, on what it rests.
+    """Verify a record, and show each question, its answer and the evidence as a tree.
 
-    Exit codes as for verify.
+    The exit codes are those of verify.
     """
     deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
@@ -133,7 +139,7 @@ def judged(
     issuer: str | None,
     identity: str | None,
 ) -> Verdict:
-    """Return the verdict on a target; without a policy, on the signer that the options name."""
+    """Return the verdict on a target, by the policy or else by the signer that the options name."""
     whose = organisation or target.organisation
     verdict = verify_envelope(
         target.envelope,
@@ -154,7 +160,7 @@ def _policy(
 
 
 def deployment_with(policy: Path | None, trust_config: Path | None) -> Deployment:
-    """Return the deployment that the environment describes, with what the options replace."""
+    """Return the deployment of the environment, with the files that the options name."""
     settings = Settings.from_environment()
     return Deployment(
         settings.model_copy(

@@ -183,7 +183,7 @@ def test_an_engine_that_a_stranger_describes_is_never_started_nor_asked(
         assert {truth.headers.get("authorization") for truth in engine.truths} == {None}
     else:
         # The bundled engine has another model, and vLLM is told one by the reader or not at all.
-        said = {"none": "on an engine of yours", "embedded": "carries", "vllm": "--model fake"}[own]
+        said = {"none": "on your engine", "embedded": "carries", "vllm": "--model fake"}[own]
         assert done.returncode == 2
         assert said in done.said
         assert engine.truths == []

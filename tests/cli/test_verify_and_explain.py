@@ -111,7 +111,7 @@ def test_a_tampered_record_is_explained_in_words(
     done = bench("explain", folder, *trust)
     assert done.returncode == 1
     assert done.stdout.startswith("REJECTED  tampered")
-    assert "It says something else than what was signed." in done.stdout
+    assert "The record differs from the one that was signed." in done.stdout
 
 
 def test_a_stranger_without_a_policy_names_whom_to_believe(
@@ -135,7 +135,7 @@ def test_a_stranger_without_a_policy_names_whom_to_believe(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("hf://datasets/o/n", "--offline"), "--offline was asked for"),
+        (("hf://datasets/o/n", "--offline"), "which --offline does not allow"),
         (("record", "--revision", "main"), "is for hf:// targets"),
         (("hf://datasets/o",), "is not of the form"),
         (("hf://datasets/o/n@v1", "--revision", "v2"), "two revisions"),
