@@ -25,19 +25,16 @@ from inferencebench_pipeline.community_results.register import (
 )
 from inferencebench_pipeline.hub import (
     CARD_FILE,
-    HubHeadMovedError,
     HubIntegrityError,
-    HubNotFoundError,
-    HubUnavailableError,
     Repo,
     RepoHead,
-    just_written,
+    commit_on_head,
+    head_or_created,
 )
 
 REPOSITORY = "community-results"
 """Name of the dataset in our namespace."""
 TABLE_FILE = "results.jsonl"
-_ROUNDS = 5
 _CARD = """\
 ---
 license: cc-by-4.0
@@ -83,23 +80,23 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
     """
     repo = Repo("dataset", f"{organisation}/{REPOSITORY}")
     hub.account().require_creating_in(organisation)
+
+    def changes(head: RepoHead) -> dict[str, bytes]:
+        local = load_evaluations(root)
+        merged = _merged(local, _published(hub, repo, head))
+        if merged != local:
+            record_results(root, merged.results)
+        return register_files(merged)
+
     with evaluations_held(root):
-        for attempt in range(1, _ROUNDS + 1):
-            head = _head(hub, repo)
-            local = load_evaluations(root)
-            merged = _merged(local, _published(hub, repo, head))
-            if merged != local:
-                record_results(root, merged.results)
-            try:
-                return hub.commit(
-                    repo,
-                    register_files(merged),
-                    message="Community results, as last seen",
-                    parent=head.commit,
-                )
-            except HubHeadMovedError:
-                hub.settle(attempt)
-    raise HubUnavailableError(f"{repo.id} was changed {_ROUNDS} times meanwhile; try again later")
+        edit = commit_on_head(
+            hub,
+            repo,
+            changes,
+            message="Community results, as last seen",
+            read=lambda: head_or_created(hub, repo),
+        )
+    return edit.commit
 
 
 def register_files(register: EvaluationRegister) -> dict[str, bytes]:
@@ -146,15 +143,6 @@ def _merged(local: EvaluationRegister, published: EvaluationRegister) -> Evaluat
         for result in published.results
         if result.key not in known or len(known[result.key].withheld) < len(result.withheld)
     )
-
-
-def _head(hub: EvaluationHub, repo: Repo) -> RepoHead:
-    try:
-        return hub.head(repo)
-    except HubNotFoundError:
-        hub.create(repo)
-    with just_written(repo.id):
-        return hub.head(repo)
 
 
 def _published(hub: EvaluationHub, repo: Repo, head: RepoHead) -> EvaluationRegister:

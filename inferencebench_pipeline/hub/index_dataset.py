@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from inferencebench_pipeline.hub.client.client import Hub, HubHeadMovedError, Repo
-from inferencebench_pipeline.hub.client.replica_lag import just_written
+from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.client.edit import commit_on_head, head_or_created
 from inferencebench_pipeline.hub.client.repo import RepoHead
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.takedowns.public_register import index_repo
 
-_ATTEMPTS = 4
 _MESSAGE = "Index and corpus statement"
 
 
@@ -43,17 +42,18 @@ def publish_corpus(
         owned: a folder of the dataset that holds nothing but ``files``: what else is there goes.
 
     Raises:
-        HubHeadMovedError: somebody else kept committing meanwhile.
         HubPermissionError: the token may not write there.
-        HubUnavailableError: the Hub is down.
+        HubUnavailableError: the Hub is down, or somebody else kept committing meanwhile.
     """
     repo = index_repo(organisation)
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _commit(hub, repo, files, owned)
-        except HubHeadMovedError:
-            continue
-    return _commit(hub, repo, files, owned)
+    edit = commit_on_head(
+        hub,
+        repo,
+        lambda head: _changes(head, {**files, CARD_FILE: index_card(organisation)}, owned),
+        message=_MESSAGE,
+        read=lambda: head_or_created(hub, repo),
+    )
+    return CorpusReceipt(repo.id, edit.commit, hub.page_url(repo), tuple(sorted(edit.files)))
 
 
 def published_file(hub: Hub, organisation: str, path: str) -> bytes | None:
@@ -76,16 +76,10 @@ def index_card(organisation: str) -> bytes:
     return text.replace("{{ repo_id }}", index_repo(organisation).id).encode()
 
 
-def _commit(
-    hub: Hub, repo: Repo, files: Mapping[str, bytes | Path], owned: str | None
-) -> CorpusReceipt:
-    head = hub.find(repo)
-    if head is None:
-        hub.account().require_creating_in(repo.namespace)
-        hub.create(repo)
-        with just_written(repo.id):
-            head = hub.head(repo)
-    wanted = {**files, CARD_FILE: index_card(repo.namespace)}
+def _changes(
+    head: RepoHead, wanted: Mapping[str, bytes | Path], owned: str | None
+) -> dict[str, bytes | None]:
+    """Return the files to send and, of the folder ``owned``, those to remove."""
     changes: dict[str, bytes | None] = {
         path: data
         for path, content in wanted.items()
@@ -95,10 +89,7 @@ def _commit(
         changes |= {
             path: None for path in head.files if path.startswith(f"{owned}/") and path not in wanted
         }
-    if not changes and head.commit is not None:
-        return CorpusReceipt(repo.id, head.commit, hub.page_url(repo))
-    commit = hub.commit(repo, changes, message=_MESSAGE, parent=head.commit)
-    return CorpusReceipt(repo.id, commit, hub.page_url(repo), tuple(sorted(changes)))
+    return changes
 
 
 def _differing(head: RepoHead, path: str, content: bytes | Path) -> bytes | None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.client.edit import act_on_state
 from inferencebench_pipeline.hub.client.errors import HubUnavailableError
 from inferencebench_pipeline.hub.client.repo import PullRequest, Repo
 
-_ROUNDS = 5
 _WITHDRAWN = " (withdrawn: opened twice)"
 """Marks a title, so that our own closing is not taken for the owner's answer."""
 
@@ -50,23 +50,21 @@ def one_pull_request(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> P
     Raises:
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
-    attempt = 0
-    while True:
-        attempt += 1
-        found = _settled(hub, repo, author, proposal)
+
+    def look() -> PullRequest | str | None:
+        return _settled(hub, repo, author, proposal)
+
+    def open_unless(found: PullRequest | str | None) -> tuple[PullRequest | str, bool]:
         if found is not None:
-            return found
-        try:
-            number = hub.open_draft(repo, title=proposal.title, description=proposal.description)
-        except HubUnavailableError:
-            if attempt == _ROUNDS:
-                raise
-            hub.settle(attempt)  # it may have been opened all the same: look
-        else:
-            opened = PullRequest(number, proposal.title, author, "draft")
-            # Another of us may have opened one as well. A list that lags does not show ours; it
-            # exists for all that, and another is not opened.
-            return _settled(hub, repo, author, proposal) or opened
+            return found, False
+        number = hub.open_draft(repo, title=proposal.title, description=proposal.description)
+        return PullRequest(number, proposal.title, author, "draft"), True
+
+    # A request to open one that fails may have opened one all the same, hence the look before each.
+    pull, is_new = act_on_state(hub, look, open_unless, again_on=HubUnavailableError)
+    # Another of us may have opened one as well. A list that lags does not show ours; it exists for
+    # all that, and another is not opened.
+    return (look() or pull) if is_new else pull
 
 
 def _settled(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> PullRequest | str | None:

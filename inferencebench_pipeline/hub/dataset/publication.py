@@ -8,18 +8,21 @@ what is there already is never overwritten.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from inferencebench_pipeline.envelope import TRACES_FILE
 from inferencebench_pipeline.hub.client.client import Hub
+from inferencebench_pipeline.hub.client.edit import (
+    commit_on_head,
+    head_of_existing,
+    head_or_none,
+)
 from inferencebench_pipeline.hub.client.errors import (
     HubConflictError,
-    HubHeadMovedError,
     HubIntegrityError,
-    HubNotFoundError,
-    HubUnavailableError,
 )
 from inferencebench_pipeline.hub.client.replica_lag import just_written
 from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
@@ -52,7 +55,6 @@ __all__ = [
     "read_back",
 ]
 
-_ROUNDS = 5
 _MADE_BY_THE_HUB = frozenset({".gitattributes"})
 
 
@@ -139,7 +141,7 @@ def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     record = prepare(run, organisation, verify, hub.endpoint)
-    head = _head(hub, record.repo)
+    head = head_or_none(hub, record.repo)
     missing = record.files if head is None else _missing(hub, record, head)
     return Preview(record.repo, head is None, record.files, frozenset(missing))
 
@@ -149,59 +151,32 @@ def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[s
 
     Returns the commit that holds it, and the files that this attempt brought there.
     """
-    head = _head(hub, record.repo)
+    head = head_or_none(hub, record.repo)
     state = " already there"
     if head is None:
         hub.account().require_creating_in(record.repo.namespace)
         # A repository of ours alone has no commit worth naming: the commit below only adds.
         head, state = RepoHead(None, {}), ""
         if not hub.create(record.repo):
-            head = _existing(hub, record.repo)
+            head = head_of_existing(hub, record.repo)
     on_stage(f"Creating dataset repo... {record.repo.id}{state}")
-    for attempt in range(1, _ROUNDS + 1):
+    # The head found above serves the first attempt; each later one looks again.
+    heads = itertools.chain([head], iter(lambda: head_of_existing(hub, record.repo), None))
+
+    def changes(head: RepoHead) -> dict[str, bytes]:
         missing = _missing(hub, record, head)
-        if not missing and head.commit is not None:
-            return head.commit, frozenset()
-        hub.account().require_creating_in(record.repo.namespace)
-        try:
-            # The parent makes "nothing is overwritten" the Hub's promise too: a commit that got
-            # in between refuses this one.
-            commit = hub.commit(
-                record.repo,
-                missing,
-                message=f"Publish record {record.content_hash}",
-                parent=head.commit,
-            )
-        except HubHeadMovedError:
-            hub.settle(attempt)
-            head = _existing(hub, record.repo)
-        else:
-            return commit, frozenset(missing)
-    raise HubUnavailableError(
-        f"{record.repo.id} was changed by somebody else {_ROUNDS} times while being published; "
-        "look who writes there, then publish again"
+        if missing:
+            hub.account().require_creating_in(record.repo.namespace)
+        return missing
+
+    edit = commit_on_head(
+        hub,
+        record.repo,
+        changes,
+        message=f"Publish record {record.content_hash}",
+        read=heads.__next__,
     )
-
-
-def _head(hub: Hub, repo: Repo) -> RepoHead | None:
-    try:
-        return hub.head(repo)
-    except HubNotFoundError:
-        return None
-
-
-def _existing(hub: Hub, repo: Repo) -> RepoHead:
-    """Return the head of a repository that exists, although a replica may not show it yet.
-
-    Raises:
-        HubUnavailableError: it is not shown after several looks.
-    """
-    for attempt in range(1, _ROUNDS):
-        if (head := _head(hub, repo)) is not None:
-            return head
-        hub.settle(attempt)
-    with just_written(repo.id):
-        return hub.head(repo)
+    return edit.commit, edit.files
 
 
 def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:

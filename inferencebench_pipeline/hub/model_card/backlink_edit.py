@@ -297,7 +297,7 @@ class _Link:
         self,
         mode: Literal["commit", "pull_request"],
         url: str,
-        parent: str,
+        parent: str | None,
         commit: str,
         reason: str | None,
     ) -> BacklinkReceipt:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import edit_file
+from inferencebench_pipeline.hub.client.edit import edit_file, head_or_created
 from inferencebench_pipeline.hub.client.replica_lag import just_written
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE
@@ -75,11 +75,7 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     repo = index_repo(organisation)
-    head = hub.find(repo)
-    if head is None:
-        hub.account().require_creating_in(organisation)
-        hub.create(repo)
-    if head is None or CARD_FILE not in head.files:
+    if CARD_FILE not in head_or_created(hub, repo).files:
         with just_written(repo.id):
             edit_file(
                 hub, repo, CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is"
