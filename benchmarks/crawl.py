@@ -25,6 +25,7 @@ from inferencebench_pipeline.corpus import CorpusStore
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.corpus.inventory import crawl
 from inferencebench_pipeline.envelope.canonical import serialise
+from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.dataset.card import (
     CARD_FILE,
@@ -91,7 +92,7 @@ def fill(root: Path, count: int, owner: str = OWNER) -> None:
     envelope = signed_looking(unsigned_envelope(run_id))
     name = f"{owner}/smollm2__chat__{run_id}"
     data = serialise(envelope)
-    card = render_card(envelope, name, signer=SIGNER, endpoint="http://127.0.0.1")
+    card = render_card(ReadEnvelope(envelope), name, signer=SIGNER, endpoint="http://127.0.0.1")
     # Durability is of no use here and costs a minute: six files a repository, each flushed.
     with mock.patch("os.fsync"):
         store = HubStore(root)

@@ -5,7 +5,6 @@ The command line and the Dagster resources both start here; nothing below knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 # Rooms, not names: each loads when it is first asked, so that a verifier starts without the Hub.
@@ -13,9 +12,6 @@ from inferencebench_pipeline import community_results, corpus
 from inferencebench_pipeline import hub as hub_room
 from inferencebench_pipeline import trust as trust_room
 from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
-
-Verify = Callable[[bytes, bytes | None], trust_room.Verdict]
-"""A verifier of envelope bytes, and of the traces when they are given."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class Deployment:
         """
         return corpus.PolicyJudge(self.trust(), self.policy())
 
-    def own_verifier(self) -> Verify:
+    def own_verifier(self) -> trust_room.Verify:
         """Return a verifier of envelopes that are published under our own organisation.
 
         The trust root and the policy are read once, now.

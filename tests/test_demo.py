@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore

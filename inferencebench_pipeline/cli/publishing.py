@@ -16,8 +16,8 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope import (
     MAX_ENVELOPE_BYTES,
     TRACES_FILE,
+    ReadEnvelope,
     parse_envelope,
-    traces_binding,
 )
 from inferencebench_pipeline.hub import (
     CARD_FILE,
@@ -177,15 +177,15 @@ def _card_of_file(path: Path, deployment: Deployment) -> bytes:
     """Return the card of an envelope file, which names the signer only if the record verifies."""
     with path.open("rb") as file:
         data = file.read(MAX_ENVELOPE_BYTES + 1)
-    envelope = parse_envelope(data)
+    read = ReadEnvelope(parse_envelope(data))
     beside = path.with_name(TRACES_FILE)
-    traces = beside.read_bytes() if traces_binding(envelope) and beside.is_file() else None
+    traces = beside.read_bytes() if read.traces and beside.is_file() else None
     verdict = (
         None if deployment.settings.policy is None else deployment.own_verifier()(data, traces)
     )
     return render_card(
-        envelope,
-        dataset_repo_id(deployment.require_organisation(), envelope),
+        read,
+        dataset_repo_id(deployment.require_organisation(), read.envelope),
         signer=verdict.signer if verdict is not None and verdict.ok else None,
         endpoint=deployment.settings.hub_endpoint,
         latency_plot=traces is not None,

@@ -92,9 +92,9 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
         edit = commit_on_head(
             hub,
             repo,
+            head_or_created(hub, repo),
             changes,
             message="Community results, as last seen",
-            read=lambda: head_or_created(hub, repo),
         )
     return edit.commit
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inferencebench_pipeline.envelope import (
-    Envelope,
     EnvelopeError,
+    ReadEnvelope,
     parse_envelope,
-    pipeline_extension,
 )
 from inferencebench_pipeline.hub import front_matter
 from inferencebench_pipeline.trust import Verdict
@@ -35,7 +34,7 @@ def card_differences(card_json: str, envelope_bytes: bytes, verdict: Verdict) ->
     """
     card: Mapping[str, Any] = json.loads(card_json)
     try:
-        facts = _facts(parse_envelope(envelope_bytes), verdict)
+        facts = _facts(ReadEnvelope(parse_envelope(envelope_bytes)), verdict)
     except EnvelopeError:
         return
     for key, expected in facts.items():
@@ -44,11 +43,11 @@ def card_differences(card_json: str, envelope_bytes: bytes, verdict: Verdict) ->
             yield f"card says {key}: {says}, the record gives {gives}"
 
 
-def _facts(envelope: Envelope, verdict: Verdict) -> Mapping[str, Any]:
+def _facts(read: ReadEnvelope, verdict: Verdict) -> Mapping[str, Any]:
     """Return what each field of the card has to say: what we would write there ourselves."""
-    facts = dict(front_matter(envelope, verified=verdict.ok)[CARD_KEY])
+    facts = dict(front_matter(read, verified=verdict.ok)[CARD_KEY])
     if not verdict.ok:
         del facts["signature_verified"]  # the rejection is a finding of its own
-    if pipeline_extension(envelope) is None:
+    if read.extension is None:
         del facts["hardware_class"]  # a foreign writer's classes are its own
     return facts

@@ -35,10 +35,10 @@ from inferencebench_pipeline.corpus.verdicts import (
     RepoVerdict,
     Rules,
 )
-from inferencebench_pipeline.corpus.verifier import Judge, Verify
+from inferencebench_pipeline.corpus.verifier import Judge
 from inferencebench_pipeline.envelope import TRACES_FILE, EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.trust import Verdict, checkpoint_of_envelope
+from inferencebench_pipeline.trust import Verdict, VerifyFor, checkpoint_of_envelope
 
 _TRACES_NAME = TRACES_FILE.encode()
 _ERRORS_OF_THE_INPUT = (
@@ -147,7 +147,7 @@ class Examiner:
         self._judge = judge
 
     @cached_property
-    def _verify(self) -> Verify:
+    def _verify(self) -> VerifyFor:
         return self._judge.open()
 
     def bytes_are_sound(self, subject: Subject) -> bool:

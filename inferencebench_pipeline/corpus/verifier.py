@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from inferencebench_pipeline.corpus.verdicts import Rules
-from inferencebench_pipeline.trust import EnvelopeVerifier, IdentityPolicy, TrustRoot, Verdict
-
-Verify = Callable[[bytes, bytes | None, str], Verdict]
-"""Judges envelope bytes, with the traces when there are any, published under an organisation."""
+from inferencebench_pipeline.trust import (
+    EnvelopeVerifier,
+    IdentityPolicy,
+    TrustRoot,
+    Verdict,
+    VerifyFor,
+)
 
 
 class Judge(Protocol):
@@ -20,7 +22,7 @@ class Judge(Protocol):
     def rules(self) -> Rules:
         """What every verdict will depend on besides the bytes and the namespace."""
 
-    def open(self) -> Verify:
+    def open(self) -> VerifyFor:
         """Return the verifier; asked once in each process."""
 
 
@@ -36,7 +38,7 @@ class PolicyJudge:
         """The digests of the policy and of the trust root."""
         return Rules(self.policy.sha256, self.trust.sha256)
 
-    def open(self) -> Verify:
+    def open(self) -> VerifyFor:
         """Return a verifier of anybody's envelopes."""
         verifier = EnvelopeVerifier(self.trust, self.policy)
 

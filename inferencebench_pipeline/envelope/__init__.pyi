@@ -19,5 +19,6 @@ from .extension import traces_binding as traces_binding
 from .models import Envelope as Envelope
 from .models import MetricValue as MetricValue
 from .models import SignatureBlock as SignatureBlock
+from .reading import ReadEnvelope as ReadEnvelope
 from .reading import read_unambiguous as read_unambiguous
 from .validity import validity_errors as validity_errors

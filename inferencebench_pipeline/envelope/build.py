@@ -34,6 +34,7 @@ from inferencebench_pipeline.envelope.models import (
     SoftwareProvenance,
     fingerprint_sha256,
 )
+from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.measure import (
     DEFINITIONS,
     UNKNOWN,
@@ -149,21 +150,21 @@ def measurement_of(run: RunDirectory) -> Measurement:
         raise EnvelopeError(str(error)) from error
 
 
-def headline(envelope: Envelope) -> list[Headline]:
+def headline(read: ReadEnvelope) -> list[Headline]:
     """Return the envelope's headline metrics, in the order their definitions have."""
-    extension = pipeline_extension(envelope)
-    notes = extension.metric_notes if extension else {}
+    notes = read.extension.metric_notes if read.extension else {}
+    metrics = read.envelope.metrics
     return [
         Headline(
             key=key,
             label=definition.label,
-            value=envelope.metrics[key],
+            value=metrics[key],
             unit=notes[key].unit if key in notes else definition.unit,
             n=notes[key].n if key in notes else None,
             null_reason=notes[key].null_reason if key in notes else None,
         )
         for key, definition in DEFINITIONS.items()
-        if "card" in definition.shown_on and key in envelope.metrics
+        if "card" in definition.shown_on and key in metrics
     ]
 
 

@@ -7,6 +7,7 @@ come out equal is read by the long way, which alone decides what is refused and 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from inferencebench_pipeline.envelope.canonical import (
     canonical_body,
     parse_unambiguous,
 )
+from inferencebench_pipeline.envelope.extension import (
+    PipelineExtension,
+    TracesBinding,
+    pipeline_extension,
+    traces_binding,
+)
 from inferencebench_pipeline.envelope.models import Envelope
 
 _SIGNATURE: Final = "signature"
@@ -33,15 +40,27 @@ _SMALL: Final = b"0.0000"
 
 @dataclass(frozen=True)
 class ReadEnvelope:
-    """An envelope that says nothing twice, and its canonical body when it is known already."""
+    """An envelope, with everything that is derived from it parsed or computed once."""
 
     envelope: Envelope
-    body: bytes | None
+    body: bytes | None = None
+    """The canonical body, when it was found while reading."""
 
+    @functools.cached_property
     def content_hash(self) -> str:
-        """Return the SHA-256 of the canonical body, lower-case hex: what a signature covers."""
+        """The SHA-256 of the canonical body, lower-case hex, which a signature covers."""
         body = canonical_body(self.envelope) if self.body is None else self.body
         return hashlib.sha256(body).hexdigest()
+
+    @functools.cached_property
+    def extension(self) -> PipelineExtension | None:
+        """The notes of this pipeline, as :func:`~.extension.pipeline_extension` parses them."""
+        return pipeline_extension(self.envelope)
+
+    @functools.cached_property
+    def traces(self) -> TracesBinding | None:
+        """The traces file that is bound, as :func:`~.extension.traces_binding` parses it."""
+        return traces_binding(self.envelope)
 
 
 def read_unambiguous(data: bytes) -> ReadEnvelope:
@@ -54,7 +73,7 @@ def read_unambiguous(data: bytes) -> ReadEnvelope:
     Raises:
         EnvelopeError: what ``parse_unambiguous`` refuses.
     """
-    return _as_written(data) or ReadEnvelope(parse_unambiguous(data), None)
+    return _as_written(data) or ReadEnvelope(parse_unambiguous(data))
 
 
 def _as_written(data: bytes) -> ReadEnvelope | None:

@@ -9,7 +9,6 @@ from .client.errors import HubNotFoundError as HubNotFoundError
 from .client.errors import HubUnavailableError as HubUnavailableError
 from .client.pull_request import Proposal as Proposal
 from .client.pull_request import one_pull_request as one_pull_request
-from .client.replica_lag import just_written as just_written
 from .client.repo import PullRequest as PullRequest
 from .client.repo import Repo as Repo
 from .client.repo import RepoHead as RepoHead
@@ -29,12 +28,12 @@ from .dataset.listing import list_published as list_published
 from .dataset.naming import dataset_repo_id as dataset_repo_id
 from .dataset.publication import preview as preview
 from .dataset.publication import publish as publish
+from .dataset.published_files import read_back as read_back
+from .dataset.published_files import restore as restore
 from .dataset.receipt import Receipt as Receipt
-from .dataset.receipt import read_back as read_back
 from .dataset.receipt import read_receipt as read_receipt
 from .dataset.receipt import require_receipt as require_receipt
 from .dataset.rendered_record import prepare as prepare
-from .dataset.restoration import restore as restore
 from .index_dataset import CorpusReceipt as CorpusReceipt
 from .index_dataset import publish_corpus as publish_corpus
 from .index_dataset import published_file as published_file

@@ -49,11 +49,11 @@ def publish_corpus(
     edit = commit_on_head(
         hub,
         repo,
+        head_or_created(hub, repo),
         lambda head: _changes(head, {**files, CARD_FILE: index_card(organisation)}, owned),
         message=_MESSAGE,
-        read=lambda: head_or_created(hub, repo),
     )
-    return CorpusReceipt(repo.id, edit.commit, hub.page_url(repo), tuple(sorted(edit.files)))
+    return CorpusReceipt(repo.id, edit.commit, hub.page_url(repo), tuple(sorted(edit.changes)))
 
 
 def published_file(hub: Hub, organisation: str, path: str) -> bytes | None:

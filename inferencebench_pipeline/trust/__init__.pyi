@@ -45,5 +45,7 @@ from .verify.verdict import FailureClass as FailureClass
 from .verify.verdict import LogPosition as LogPosition
 from .verify.verdict import Verdict as Verdict
 from .verify.verdict import VerifiedSigner as VerifiedSigner
+from .verify.verdict import Verify as Verify
+from .verify.verdict import VerifyFor as VerifyFor
 from .verify.verifier import EnvelopeVerifier as EnvelopeVerifier
 from .verify.verifier import verify_envelope as verify_envelope

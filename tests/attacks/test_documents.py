@@ -30,7 +30,7 @@ from inferencebench_pipeline.envelope.canonical import (
     serialise,
 )
 from inferencebench_pipeline.envelope.extension import pipeline_extension, traces_binding
-from inferencebench_pipeline.envelope.reading import read_unambiguous
+from inferencebench_pipeline.envelope.reading import ReadEnvelope, read_unambiguous
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
@@ -100,7 +100,10 @@ def uses_of_an_envelope(data: bytes) -> Iterator[tuple[str, Callable[[], object]
         assert not acting(str(error))
         return
     yield "hash", lambda: content_hash(envelope)
-    yield "card", lambda: render_card(envelope, "a/b", signer=None, endpoint="https://hub")
+    yield (
+        "card",
+        lambda: render_card(ReadEnvelope(envelope), "a/b", signer=None, endpoint="https://hub"),
+    )
     yield "name", lambda: dataset_repo_id("org", envelope)
     yield "compare", lambda: compare([read_run(data, "a")], [read_run(OTHER, "b")])
     yield "write", lambda: serialise(envelope)

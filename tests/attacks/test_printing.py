@@ -29,6 +29,7 @@ from inferencebench_pipeline.cli import terminal
 from inferencebench_pipeline.cli.app import main
 from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.lifecycle.metadata import table
@@ -167,7 +168,10 @@ def test_each_text_of_an_envelope_alone_leaves_card_and_errors_clean() -> None:
         data = json.dumps(with_value(PLAIN, place, part + EVIL)).encode()
         try:
             card = render_card(
-                parse_envelope(data), "example-org/x", signer=None, endpoint="https://hub"
+                ReadEnvelope(parse_envelope(data)),
+                "example-org/x",
+                signer=None,
+                endpoint="https://hub",
             ).decode()
         except EnvelopeError as error:
             card = str(error)
@@ -180,7 +184,7 @@ def test_a_key_of_an_envelope_is_a_text_too() -> None:
             document = with_value(PLAIN, (*place, EVIL), value)
             try:
                 shown = render_card(
-                    parse_envelope(json.dumps(document).encode()),
+                    ReadEnvelope(parse_envelope(json.dumps(document).encode())),
                     "example-org/x",
                     signer=None,
                     endpoint="https://hub",
@@ -195,7 +199,10 @@ def test_a_card_is_short_whatever_the_texts_are() -> None:
     for place in (("suite_id",), ("model", "id"), ("engine", "name")):
         document = with_value(document, place, "x" * 100_000)
     card = render_card(
-        parse_envelope(json.dumps(document).encode()), "a/b", signer=None, endpoint="https://hub"
+        ReadEnvelope(parse_envelope(json.dumps(document).encode())),
+        "a/b",
+        signer=None,
+        endpoint="https://hub",
     )
     assert len(card) < 100_000
 

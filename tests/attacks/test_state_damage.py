@@ -22,9 +22,9 @@ import pytest
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import write_envelope
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.hub.dataset.publication import publish, read_back
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.published_files import read_back, restore
 from inferencebench_pipeline.hub.dataset.receipt import require_receipt
-from inferencebench_pipeline.hub.dataset.restoration import restore
 from inferencebench_pipeline.hub.model_card.backlink_edit import read_backlink, skip_backlink
 from inferencebench_pipeline.measure.errors import EngineUnreachableError
 from inferencebench_pipeline.measure.run.measurement import write_measurement

@@ -20,7 +20,7 @@ import yaml
 from huggingface_hub import HfApi
 
 from inferencebench_pipeline.automation.run_requests.interrupted_runs import ENDED_TAG
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.measure.spec.spec import spec_json
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox

@@ -17,15 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inferencebench_pipeline.corpus.verdicts import Rules
-from inferencebench_pipeline.corpus.verifier import Verify
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
 from inferencebench_pipeline.trust.verify.policy import DevKeyRule, IdentityPolicy
-from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.trust.verify.verdict import Verdict, VerifyFor
 from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.hub.records import SIGNER
@@ -119,7 +119,7 @@ def record(run_id: str, repo_id: str, **changes: Any) -> dict[str, bytes]:
         "envelope.json": serialise(envelope),
         "traces.parquet": traces,
         "README.md": render_card(
-            envelope, repo_id, signer=SIGNER, endpoint="https://huggingface.co"
+            ReadEnvelope(envelope), repo_id, signer=SIGNER, endpoint="https://huggingface.co"
         ),
     }
 
@@ -154,7 +154,7 @@ class CountingJudge:
     def rules(self) -> Rules:
         return Rules(self.policy.sha256, TRUST.sha256)
 
-    def open(self) -> Verify:
+    def open(self) -> VerifyFor:
         def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
             self.calls.append(organisation)
             return verify_envelope(

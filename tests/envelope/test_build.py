@@ -21,6 +21,7 @@ from inferencebench_pipeline.envelope.canonical import (
     serialise,
 )
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.measure.run.measurement import Measurement
 from tests.envelope.measured import digest, measurement_of, provenance, spec, traces_bytes
 
@@ -109,7 +110,7 @@ def test_an_envelope_of_another_writer_has_no_binding_and_no_notes(minimal: Any)
     other = Envelope.model_validate(minimal)
     assert traces_binding(other) is None
     assert pipeline_extension(other) is None
-    assert all(entry.n is None for entry in headline(other))
+    assert all(entry.n is None for entry in headline(ReadEnvelope(other)))
 
 
 def test_our_field_in_another_shape_is_an_error_naming_it(minimal: Any) -> None:
@@ -119,7 +120,7 @@ def test_our_field_in_another_shape_is_an_error_naming_it(minimal: Any) -> None:
 
 
 def test_headlines_carry_label_unit_and_samples(envelope: Envelope) -> None:
-    entries = headline(envelope)
+    entries = headline(ReadEnvelope(envelope))
     assert entries
     assert all(entry.label and entry.unit and entry.n is not None for entry in entries)
     assert [entry.value for entry in entries] == [envelope.metrics[e.key] for e in entries]

@@ -17,7 +17,9 @@ from inferencebench_pipeline.community_results.results_file import BenchmarkTask
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish, read_back
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.published_files import read_back
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.hub.model_card.backlink_edit import (
     KEY,
     PROPOSAL,

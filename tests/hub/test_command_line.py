@@ -11,7 +11,8 @@ from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.envelope.canonical import parse_envelope, serialise
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
-from inferencebench_pipeline.hub.dataset.publication import NotPublishableError, Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
+from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError
 from inferencebench_pipeline.hub.model_card.backlink_edit import KEY
 from inferencebench_pipeline.hub.takedowns.register import load_takedowns
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id

@@ -8,7 +8,7 @@ import pytest
 from dagster import AssetKey
 from huggingface_hub import HfApi
 
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.runs.run_directory import RunFile
 from tests.lifecycle.conftest import (
     MODEL,

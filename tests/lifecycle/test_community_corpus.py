@@ -13,7 +13,7 @@ from inferencebench_pipeline.corpus.community import Bounds, news_elsewhere, tak
 from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.hub.client.client import Hub, Repo
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.records import unverified_days
 from inferencebench_pipeline.corpus.store import CorpusStore
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.lifecycle.corpus.corpus_verification import (
     no_finding_of_severity_error,
 )

@@ -17,7 +17,7 @@ from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from tests.clock import today, wait_until_the_hour_holds

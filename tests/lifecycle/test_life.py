@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from inferencebench_pipeline.corpus.inventory import Inventory
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.hub.model_card.backlink_edit import BacklinkReceipt
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore

@@ -19,7 +19,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from inferencebench_pipeline.automation.run_requests import interrupted_runs
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
 from tests.automation.ticks import sensor_tick
 from tests.lifecycle.conftest import (

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
-from inferencebench_pipeline.hub.dataset.publication import Receipt
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.measure.spec.spec import spec_json
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.runs.run_directory import RunFile, new_run_id

@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -63,9 +63,10 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
 _MAX_LISTED_BYTES = 512 * 1024 * 1024
 """Of one list, whose reader may keep every line of it."""
+READINGS: Final = 3
+"""Downloads that must all differ from what is expected before that is believed."""
 _BARE_PROPERTIES = ("sha", "createdAt", "lastModified")
 _LISTED_PROPERTIES = ("sha", "cardData", "createdAt", "lastModified", "siblings")
-_READINGS = 3
 
 
 class Hub:
@@ -182,14 +183,30 @@ class Hub:
         """
         if head.commit is None or path not in head.listing:
             raise HubNotFoundError(f"{self.page_url(repo)} has no {path} at {head.commit}")
-        for _ in range(_READINGS):
-            data = self.fetch(repo, head.commit, path)
-            if head.listing[path].is_of(data):
+        data = self.fetch_expected(repo, head.commit, path, head.listing[path].is_of)
+        if data is None:
+            raise HubIntegrityError(
+                f"{self.page_url(repo)} lists another {path} at {head.commit} than it serves, in "
+                f"each of {READINGS} downloads; nothing was changed, report it to the Hub"
+            )
+        return data
+
+    def fetch_expected(
+        self, repo: Repo, commit: str, path: str, is_expected: Callable[[bytes], bool]
+    ) -> bytes | None:
+        """Return the bytes of ``path`` that are as expected, or ``None`` when they never are.
+
+        A transfer may be damaged, so a difference must show in each of :data:`READINGS` downloads
+        before it is believed.
+
+        Raises:
+            HubNotFoundError: there is no such file at the commit.
+        """
+        for _ in range(READINGS):
+            data = self.fetch(repo, commit, path)
+            if is_expected(data):
                 return data
-        raise HubIntegrityError(
-            f"{self.page_url(repo)} lists another {path} at {head.commit} than it serves, in each "
-            f"of {_READINGS} downloads; nothing was changed, report it to the Hub"
-        )
+        return None
 
     def list_datasets(
         self, author: str, tag: str, *, page_size: int = 500

@@ -7,8 +7,9 @@ does so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from inferencebench_pipeline.errors import PipelineError
@@ -19,13 +20,10 @@ from inferencebench_pipeline.hub.client.errors import (
     HubNotFoundError,
     HubUnavailableError,
 )
-from inferencebench_pipeline.hub.client.replica_lag import just_written
 from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
 
 ROUNDS: Final = 5
 """Attempts to act on a state that others keep changing, before it counts as an outage."""
-READINGS: Final = 3
-"""Readings of a file that must all differ from the expected bytes before that is believed."""
 
 State = TypeVar("State")
 Result = TypeVar("Result")
@@ -39,8 +37,8 @@ class Edit:
     """Commit the change was decided on; ``None`` for a repository that had no commit."""
     commit: str
     """Commit that holds the files as wanted; ``parent`` itself when there was nothing to change."""
-    files: frozenset[str] = frozenset()
-    """Paths that were sent or removed; empty when there was nothing to change."""
+    changes: Mapping[str, bytes | None] = field(default_factory=dict)
+    """Content of each file sent, ``None`` for one removed; empty when nothing was to change."""
 
     @property
     def changed(self) -> bool:
@@ -50,35 +48,36 @@ class Edit:
 
 def act_on_state(
     hub: Hub,
-    read: Callable[[], State],
+    state: State,
     act: Callable[[State], Result],
     *,
+    look_again: Callable[[], State],
     again_on: type[PipelineError],
 ) -> Result:
-    """Return the result of ``act`` on the state that ``read`` finds.
+    """Return the result of ``act`` on ``state``, or on a later state when others were faster.
 
-    When ``act`` fails with ``again_on``, the Hub gets time to settle, and both are called again, at
-    most :data:`ROUNDS` times in all. The last failure is passed on, and so is any other error.
+    When ``act`` fails with ``again_on``, the Hub gets time to settle and is looked at again; there
+    are at most :data:`ROUNDS` attempts. The last failure is passed on, and so is any other error.
     """
     for attempt in range(1, ROUNDS):
-        state = read()
         try:
             return act(state)
         except again_on:
             hub.settle(attempt)
-    return act(read())
+        state = look_again()
+    return act(state)
 
 
 def commit_on_head(
     hub: Hub,
     repo: Repo,
+    head: RepoHead,
     changes: Callable[[RepoHead], Mapping[str, bytes | None]],
     *,
     message: str,
-    read: Callable[[], RepoHead],
     revision: str = "main",
 ) -> Edit:
-    """Commit the ``changes`` that a head needs on top of that very head.
+    """Commit the ``changes`` that ``head`` needs on top of that very head.
 
     The parent makes "nothing of others is overwritten" the Hub's promise too: a commit that got in
     between refuses ours, and ``changes`` is asked again about the new head.
@@ -86,10 +85,10 @@ def commit_on_head(
     Args:
         hub: the Hub.
         repo: a repository that exists.
-        changes: maps the head to the new content of each file, or to ``None`` to remove the file;
+        head: its head, as read by the caller.
+        changes: maps a head to the new content of each file, or to ``None`` to remove the file;
             an empty mapping when there is nothing to do. Its errors are passed on.
         message: title of the commit.
-        read: returns the head, anew for each attempt.
         revision: branch or pull request.
 
     Raises:
@@ -101,10 +100,16 @@ def commit_on_head(
         if not wanted and head.commit is not None:
             return Edit(head.commit, head.commit)
         commit = hub.commit(repo, wanted, message=message, parent=head.commit, revision=revision)
-        return Edit(head.commit, commit, frozenset(wanted))
+        return Edit(head.commit, commit, dict(wanted))
 
     try:
-        return act_on_state(hub, read, commit, again_on=HubHeadMovedError)
+        return act_on_state(
+            hub,
+            head,
+            commit,
+            look_again=lambda: _head_of_existing(hub, repo, revision),
+            again_on=HubHeadMovedError,
+        )
     except HubHeadMovedError as error:
         raise HubUnavailableError(
             f"{repo.id} was changed {ROUNDS} times meanwhile; look who writes there, or try again "
@@ -120,30 +125,49 @@ def head_or_none(hub: Hub, repo: Repo) -> RepoHead | None:
         return None
 
 
-def head_of_existing(hub: Hub, repo: Repo) -> RepoHead:
-    """Return the head of a repository that exists, although a replica may not show it yet.
-
-    Raises:
-        HubUnavailableError: it is not shown after several looks.
-    """
-    with just_written(repo.id):
-        return act_on_state(hub, lambda: repo, hub.head, again_on=HubNotFoundError)
-
-
 def head_or_created(hub: Hub, repo: Repo) -> RepoHead:
     """Return the head of ``main`` of a repository of ours, which is created when there is none.
 
+    One look decides: creating a repository that exists changes nothing. The head of a new one is
+    given as one without a commit, since a commit without a parent only adds, and a replica may not
+    show the repository yet.
+
     Raises:
         HubPermissionError: there is none, and the token may not create it.
-        HubUnavailableError: it was created and is not shown yet.
+        HubUnavailableError: it exists, and is not shown after several looks.
     """
-    head = hub.find(repo)
+    head = head_or_none(hub, repo)
     if head is not None:
         return head
     hub.account().require_creating_in(repo.namespace)
-    hub.create(repo)
+    return RepoHead(None, {}) if hub.create(repo) else _head_of_existing(hub, repo, "main")
+
+
+def _head_of_existing(hub: Hub, repo: Repo, revision: str) -> RepoHead:
+    """Return the head of what exists, although a replica may not show it yet."""
+
+    def head(revision: str) -> RepoHead:
+        return hub.head(repo, revision)
+
     with just_written(repo.id):
-        return hub.head(repo)
+        return act_on_state(
+            hub, revision, head, look_again=lambda: revision, again_on=HubNotFoundError
+        )
+
+
+@contextmanager
+def just_written(what: str) -> Iterator[None]:
+    """Take "not found" inside of the block for a replica that does not show ``what`` yet.
+
+    Raises:
+        HubUnavailableError: in place of ``HubNotFoundError``, since what was acknowledged exists.
+    """
+    try:
+        yield
+    except HubNotFoundError as error:
+        raise HubUnavailableError(
+            f"{what} was just written and is not shown yet ({error}); it should be soon, try again"
+        ) from error
 
 
 def edit_file(
@@ -199,26 +223,23 @@ def edit_files(
         HubIntegrityError: the Hub serves something else than it lists, or than was committed.
         HubUnavailableError: others changed the repository in every attempt.
     """
-    sent: dict[str, bytes | None] = {}
 
-    def noted_changes(head: RepoHead) -> Mapping[str, bytes | None]:
+    def changes_of_commit(head: RepoHead) -> Mapping[str, bytes | None]:
         if head.commit is None:
             raise HubIntegrityError(f"{hub.page_url(repo)} has no commit to change anything on")
-        sent.clear()
-        sent.update(changes(head))
-        return sent
+        return changes(head)
 
     edit = commit_on_head(
         hub,
         repo,
-        noted_changes,
+        hub.head(repo, revision),
+        changes_of_commit,
         message=message,
-        read=lambda: hub.head(repo, revision),
         revision=revision,
     )
-    if sent:
+    if edit.changes:
         with just_written(f"commit {edit.commit} of {repo.id}"):
-            _read_back(hub, repo, edit.commit, sent)
+            _read_back(hub, repo, edit.commit, edit.changes)
     return edit
 
 
@@ -228,7 +249,7 @@ def _read_back(hub: Hub, repo: Repo, commit: str, wanted: Mapping[str, bytes | N
     other = [
         path
         for path, data in wanted.items()
-        if data is not None and all(hub.fetch(repo, commit, path) != data for _ in range(READINGS))
+        if data is not None and hub.fetch_expected(repo, commit, path, data.__eq__) is None
     ]
     if still_there or other:
         raise HubIntegrityError(

@@ -61,7 +61,9 @@ def one_pull_request(hub: Hub, repo: Repo, author: str, proposal: Proposal) -> P
         return PullRequest(number, proposal.title, author, "draft"), True
 
     # A request to open one that fails may have opened one all the same, hence the look before each.
-    pull, is_new = act_on_state(hub, look, open_unless, again_on=HubUnavailableError)
+    pull, is_new = act_on_state(
+        hub, look(), open_unless, look_again=look, again_on=HubUnavailableError
+    )
     # Another of us may have opened one as well. A list that lags does not show ours; it exists for
     # all that, and another is not opened.
     return (look() or pull) if is_new else pull

@@ -27,10 +27,8 @@ from inferencebench_pipeline.envelope import (
     MetricNote,
     MetricValue,
     PipelineExtension,
-    content_hash,
+    ReadEnvelope,
     headline,
-    pipeline_extension,
-    traces_binding,
 )
 from inferencebench_pipeline.measure import DEFINITIONS
 from inferencebench_pipeline.trust import VerifiedSigner
@@ -67,7 +65,7 @@ _COUNTED = frozenset({"request", "token"})
 
 
 def render_card(
-    envelope: Envelope,
+    read: ReadEnvelope,
     repo_id: str,
     *,
     signer: VerifiedSigner | None,
@@ -77,7 +75,7 @@ def render_card(
     """Return the bytes of ``README.md`` for a run's repository.
 
     Args:
-        envelope: the record.
+        read: the record.
         repo_id: ``ORG/NAME`` it is published under; it appears in the commands and the citation.
         signer: whom a verdict that passed on these very bytes found to have signed; ``None``
             without one. Nothing in an envelope can say so about itself.
@@ -88,7 +86,7 @@ def render_card(
         EnvelopeError: the traces binding or the pipeline's extra field is malformed.
     """
     front = yaml.dump(
-        front_matter(envelope, verified=signer is not None),
+        front_matter(read, verified=signer is not None),
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
@@ -96,17 +94,17 @@ def render_card(
         width=2**31,
     )
     front = _ACTING.sub(lambda found: _yaml_escape(found[0]), front)
-    page = _page(envelope, repo_id, signer=signer, endpoint=endpoint, latency_plot=latency_plot)
+    page = _page(read, repo_id, signer=signer, endpoint=endpoint, latency_plot=latency_plot)
     return f"---\n{front}---\n\n{page}".encode()
 
 
-def front_matter(envelope: Envelope, *, verified: bool) -> dict[str, Any]:
+def front_matter(read: ReadEnvelope, *, verified: bool) -> dict[str, Any]:
     """Return the card's metadata: what lists, filters and third-party indexes read.
 
     Its texts are the envelope's; one that is no name any more is cut.
     """
-    binding = traces_binding(envelope)
-    hardware_class = _hardware_class(envelope)
+    envelope, binding = read.envelope, read.traces
+    hardware_class = _hardware_class(read.extension)
     signature = envelope.signature
     card: dict[str, Any] = {
         "license": "cc-by-4.0",
@@ -160,21 +158,22 @@ class _Flag:
 
 
 def _page(
-    envelope: Envelope,
+    read: ReadEnvelope,
     repo_id: str,
     *,
     signer: VerifiedSigner | None,
     endpoint: str,
     latency_plot: bool,
 ) -> str:
-    extension = pipeline_extension(envelope)
+    envelope, extension = read.envelope, read.extension
     signature = envelope.signature
+    leading = headline(read)
     return _template().render(
         model=envelope.model.id,
         suite=f"{envelope.suite_id} {envelope.suite_version}",
         signer=signer,
         log_index=-1 if signature is None else signature.rekor_log_index,
-        traces=traces_binding(envelope) is not None,
+        traces=read.traces is not None,
         headline=[
             _Row(
                 label=row.label,
@@ -183,12 +182,10 @@ def _page(
                 unit=row.unit,
                 n=_count(row.n),
             )
-            for row in headline(envelope)
+            for row in leading
         ],
         metrics=list(_all_metrics(envelope, extension)),
-        headline_without_interval=list(
-            _without_interval((row.key for row in headline(envelope)), extension)
-        ),
+        headline_without_interval=list(_without_interval((row.key for row in leading), extension)),
         without_interval=list(_without_interval(envelope.metrics, extension)),
         latency_plot=latency_plot,
         definitions=extension.metric_definitions if extension else "unknown",
@@ -198,8 +195,8 @@ def _page(
         configuration=list(_configuration(envelope, extension)),
         driver_options=json.dumps(envelope.driver_options, indent=2, sort_keys=True, default=str),
         verification=_verification(repo_id, signer),
-        content_hash=content_hash(envelope),
-        citation=_citation(envelope, repo_id, endpoint),
+        content_hash=read.content_hash,
+        citation=_citation(read, repo_id, endpoint),
     )
 
 
@@ -285,7 +282,7 @@ def _configuration(
         yield "Quantization", ", ".join(part for part in parts if part)
     yield "Provider", envelope.model.provider
     yield "Engine", f"{engine.name} {engine.version}"
-    yield "Hardware class", _hardware_class(envelope)
+    yield "Hardware class", _hardware_class(extension)
     gpus = [gpu.model for gpu in hardware.gpus]
     yield (
         "GPUs",
@@ -330,7 +327,8 @@ def _command(words: str, options: Iterable[str]) -> str:
     return " \\\n    ".join([words, *options])
 
 
-def _citation(envelope: Envelope, repo_id: str, endpoint: str) -> str:
+def _citation(read: ReadEnvelope, repo_id: str, endpoint: str) -> str:
+    envelope = read.envelope
     organisation, _, name = repo_id.partition("/")
     title = _tex(f"{envelope.model.id} on {envelope.suite_id} {envelope.suite_version}")
     return (
@@ -339,7 +337,7 @@ def _citation(envelope: Envelope, repo_id: str, endpoint: str) -> str:
         f"  author       = {{{{{_tex(organisation)}}}}},\n"
         f"  year         = {{{_in_utc(envelope.timestamp).year}}},\n"
         f"  howpublished = {{\\url{{{endpoint}/datasets/{repo_id}}}}},\n"
-        f"  note         = {{Signed benchmark record, SHA-256 {content_hash(envelope)}}}\n"
+        f"  note         = {{Signed benchmark record, SHA-256 {read.content_hash}}}\n"
         "}"
     )
 
@@ -352,8 +350,7 @@ def _in_utc(moment: datetime) -> datetime:
         return moment
 
 
-def _hardware_class(envelope: Envelope) -> str:
-    extension = pipeline_extension(envelope)
+def _hardware_class(extension: PipelineExtension | None) -> str:
     return extension.hardware_class if extension else "unknown"
 
 

@@ -7,53 +7,26 @@ what is there already is never overwritten.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from inferencebench_pipeline.envelope import TRACES_FILE
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.edit import (
+    Edit,
     commit_on_head,
-    head_of_existing,
+    head_or_created,
     head_or_none,
+    just_written,
 )
-from inferencebench_pipeline.hub.client.errors import (
-    HubConflictError,
-    HubIntegrityError,
-)
-from inferencebench_pipeline.hub.client.replica_lag import just_written
+from inferencebench_pipeline.hub.client.errors import HubConflictError
 from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE, ENVELOPE_FILE
-from inferencebench_pipeline.hub.dataset.receipt import (
-    READINGS,
-    PublishedFile,
-    Receipt,
-    read_back,
-    read_digest,
-    read_receipt,
-)
-from inferencebench_pipeline.hub.dataset.rendered_record import (
-    NotPublishableError,
-    Record,
-    Verify,
-    prepare,
-)
-from inferencebench_pipeline.hub.dataset.restoration import restore
+from inferencebench_pipeline.hub.dataset.published_files import check_served, restore
+from inferencebench_pipeline.hub.dataset.receipt import PublishedFile, Receipt, read_receipt
+from inferencebench_pipeline.hub.dataset.rendered_record import RenderedRecord, prepare
 from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
-
-__all__ = [
-    "NotPublishableError",
-    "Preview",
-    "PublishedFile",
-    "Receipt",
-    "Verify",
-    "preview",
-    "publish",
-    "read_back",
-]
+from inferencebench_pipeline.trust import Verify
 
 _MADE_BY_THE_HUB = frozenset({".gitattributes"})
 
@@ -101,20 +74,13 @@ def _publish(
 ) -> Receipt:
     record = prepare(run, organisation, verify, hub.endpoint)
     on_stage("Verifying envelope... OK")
-    commit, sent = _place(hub, record, on_stage)
+    edit = _place(hub, record, on_stage)
     for name in (*record.signed, CARD_FILE):
         verb = "Rendering" if name == CARD_FILE else "Uploading"
-        on_stage(f"{verb} {name}... {'done' if name in sent else 'already there'}")
-    with just_written(f"commit {commit} of {record.repo.id}"):
-        served = _read_signed(hub, record, commit)
-        files = _published_files(hub, record, commit, sent)
-    verdict = verify(served[ENVELOPE_FILE], served.get(TRACES_FILE))
-    if not verdict.ok:
-        raise HubIntegrityError(
-            f"what {hub.page_url(record.repo)} serves at {commit} does not verify: "
-            f"{verdict.reason}; do not announce it, and report it to the Hub"
-        )
-    receipt = _receipt(hub, run, record, commit, files)
+        on_stage(f"{verb} {name}... {'done' if name in edit.changes else 'already there'}")
+    with just_written(f"commit {edit.commit} of {record.repo.id}"):
+        files = check_served(hub, record, edit.commit, frozenset(edit.changes), verify)
+    receipt = _receipt(hub, run, record, edit.commit, files)
     run.write(RunFile.PUBLICATION, receipt.model_dump_json(indent=2).encode() + b"\n")
     on_stage(f"Published: {receipt.url}")
     return receipt
@@ -146,22 +112,14 @@ def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -
     return Preview(record.repo, head is None, record.files, frozenset(missing))
 
 
-def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[str, frozenset[str]]:
+def _place(hub: Hub, record: RenderedRecord, on_stage: Callable[[str], None]) -> Edit:
     """Bring about that the repository holds the record, whatever state it is found in.
 
     Returns the commit that holds it, and the files that this attempt brought there.
     """
-    head = head_or_none(hub, record.repo)
-    state = " already there"
-    if head is None:
-        hub.account().require_creating_in(record.repo.namespace)
-        # A repository of ours alone has no commit worth naming: the commit below only adds.
-        head, state = RepoHead(None, {}), ""
-        if not hub.create(record.repo):
-            head = head_of_existing(hub, record.repo)
+    head = head_or_created(hub, record.repo)
+    state = "" if head.commit is None else " already there"
     on_stage(f"Creating dataset repo... {record.repo.id}{state}")
-    # The head found above serves the first attempt; each later one looks again.
-    heads = itertools.chain([head], iter(lambda: head_of_existing(hub, record.repo), None))
 
     def changes(head: RepoHead) -> dict[str, bytes]:
         missing = _missing(hub, record, head)
@@ -169,17 +127,11 @@ def _place(hub: Hub, record: Record, on_stage: Callable[[str], None]) -> tuple[s
             hub.account().require_creating_in(record.repo.namespace)
         return missing
 
-    edit = commit_on_head(
-        hub,
-        record.repo,
-        changes,
-        message=f"Publish record {record.content_hash}",
-        read=heads.__next__,
-    )
-    return edit.commit, edit.files
+    message = f"Publish record {record.content_hash}"
+    return commit_on_head(hub, record.repo, head, changes, message=message)
 
 
-def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:
+def _missing(hub: Hub, record: RenderedRecord, head: RepoHead) -> dict[str, bytes]:
     """Return the files to add: all, none, or the rest of somebody's half upload of this record.
 
     Raises:
@@ -189,7 +141,10 @@ def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:
     if not present or head.commit is None:
         return record.files
     for name in record.signed:
-        if name in present and _differs(hub, record, head.commit, name):
+        is_ours = record.signed[name].__eq__
+        if name in present and (
+            hub.fetch_expected(record.repo, head.commit, name, is_ours) is None
+        ):
             raise HubConflictError(
                 f"{hub.page_url(record.repo)} holds another {name} than run's record "
                 f"{record.content_hash}; a published record is never overwritten. If the run was "
@@ -205,50 +160,12 @@ def _missing(hub: Hub, record: Record, head: RepoHead) -> dict[str, bytes]:
     return {name: record.files[name] for name in sorted(required - present)}
 
 
-def _differs(hub: Hub, record: Record, commit: str, name: str) -> bool:
-    """Whether the Hub's file is another; a difference must show more than once to be believed."""
-    ours = record.signed[name]
-    return all(hub.fetch(record.repo, commit, name) != ours for _ in range(READINGS))
-
-
-def _read_signed(hub: Hub, record: Record, commit: str) -> dict[str, bytes]:
-    """Return the record as the Hub serves it, equal to the byte."""
-    return {
-        name: read_digest(hub, record.repo, commit, name, _sha256(data))
-        for name, data in record.signed.items()
-    }
-
-
-def _published_files(
-    hub: Hub, record: Record, commit: str, sent: frozenset[str]
-) -> dict[str, PublishedFile]:
-    """Return what the repository holds of the record.
-
-    The card and its plot are compared by the hash the Hub gives for them: they state nothing that
-    the signed files do not.
-
-    Raises:
-        HubIntegrityError: a file that was sent is not there, or is another.
-    """
-    listed = hub.head(record.repo, commit).listing
-    files = {}
-    for name, data in record.files.items():
-        there = listed.get(name)
-        if there is not None and there.is_of(data):
-            files[name] = PublishedFile(sha256=_sha256(data), size_bytes=len(data))
-        elif name in sent or name in record.signed:
-            raise HubIntegrityError(
-                f"{hub.page_url(record.repo)} lists another {name} at {commit} than was sent; do "
-                "not announce it, and report it to the Hub"
-            )
-        elif there is not None:
-            theirs = hub.fetch(record.repo, commit, name)
-            files[name] = PublishedFile(sha256=_sha256(theirs), size_bytes=len(theirs))
-    return files
-
-
 def _receipt(
-    hub: Hub, run: RunDirectory, record: Record, commit: str, files: Mapping[str, PublishedFile]
+    hub: Hub,
+    run: RunDirectory,
+    record: RenderedRecord,
+    commit: str,
+    files: Mapping[str, PublishedFile],
 ) -> Receipt:
     previous = read_receipt(run)
     published_at = datetime.now(UTC).replace(microsecond=0)
@@ -262,10 +179,6 @@ def _receipt(
         content_hash=record.content_hash,
         published_at=published_at,
     )
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _listed(names: frozenset[str] | set[str]) -> str:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.errors import HubIntegrityError
-from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.runs import DamagedRunFileError, RunDirectory, RunFile
-
-READINGS: Final = 3
-"""Readings of a file that must differ from the receipt before that is believed."""
 
 
 class ReceiptError(PermanentError):
@@ -72,41 +65,3 @@ def require_receipt(run: RunDirectory) -> Receipt:
             "is published and writes it again, or materialise `hub_dataset`"
         )
     return receipt
-
-
-def read_back(hub: Hub, receipt: Receipt) -> dict[str, bytes]:
-    """Return the files of a receipt as the Hub serves them now at its commit.
-
-    Raises:
-        HubNotFoundError: the repository, the commit or a file is gone.
-        HubIntegrityError: a file has other bytes than the receipt says.
-    """
-    repo = Repo("dataset", receipt.repo_id)
-    return {
-        name: read_digest(hub, repo, receipt.commit, name, file.sha256)
-        for name, file in receipt.files.items()
-    }
-
-
-def read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> bytes:
-    """Return the file when it hashes to ``sha256``; a transfer may be damaged, a file is not.
-
-    Raises:
-        HubIntegrityError: it does not, however often it is read.
-    """
-    found = set()
-    for _ in range(READINGS):
-        data = hub.fetch(repo, commit, name)
-        if sha256_hex(data) == sha256:
-            return data
-        found.add(sha256_hex(data))
-    raise HubIntegrityError(
-        f"{hub.page_url(repo)} serves {name} at {commit} with SHA-256 {', '.join(sorted(found))}, "
-        f"expected {sha256}, in each of {READINGS} downloads; do not announce it, and report it to "
-        "the Hub"
-    )
-
-
-def sha256_hex(data: bytes) -> str:
-    """Return the SHA-256 of ``data``."""
-    return hashlib.sha256(data).hexdigest()

@@ -1,16 +1,15 @@
-"""What a run looks like as a repository: verified, named, and rendered to the last byte."""
+"""A run as a repository: verified, named, and rendered to the last byte before it is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inferencebench_pipeline.envelope import (
     TRACES_FILE,
     EnvelopeError,
-    content_hash,
+    ReadEnvelope,
     parse_envelope,
-    traces_binding,
     validity_errors,
 )
 from inferencebench_pipeline.errors import PermanentError
@@ -24,10 +23,7 @@ from inferencebench_pipeline.hub.dataset.card import (
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.measure import latency_plot_png, open_traces, said_of
 from inferencebench_pipeline.runs import RunDirectory, RunFile
-from inferencebench_pipeline.trust import Verdict
-
-Verify = Callable[[bytes, bytes | None], Verdict]
-"""Verifies envelope bytes, and the traces when there are any."""
+from inferencebench_pipeline.trust import Verify
 
 
 class NotPublishableError(PermanentError):
@@ -35,7 +31,7 @@ class NotPublishableError(PermanentError):
 
 
 @dataclass(frozen=True)
-class Record:
+class RenderedRecord:
     """Everything that is sent when a run is published, computed before anything is."""
 
     repo: Repo
@@ -51,7 +47,7 @@ class Record:
         return {**self.signed, **self.derived}
 
 
-def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str) -> Record:
+def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str) -> RenderedRecord:
     """Return what publishing ``run`` sends; the Hub is not contacted.
 
     Raises:
@@ -59,8 +55,8 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
     """
     data = run.read(RunFile.ENVELOPE)
     try:
-        envelope = parse_envelope(data)
-        binding = traces_binding(envelope)
+        read = ReadEnvelope(parse_envelope(data))
+        envelope, binding = read.envelope, read.traces
     except EnvelopeError as error:
         raise NotPublishableError(f"{run.file(RunFile.ENVELOPE)}: {error}") from error
     if envelope.run_id != run.run_id:
@@ -75,7 +71,7 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
             "it they would look signed and not be; build the envelope again, then sign it"
         )
     verdict = verify(data, traces)
-    if not verdict.ok or verdict.content_hash != content_hash(envelope):
+    if not verdict.ok or verdict.content_hash != read.content_hash:
         raise NotPublishableError(
             f"the envelope of run {run.run_id} does not verify: {verdict.reason}; nothing was "
             "sent. Fix what the verdict names and sign again"
@@ -85,7 +81,7 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
             f"run {run.run_id} is signed with a development key, which is for local work: nobody "
             "vouches for it. Unset INFERENCEBENCH_DEV_KEY and sign it as an identity"
         )
-    if errors := validity_errors(envelope, traces):
+    if errors := validity_errors(read, traces):
         raise NotPublishableError(
             f"run {run.run_id} is flagged as invalid and is not published: {said_of(errors)}; "
             "measure again under a new run id"
@@ -93,15 +89,15 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
     repo_id = dataset_repo_id(organisation, envelope)
     plot = None if traces is None else latency_plot_png(open_traces(traces))
     card = render_card(
-        envelope,
+        read,
         repo_id,
         signer=verdict.signer,
         endpoint=endpoint,
         latency_plot=plot is not None,
     )
-    return Record(
+    return RenderedRecord(
         repo=Repo("dataset", repo_id),
-        content_hash=content_hash(envelope),
+        content_hash=read.content_hash,
         signed={ENVELOPE_FILE: data}
         if traces is None
         else {ENVELOPE_FILE: data, TRACES_FILE: traces},

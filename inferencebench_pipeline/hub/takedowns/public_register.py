@@ -11,8 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import edit_file, head_or_created
-from inferencebench_pipeline.hub.client.replica_lag import just_written
+from inferencebench_pipeline.hub.client.edit import edit_file, head_or_created, just_written
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.takedowns.register import (

@@ -10,6 +10,7 @@ import os
 
 from inferencebench_pipeline.envelope import (
     Envelope,
+    ReadEnvelope,
     build_envelope,
     check_no_placeholders,
     differences,
@@ -42,7 +43,7 @@ def require_fit(run: RunDirectory, unsigned: Envelope, traces: bytes) -> None:
             f"run {run.run_id} is not signed, its metrics do not follow from its traces: "
             f"{'; '.join(problems)}; materialise the traces and the envelope again"
         )
-    if errors := validity_errors(unsigned, traces):
+    if errors := validity_errors(ReadEnvelope(unsigned), traces):
         raise SigningRefusedError(
             f"run {run.run_id} is not signed, its measurement is not valid: "
             f"{flags_said(errors)}; measure again under a new run id"

@@ -23,10 +23,7 @@ from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.sign.fitness import require_fit
 from inferencebench_pipeline.trust.sign.pending_signature import kept_message_sha256
 from inferencebench_pipeline.trust.sign.signer import Signer
-from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict
-
-Verify = Callable[[bytes, bytes | None], Verdict]
-"""Verifies envelope bytes, and the traces when they are given."""
+from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict, Verify
 
 
 class RunState(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -89,3 +90,9 @@ class Verdict(_Part):
     policy_sha256: str
     trust_root_sha256: str
     failure_class: FailureClass | None = None
+
+
+Verify = Callable[[bytes, bytes | None], Verdict]
+"""Verifies envelope bytes, and the traces when they are given."""
+VerifyFor = Callable[[bytes, bytes | None, str], Verdict]
+"""Verifies like :data:`Verify`, for the organisation that published the record."""

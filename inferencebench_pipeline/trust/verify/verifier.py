@@ -226,7 +226,7 @@ def _document(record: Record, found: _Found, data: bytes) -> tuple[Envelope, Sig
         read = read_unambiguous(data)
         finding.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
     with record.check("content_hash", FailureClass.MALFORMED) as finding:
-        found.content_hash = read.content_hash()
+        found.content_hash = read.content_hash
         finding.note("computed over the canonical body", content_hash=found.content_hash)
     with record.check("signature_present", FailureClass.UNSIGNED) as finding:
         signature = read.envelope.signature

@@ -14,7 +14,8 @@ from inferencebench_pipeline.hub.client.budget import RateBudget
 from inferencebench_pipeline.hub.client.client import Hub, HubRateLimitError
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.dataset.listing import fetch_file, list_published
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from tests.hub.conftest import World
 from tests.hub.records import accept, recorded_run
 

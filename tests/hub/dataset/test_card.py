@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.envelope.extension import PipelineExtension
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.dataset.card import front_matter, render_card
 from inferencebench_pipeline.sandbox.hub.cards import card_errors, card_warnings
@@ -32,7 +35,7 @@ ENVELOPE = signed_looking(unsigned_envelope(RUN_ID))
 
 
 def rendered(envelope: Envelope = ENVELOPE, *, signer: VerifiedSigner | None = SIGNER) -> str:
-    return render_card(envelope, REPO_ID, signer=signer, endpoint=ENDPOINT).decode()
+    return render_card(ReadEnvelope(envelope), REPO_ID, signer=signer, endpoint=ENDPOINT).decode()
 
 
 def metadata(card: str) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def test_the_viewer_shows_the_traces_and_nothing_else() -> None:
 def test_the_size_category_follows_the_rows(rows: int, category: str) -> None:
     binding = f"sha256:{'ab' * 32};rows={rows};schema=1"
     envelope = changed(distributions={"traces.parquet": binding})
-    assert front_matter(envelope, verified=True)["size_categories"] == [category]
+    assert front_matter(ReadEnvelope(envelope), verified=True)["size_categories"] == [category]
 
 
 def test_without_traces_there_is_no_viewer_configuration() -> None:
@@ -178,7 +181,9 @@ def test_the_page_shows_how_to_verify_and_to_cite_this_very_repository() -> None
 
 def test_the_plot_is_shown_only_when_it_is_there() -> None:
     assert "latency.png" not in rendered()
-    shown = render_card(ENVELOPE, REPO_ID, signer=SIGNER, endpoint=ENDPOINT, latency_plot=True)
+    shown = render_card(
+        ReadEnvelope(ENVELOPE), REPO_ID, signer=SIGNER, endpoint=ENDPOINT, latency_plot=True
+    )
     assert b"](latency.png)" in shown
 
 
@@ -251,7 +256,7 @@ def _hostile(text: str) -> Envelope:
             continue
         try:
             parse_envelope(json.dumps(changed_to).encode())
-            front_matter(Envelope.model_validate(changed_to), verified=True)
+            front_matter(ReadEnvelope(Envelope.model_validate(changed_to)), verified=True)
         except (ValueError, PipelineError):
             continue
         document = changed_to
@@ -381,3 +386,23 @@ def test_the_engines_own_numbers_stand_beside_ours() -> None:
     card = rendered(changed(inferencebench_pipeline=extension))
     assert "| TTFT | 179.40 | 185.95 | ms |" in card
     assert "| prefix cache hits | 0.00 |  | tokens |" in card
+
+
+def test_a_card_parses_the_extension_once_and_hashes_the_body_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: Counter[str] = Counter()
+    parse, dump = PipelineExtension.model_validate, Envelope.model_dump
+
+    def counting_parse(content: object) -> PipelineExtension:
+        calls["extension"] += 1
+        return parse(content)
+
+    def counting_dump(self: Envelope, **how: Any) -> dict[str, Any]:
+        calls["body"] += 1
+        return dump(self, **how)
+
+    monkeypatch.setattr(PipelineExtension, "model_validate", counting_parse)
+    monkeypatch.setattr(Envelope, "model_dump", counting_dump)
+    rendered()
+    assert calls == {"extension": 1, "body": 1}

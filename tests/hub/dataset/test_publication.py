@@ -28,17 +28,12 @@ from inferencebench_pipeline.hub.client.client import (
     Repo,
 )
 from inferencebench_pipeline.hub.client.repo import HubFile
-from inferencebench_pipeline.hub.dataset import publication
 from inferencebench_pipeline.hub.dataset import rendered_record as record_module
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
-from inferencebench_pipeline.hub.dataset.publication import (
-    NotPublishableError,
-    Preview,
-    Receipt,
-    preview,
-    publish,
-    read_back,
-)
+from inferencebench_pipeline.hub.dataset.publication import Preview, preview, publish
+from inferencebench_pipeline.hub.dataset.published_files import check_served, read_back
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
+from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError
 from inferencebench_pipeline.runs.run_directory import (
     MissingRunFileError,
     RunDirectory,
@@ -505,7 +500,7 @@ def test_a_hub_that_lists_another_card_than_was_sent_just_now_is_told(
     )
     world.faults.add("status", method="GET", path="/revision/", status=200, body=body, times=None)
     with pytest.raises(HubIntegrityError, match=r"lists another README\.md"):
-        publication._published_files(world.hub(), record, receipt.commit, frozenset({"README.md"}))
+        check_served(world.hub(), record, receipt.commit, frozenset({"README.md"}), accept)
 
 
 @pytest.mark.parametrize("name", ["envelope.json", "traces.parquet"])
@@ -520,7 +515,7 @@ def test_a_download_damaged_once_does_not_make_our_record_a_strangers(
 
 def test_somebody_who_commits_without_end_is_given_up_on(world: World, run: RunDirectory) -> None:
     fault = world.faults.add("status", method="POST", path="/commit/", status=412, times=None)
-    with pytest.raises(HubUnavailableError, match="changed by somebody else 5 times"):
+    with pytest.raises(HubUnavailableError, match="was changed 5 times meanwhile"):
         place(world.hub(), run)
     assert world.faults.fired(fault) == 5
     assert not run.has(RunFile.PUBLICATION)

@@ -13,13 +13,14 @@ import pytest
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope, serialise
 from inferencebench_pipeline.hub.dataset.listing import fetch_file, list_published
-from inferencebench_pipeline.hub.dataset.publication import NotPublishableError, Verify, publish
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.rendered_record import NotPublishableError
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.root.trust_root import load_trust
 from inferencebench_pipeline.trust.sign.identity_token import file_identity
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
 from inferencebench_pipeline.trust.verify.policy import load_policy
-from inferencebench_pipeline.trust.verify.verdict import Verdict
+from inferencebench_pipeline.trust.verify.verdict import Verdict, Verify
 from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.hub.conftest import ORGANISATION, World
 from tests.hub.records import traces_bytes, unsigned_envelope

@@ -14,7 +14,8 @@ from inferencebench_pipeline.hub.client.client import (
     HubUnavailableError,
     Repo,
 )
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.hub.model_card.backlink_edit import (
     KEY,
     PROPOSAL,

@@ -23,7 +23,8 @@ from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.hub.client.client import Hub, HubUnavailableError
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.client.transport import Timeouts
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
 from inferencebench_pipeline.leaderboard.index.check import check_rows
 from inferencebench_pipeline.leaderboard.site.rendering import run_page

@@ -8,8 +8,9 @@ import pytest
 
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.client.errors import HubIntegrityError
-from inferencebench_pipeline.hub.dataset.publication import Receipt, publish
-from inferencebench_pipeline.hub.dataset.restoration import restore
+from inferencebench_pipeline.hub.dataset.publication import publish
+from inferencebench_pipeline.hub.dataset.published_files import restore
+from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
 from tests.attacks.damage import DAMAGES, Damage
 from tests.hub.conftest import ORGANISATION, World
