@@ -19,3 +19,12 @@ class DocumentPart(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+class LenientPart(BaseModel):
+    """Base of each part of another program's answer.
+
+    A part cannot change. Unknown fields are left out, since the other program may add some.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.files import StoreError, read_plain
 from inferencebench_pipeline.runs import RunBusyError, RunDirectory, RunFile
@@ -22,10 +23,8 @@ LONGEST_WAIT: Final = timedelta(hours=6)
 _REASON_CHARACTERS = 600
 
 
-class Parked(BaseModel):
+class Parked(DocumentPart):
     """The content of ``parked.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     stage: str

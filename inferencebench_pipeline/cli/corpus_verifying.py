@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -17,6 +16,7 @@ from inferencebench_pipeline.cli.terminal import say, say_json
 from inferencebench_pipeline.corpus import STATEMENT_FILE, TABLE_FILE
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import sha256_of
 from inferencebench_pipeline.hub import Hub, Repo, fetch_file
 from inferencebench_pipeline.trust import (
     CorpusStatement,
@@ -166,8 +166,7 @@ def _of_table(data: bytes) -> dict[str, str]:
 
 def _of_files(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("envelope.json")):
-        with path.open("rb") as file:
-            yield hashlib.file_digest(file, "sha256").hexdigest(), str(path.relative_to(folder))
+        yield sha256_of(path), str(path.relative_to(folder))
 
 
 def _judged(

@@ -13,10 +13,10 @@ from inferencebench_pipeline.cli.terminal import console, say, say_document, say
 from inferencebench_pipeline.community_results import (
     NONE,
     SPEC_FILE,
+    Assessment,
     BenchmarkTask,
     CommunityResult,
     EvaluationHub,
-    Finding,
     Reading,
     RunConfiguration,
     State,
@@ -173,19 +173,19 @@ def propose(
     quality = parse_quality_result(read_file(result), filename=str(result))
     entry = entry_of(quality, record_id=record, record_url=record_url(hub, record))
     submission = Submission(quality.model_id, entry)
-    finding = examine(hub, settings.store, submission, takedowns=takedowns)
-    _report(submission, finding)
-    if dry_run or finding.state is not State.READY:
+    assessment = examine(hub, settings.store, submission, takedowns=takedowns)
+    _report(submission, assessment)
+    if dry_run or assessment.state is not State.READY:
         say("Nothing was sent.")
         return
-    if finding.mode == "pull_request" and confirm is None and sys.stdin.isatty():
+    if assessment.mode == "pull_request" and confirm is None and sys.stdin.isatty():
         confirm = typer.prompt(
             f"{submission.model_id} belongs to somebody else. Type its name to continue"
         )
     done = propose_result(
         hub, settings.store, submission, takedowns=takedowns, confirmation=confirm
     )
-    if isinstance(done, Finding):
+    if isinstance(done, Assessment):
         say(f"{done.state.value}: {done.reason}; nothing was sent")
     else:
         say(f"{submission.path} is at {done.url}, commit {done.commit}")
@@ -262,11 +262,11 @@ def _hub(settings: Settings) -> EvaluationHub:
     return Deployment(settings).evaluation_hub()
 
 
-def _report(submission: Submission, finding: Finding) -> None:
-    how = f" (by {finding.mode.replace('_', ' ')})" if finding.mode else ""
-    say(f"{submission.model_id}: {finding.state.value}{how}: {finding.reason}")
-    if finding.url is not None:
-        say(f"  {finding.url}")
+def _report(submission: Submission, assessment: Assessment) -> None:
+    how = f" (by {assessment.mode.replace('_', ' ')})" if assessment.mode else ""
+    say(f"{submission.model_id}: {assessment.state.value}{how}: {assessment.reason}")
+    if assessment.url is not None:
+        say(f"  {assessment.url}")
     say(f"{submission.path}:")
     say_document(submission.data.decode())
 

@@ -51,7 +51,7 @@ from inferencebench_pipeline.measure import (
 )
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings, SettingsError
-from inferencebench_pipeline.untrusted import printable
+from inferencebench_pipeline.untrusted import printable, problems_of
 
 
 def run(
@@ -266,8 +266,8 @@ def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelS
         engine: EngineSpec = TypeAdapter(EngineSpec).validate_python(content)
         return engine, own_model if model is None else ModelSpec(id=model)
     except ValidationError as error:
-        said = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise SpecError(f"--engine and --model do not name an engine: {said}") from error
+        problems = problems_of(error, whole="the engine")
+        raise SpecError(f"--engine and --model do not name an engine: {problems}") from error
 
 
 def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> Measurement:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from inferencebench_pipeline.cli.terminal import say, say_document
 from inferencebench_pipeline.deployment import Deployment
@@ -37,6 +36,7 @@ from inferencebench_pipeline.hub import publish as publish_run
 from inferencebench_pipeline.runs import RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust import create_dev_key, sign_runs
+from inferencebench_pipeline.untrusted import write_yaml
 
 RunArgument = Annotated[str, typer.Argument(help="The run id, as printed by `inferencebench run`.")]
 OrgOption = Annotated[
@@ -94,7 +94,7 @@ def dev_key(
     say(f"INFERENCEBENCH_DEV_KEY={path.absolute()} signs with the key, for local work only: its")
     say("signatures are in no log and cannot be published. The policy that accepts the key:")
     rule = {"organisation": "my-laptop", "suites": ["*"], "public_key_pem": pem}
-    say_document(yaml.safe_dump({"version": 1, "dev_keys": [rule]}, sort_keys=False))
+    say_document(write_yaml({"version": 1, "dev_keys": [rule]}))
 
 
 def publish(

@@ -1,5 +1,5 @@
 from .audit import TITLE_PREFIX as TITLE_PREFIX
-from .audit import Finding as Finding
+from .audit import Assessment as Assessment
 from .audit import State as State
 from .audit import Submission as Submission
 from .audit import examine as examine

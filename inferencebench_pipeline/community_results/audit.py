@@ -54,7 +54,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Assessment:
     """What is to be done about one result, and why; nothing was sent."""
 
     state: State
@@ -106,7 +106,7 @@ class Submission:
 
 def examine(
     hub: EvaluationHub, root: Path, submission: Submission, *, takedowns: Takedowns
-) -> Finding:
+) -> Assessment:
     """Return whether and how the result can be entered; only reads.
 
     Args:
@@ -124,7 +124,7 @@ def examine(
     model = Repo("model", submission.model_id)
     takedown = takedowns.covering(submission.model_id)
     if takedown is not None:
-        return Finding(
+        return Assessment(
             State.TAKEN_DOWN,
             f"{takedown.target} asked on {takedown.requested_at:%Y-%m-%d} to be left alone",
         )
@@ -134,17 +134,17 @@ def examine(
     except HubNotFoundError as error:
         if hub.find(model) is None:
             said = "there is no such model on the Hub, or it is hidden from us"
-            return Finding(State.MISSING, said)
+            return Assessment(State.MISSING, said)
         raise HubUnavailableError(f"{model.id} is there, but {error}; try again") from error
     account = hub.account()
     account.require_write_token()
     own = model.namespace in account.writable
     mode: Literal["commit", "pull_request"] = "commit" if own else "pull_request"
-    ready = Finding(State.READY, "nothing of the kind is there", mode, account.name)
+    ready = Assessment(State.READY, "nothing of the kind is there", mode, account.name)
     pull = None
     if not own:
         settled = _settled(hub, root, submission, account.name)
-        if isinstance(settled, Finding):
+        if isinstance(settled, Assessment):
             return settled
         pull = settled
     ready = replace(ready, pull_request=pull)
@@ -204,12 +204,12 @@ def _require_task(hub: EvaluationHub, entry: EvaluationEntry) -> None:
 
 def _settled(
     hub: EvaluationHub, root: Path, submission: Submission, author: str
-) -> Finding | PullRequest | None:
+) -> Assessment | PullRequest | None:
     """Return our live pull request, ``None`` when there is none, or why there must be none."""
     for gone in load_evaluations(root).withheld(submission.model_id):
         if gone.ours and gone.entry.key == submission.entry.key:
             said = f"withheld by the model's author on {gone.withheld[-1].at:%Y-%m-%d}"
-            return Finding(State.WITHHELD, said, url=gone.withheld[-1].url)
+            return Assessment(State.WITHHELD, said, url=gone.withheld[-1].url)
     model = Repo("model", submission.model_id)
     ours = own_pull_requests(hub, model, submission, author)
     live = [pull for pull in ours if pull.is_live]
@@ -219,7 +219,7 @@ def _settled(
     if closed:
         number = max(pull.number for pull in closed)
         said = f"pull request {number} of ours was closed; it is not proposed again"
-        return Finding(State.WITHHELD, said, url=address(hub, model, number))
+        return Assessment(State.WITHHELD, said, url=address(hub, model, number))
     return None
 
 
@@ -227,8 +227,8 @@ def _against(
     hub: EvaluationHub,
     submission: Submission,
     shown: list[ModelResult | UnreadableResult],
-    ready: Finding,
-) -> Finding:
+    ready: Assessment,
+) -> Assessment:
     """Return ``ready``, or what is there already that makes it anything else."""
     entry = submission.entry
     model = Repo("model", submission.model_id)
@@ -270,7 +270,7 @@ def _same(there: EvaluationEntry, ours: EvaluationEntry) -> bool:
     )
 
 
-def _is_ours(item: ModelResult, ready: Finding, own_number: int | None) -> bool:
+def _is_ours(item: ModelResult, ready: Assessment, own_number: int | None) -> bool:
     if item.pull_request is None:
         return ready.mode == "commit"
     return item.pull_request == own_number

@@ -8,7 +8,7 @@ from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.eval_yaml import (
     BENCHMARK_TAG,
     SPEC_FILE,
-    BenchmarkSpec,
+    BenchmarkDefinition,
     parse_spec,
 )
 from inferencebench_pipeline.hub import Repo, edit_file
@@ -18,7 +18,7 @@ from inferencebench_pipeline.hub import Repo, edit_file
 class Registration:
     """A dataset that says how it is evaluated."""
 
-    spec: BenchmarkSpec
+    spec: BenchmarkDefinition
     commit: str
     url: str
     """The page of ``eval.yaml`` at the commit."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
+from inferencebench_pipeline.documents import LenientPart
 from inferencebench_pipeline.hub import Hub, HubIntegrityError, Repo, Wire, json_objects, reading
 
 
@@ -23,23 +24,17 @@ class PullRequestFate:
     decided_at: datetime | None
 
 
-class _Named(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Named(LenientPart):
     name: str
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Event(LenientPart):
     type: str
     createdAt: AwareDatetime  # noqa: N815 - the API's spelling
     author: _Named | None = None
 
 
-class _Discussion(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Discussion(LenientPart):
     status: str
     author: _Named
     events: tuple[_Event, ...] = Field(default=())

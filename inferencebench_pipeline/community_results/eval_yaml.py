@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -24,8 +22,9 @@ from inferencebench_pipeline.community_results.results_file import Text
 from inferencebench_pipeline.community_results.yaml import (
     EvaluationFileError,
     read_yaml,
-    write_yaml,
 )
+from inferencebench_pipeline.documents import DocumentPart
+from inferencebench_pipeline.untrusted import write_yaml
 
 SPEC_FILE = "eval.yaml"
 BENCHMARK_TAG = "benchmark:official"
@@ -39,11 +38,7 @@ _REMEDIES = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FieldSpec(_Part):
+class FieldSpec(DocumentPart):
     """Which columns of the dataset hold what, for Inspect AI."""
 
     input: Text
@@ -54,7 +49,7 @@ class FieldSpec(_Part):
     metadata: tuple[Text, ...] | None = None
 
 
-class Solver(_Part):
+class Solver(DocumentPart):
     """A step of Inspect AI that brings about an answer."""
 
     name: Literal[
@@ -70,7 +65,7 @@ class Solver(_Part):
     args: dict[StrictStr, Any] | None = None
 
 
-class Scorer(_Part):
+class Scorer(DocumentPart):
     """How Inspect AI marks an answer."""
 
     name: Literal[
@@ -93,7 +88,7 @@ class Scorer(_Part):
         return model if self.name.startswith("model_graded") and isinstance(model, str) else None
 
 
-class Task(_Part):
+class Task(DocumentPart):
     """One task of a benchmark; results refer to it by ``id``."""
 
     id: Text
@@ -112,7 +107,7 @@ class Task(_Part):
     scorers: Annotated[tuple[Scorer, ...], Field(min_length=1)] | None = None
 
 
-class BenchmarkSpec(_Part):
+class BenchmarkDefinition(DocumentPart):
     """The content of ``eval.yaml``."""
 
     name: Text
@@ -141,7 +136,7 @@ class BenchmarkSpec(_Part):
         return next((task for task in self.tasks if task.id == task_id), None)
 
 
-def parse_spec(data: bytes, *, filename: str = SPEC_FILE) -> BenchmarkSpec:
+def parse_spec(data: bytes, *, filename: str = SPEC_FILE) -> BenchmarkDefinition:
     """Return what an ``eval.yaml`` says.
 
     Raises:
@@ -153,11 +148,11 @@ def parse_spec(data: bytes, *, filename: str = SPEC_FILE) -> BenchmarkSpec:
     if not isinstance(document.value, dict):
         raise EvaluationFileError(filename, ("line 1: must be a mapping that begins with 'name:'",))
     try:
-        return BenchmarkSpec.model_validate(document.value)
+        return BenchmarkDefinition.model_validate(document.value)
     except ValidationError as error:
         raise document.refuse(error, _REMEDIES) from error
 
 
-def render_spec(spec: BenchmarkSpec) -> bytes:
+def render_spec(spec: BenchmarkDefinition) -> bytes:
     """Return the ``eval.yaml`` of a benchmark; :func:`parse_spec` gives it back."""
-    return write_yaml(spec.model_dump(mode="json", exclude_none=True))
+    return write_yaml(spec.model_dump(mode="json", exclude_none=True), quoting=True).encode()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from inferencebench_pipeline.community_results.audit import (
-    Finding,
+    Assessment,
     ProposalError,
     State,
     Submission,
@@ -40,7 +40,7 @@ from inferencebench_pipeline.hub import (
 class Proposed:
     """What was done about one result."""
 
-    finding: Finding
+    assessment: Assessment
     url: str
     commit: str
 
@@ -52,7 +52,7 @@ def propose(
     *,
     takedowns: Takedowns,
     confirmation: str | None,
-) -> Proposed | Finding:
+) -> Proposed | Assessment:
     """Enter the result; return what was done, or why nothing was.
 
     Repeating it, after any failure, changes nothing or finishes what was cut off.
@@ -70,27 +70,27 @@ def propose(
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     with evaluations_held(root):
-        finding = examine(hub, root, submission, takedowns=takedowns)
-        if finding.state is not State.READY:
-            return finding
+        assessment = examine(hub, root, submission, takedowns=takedowns)
+        if assessment.state is not State.READY:
+            return assessment
         model = Repo("model", submission.model_id)
-        if finding.mode == "commit":
+        if assessment.mode == "commit":
             commit = _put(hub, model, "main", submission)
-            return Proposed(finding, hub.page_url(model), commit)
+            return Proposed(assessment, hub.page_url(model), commit)
         if confirmation != submission.model_id:
             raise ProposalError(
                 f"{submission.model_id} is not ours: a pull request there needs the confirmation "
                 f"{submission.model_id!r}, and {confirmation!r} was given; nothing was sent"
             )
         request = Proposal(submission.title, submission.description)
-        pull = one_pull_request(hub, model, finding.author, request)
+        pull = one_pull_request(hub, model, assessment.author, request)
         if isinstance(pull, str):
-            return replace(finding, state=State.WITHHELD, reason=pull)
+            return replace(assessment, state=State.WITHHELD, reason=pull)
         _register(hub, root, submission, pull)
         commit = _put(hub, model, pull.ref, submission)
         if pull.status == "draft":
             hub.submit_draft(model, pull.number)
-        return Proposed(finding, address(hub, model, pull.number), commit)
+        return Proposed(assessment, address(hub, model, pull.number), commit)
 
 
 def _put(hub: EvaluationHub, model: Repo, revision: str, submission: Submission) -> str:

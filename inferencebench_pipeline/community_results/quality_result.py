@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     PlainSerializer,
@@ -35,7 +34,9 @@ from inferencebench_pipeline.community_results.results_file import (
     Source,
     Text,
 )
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted import problems_of
 
 MAX_FILE_BYTES = 256 << 20
 """Of a file that a person names; logs of frameworks hold every sample."""
@@ -70,12 +71,10 @@ def _instant(moment: datetime) -> datetime:
     return moment
 
 
-class QualityResult(BaseModel):
+class QualityResult(DocumentPart):
     """The content of a quality result file: one metric of one task of one benchmark."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     schema_version: Literal["1"] = "1"
     model_id: RepoName
@@ -97,11 +96,7 @@ def parse_quality_result(data: bytes, *, filename: str) -> QualityResult:
     try:
         return QualityResult.model_validate_json(data)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'the document'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise QualityResultError(f"{filename}: {problems}") from error
+        raise QualityResultError(f"{filename}: {problems_of(error)}") from error
 
 
 def read_file(path: Path) -> bytes:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry
+from inferencebench_pipeline.documents import LenientPart
 from inferencebench_pipeline.hub import HubIntegrityError
-from inferencebench_pipeline.untrusted import printable
+from inferencebench_pipeline.untrusted import printable, problems_of
 
 _MOST_CHARACTERS = 2000
 """Of a note or an address, as in a results file."""
@@ -65,12 +66,7 @@ class LeaderboardRow:
     notes: str | None = None
 
 
-class _Lenient(BaseModel):
-    # The Hub adds fields; those we read are checked.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Item(_Lenient):
+class _Item(LenientPart):
     filename: str
     verified: bool = False
     pullRequest: int | None = None  # noqa: N815 - the API's spelling
@@ -78,7 +74,7 @@ class _Item(_Lenient):
     data: dict[str, Any] | None = None
 
 
-class _Row(_Lenient):
+class _Row(LenientPart):
     rank: int = Field(ge=0, lt=2**63)
     modelId: str = Field(min_length=1, max_length=200)  # noqa: N815
     value: float = Field(allow_inf_nan=False)
@@ -152,11 +148,8 @@ def _result(model_id: str, item: Mapping[str, Any]) -> ModelResult | UnreadableR
     try:
         entry = EvaluationEntry.model_validate(found.data, by_alias=True, by_name=False)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in problem["loc"]) or "the entry"
-        return UnreadableResult(
-            model_id, found.filename, printable(f"{place}: {problem['msg']}"), found.pullRequest
-        )
+        problems = problems_of(error, whole="the entry")
+        return UnreadableResult(model_id, found.filename, problems, found.pullRequest)
     tier = _tier(found.verified, found.pullRequest)
     return ModelResult(model_id, found.filename, tier, entry, found.pullRequest)
 
@@ -168,8 +161,5 @@ def _tier(verified: bool, pull_request: int | None) -> Tier:
 
 
 def _not_a_hub(what: str, error: ValidationError) -> HubIntegrityError:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "an item"
-    return HubIntegrityError(
-        f"{what}: {place} is unusable ({problem['msg']}); is this endpoint a Hub?"
-    )
+    problems = problems_of(error, whole="an item")
+    return HubIntegrityError(f"{what} are unusable ({problems}); is this endpoint a Hub?")

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, ConfigDict, ValidationError
 
 from inferencebench_pipeline.community_results.results_file import EvaluationEntry
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import file_lock, read_plain, write_atomically
 
@@ -33,10 +34,8 @@ class EvaluationRegisterError(PermanentError):
     """The register cannot be read."""
 
 
-class Withholding(BaseModel):
+class Withholding(DocumentPart):
     """One time that a result was made to disappear."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: AwareDatetime
     """When the pull request was closed; when we noticed, for a file taken off the main branch."""
@@ -48,10 +47,10 @@ class Withholding(BaseModel):
     """When the result was there again; ``None`` while it is not."""
 
 
-class CommunityResult(BaseModel):
+class CommunityResult(DocumentPart):
     """One result in one pull request of one model, and what became of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     model_id: str
     pull_request: int
@@ -75,10 +74,8 @@ class CommunityResult(BaseModel):
         return self.model_id, self.pull_request, self.filename, dataset.id, dataset.task_id, notes
 
 
-class EvaluationRegister(BaseModel):
+class EvaluationRegister(DocumentPart):
     """The content of ``evaluations.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal["1"] = "1"
     results: tuple[CommunityResult, ...] = ()

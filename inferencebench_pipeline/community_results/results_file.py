@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -27,11 +26,10 @@ from pydantic import (
 
 from inferencebench_pipeline.community_results.yaml import (
     EvaluationFileError,
-    Quoted,
     read_yaml,
-    write_yaml,
 )
-from inferencebench_pipeline.untrusted import controls
+from inferencebench_pipeline.documents import DocumentPart
+from inferencebench_pipeline.untrusted import Quoted, controls, write_yaml
 
 FOLDER = ".eval_results"
 """Where the files lie in a model repository; sub-folders are not read by the Hub."""
@@ -80,13 +78,11 @@ RepoName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", m
 Number = Annotated[int | float, BeforeValidator(_number)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
-    )
+class _EntryPart(DocumentPart):
+    model_config = ConfigDict(populate_by_name=True)
 
 
-class BenchmarkTask(_Part):
+class BenchmarkTask(_EntryPart):
     """Which benchmark, and which task of its ``eval.yaml``, a result is of."""
 
     id: RepoName
@@ -95,7 +91,7 @@ class BenchmarkTask(_Part):
     """Commit of the dataset that was evaluated on. Says nothing about contamination."""
 
 
-class Source(_Part):
+class Source(_EntryPart):
     """Where the result comes from."""
 
     url: Annotated[StrictStr, Field(pattern=r"^https?://\S+$", max_length=2000)]
@@ -104,7 +100,7 @@ class Source(_Part):
     org: Text | None = None
 
 
-class EvaluationEntry(_Part):
+class EvaluationEntry(_EntryPart):
     """One result of the model whose repository holds it."""
 
     dataset: BenchmarkTask
@@ -151,7 +147,7 @@ def parse_entries(data: bytes, *, filename: str) -> tuple[EvaluationEntry, ...]:
 
 def render_entries(entries: Sequence[EvaluationEntry]) -> bytes:
     """Return a results file of these entries; :func:`parse_entries` gives them back."""
-    return write_yaml([_plain(entry) for entry in entries])
+    return write_yaml([_plain(entry) for entry in entries], quoting=True).encode()
 
 
 def entry_path(entry: EvaluationEntry) -> str:

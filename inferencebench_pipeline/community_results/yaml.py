@@ -1,9 +1,8 @@
-"""YAML as evaluation files need it: read the same by every parser, written without surprises.
+"""Reading YAML as evaluation files need it: with the meaning that every parser gives it.
 
 YAML 1.1 and 1.2 disagree about ``no``, ``1e3``, ``010`` and dates, and the Hub's parser is not
-ours. So scalars are read by the YAML 1.2 core schema (section 10.3), what others would take for a
-date is refused by name, and text that any parser could take for something else is written quoted.
-Whatever is wrong is reported with the line it stands on.
+ours. So scalars are read by the YAML 1.2 core schema (section 10.3), and text that others would
+take for a date is refused by name. Every problem is reported with the line it stands on.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ MAX_FILE_NODES = 50_000
 """Keys, values, lists and mappings of one, its aliases followed."""
 
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d(?::\d\d(?:\.\d*)?)?\S*)?")
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
-_RESERVED = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _TAG = "tag:yaml.org,2002:"
 _CORE_SCHEMA = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -120,31 +117,6 @@ _CoreConstructor.add_constructor(f"{_TAG}float", lambda _, node: _float(_text(no
 _CoreConstructor.add_constructor(f"{_TAG}timestamp", lambda _, node: UnquotedDate(_text(node)))
 
 
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
-        return True
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
-        # Items of a list inside a mapping are indented, as the Hub's own examples are.
-        return super().increase_indent(flow, False)
-
-
-class Quoted(str):
-    """Text that is written in double quotes whatever it holds."""
-
-    __slots__ = ()
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    safe = _PLAIN.fullmatch(text) and text.lower() not in _RESERVED
-    style = '"' if isinstance(text, Quoted) or not safe else None
-    return dumper.represent_scalar(f"{_TAG}str", str(text), style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-_Dumper.add_representer(Quoted, _represent_text)
-
-
 def read_yaml(data: bytes, *, filename: str) -> Document:
     """Return the document in ``data``; what looks like a date without quotes is marked so.
 
@@ -174,12 +146,6 @@ def read_yaml(data: bytes, *, filename: str) -> Document:
         problem = f"{line}is not YAML we can read: {error.problem}{column}"
         raise EvaluationFileError(filename, (problem,)) from error
     return Document(filename, document.value, document.root)
-
-
-def write_yaml(document: object) -> bytes:
-    """Return ``document`` as YAML: keys in their order, the same bytes for the same document."""
-    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
-    return text.encode()
 
 
 def _text(node: yaml.Node) -> str:

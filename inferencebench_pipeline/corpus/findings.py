@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.untrusted import printable
 
 MAX_DETAIL_CHARACTERS = 2000
@@ -62,10 +63,8 @@ SEVERITY: dict[FindingKind, Severity] = {
 """Severity of the kinds that are not errors; every other kind is one."""
 
 
-class Finding(BaseModel):
+class Finding(DocumentPart):
     """One thing that is wrong, or worth knowing, about one published repository."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: FindingKind
     severity: Severity

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
 from inferencebench_pipeline.corpus.store import CorpusStore
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
     UnsealedError,
@@ -53,11 +54,7 @@ class LogStateError(PermanentError):
     """What is kept about a log cannot be read."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TrustedState(_Part):
+class TrustedState(DocumentPart):
     """The newest state of a log, or a shard of one, that is trusted: signed, and only grown."""
 
     checkpoint: Checkpoint
@@ -66,7 +63,7 @@ class TrustedState(_Part):
     seen_at: AwareDatetime
 
 
-class UnknownEntry(_Part):
+class UnknownEntry(DocumentPart):
     """A log entry under an identity of ours that matches nothing we know."""
 
     log_id: str
@@ -87,12 +84,12 @@ class UnknownEntry(_Part):
         )
 
 
-class LogState(_Part):
+class LogState(DocumentPart):
     """The content of ``corpus/logs/<name>.json``: one log of the trust root."""
 
     log_id: str
     url: str
-    trusted: dict[str, TrustedState] = {}
+    trusted: dict[str, TrustedState] = Field(default_factory=dict)
     """By origin: a log has one per shard."""
     scanned_from: int | None = None
     """Index of the first entry that was ever looked at; None before the first pass."""
@@ -160,7 +157,7 @@ def examine_logs(
         LogUnavailableError: a log does not answer; nothing is held against it.
         LogStateError: what is kept about a log cannot be read.
     """
-    by_log: dict[str, list[SeenCheckpoint]] = {}
+    by_log: dict[str, list[SeenCheckpoint]] = Field(default_factory=dict)
     for item in seen:
         by_log.setdefault(item.checkpoint.log_id, []).append(item)
     now = datetime.now(UTC)

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
 from inferencebench_pipeline.corpus.store import CorpusStore, VerdictsError, is_day
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.trust import VERIFIER_VERSION, Checkpoint, Verdict
 from inferencebench_pipeline.untrusted import printable
@@ -44,11 +45,7 @@ class Rules(NamedTuple):
         return cls(verdict.policy_sha256, verdict.trust_root_sha256, verdict.verifier_version)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RepoVerdict(_Part):
+class RepoVerdict(DocumentPart):
     """The verdict on one repository's bytes, and when it was first reached."""
 
     repo_id: str
@@ -72,7 +69,7 @@ class RepoVerdict(_Part):
         return self.verdict.reason
 
 
-class RecordLine(_Part):
+class RecordLine(DocumentPart):
     """One line: the verdict on a record, absent when its bytes are lost, and what is wrong."""
 
     inputs_sha256: str
@@ -108,7 +105,7 @@ def _digest_of(line: bytes) -> bytes:
     return hashlib.sha256(line).hexdigest().encode()
 
 
-class DayVerdicts(_Part):
+class DayVerdicts(DocumentPart):
     """All verdicts on the repositories created on one day.
 
     Nothing in it changes when nothing changed: verifying a day again under the same rules leaves

@@ -20,17 +20,17 @@ from inferencebench_pipeline.envelope.extension import (
     traces_binding,
 )
 from inferencebench_pipeline.envelope.models import (
-    Bios,
-    Cpu,
     Dataset,
     EngineIdentity,
     Envelope,
-    Gpu,
+    FingerprintBios,
+    FingerprintCpu,
+    FingerprintGpu,
+    FingerprintMemory,
     HardwareFingerprint,
-    Memory,
     MetricValue,
     ModelIdentity,
-    Quantization,
+    QuantizationFormat,
     SoftwareProvenance,
     fingerprint_sha256,
 )
@@ -106,7 +106,7 @@ def build_envelope(measurement: Measurement) -> Envelope:
         ),
         "quantization": None
         if quantization is None
-        else Quantization(format=quantization.format, method=quantization.method),
+        else QuantizationFormat(format=quantization.format, method=quantization.method),
         "hardware_fingerprint": _fingerprint(provenance.hardware),
         "software_provenance": SoftwareProvenance(**provenance.software.model_dump()),
         "dataset": Dataset(**provenance.dataset.model_dump()),
@@ -218,10 +218,10 @@ def _provenance_values(envelope: Envelope) -> Iterator[tuple[str, str]]:
 def _fingerprint(hardware: Hardware) -> HardwareFingerprint:
     parts: dict[str, Any] = {
         "dmi_uuid": hardware.dmi_uuid.strip(),
-        "gpus": [Gpu(**gpu.model_dump()) for gpu in hardware.gpus],
-        "cpu": Cpu(**hardware.cpu.model_dump()),
-        "memory": Memory(**hardware.memory.model_dump()),
-        "bios": Bios(**hardware.bios.model_dump()),
+        "gpus": [FingerprintGpu(**gpu.model_dump()) for gpu in hardware.gpus],
+        "cpu": FingerprintCpu(**hardware.cpu.model_dump()),
+        "memory": FingerprintMemory(**hardware.memory.model_dump()),
+        "bios": FingerprintBios(**hardware.bios.model_dump()),
         "numa": hardware.numa,
         "driver": hardware.driver.strip(),
         "cuda": hardware.cuda.strip(),

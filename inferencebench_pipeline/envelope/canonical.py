@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted import printable
+from inferencebench_pipeline.untrusted import problems_of, shortened
 
 MAX_ENVELOPE_BYTES = 2 * 1024 * 1024
 """Largest input read. Published envelopes are below 20 KB, a Sigstore bundle adds 20 KB."""
@@ -21,9 +21,6 @@ MAX_NESTING = 64
 
 _Hook = Callable[[list[tuple[str, object]]], object]
 _CONTAINERS = (dict, list)
-_SHOWN_ERRORS = 5
-_SHOWN_CHARACTERS = 80
-_SAID_CHARACTERS = 400
 
 
 class EnvelopeError(PermanentError):
@@ -63,7 +60,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         for key, _ in pairs:
             if key in seen:
                 raise EnvelopeError(
-                    f"the key {_shorten(key)} appears twice, so readers may see two documents"
+                    f"the key {shortened(key)} appears twice, so readers may see two documents"
                 )
             seen.add(key)
     return found
@@ -73,7 +70,8 @@ def _validated(document: object) -> Envelope:
     try:
         return Envelope.model_validate(document)
     except ValidationError as error:
-        raise EnvelopeError(_describe(error)) from error
+        problems = problems_of(error, whole="envelope", values=True)
+        raise EnvelopeError(f"not a v1 envelope: {problems}") from error
     except (RecursionError, OverflowError) as error:
         raise EnvelopeError(f"not a v1 envelope: {type(error).__name__}: {error}") from error
 
@@ -145,26 +143,6 @@ def _check_nesting(document: object) -> None:
         if not level:
             return
     raise EnvelopeError(f"envelope nests deeper than {MAX_NESTING} levels")
-
-
-def _describe(error: ValidationError) -> str:
-    """Turn pydantic's errors into one sentence each: field, what is wrong, the value."""
-    found = error.errors(include_url=False, include_context=False)
-    sentences = []
-    for item in found[:_SHOWN_ERRORS]:
-        field = printable(".".join(str(part) for part in item["loc"])) or "envelope"
-        message = printable(item["msg"].removeprefix("Value error, "), _SAID_CHARACTERS)
-        sentences.append(f"{field}: {message} (got {_shorten(item['input'])})")
-    more = len(found) - len(sentences)
-    return "not a v1 envelope: " + "; ".join(sentences) + (f"; and {more} more" if more else "")
-
-
-def _shorten(value: object) -> str:
-    if isinstance(value, dict):
-        return f"an object with {len(value)} fields"
-    if isinstance(value, str | bytes | list):
-        value = value[: _SHOWN_CHARACTERS + 1]  # the rest is not worth writing out
-    return printable(repr(value), _SHOWN_CHARACTERS)
 
 
 def _non_finite(value: Any, path: str) -> Iterator[tuple[str, float]]:  # noqa: ANN401

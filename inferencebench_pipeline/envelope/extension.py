@@ -23,7 +23,7 @@ from inferencebench_pipeline.measure import (
     TracesInfo,
     ValidityFlag,
 )
-from inferencebench_pipeline.untrusted import printable
+from inferencebench_pipeline.untrusted import problems_of
 
 EXTENSION_FIELD: Final = "inferencebench_pipeline"
 """The extra top-level field of the envelope that holds a :class:`PipelineExtension`."""
@@ -33,12 +33,12 @@ TRACES_FILE: Final = "traces.parquet"
 _BINDING = re.compile(r"sha256:([0-9a-f]{64});rows=([0-9]{1,12});schema=([0-9A-Za-z.]{1,16})")
 
 
-class _Part(BaseModel):
+class _ExtensionPart(BaseModel):
     # A newer pipeline may write more; what it writes is hashed whether or not we know it.
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
-class MetricNote(_Part):
+class MetricNote(_ExtensionPart):
     """How many samples a metric rests on, its unit, how sure it is, and why it is null if it is."""
 
     n: int = Field(ge=0)
@@ -49,7 +49,7 @@ class MetricNote(_Part):
     """Why a metric that has a value has no interval."""
 
 
-class PipelineExtension(_Part):
+class PipelineExtension(_ExtensionPart):
     """The content of the envelope's ``inferencebench_pipeline`` field."""
 
     pipeline_version: str
@@ -76,7 +76,7 @@ class PipelineExtension(_Part):
     """What the machine did meanwhile; its energy is null, with reasons, when not measured."""
 
 
-class TracesBinding(_Part):
+class TracesBinding(_ExtensionPart):
     """Which traces file the metrics were computed from."""
 
     sha256: str
@@ -124,6 +124,4 @@ def pipeline_extension(envelope: Envelope) -> PipelineExtension | None:
     try:
         return PipelineExtension.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in (EXTENSION_FIELD, *first["loc"]))
-        raise EnvelopeError(f"{printable(field)}: {printable(first['msg'], 400)}") from error
+        raise EnvelopeError(problems_of(error, under=EXTENSION_FIELD)) from error

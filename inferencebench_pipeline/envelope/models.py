@@ -27,7 +27,7 @@ class _EnvelopePart(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, str_strip_whitespace=True)
 
 
-class Gpu(_EnvelopePart):
+class FingerprintGpu(_EnvelopePart):
     """One GPU of the host; all four values enter the hardware fingerprint."""
 
     model: NonEmpty
@@ -36,14 +36,14 @@ class Gpu(_EnvelopePart):
     vbios: NonEmpty
 
 
-class Cpu(_EnvelopePart):
+class FingerprintCpu(_EnvelopePart):
     """The host's processor."""
 
     model: NonEmpty
     microcode: NonEmpty
 
 
-class Memory(_EnvelopePart):
+class FingerprintMemory(_EnvelopePart):
     """The host's memory: populated channels and their speed in MT/s."""
 
     channels: Annotated[int, Field(ge=1, le=16)]
@@ -51,7 +51,7 @@ class Memory(_EnvelopePart):
     ecc: bool = False
 
 
-class Bios(_EnvelopePart):
+class FingerprintBios(_EnvelopePart):
     """Firmware settings that change inference performance."""
 
     version: NonEmpty
@@ -64,10 +64,10 @@ class HardwareFingerprint(_EnvelopePart):
 
     fingerprint_sha256: Sha256Hex
     dmi_uuid: NonEmpty
-    gpus: list[Gpu] = Field(default_factory=list)
-    cpu: Cpu
-    memory: Memory
-    bios: Bios
+    gpus: list[FingerprintGpu] = Field(default_factory=list)
+    cpu: FingerprintCpu
+    memory: FingerprintMemory
+    bios: FingerprintBios
     numa: dict[str, Any] = Field(default_factory=dict)
     driver: str = ""
     cuda: str = ""
@@ -142,7 +142,7 @@ class EngineIdentity(_EnvelopePart):
     image_digest: str = ""
 
 
-class Quantization(_EnvelopePart):
+class QuantizationFormat(_EnvelopePart):
     """Weight format and how it was produced."""
 
     format: str
@@ -180,7 +180,7 @@ class Envelope(_EnvelopePart):
     timestamp: datetime
     model: ModelIdentity
     engine: EngineIdentity
-    quantization: Quantization | None = None
+    quantization: QuantizationFormat | None = None
     hardware_fingerprint: HardwareFingerprint
     software_provenance: SoftwareProvenance
     dataset: Dataset

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from pydantic import ValidationError
@@ -22,13 +22,11 @@ from inferencebench_pipeline.envelope.canonical import (
     canonical_body,
     parse_unambiguous,
 )
-from inferencebench_pipeline.envelope.extension import (
-    PipelineExtension,
-    TracesBinding,
-    pipeline_extension,
-    traces_binding,
-)
 from inferencebench_pipeline.envelope.models import Envelope
+
+if TYPE_CHECKING:
+    # The models of a measurement, which the content hash of an envelope does without.
+    from inferencebench_pipeline.envelope.extension import PipelineExtension, TracesBinding
 
 _SIGNATURE: Final = "signature"
 _TOO_DEEP: Final = b"\n" + b"  " * (MAX_NESTING - 1)
@@ -55,11 +53,15 @@ class ReadEnvelope:
     @functools.cached_property
     def extension(self) -> PipelineExtension | None:
         """The notes of this pipeline, as :func:`~.extension.pipeline_extension` parses them."""
+        from inferencebench_pipeline.envelope.extension import pipeline_extension
+
         return pipeline_extension(self.envelope)
 
     @functools.cached_property
     def traces(self) -> TracesBinding | None:
         """The traces file that is bound, as :func:`~.extension.traces_binding` parses it."""
+        from inferencebench_pipeline.envelope.extension import traces_binding
+
         return traces_binding(self.envelope)
 
 

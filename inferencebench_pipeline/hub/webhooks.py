@@ -17,16 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from inferencebench_pipeline.documents import LenientPart
 from inferencebench_pipeline.files import read_plain, write_atomically
 from inferencebench_pipeline.settings import SettingsError
-from inferencebench_pipeline.untrusted import parse_json
+from inferencebench_pipeline.untrusted import parse_json, problems_of
 
 NUDGE_FILE = "nudge.json"
 """Its name under the root of the store."""
@@ -38,27 +39,22 @@ _MOST_NUDGE_BYTES = 1024
 _MAIN = "refs/heads/main"
 
 
-class _Lenient(BaseModel):
-    # The Hub adds fields and scopes; those we read are checked.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Event(_Lenient):
+class _Event(LenientPart):
     action: str
     scope: str
 
 
-class _Repo(_Lenient):
+class _Repo(LenientPart):
     type: Literal["dataset", "model", "space"]
     name: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
 
 
-class _UpdatedRef(_Lenient):
+class _UpdatedRef(LenientPart):
     ref: str
     newSha: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")  # noqa: N815 - on the wire
 
 
-class _Payload(_Lenient):
+class _Payload(LenientPart):
     event: _Event
     repo: _Repo
     updatedRefs: list[_UpdatedRef] | None = None  # noqa: N815 - on the wire
@@ -93,9 +89,7 @@ def webhook_app(root: Path, secret: Callable[[], str]) -> Starlette:
         try:
             payload = _Payload.model_validate_json(body)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in problem["loc"]) or "the body"
-            return JSONResponse({"error": f"{place}: {problem['msg']}"}, 400)
+            return JSONResponse({"error": problems_of(error, whole="the body")}, 400)
         if not payload.concerns_records():
             return JSONResponse({"nudged": False})
         await run_in_threadpool(nudge, root)

@@ -21,8 +21,9 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 import fsspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.files import StoreError, sha256_of, write_atomically
 from inferencebench_pipeline.inbox.storage import (
@@ -42,7 +43,7 @@ from inferencebench_pipeline.runs import (
     RunStore,
     validate_run_id,
 )
-from inferencebench_pipeline.untrusted import JsonDocumentError, parse_json, printable
+from inferencebench_pipeline.untrusted import JsonDocumentError, parse_json, printable, problems_of
 
 PATIENCE: Final = timedelta(hours=1)
 """How long after its manifest a delivery may still lack bytes before it is put aside."""
@@ -68,18 +69,14 @@ class InboxUnreachableError(RetryableError):
     """The inbox's storage does not answer."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DeliveredFile(_Part):
+class DeliveredFile(DocumentPart):
     """What one file of a delivery must be."""
 
     size_bytes: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Manifest(_Part):
+class DeliveryManifest(DocumentPart):
     """The content of ``delivery.json``: which run it is and every file of it, by relative path."""
 
     format: Literal["inferencebench-delivery/1"] = "inferencebench-delivery/1"
@@ -126,7 +123,7 @@ def deliver(run: RunDirectory, url: str) -> None:
     with run.writing("delivering"):
         Capture(run).require_completion()
         files = {name: path for name, path in _files_of(run.path) if _may_be_delivered(name)}
-        manifest = Manifest(
+        manifest = DeliveryManifest(
             run_id=run.run_id,
             files={
                 name: DeliveredFile(size_bytes=path.stat().st_size, sha256=sha256_of(path))
@@ -255,7 +252,12 @@ class Inbox:
             return str(error)
 
     def _take_into(
-        self, run: RunDirectory, stated: Found, manifest: Manifest, data: bytes, now: datetime
+        self,
+        run: RunDirectory,
+        stated: Found,
+        manifest: DeliveryManifest,
+        data: bytes,
+        now: datetime,
     ) -> str:
         name = run.run_id
         if run.path.exists():
@@ -275,7 +277,7 @@ class Inbox:
         self._storage.remove(name, [*manifest.files, RunFile.DELIVERY])
         return _TAKEN
 
-    def _missing(self, name: str, manifest: Manifest) -> str | None:
+    def _missing(self, name: str, manifest: DeliveryManifest) -> str | None:
         for relative, expected in manifest.files.items():
             try:
                 found = self._storage.find(name, relative)
@@ -292,7 +294,7 @@ class Inbox:
                 return f"{relative} has {found.size_bytes:,} of {expected.size_bytes:,} bytes"
         return None
 
-    def _copy(self, name: str, manifest: Manifest, data: bytes, run: RunDirectory) -> None:
+    def _copy(self, name: str, manifest: DeliveryManifest, data: bytes, run: RunDirectory) -> None:
         """Copy what the manifest names, check the copy, and give it its name in the store."""
         try:
             run.path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,7 +351,7 @@ def _is_from(run: RunDirectory, data: bytes) -> bool:
         return False
 
 
-def _no_room(folder: Path, manifest: Manifest) -> str | None:
+def _no_room(folder: Path, manifest: DeliveryManifest) -> str | None:
     """Return why a delivery has to wait for room on the store's disk; None when there is enough."""
     needed = sum(file.size_bytes for file in manifest.files.values())
     try:
@@ -361,18 +363,16 @@ def _no_room(folder: Path, manifest: Manifest) -> str | None:
     return f"it has {needed:,} bytes, and the store's disk has {free:,} left; free space"
 
 
-def _parse_manifest(name: str, data: bytes) -> Manifest:
+def _parse_manifest(name: str, data: bytes) -> DeliveryManifest:
     what = RunFile.DELIVERY.value
     try:
         document = parse_json(data, what=what, max_bytes=_MOST_MANIFEST_BYTES)
         json.loads(data, object_pairs_hook=_require_distinct)
-        manifest = Manifest.model_validate(document)
+        manifest = DeliveryManifest.model_validate(document)
     except JsonDocumentError as error:
         raise InboxError(str(error)) from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the document"
-        raise InboxError(f"{what}: {printable(where)}: {printable(problem['msg'])}") from error
+        raise InboxError(f"{what}: {problems_of(error)}") from error
     if manifest.run_id != name:
         raise InboxError(f"{what} is of run {printable(manifest.run_id)}, its folder is {name}")
     for relative in manifest.files:

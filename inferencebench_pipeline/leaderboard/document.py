@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure import ValidityFlag
 from inferencebench_pipeline.trust import Verdict
 
@@ -13,11 +14,7 @@ FORMAT: Final = "inferencebench-pipeline-leaderboard/3"
 """Changes whenever a field changes its meaning or goes away; added fields do not change it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class MetricCell(_Part):
+class MetricCell(DocumentPart):
     """One metric of one run. What an envelope does not state is null, and left out of the JSON."""
 
     key: str
@@ -35,7 +32,7 @@ class MetricCell(_Part):
     """Version of the metric definitions; null in a row, which states it for all its metrics."""
 
 
-class Column(_Part):
+class Column(DocumentPart):
     """A metric that a group's table shows, and what it means where a definition is stated."""
 
     key: str
@@ -57,7 +54,7 @@ nothing that can be verified.
 RowId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
-class RunRow(_Part):
+class RunRow(DocumentPart):
     """One published repository: what it claims, where it lies, what verification found."""
 
     row_id: RowId
@@ -113,14 +110,14 @@ class RunRow(_Part):
     """Those that tables, fronts and histories use; :class:`RunDetails` has all."""
 
 
-class RunDetails(_Part):
+class RunDetails(DocumentPart):
     """What a run's page shows."""
 
     run: RunRow
     metrics: tuple[MetricCell, ...]
     """Every metric, in the envelope's order."""
     validity: tuple[ValidityFlag, ...] = ()
-    provenance: dict[str, dict[str, str]] = {}
+    provenance: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Sections of names and values, as the envelope states them."""
     verdict: Verdict | None = None
 
@@ -130,7 +127,7 @@ def six_digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-class FrontPoint(_Part):
+class FrontPoint(DocumentPart):
     """One run in a front's plot, with its 95 % intervals where they are known."""
 
     row_id: RowId
@@ -146,7 +143,7 @@ class FrontPoint(_Part):
     """Another run is better whatever the true values within all intervals; never without them."""
 
 
-class Front(_Part):
+class Front(DocumentPart):
     """A Pareto front: what can be had of one metric for what is given of another."""
 
     name: str
@@ -158,7 +155,7 @@ class Front(_Part):
     """What must be read with it, such as the source and the day of prices."""
 
 
-class Group(_Part):
+class Group(DocumentPart):
     """Runs that answer the same question."""
 
     group_id: RowId
@@ -180,7 +177,7 @@ class Group(_Part):
     fronts: tuple[Front, ...] = ()
 
 
-class Change(_Part):
+class Change(DocumentPart):
     """A metric of a repeated benchmark that moved to another level and stayed there."""
 
     group_id: RowId
@@ -214,7 +211,7 @@ class Change(_Part):
     """p-value of the change, adjusted for all histories and metrics that were tested."""
 
 
-class VarianceLevel(_Part):
+class VarianceLevel(DocumentPart):
     """The runs of one provider, engine, engine version or quantisation."""
 
     name: str
@@ -228,7 +225,7 @@ class VarianceLevel(_Part):
         return len(self.row_ids) + len(self.urls)
 
 
-class MetricSpread(_Part):
+class MetricSpread(DocumentPart):
     """How far one metric is apart between levels; each list has a place for each of them."""
 
     key: str
@@ -245,7 +242,7 @@ class MetricSpread(_Part):
     """Null with too few runs to say."""
 
 
-class Variance(_Part):
+class Variance(DocumentPart):
     """How far the same model revision on the same workload is apart, and whether that is noise."""
 
     group_id: RowId
@@ -267,7 +264,7 @@ class Variance(_Part):
     """Of each of ``metrics``. Null: too few runs to say."""
 
 
-class FindingRow(_Part):
+class FindingRow(DocumentPart):
     """Something wrong, or worth knowing, about a published repository."""
 
     repo_id: str
@@ -280,7 +277,7 @@ class FindingRow(_Part):
     seen_at: str
 
 
-class EvaluationRow(_Part):
+class EvaluationRow(DocumentPart):
     """A quality result in a pull request of a model: merged, or proposed and open."""
 
     tier: Tier | None = None
@@ -305,7 +302,7 @@ class WithheldRow(EvaluationRow):
     withheld_url: str
 
 
-class TakedownRow(_Part):
+class TakedownRow(DocumentPart):
     """A model, or an organisation, whose cards we link nothing from, because we were asked to."""
 
     target: str
@@ -316,7 +313,7 @@ class TakedownRow(_Part):
     outcome: tuple[str, ...]
 
 
-class Summary(_Part):
+class Summary(DocumentPart):
     """The content of ``leaderboard.json``: everything but the rows, which are in the tables.
 
     It holds no clock reading: the same corpus gives the same bytes.

@@ -24,6 +24,7 @@ from inferencebench_pipeline.envelope import (
 )
 from inferencebench_pipeline.leaderboard.column_ranges import fitted_facts, fitted_metrics
 from inferencebench_pipeline.measure import CONFIDENCE, ValidityFlag
+from inferencebench_pipeline.untrusted import problems_of
 
 FOREIGN_DEFINITIONS = "not stated"
 """Metric definitions of an envelope that does not say how its numbers came about."""
@@ -270,9 +271,8 @@ def _notes(envelope: Envelope) -> tuple[Notes | None, str | None]:
     try:
         return Notes.model_validate(content), None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in (EXTENSION_FIELD, *first["loc"]))
-        return None, f"the envelope's own notes cannot be read: {field}: {first['msg']}"
+        problems = problems_of(error, under=EXTENSION_FIELD)
+        return None, f"the envelope's own notes cannot be read: {problems}"
 
 
 def _invalid_reason(notes: Notes | None) -> str | None:

@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.untrusted import problems_of
 
 _SCALARS: Final = {str: str, bool: bool, AwareDatetime: str}
 
@@ -46,11 +47,8 @@ class Form(BaseModel):
         try:
             return cls.model_validate(context.op_config)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(map(str, first["loc"])) or "the form"
-            raise FormError(
-                f"{field}: {first['msg']}; launch it again with another value"
-            ) from error
+            problems = problems_of(error, whole="the form")
+            raise FormError(f"{problems}; launch it again with another value") from error
 
 
 def _field(name: str, form: type[Form]) -> dg.Field:

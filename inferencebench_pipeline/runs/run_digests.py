@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
+
+from inferencebench_pipeline.documents import DocumentPart
 
 _SEAL: Final = re.compile(rb'\A\{\n  "document_sha256": "([0-9a-f]{64})",\n')
 
@@ -25,7 +27,7 @@ def seal(document: bytes) -> bytes:
     rest = document.removeprefix(b"{\n")
     if len(rest) == len(document):
         raise ValueError("not an indented JSON object")
-    return b'{\n  "document_sha256": "' + _sha256(rest).encode() + b'",\n' + rest
+    return b'{\n  "document_sha256": "' + hashlib.sha256(rest).hexdigest().encode() + b'",\n' + rest
 
 
 def unseal(data: bytes) -> bytes | None:
@@ -38,14 +40,12 @@ def unseal(data: bytes) -> bytes | None:
     if found is None:
         return None
     rest = data[found.end() :]
-    if _sha256(rest).encode() != found[1]:
+    if hashlib.sha256(rest).hexdigest().encode() != found[1]:
         raise BrokenSealError("it is not as it was written: its own digest does not fit")
     return b"{\n" + rest
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Document(DocumentPart):
     version: int = 1
     files: dict[str, tuple[str, ...]]
 
@@ -90,7 +90,3 @@ class Digests:
     def allows(self, name: str, sha256: str) -> bool:
         """Return whether ``name`` was written as this; a file that nobody wrote may be anything."""
         return sha256 in self.files.get(name, (sha256,))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -40,6 +40,7 @@ from inferencebench_pipeline.hub import (
     record_takedown,
 )
 from inferencebench_pipeline.takedown.removal import Ours, removal_of
+from inferencebench_pipeline.untrusted import problems_of
 
 REMOVAL = Proposal(
     title="Remove the InferenceBench links and results, as requested",
@@ -129,10 +130,7 @@ def _requested(root: Path, target: str, reason: str, requested_by: str) -> Taked
             requested_at=_now(),
         )
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise TakedownError(
-            f"takedown {problem['loc'][0]}={problem['input']!r}: {problem['msg']}"
-        ) from error
+        raise TakedownError(f"takedown: {problems_of(error, values=True)}") from error
     return load_takedowns(root).of(target) or asked
 
 

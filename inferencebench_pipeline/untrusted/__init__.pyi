@@ -15,6 +15,8 @@ from .retry_after import retry_after_s as retry_after_s
 from .text import controls as controls
 from .text import printable as printable
 from .text import visible as visible
+from .validation_errors import problems_of as problems_of
+from .validation_errors import shortened as shortened
 from .yaml_documents import MappingNode as MappingNode
 from .yaml_documents import Mark as Mark
 from .yaml_documents import PlainConstructor as PlainConstructor
@@ -25,3 +27,5 @@ from .yaml_documents import YamlNode as YamlNode
 from .yaml_documents import parse_yaml as parse_yaml
 from .yaml_documents import yaml_events as yaml_events
 from .yaml_documents import yaml_tokens as yaml_tokens
+from .yaml_writer import Quoted as Quoted
+from .yaml_writer import write_yaml as write_yaml

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
+
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 LONGEST_S: Final = 7 * 86_400.0
 """A server that asks for more is told no more of us than one that asks for a week."""
 _MOST_CHARACTERS: Final = 64
+_PARSER: Final = Retry(retry_after_max=int(LONGEST_S))
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -18,15 +19,10 @@ def retry_after_s(value: str | None) -> float | None:
     Args:
         value: a number of seconds or a date; None when there is no such header.
     """
-    text = (value or "").strip()[: _MOST_CHARACTERS + 1]
+    text = (value or "").strip()
     if not text or len(text) > _MOST_CHARACTERS or not text.isascii():
         return None
-    if text.isdigit():
-        return min(float(text), LONGEST_S)
     try:
-        until = parsedate_to_datetime(text)
-        if until.tzinfo is None:
-            until = until.replace(tzinfo=UTC)
-        return min(max(0.0, until.timestamp() - time.time()), LONGEST_S)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
+        return float(_PARSER.parse_retry_after(text))
+    except (InvalidHeader, ValueError, TypeError, OverflowError, IndexError):
+        return None  # its parser of dates raises all of these on some text

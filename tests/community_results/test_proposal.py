@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from inferencebench_pipeline.community_results.audit import (
-    Finding,
+    Assessment,
     ProposalError,
     State,
     Submission,
@@ -59,7 +59,7 @@ def test_a_result_goes_to_somebody_else_s_model_as_one_pull_request(place: Place
 def test_proposing_again_changes_nothing(place: Place) -> None:
     place.propose()
     again = place.propose()
-    assert isinstance(again, Finding)
+    assert isinstance(again, Assessment)
     assert again.state is State.PRESENT
     assert place.numbers() == [(1, "open")]
 
@@ -82,7 +82,7 @@ def test_our_own_earlier_value_is_replaced_in_place(place: Place) -> None:
     place.propose()
     done = place.propose(place.entry(0.55))
     assert isinstance(done, Proposed)
-    assert "0.5" in done.finding.reason
+    assert "0.5" in done.assessment.reason
     (shown,) = read_results(place.us, place.model_id)
     assert isinstance(shown, ModelResult)
     assert (shown.pull_request, shown.entry.value) == (1, 0.55)
@@ -94,7 +94,7 @@ def test_a_model_of_ours_gets_a_commit_and_needs_no_confirmation(
     author = evaluation_hub(world, place.model_id.partition("/")[0])
     done = place.propose(hub=author, confirmation=None)
     assert isinstance(done, Proposed)
-    assert done.finding.mode == "commit"
+    assert done.assessment.mode == "commit"
     assert place.numbers() == []
     (shown,) = read_results(place.us, place.model_id)
     assert isinstance(shown, ModelResult)
@@ -115,7 +115,7 @@ def test_a_closed_pull_request_is_not_opened_again(place: Place) -> None:
     place.model_owner.close_pull_request(place.model, 1, comment="no")
     for entry in (place.entry(), place.entry(0.9), place.entry(0.6, provider="fireworks")):
         found = place.propose(entry)
-        assert isinstance(found, Finding)
+        assert isinstance(found, Assessment)
         assert found.state is State.WITHHELD
         assert found.url == f"{place.world.url}/{place.model_id}/discussions/1"
     assert place.numbers() == [(1, "closed")]
@@ -127,13 +127,13 @@ def test_what_somebody_else_reported_is_not_reported_twice(world: World, place: 
     place.put(stranger, ".eval_results/theirs.yaml", place.entry(), revision=f"refs/pr/{number}")
     stranger.submit_draft(place.model, number)
     found = place.propose()
-    assert isinstance(found, Finding)
+    assert isinstance(found, Assessment)
     assert (found.state, found.url) == (
         State.PRESENT,
         f"{world.url}/{place.model_id}/discussions/1",
     )
     other = place.propose(place.entry(0.8))
-    assert isinstance(other, Finding)
+    assert isinstance(other, Assessment)
     assert other.state is State.CONFLICT
     assert place.numbers() == [(1, "open")]
 
@@ -145,7 +145,7 @@ def test_an_unreadable_file_where_ours_would_lie_is_a_conflict(place: Place) -> 
     (shown,) = read_results(place.us, place.model_id)
     assert isinstance(shown, UnreadableResult)
     found = place.propose()
-    assert isinstance(found, Finding)
+    assert isinstance(found, Assessment)
     assert found.state is State.CONFLICT
 
 
@@ -158,7 +158,7 @@ def test_whoever_asked_to_be_left_alone_is_not_even_looked_at(place: Place) -> N
     )
     place.world.faults.clear_requests()
     found = place.propose(takedowns=Takedowns(takedowns=(asked,)))
-    assert isinstance(found, Finding)
+    assert isinstance(found, Assessment)
     assert found.state is State.TAKEN_DOWN
     assert place.world.faults.requests() == []
 
@@ -266,5 +266,5 @@ def test_a_takedown_closes_our_pull_request_which_is_not_called_withheld(place: 
     assert watch(place.us, place.root).withheld == ()
     assert load_evaluations(place.root).results[0].state == "withdrawn"
     found = place.propose(takedowns=load_takedowns(place.root))
-    assert isinstance(found, Finding)
+    assert isinstance(found, Assessment)
     assert found.state is State.TAKEN_DOWN

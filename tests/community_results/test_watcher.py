@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.community_results.audit import Finding, State
+from inferencebench_pipeline.community_results.audit import Assessment, State
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.publish import publish_register
 from inferencebench_pipeline.community_results.register import (
@@ -118,7 +118,7 @@ def test_a_merged_result_stands_until_it_is_taken_off_the_main_branch(place: Pla
     assert gone.withheld[0].url == f"{place.world.url}/{place.model_id}/commits/main"
     assert gone.withheld[0].by is None
     found = place.propose()
-    assert isinstance(found, Finding)
+    assert isinstance(found, Assessment)
     assert found.state is State.WITHHELD
 
 

@@ -8,7 +8,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencebench_pipeline.community_results.audit import Finding, Submission
+from inferencebench_pipeline.community_results.audit import Assessment, Submission
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.notes import RunConfiguration, render_notes
 from inferencebench_pipeline.community_results.proposal import Proposed, propose
@@ -83,7 +83,7 @@ class Place:
         hub: EvaluationHub | None = None,
         takedowns: Takedowns | None = None,
         confirmation: str | None = "",
-    ) -> Proposed | Finding:
+    ) -> Proposed | Assessment:
         return propose(
             hub or self.us,
             self.root,

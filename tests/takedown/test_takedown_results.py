@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.community_results.audit import Finding, State
+from inferencebench_pipeline.community_results.audit import Assessment, State
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.read import ModelResult, read_results
 from inferencebench_pipeline.community_results.register import load_evaluations
@@ -87,7 +87,7 @@ def test_a_merged_result_is_removed_by_one_pull_request_and_never_comes_back(pla
     assert asked(place).carried_out_at is not None
     assert place.numbers() == [(1, "merged"), (2, "merged")]
     found = place.propose(takedowns=load_takedowns(place.root))
-    assert isinstance(found, Finding)
+    assert isinstance(found, Assessment)
     assert found.state is State.TAKEN_DOWN
 
 

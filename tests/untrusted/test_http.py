@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inferencebench_pipeline.untrusted.deadlines import ends_at_s, within
 from inferencebench_pipeline.untrusted.http import (
@@ -123,3 +125,9 @@ def test_any_byte_in_a_wait_that_is_asked_for_is_only_text() -> None:
     for code in range(256):
         for text in (chr(code), f"1{chr(code)}", f"Mon, 01 Jan 2001 00:00:00 {chr(code)}"):
             assert retry_after_s(text) is None or 0.0 <= (retry_after_s(text) or 0.0) <= LONGEST_S
+
+
+@given(st.text(max_size=80) | st.binary(max_size=80).map(lambda sent: sent.decode("latin-1")))
+def test_property_a_wait_that_is_asked_for_never_raises(value: str) -> None:
+    seconds = retry_after_s(value)
+    assert seconds is None or 0.0 <= seconds <= LONGEST_S

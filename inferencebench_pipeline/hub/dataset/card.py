@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
-import yaml
 from markupsafe import Markup
 
 from inferencebench_pipeline.envelope import (
@@ -32,7 +31,7 @@ from inferencebench_pipeline.envelope import (
 )
 from inferencebench_pipeline.measure import DEFINITIONS
 from inferencebench_pipeline.trust import VerifiedSigner
-from inferencebench_pipeline.untrusted import printable, visible
+from inferencebench_pipeline.untrusted import printable, visible, write_yaml
 
 ENVELOPE_FILE = "envelope.json"
 CARD_FILE = "README.md"
@@ -42,17 +41,11 @@ CORPUS_TAG = "inferencebench"
 """The tag a crawl filters on: unknown front-matter keys cannot be searched for, tags can."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_ACTING = re.compile(r"[^\n -~]")
-"""Characters that may act or hide; a text in double quotes holds their escapes instead."""
 _NOT_IN_A_TAG = re.compile(r"[^a-z0-9._-]+")
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$^#]")
 _BLOCK_MARKER = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")
 """What would begin a list, a rule or a heading's underline at the head of a line or an item."""
 
-# What a YAML 1.2 reader takes for a number and the 1.1 writer therefore leaves unquoted.
-_NUMBER_IN_YAML_1_2 = re.compile(
-    r"[-+]?(?:0o[0-7]+|0x[0-9a-fA-F]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
-)
 _KEYLESS = "sigstore-cosign"
 """The method of a signature by an identity; a key has no identity to ask for."""
 _SHOWN_WARNINGS = 40
@@ -85,15 +78,7 @@ def render_card(
     Raises:
         EnvelopeError: the traces binding or the pipeline's extra field is malformed.
     """
-    front = yaml.dump(
-        front_matter(read, verified=signer is not None),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=False,
-        width=2**31,
-    )
-    front = _ACTING.sub(lambda found: _yaml_escape(found[0]), front)
+    front = write_yaml(front_matter(read, verified=signer is not None))
     page = _page(read, repo_id, signer=signer, endpoint=endpoint, latency_plot=latency_plot)
     return f"---\n{front}---\n\n{page}".encode()
 
@@ -419,27 +404,3 @@ def _template() -> jinja2.Template:
 
 def _bounded(text: str) -> str:
     return text if len(text) <= _PLAIN_CHARACTERS else printable(text, _PLAIN_CHARACTERS)
-
-
-def _yaml_escape(mark: str) -> str:
-    """Return a character as a double-quoted scalar of YAML escapes it, if it acts or hides."""
-    if visible(mark) == mark:
-        return mark
-    return f"\\u{ord(mark):04X}" if ord(mark) < 0x10000 else f"\\U{ord(mark):08X}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Keeps every text on one line, so that none can look like a fence to a hasty reader.
-
-    Quotes also what only a YAML 1.2 reader, as the Hub's is, would take for a number.
-    """
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "'" if _NUMBER_IN_YAML_1_2.fullmatch(text) else None
-    if len(text.splitlines()) > 1 or visible(text) != text:
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)

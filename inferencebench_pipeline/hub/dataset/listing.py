@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
+from inferencebench_pipeline.documents import LenientPart
 from inferencebench_pipeline.hub.client.budget import RateBudget
 from inferencebench_pipeline.hub.client.client import Hub, HubIntegrityError, Repo
 from inferencebench_pipeline.hub.client.repo import is_repo_id
 from inferencebench_pipeline.hub.client.retry import RetryPolicy
 from inferencebench_pipeline.hub.dataset.card import CORPUS_TAG
-from inferencebench_pipeline.untrusted import printable
+from inferencebench_pipeline.untrusted import printable, problems_of
 
 RESERVE = 0.1
 """Share of each request window that a crawl leaves to publications under the same account."""
@@ -43,16 +44,12 @@ class PublishedRepo:
     """Names of the files of ``revision``; ``None`` where the Hub does not say."""
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _File(LenientPart):
     rfilename: str
 
 
-class _Row(BaseModel):
+class _Row(LenientPart):
     """One line of the Hub's answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str = Field(max_length=200)
     sha: str = Field(pattern=r"^[0-9a-f]{40}$")
@@ -85,11 +82,10 @@ def list_published(hub: Hub, organisation: str) -> Iterator[PublishedRepo]:
         try:
             yield _published(row)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
             raise HubIntegrityError(
                 f"the dataset list of {organisation} has an entry "
-                f"{printable(row.get('id'))!r} whose {printable(problem['loc'][0])} is unusable "
-                f"({printable(problem['msg'])}); is this endpoint a Hub?"
+                f"{printable(row.get('id'))!r} that is unusable ({problems_of(error)}); is this "
+                "endpoint a Hub?"
             ) from error
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.runs import DamagedRunFileError, RunDirectory, RunFile
 
@@ -14,19 +15,15 @@ class ReceiptError(PermanentError):
     """The receipt of a publication is damaged."""
 
 
-class PublishedFile(BaseModel):
+class PublishedFile(DocumentPart):
     """A file as the Hub serves it at the receipt's commit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
     size_bytes: int
 
 
-class Receipt(BaseModel):
+class Receipt(DocumentPart):
     """The content of ``publication.json``: where a record is published, and as which bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal["1"] = "1"
     repo_id: str

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.envelope import parse_envelope
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.client.edit import edit_file
@@ -47,10 +48,8 @@ _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _LISTED = "the entry is in the card already"
 
 
-class BacklinkReceipt(BaseModel):
+class BacklinkReceipt(DocumentPart):
     """The content of ``backlink.json``: what was changed where, or why nothing was."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal["1"] = "1"
     mode: Literal["commit", "pull_request", "skipped"]

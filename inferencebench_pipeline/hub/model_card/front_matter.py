@@ -20,6 +20,7 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.untrusted import (
     YamlDocumentError,
     parse_yaml,
+    write_yaml,
     yaml_events,
     yaml_tokens,
 )
@@ -35,13 +36,6 @@ _BLOCK = "the front matter"
 
 class FrontMatterError(PermanentError):
     """The front matter cannot be edited without touching more than the one key."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes an object that occurs twice, twice: an anchor of ours could meet one of theirs."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
-        return True
 
 
 @dataclass(frozen=True)
@@ -367,17 +361,9 @@ def _indent(block: str, entries: Sequence[_Entry]) -> int:
 
 
 def _lines(value: object, indent: int, newline: str) -> str:
-    text = yaml.dump(
-        value,
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=False,
-        width=2**31,
-    )
     return "".join(
         (" " * indent + line if line else "") + newline
-        for line in text.removesuffix("\n").split("\n")
+        for line in write_yaml(value).removesuffix("\n").split("\n")
     )
 
 

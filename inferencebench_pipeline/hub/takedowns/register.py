@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AwareDatetime, ValidationError, field_validator
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import file_lock, read_plain, write_atomically
 
@@ -27,10 +28,8 @@ class TakedownError(PermanentError):
     """A takedown that cannot be recorded as asked, or a register that cannot be read."""
 
 
-class Takedown(BaseModel):
+class Takedown(DocumentPart):
     """One request, and what came of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: str
     """A model id, or an organisation: then every model of it."""
@@ -63,10 +62,8 @@ class Takedown(BaseModel):
         return target in {wanted, wanted.partition("/")[0]}
 
 
-class Takedowns(BaseModel):
+class Takedowns(DocumentPart):
     """The content of ``takedowns.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal["1"] = "1"
     takedowns: tuple[Takedown, ...] = ()

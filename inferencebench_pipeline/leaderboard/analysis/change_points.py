@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
     FALSE_DISCOVERY_RATE,
     Values,
@@ -72,10 +72,8 @@ class _Series:
         return seed_of(self.column.key, *(run.row_id for run in self.runs))
 
 
-class TestedChange(BaseModel):
+class TestedChange(DocumentPart):
     """A change that was tested in one history; whether it is one depends on all other tests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     p_value: float
     change: Change | None = None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.envelope import EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
@@ -73,11 +73,7 @@ class ComparedRun:
     """By metric key; a metric that is null is not in it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Factor(_Part):
+class Factor(DocumentPart):
     """Something that is not the same on both sides."""
 
     field: str
@@ -85,7 +81,7 @@ class Factor(_Part):
     b: tuple[str, ...]
 
 
-class MetricComparison(_Part):
+class MetricComparison(DocumentPart):
     """One metric of B against A."""
 
     key: str
@@ -107,7 +103,7 @@ class MetricComparison(_Part):
     verdict: Verdict
 
 
-class Comparison(_Part):
+class Comparison(DocumentPart):
     """What can be said about B against A."""
 
     format: Literal["inferencebench-pipeline-comparison/1"] = FORMAT

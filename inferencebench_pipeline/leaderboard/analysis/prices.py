@@ -11,10 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml
+from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, problems_of
 
 _MAX_BYTES: Final = 100_000
 _MAX_NODES: Final = 20_000
@@ -26,11 +27,7 @@ class PricesError(PermanentError):
     """The list of prices cannot be read, or says something it must not."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Price(_Part):
+class Price(DocumentPart):
     """One accelerator's price."""
 
     accelerator: Line
@@ -38,7 +35,7 @@ class Price(_Part):
     per_hour: Annotated[float, Field(gt=0)]
 
 
-class Prices(_Part):
+class Prices(DocumentPart):
     """The whole list: one source, one day, one currency."""
 
     version: Literal[1]
@@ -90,8 +87,5 @@ def load_prices(path: Path) -> Prices:
     except YamlDocumentError as error:
         raise PricesError(f"the prices are not valid YAML: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(step) for step in item['loc']) or 'the list'}: {item['msg']}"
-            for item in error.errors(include_url=False)
-        )
+        problems = problems_of(error, whole="the list")
         raise PricesError(f"the prices {path}: {problems}") from error

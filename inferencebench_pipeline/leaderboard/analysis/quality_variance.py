@@ -16,7 +16,7 @@ import numpy as np
 from inferencebench_pipeline.community_results import CommunityResult, RunConfiguration, parse_notes
 from inferencebench_pipeline.leaderboard.analysis.variance import (
     Across,
-    Metric,
+    MetricSeries,
     Observation,
     Topic,
     variances_of,
@@ -92,7 +92,7 @@ def quality_variances(results: Iterable[CommunityResult]) -> tuple[Variance, ...
             found += variances_of(
                 Topic(group_id, "quality", model_id, None, facet.across),
                 observations,
-                [Metric(name, f"{dataset_id}, {task_id}", None, np.array(values))],
+                [MetricSeries(name, f"{dataset_id}, {task_id}", None, np.array(values))],
             )
     return tuple(found)
 

@@ -70,7 +70,7 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricSeries:
     """One metric and its value in each observation; what was not measured is NaN."""
 
     key: str
@@ -133,7 +133,7 @@ def group_variances(group: Group, rows: Iterable[RankedRun]) -> tuple[Variance, 
 
 def _observed(
     group: Group, runs: Iterable[RankedRun], facet: _Facet
-) -> tuple[list[Observation], list[Metric]]:
+) -> tuple[list[Observation], list[MetricSeries]]:
     """Return the runs that were made at a level, and their metrics with a better direction."""
     found, measured = [], []
     for row in runs:
@@ -142,7 +142,7 @@ def _observed(
             measured.append(row)
     metrics = [
         # NumPy reads None as NaN.
-        Metric(
+        MetricSeries(
             column.key,
             column.label,
             column.unit,
@@ -155,7 +155,7 @@ def _observed(
 
 
 def variances_of(
-    topic: Topic, observations: Sequence[Observation], metrics: Iterable[Metric]
+    topic: Topic, observations: Sequence[Observation], metrics: Iterable[MetricSeries]
 ) -> list[Variance]:
     """Return the spreads among observations; none where nothing can be compared.
 
@@ -163,7 +163,7 @@ def variances_of(
     come as spreads of their own. A metric whose values are all the same has none. Metrics that were
     measured in the same runs come together.
     """
-    measured: dict[bytes, list[Metric]] = defaultdict(list)
+    measured: dict[bytes, list[MetricSeries]] = defaultdict(list)
     for metric in metrics:
         measured[np.isfinite(metric.values).tobytes()].append(metric)
     found = []
@@ -269,7 +269,7 @@ def _connected(observations: Sequence[Observation], chosen: Sequence[int]) -> li
 
 
 def _variance(
-    topic: Topic, part: Sequence[Observation], at: list[int], metrics: Sequence[Metric]
+    topic: Topic, part: Sequence[Observation], at: list[int], metrics: Sequence[MetricSeries]
 ) -> Variance:
     """Return the spreads of metrics over the connected observations that lie ``at`` these places.
 
@@ -309,7 +309,7 @@ def _variance(
     )  # fmt: skip
 
 
-def _spread(metric: Metric, values: Sequence[Values], chance: float | None) -> MetricSpread:
+def _spread(metric: MetricSeries, values: Sequence[Values], chance: float | None) -> MetricSpread:
     """Return how far a metric's values at the levels are apart."""
     ordered = [np.sort(level) for level in values]
     medians = [statistics.median(level.tolist()) for level in ordered]
@@ -328,7 +328,7 @@ def _spread(metric: Metric, values: Sequence[Values], chance: float | None) -> M
 
 
 def _as_if_in(
-    reference: int, topic: Topic, metrics: Sequence[Metric], values: Values, levels: Levels,
+    reference: int, topic: Topic, metrics: Sequence[MetricSeries], values: Values, levels: Levels,
     within: Levels,
 ) -> Values:  # fmt: skip
     """Return the values as they would be in one stratum, so that levels can be told side by side.

@@ -23,7 +23,13 @@ from inferencebench_pipeline.corpus import (
     require_sound,
     unreadable,
 )
-from inferencebench_pipeline.files import is_plain_file, read_plain, remove, write_unsynced
+from inferencebench_pipeline.files import (
+    is_plain_file,
+    read_plain,
+    remove,
+    sha256_of,
+    write_unsynced,
+)
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.index.columns import (
     FACTS_SCHEMA,
@@ -142,8 +148,7 @@ def is_sound(folder: Path, name: str) -> bool:
     if match is None or not is_plain_file(path):
         return False
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(path)
     except OSError:
         return False
     return found[:32] == match[1]

@@ -10,12 +10,13 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from inferencebench_pipeline.community_results import REGISTER_FILE as COMMUNITY_REGISTER_FILE
 from inferencebench_pipeline.corpus import (
     verified_days,
 )
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import file_state, is_plain_file, read_plain, write_changed
 from inferencebench_pipeline.hub import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
 from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY, digest
@@ -24,10 +25,8 @@ from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 _FILE: Final = "built_from.json"
 
 
-class Sources(BaseModel):
+class Sources(DocumentPart):
     """The corpus that an index is made from, as digests: equal ones need no build."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     records: str
     """Of the table that every verification writes when it ends."""

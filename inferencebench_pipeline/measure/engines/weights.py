@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from inferencebench_pipeline.files import sha256_of
 from inferencebench_pipeline.measure.engines.http import sha256_text
 from inferencebench_pipeline.measure.errors import EngineMissingError
 
@@ -62,8 +62,7 @@ def cached_snapshot(model_id: str, revision: str | None) -> Path | None:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise EngineMissingError(
             f"cannot read {path} of the model: {error.strerror or error}; fetch the model again"

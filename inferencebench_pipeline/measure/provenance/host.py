@@ -32,7 +32,7 @@ _CLASSIC_BAR1_MIB: Final = 256
 
 
 @dataclass(frozen=True)
-class Finding(Generic[T]):
+class WithWarnings(Generic[T]):
     """What was found out, and a warning for everything that was not."""
 
     value: T
@@ -48,7 +48,7 @@ class HostFacts:
     nvidia_smi_q_hash: str
 
 
-def collect_host() -> Finding[HostFacts]:
+def collect_host() -> WithWarnings[HostFacts]:
     """Return the hardware of this machine."""
     warnings: list[str] = []
     nvidia = _nvidia(warnings)
@@ -68,7 +68,7 @@ def collect_host() -> Finding[HostFacts]:
         nccl="",
     )
     facts = HostFacts(hardware, hardware_class(nvidia.gpus), nvidia.query_sha256)
-    return Finding(facts, tuple(warnings))
+    return WithWarnings(facts, tuple(warnings))
 
 
 def _read(path: Path) -> str | None:

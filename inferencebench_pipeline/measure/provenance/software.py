@@ -11,20 +11,20 @@ from typing import Final
 
 import inferencebench_pipeline
 from inferencebench_pipeline.measure.provenance.document import UNKNOWN, Software
-from inferencebench_pipeline.measure.provenance.host import Finding
+from inferencebench_pipeline.measure.provenance.host import WithWarnings
 from inferencebench_pipeline.settings import image_digest
 
 _GIT_TIMEOUT_S: Final = 10
 
 
-def collect_software(nvidia_smi_q_hash: str) -> Finding[Software]:
+def collect_software(nvidia_smi_q_hash: str) -> WithWarnings[Software]:
     """Return the code that measures, with a warning for all that is unknown.
 
     The image digest comes from ``INFERENCEBENCH_IMAGE_DIGEST``, which a deployment sets: a
     process cannot see which image it runs in.
     """
     commit, warnings = _git_commit()
-    return Finding(
+    return WithWarnings(
         Software(
             image_digest=image_digest(),
             pip_freeze_hash=installed_distributions_sha256(),

@@ -25,7 +25,7 @@ from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, ClosedLoad,
 from inferencebench_pipeline.runs import new_run_id
 
 
-class Outcome(StrEnum):
+class ProbeOutcome(StrEnum):
     """The verdict of a probe on its load."""
 
     PASSED = "passed"
@@ -48,7 +48,7 @@ class Probe(DocumentPart):
     """The lower bound of the attainment's 95 % interval."""
     high: float
     """The upper bound of the attainment's 95 % interval."""
-    outcome: Outcome
+    outcome: ProbeOutcome
     """The verdict on the load."""
 
 
@@ -97,7 +97,7 @@ def find_highest(spec: BenchmarkSpec, search: Search, measure: Measure) -> Searc
             requests = spec.load.requests * spec.repeats.least
             attainment = Metric(value=0.0, unit="ratio", n=requests)
         probes.append(_judged(load, run_id, attainment, search))
-        return probes[-1].outcome is Outcome.PASSED
+        return probes[-1].outcome is ProbeOutcome.PASSED
 
     def result(highest: float | None, failed: float | None, reason: str) -> SearchResult:
         return SearchResult(
@@ -182,11 +182,11 @@ def _bounds(attainment: Metric) -> tuple[float, float]:
 
 def _judged(load: float, run_id: str, attainment: Metric, search: Search) -> Probe:
     low, high = _bounds(attainment)
-    outcome = Outcome.UNDECIDED
+    outcome = ProbeOutcome.UNDECIDED
     if low >= search.attainment:
-        outcome = Outcome.PASSED
+        outcome = ProbeOutcome.PASSED
     elif high < search.attainment:
-        outcome = Outcome.FAILED
+        outcome = ProbeOutcome.FAILED
     return Probe(
         load=load,
         run_id=run_id,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.trust import Keyring, RekorKeyring
 from sigstore._utils import KeyID
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.envelope import parse_envelope
 from inferencebench_pipeline.errors import PermanentError
 
@@ -19,10 +20,8 @@ class CheckpointRefusedError(PermanentError):
     """A note is not a checkpoint, or not one that the log's trusted key signed."""
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(DocumentPart):
     """A log's size and root hash at one time, from a signed note that was verified."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     log_id: str
     """Hex of the id that entries of the log carry."""

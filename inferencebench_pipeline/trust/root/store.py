@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 from sigstore._utils import read_embedded
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import read_plain, write_atomically
 from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, parse_trust
@@ -72,18 +73,14 @@ def public_good_repository() -> TufRepository:
     return TufRepository(_PUBLIC_GOOD_URL, bootstrap)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KeptVersion(_Part):
+class KeptVersion(DocumentPart):
     """One version of the trust root that was current at some time."""
 
     sha256: str = Sha256
     first_seen: AwareDatetime
 
 
-class Pin(_Part):
+class Pin(DocumentPart):
     """The content of ``pin.json``: which version counts, and those before it."""
 
     sha256: str = Sha256
@@ -182,7 +179,7 @@ class KeptRoots:
         pin, before = self.pin(), self.current()
         data = self._fetch()
         now = datetime.now(UTC)
-        root = parse_trust(data, where=f"{self._directory / _digest(data)}.json")
+        root = parse_trust(data, where=f"{self._directory / hashlib.sha256(data).hexdigest()}.json")
         write_atomically(self._directory / f"{root.sha256}.json", data)
         versions = () if pin is None else pin.versions
         if root.sha256 not in {version.sha256 for version in versions}:
@@ -247,16 +244,13 @@ def _shipped() -> TrustRoot:
 
 
 def _named(data: bytes, sha256: str, *, where: str) -> TrustRoot:
-    if _digest(data) != sha256:
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
         raise TrustConfigError(
-            f"{where} has the SHA-256 {_digest(data)}, it is pinned by {sha256}: its bytes were "
-            "changed; restore the file from a copy"
+            f"{where} has the SHA-256 {found}, it is pinned by {sha256}: its bytes were changed;"
+            " restore the file from a copy"
         )
     return parse_trust(data, where=where)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _document(root: TrustRoot) -> dict[str, Any]:
@@ -296,7 +290,7 @@ def _name(item: dict[str, Any]) -> str:
         material = json.dumps(item["certChain"], sort_keys=True)
     else:
         return str(address)
-    return f"{address} (key {_digest(material.encode())[:12]})"
+    return f"{address} (key {hashlib.sha256(material.encode()).hexdigest()[:12]})"
 
 
 def _window(item: dict[str, Any]) -> str:

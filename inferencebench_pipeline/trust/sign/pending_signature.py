@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from rfc3161_client import TimeStampResponse, decode_timestamp_response
 from sigstore._internal.rekor import EntryRequestBody, RekorLogSubmitter
 from sigstore.dsse import Envelope as DsseEnvelope
@@ -22,15 +22,15 @@ from sigstore.hashes import Hashed
 from sigstore.models import Bundle, TransparencyLogEntry
 from sigstore_models.common.v1 import HashAlgorithm, HashOutput, MessageSignature
 
+from inferencebench_pipeline.documents import DocumentPart
+
 
 class UnusableIntentError(ValueError):
     """What was kept is not a prepared signature, or is one over something else."""
 
 
-class _Kept(BaseModel):
+class _Kept(DocumentPart):
     """The content of ``signature.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     message_sha256: str

@@ -1,4 +1,4 @@
-"""The running record of a verification: checks passed so far, and how the first failure ends it."""
+"""The checks of one verification, in their order; the first failure ends it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class RejectedError(Exception):
         self.failure = failure
 
 
-class Finding:
+class RunningCheck:
     """One check being made: what its body finds, and how the body ends it.
 
     Passed when the body returns, failed whatever it raises.
     """
 
-    __slots__ = ("_failure", "_name", "_record", "detail", "evidence")
+    __slots__ = ("_checklist", "_failure", "_name", "detail", "evidence")
 
-    def __init__(self, record: Record, name: str, failure: FailureClass) -> None:
-        self._record = record
+    def __init__(self, checklist: Checklist, name: str, failure: FailureClass) -> None:
+        self._checklist = checklist
         self._name = name
         self._failure = failure
         self.detail = ""
@@ -56,24 +56,26 @@ class Finding:
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            self._record.add(self._name, CheckStatus.PASSED, self.detail, self.evidence)
+            self._checklist.add(self._name, CheckStatus.PASSED, self.detail, self.evidence)
         elif isinstance(error, RejectedError):
-            self._record.add(self._name, CheckStatus.FAILED, str(error), self.evidence)
+            self._checklist.add(self._name, CheckStatus.FAILED, str(error), self.evidence)
         elif isinstance(error, Exception):
             detail = _describe(error)
-            self._record.add(self._name, CheckStatus.FAILED, detail, self.evidence | _cause(error))
+            self._checklist.add(
+                self._name, CheckStatus.FAILED, detail, self.evidence | _cause(error)
+            )
             raise RejectedError(self._name, self._failure, detail) from error
 
 
-class Record:
+class Checklist:
     """The checks of one verification, in the order they are made."""
 
     def __init__(self) -> None:
         self.checks: list[Check] = []
 
-    def check(self, name: str, failure: FailureClass) -> Finding:
+    def check(self, name: str, failure: FailureClass) -> RunningCheck:
         """Return one check to make in a ``with``; it raises nothing but :class:`RejectedError`."""
-        return Finding(self, name, failure)
+        return RunningCheck(self, name, failure)
 
     @contextlib.contextmanager
     def checks_in_one(

@@ -45,31 +45,31 @@ class StatementRejectedError(PermanentError):
     """A corpus statement does not say, or does not prove, what it should."""
 
 
-class _Part(BaseModel):
+class _StatementPart(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
     )
 
 
-class _Digest(_Part):
+class _Digest(_StatementPart):
     sha256: str = _Sha256
 
 
-class VerifierName(_Part):
+class VerifierName(_StatementPart):
     """Which program verified, in which version of its rules."""
 
     id: str
     version: dict[str, str]
 
 
-class Resource(_Part):
+class Resource(_StatementPart):
     """A file by its digest."""
 
     uri: str
     digest: _Digest
 
 
-class Counts(_Part):
+class Counts(_StatementPart):
     """How much was verified."""
 
     envelopes: int = Field(ge=0)
@@ -78,7 +78,7 @@ class Counts(_Part):
     days: int = Field(ge=0)
 
 
-class Summary(_Part):
+class VerificationSummary(_StatementPart):
     """The predicate: under which rules, when, and how much. Fields of the standard, and ours."""
 
     verifier: VerifierName
@@ -107,7 +107,7 @@ class CorpusStatement:
 
     subjects: Mapping[str, str]
     """The repository of each envelope, by the SHA-256 of its bytes."""
-    summary: Summary
+    summary: VerificationSummary
     proof: VerifiedBundle
     statement_sha256: str
 
@@ -136,7 +136,7 @@ def build_statement(
         counts: how much was verified.
         verified_at: when the last of them was found to be verified.
     """
-    summary = Summary(
+    summary = VerificationSummary(
         verifier=VerifierName(id=VERIFIER_ID, version={"verifier": VERIFIER_VERSION}),
         time_verified=verified_at.astimezone(UTC).replace(microsecond=0),
         resource_uri=corpus_resource(organisation),
@@ -198,14 +198,14 @@ def logged_digests(statement: bytes) -> tuple[str, str]:
     return hashlib.sha256(statement).hexdigest(), hashlib.sha256(pae).hexdigest()
 
 
-def _read(payload: bytes) -> tuple[Summary, dict[str, str]]:
+def _read(payload: bytes) -> tuple[VerificationSummary, dict[str, str]]:
     """Return the predicate and the subjects, each of which must have one digest of its own."""
     try:
         document: Any = orjson.loads(payload)
         kinds = (document["_type"], document["predicateType"])
         if kinds != (STATEMENT_TYPE, PREDICATE_TYPE):
             raise StatementRejectedError(f"the statement is of type {kinds[0]}, {kinds[1]}")
-        summary = Summary.model_validate(document["predicate"])
+        summary = VerificationSummary.model_validate(document["predicate"])
         found = {item["digest"]["sha256"]: item["name"] for item in document["subject"]}
         stated = len(document["subject"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:

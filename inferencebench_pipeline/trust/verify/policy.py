@@ -19,17 +19,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.certificates import WORKFLOW_CLAIMS, SignerIdentity
-from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, printable
+from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, problems_of
 
 MAX_POLICY_BYTES = 1 << 20
 _MAX_POLICY_NODES = 50_000
@@ -49,11 +48,7 @@ WorkflowClaim = Annotated[str, AfterValidator(_known_claim)]
 Suites = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Rule(_Part):
+class _Rule(DocumentPart):
     organisation: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The Hub namespace; exact, a pattern would let one signer speak for everybody."""
     suites: Suites
@@ -72,7 +67,7 @@ class SignerRule(_Rule):
     issuer: str = Field(min_length=1)
     identity: str | None = Field(default=None, min_length=1)
     """The certificate's subject alternative name, exactly."""
-    workflow: dict[WorkflowClaim, str] = {}
+    workflow: dict[WorkflowClaim, str] = Field(default_factory=dict)
     """What the certificate must say about the CI build, exactly: for workflows whose identity
     changes with the tag or branch. Names the repository at least."""
     valid_from: AwareDatetime
@@ -131,7 +126,7 @@ class DevKeyRule(_Rule):
         return ed25519_from_pem(self.public_key_pem)
 
 
-class IdentityPolicy(_Part):
+class IdentityPolicy(DocumentPart):
     """A reviewed list of signers. What is not allowed is refused."""
 
     version: Literal[1]
@@ -238,19 +233,12 @@ def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
         )
     try:
         return IdentityPolicy(
-            **{str(key): value for key, value in content.items()}, sha256=_sha(data)
+            **{str(key): value for key, value in content.items()},
+            sha256=hashlib.sha256(data).hexdigest(),
         )
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']} "
-            f"(got {printable(item['input'], 80)})"
-            for item in error.errors(include_url=False)
-        )
+        problems = problems_of(error, whole="the policy", values=True)
         raise PolicyError(f"the identity policy {where} is not usable: {problems}") from error
-
-
-def _sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _place(organisation: str | None, suite_id: str) -> str:

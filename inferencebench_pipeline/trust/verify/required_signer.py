@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import yaml
-
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
 from inferencebench_pipeline.trust.verify.verdict import (
     Check,
@@ -14,6 +12,7 @@ from inferencebench_pipeline.trust.verify.verdict import (
     Outcome,
     Verdict,
 )
+from inferencebench_pipeline.untrusted import write_yaml
 
 CHECK: Final = "required_signer"
 _KEYLESS: Final = "sigstore-cosign"
@@ -88,5 +87,5 @@ def policy_for(*, issuer: str, identity: str, organisation: str) -> IdentityPoli
         "identity": identity,
         "valid_from": "1970-01-01T00:00:00Z",
     }
-    text = yaml.safe_dump({"version": 1, "signers": [rule]})
+    text = write_yaml({"version": 1, "signers": [rule]})
     return parse_policy(text.encode(), where="of --require-issuer and --require-identity")

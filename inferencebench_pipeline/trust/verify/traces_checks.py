@@ -12,7 +12,7 @@ from typing import Final
 
 from inferencebench_pipeline.envelope import Envelope, traces_binding
 from inferencebench_pipeline.measure import TRACES_SCHEMA_VERSION, open_traces
-from inferencebench_pipeline.trust.verify.checklist import Record
+from inferencebench_pipeline.trust.verify.checklist import Checklist
 from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
 
@@ -20,11 +20,11 @@ MAX_TRACES_BYTES: Final = 1 << 30
 """Largest traces file read; a run of a million requests leaves a tenth of it."""
 
 
-def check_traces_file(record: Record, envelope: Envelope, traces: Path | bytes) -> int:
+def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | bytes) -> int:
     """Return how many metrics follow from the traces, once every check of them has passed.
 
     Args:
-        record: takes the result of each check.
+        checklist: takes the result of each check.
         envelope: what binds the file and states the metrics.
         traces: the file or its bytes.
 
@@ -32,7 +32,7 @@ def check_traces_file(record: Record, envelope: Envelope, traces: Path | bytes) 
         RejectedError: a check failed.
     """
     mismatch = FailureClass.TRACES_MISMATCH
-    with record.check("traces_hash", mismatch) as finding:
+    with checklist.check("traces_hash", mismatch) as check:
         content = _bounded(traces) if isinstance(traces, Path) else traces
         binding = traces_binding(envelope)
         if binding is None:
@@ -42,8 +42,8 @@ def check_traces_file(record: Record, envelope: Envelope, traces: Path | bytes) 
             raise ValueError(
                 f"the traces' SHA-256 is {actual}, the envelope binds {binding.sha256}"
             )
-        finding.note("the traces are the file that the envelope binds", sha256=actual)
-    with record.check("traces_readable", mismatch) as finding:
+        check.note("the traces are the file that the envelope binds", sha256=actual)
+    with checklist.check("traces_readable", mismatch) as check:
         if binding.schema_version != TRACES_SCHEMA_VERSION:
             raise ValueError(
                 f"the traces are in schema {binding.schema_version}; this version reads "
@@ -52,13 +52,13 @@ def check_traces_file(record: Record, envelope: Envelope, traces: Path | bytes) 
         rows = open_traces(content).num_rows
         if rows != binding.rows:
             raise ValueError(f"the traces have {rows} rows, the envelope binds {binding.rows}")
-        finding.note("the traces are whole and in the stated schema", rows=rows)
-    with record.check("metrics_rederive", FailureClass.METRICS_DO_NOT_REDERIVE) as finding:
+        check.note("the traces are whole and in the stated schema", rows=rows)
+    with checklist.check("metrics_rederive", FailureClass.METRICS_DO_NOT_REDERIVE) as check:
         differing = metric_disagreements(envelope, content)
         if differing:
             raise ValueError("; ".join(differing))
         count = len(envelope.metrics)
-        finding.note("every metric follows from the traces", metrics=count)
+        check.note("every metric follows from the traces", metrics=count)
     return count
 
 

@@ -7,7 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from inferencebench_pipeline.documents import DocumentPart
 
 VERIFIER_VERSION: Final = "3"
 """Changes whenever the same bytes under the same policy could get another verdict."""
@@ -40,11 +42,7 @@ class FailureClass(StrEnum):
     METRICS_DO_NOT_REDERIVE = "metrics_do_not_rederive"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Check(_Part):
+class Check(DocumentPart):
     """One check: its name, its result, one sentence on what was found, and the values seen."""
 
     name: str
@@ -53,7 +51,7 @@ class Check(_Part):
     evidence: dict[str, str] = Field(default_factory=dict)
 
 
-class VerifiedSigner(_Part):
+class VerifiedSigner(DocumentPart):
     """Whom a signature that verifies belongs to."""
 
     method: str
@@ -63,7 +61,7 @@ class VerifiedSigner(_Part):
     """Who vouched for the identity: the OIDC issuer, or ``policy`` for a pinned key."""
 
 
-class LogPosition(_Part):
+class LogPosition(DocumentPart):
     """Where the signature stands in the transparency log."""
 
     index: int
@@ -73,7 +71,7 @@ class LogPosition(_Part):
     """When the log said it took the entry in, when that statement is signed (Rekor v1)."""
 
 
-class Verdict(_Part):
+class Verdict(DocumentPart):
     """The content of ``verdict.json``."""
 
     verifier_version: str = VERIFIER_VERSION

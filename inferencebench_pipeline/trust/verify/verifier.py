@@ -26,7 +26,7 @@ from inferencebench_pipeline.trust.verify.bundle import (
     parse_bundle,
     signature_digest,
 )
-from inferencebench_pipeline.trust.verify.checklist import Record, RejectedError
+from inferencebench_pipeline.trust.verify.checklist import Checklist, RejectedError
 from inferencebench_pipeline.trust.verify.dev_key import (
     WrongSignatureError,
     key_fingerprint,
@@ -117,25 +117,25 @@ class EnvelopeVerifier:
             traces: the traces file; without it the metrics cannot be re-derived and those checks
                 are skipped, which the verdict states.
         """
-        record, found = Record(), _Found()
+        checklist, found = Checklist(), _Found()
         failure: RejectedError | None = None
         try:
-            envelope, signature = _document(record, found, data)
+            envelope, signature = _document(checklist, found, data)
             if signature.method == "dev-key":
                 found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_TRACES_CHECKS)
-                _dev_key(record, found, envelope, signature, self._policy, organisation)
+                _dev_key(checklist, found, envelope, signature, self._policy, organisation)
             else:
-                self._keyless(record, found, envelope, signature, organisation)
-            _traces(record, found, envelope, traces)
+                self._keyless(checklist, found, envelope, signature, organisation)
+            _traces(checklist, found, envelope, traces)
         except RejectedError as error:
             failure = error
-            record.skip_rest(found.expected, f"not reached: {error.check} failed")
+            checklist.skip_rest(found.expected, f"not reached: {error.check} failed")
         return Verdict(
             content_hash=found.content_hash,
             ok=failure is None,
             outcome=Outcome.VERIFIED if failure is None else Outcome.REJECTED,
             reason=_accepted(found) if failure is None else f"{failure.check}: {failure}",
-            checks=tuple(record.checks),
+            checks=tuple(checklist.checks),
             signer=found.signer,
             log=found.log,
             signed_at=found.signed_at,
@@ -146,7 +146,7 @@ class EnvelopeVerifier:
 
     def _keyless(
         self,
-        record: Record,
+        checklist: Checklist,
         found: _Found,
         envelope: Envelope,
         signature: SignatureBlock,
@@ -154,21 +154,21 @@ class EnvelopeVerifier:
     ) -> None:
         message = (found.content_hash or "").encode("ascii")
         invalid = FailureClass.SIGNATURE_INVALID
-        with record.check("bundle_format", invalid) as finding:
+        with checklist.check("bundle_format", invalid) as check:
             bundle = parse_bundle(base64.b64decode(signature.bundle, validate=True))
-            finding.note("a Sigstore bundle", media_type=bundle._inner.media_type)
-        with record.check("bundle_covers_content_hash", FailureClass.TAMPERED) as finding:
+            check.note("a Sigstore bundle", media_type=bundle._inner.media_type)
+        with checklist.check("bundle_covers_content_hash", FailureClass.TAMPERED) as check:
             digest = signature_digest(bundle)
             if digest is not None and digest != hashlib.sha256(message).digest():
                 raise ValueError(
                     f"the signature is over another content hash than {found.content_hash}: the "
                     "document was changed after it was signed"
                 )
-            finding.note(
+            check.note(
                 "the signature is over this document's content hash",
                 message_sha256=hashlib.sha256(message).hexdigest(),
             )
-        with record.checks_in_one(BUNDLE_CHECKS[1:], _BUNDLE_DETAILS, invalid) as evidence:
+        with checklist.checks_in_one(BUNDLE_CHECKS[1:], _BUNDLE_DETAILS, invalid) as evidence:
             verified = self._bundles.verify(message, bundle)
             evidence |= bundle_evidence(verified)
         found.signer = VerifiedSigner(
@@ -177,33 +177,33 @@ class EnvelopeVerifier:
             issuer=verified.signer.issuer,
         )
         found.log, found.signed_at = _position(verified), verified.times[0]
-        with record.check("timestamps_verify", invalid) as finding:
+        with checklist.check("timestamps_verify", invalid) as check:
             carried, good = verified.timestamps_carried, verified.timestamps
             if carried != good:
                 raise ValueError(
                     f"the bundle carries {carried} timestamps, {good} of them verify against the "
                     "trust root within the certificate's time"
                 )
-            finding.note(
+            check.note(
                 "no timestamp was passed over",
                 timestamps=good,
                 signed_at=", ".join(moment.isoformat() for moment in verified.times),
             )
-        with record.check("envelope_names_certificate", invalid) as finding:
+        with checklist.check("envelope_names_certificate", invalid) as check:
             if self._certificates(signature.certificate) != [verified.certificate]:
                 raise ValueError("the envelope's certificate is not the one that signed")
-            finding.note(
+            check.note(
                 "the envelope's certificate is the bundle's",
                 serial=f"{verified.certificate.serial_number:x}",
             )
-        with record.check("envelope_names_log_index", invalid) as finding:
+        with checklist.check("envelope_names_log_index", invalid) as check:
             if signature.rekor_log_index != log_index(bundle):
                 raise ValueError(
                     f"the envelope states log index {signature.rekor_log_index}, the bundle "
                     f"{log_index(bundle)}"
                 )
-            finding.note("the envelope's log index is the bundle's", log_index=log_index(bundle))
-        with record.check("identity_policy", FailureClass.IDENTITY_NOT_ALLOWED) as finding:
+            check.note("the envelope's log index is the bundle's", log_index=log_index(bundle))
+        with checklist.check("identity_policy", FailureClass.IDENTITY_NOT_ALLOWED) as check:
             refusal = self._policy.signer_refusal(
                 organisation=organisation,
                 suite_id=envelope.suite_id,
@@ -212,7 +212,7 @@ class EnvelopeVerifier:
             )
             if refusal is not None:
                 raise ValueError(refusal)
-            finding.note(
+            check.note(
                 "the policy allows this signer",
                 identity=verified.signer.identity,
                 issuer=verified.signer.issuer,
@@ -221,23 +221,23 @@ class EnvelopeVerifier:
             )
 
 
-def _document(record: Record, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:
-    with record.check("schema", FailureClass.MALFORMED) as finding:
+def _document(checklist: Checklist, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:
+    with checklist.check("schema", FailureClass.MALFORMED) as check:
         read = read_unambiguous(data)
-        finding.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
-    with record.check("content_hash", FailureClass.MALFORMED) as finding:
+        check.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
+    with checklist.check("content_hash", FailureClass.MALFORMED) as check:
         found.content_hash = read.content_hash
-        finding.note("computed over the canonical body", content_hash=found.content_hash)
-    with record.check("signature_present", FailureClass.UNSIGNED) as finding:
+        check.note("computed over the canonical body", content_hash=found.content_hash)
+    with checklist.check("signature_present", FailureClass.UNSIGNED) as check:
         signature = read.envelope.signature
         if signature is None:
             raise ValueError("the envelope has no signature")
-        finding.note(f"signed by method {signature.method}")
+        check.note(f"signed by method {signature.method}")
     return read.envelope, signature
 
 
 def _dev_key(
-    record: Record,
+    checklist: Checklist,
     found: _Found,
     envelope: Envelope,
     signature: SignatureBlock,
@@ -245,7 +245,7 @@ def _dev_key(
     organisation: str | None,
 ) -> None:
     """Check a development signature; a rule for a keyless signer never allows one."""
-    with record.check("identity_policy", FailureClass.IDENTITY_NOT_ALLOWED) as finding:
+    with checklist.check("identity_policy", FailureClass.IDENTITY_NOT_ALLOWED) as check:
         pinned = policy.pinned_keys(organisation=organisation, suite_id=envelope.suite_id)
         if not pinned:
             raise ValueError(
@@ -253,26 +253,28 @@ def _dev_key(
                 f"{organisation or 'any organisation'}, suite {envelope.suite_id}"
             )
         key = pinned_key(signature, pinned)
-        finding.note("the policy pins this development key", key_sha256=key_fingerprint(key))
-    with record.check("dev_key_signature", FailureClass.SIGNATURE_INVALID) as finding:
+        check.note("the policy pins this development key", key_sha256=key_fingerprint(key))
+    with checklist.check("dev_key_signature", FailureClass.SIGNATURE_INVALID) as check:
         try:
             verify_dev_key((found.content_hash or "").encode("ascii"), signature, key)
         except WrongSignatureError as error:
             raise RejectedError("dev_key_signature", FailureClass.TAMPERED, str(error)) from error
-        finding.note("the pinned key signed this document's content hash")
+        check.note("the pinned key signed this document's content hash")
     found.signer = VerifiedSigner(
         method=signature.method, identity=key_fingerprint(key), issuer="policy"
     )
 
 
-def _traces(record: Record, found: _Found, envelope: Envelope, traces: Path | bytes | None) -> None:
+def _traces(
+    checklist: Checklist, found: _Found, envelope: Envelope, traces: Path | bytes | None
+) -> None:
     if traces is None:
-        record.skip(_TRACES_CHECKS, "no traces were given")
+        checklist.skip(_TRACES_CHECKS, "no traces were given")
         return
     # Who verifies an envelope alone need not wait for the libraries that read and compute columns.
     from inferencebench_pipeline.trust.verify.traces_checks import check_traces_file
 
-    found.metrics = check_traces_file(record, envelope, traces)
+    found.metrics = check_traces_file(checklist, envelope, traces)
 
 
 def _position(verified: VerifiedBundle) -> LogPosition:

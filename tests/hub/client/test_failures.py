@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+from inferencebench_pipeline.errors import PermanentError, RetryableError
 from inferencebench_pipeline.hub.client.errors import (
     HubConflictError,
     HubHeadMovedError,
@@ -26,7 +27,11 @@ from inferencebench_pipeline.hub.client.failures import (
     tells_a_token,
     translate,
 )
-from inferencebench_pipeline.hub.client.transport import ConnectionFailedError, RedirectRefusedError
+from inferencebench_pipeline.hub.client.transport import (
+    ConnectionFailedError,
+    RedirectRefusedError,
+    hf_raise_for_status,
+)
 from inferencebench_pipeline.untrusted import AnswerTooLargeError, JsonDocumentError
 
 LOCK = "Another commit operation is in progress for this repository."
@@ -175,3 +180,17 @@ def test_a_token_is_shown_in_no_message_and_found_in_every_cause() -> None:
     assert tells_a_token(ValueError("has other-secret in it"), "other-secret")
     assert not tells_a_token(ValueError("nothing"), "hf_secret")
     assert not tells_a_token(None, "hf_secret")
+
+
+@pytest.mark.parametrize("status", [400, 409, 429, 503])
+def test_any_byte_in_a_wait_stays_inside_the_two_families(status: int) -> None:
+    for byte in range(256):
+        for sent in (bytes([byte]), b"1" + bytes([byte]), b"Mon, 01 Jan 2001 " + bytes([byte])):
+            response = httpx2.Response(
+                status,
+                headers=[(b"Retry-After", sent)],
+                request=httpx2.Request("GET", "https://hub.example/api"),
+            )
+            with pytest.raises(LIBRARY_ERRORS) as caught:
+                hf_raise_for_status(response)
+            assert isinstance(translated(caught.value), RetryableError | PermanentError)

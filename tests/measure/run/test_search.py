@@ -10,7 +10,7 @@ from inferencebench_pipeline.measure.errors import SpecError
 from inferencebench_pipeline.measure.run.measurement import Measurement, write_measurement
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.search import (
-    Outcome,
+    ProbeOutcome,
     SearchResult,
     find_highest,
     probe_spec,
@@ -81,7 +81,7 @@ def test_what_cannot_be_told_apart_is_not_promised(tmp_path) -> None:
     """Forty of forty are no proof of 95 %: the interval reaches down to 91 %."""
     found = searched(tmp_path, limit=8, attainment=0.95)
     assert found.highest is None
-    assert found.probes[0].outcome is Outcome.UNDECIDED
+    assert found.probes[0].outcome is ProbeOutcome.UNDECIDED
     assert found.probes[0].low == pytest.approx(0.912, abs=0.001)
 
 
