@@ -36,6 +36,7 @@ from inferencebench_pipeline.measure import (
     ModelSpec,
     SearchResult,
     SpecError,
+    engine_kinds,
     errors_of,
     find_highest,
     load_label,
@@ -251,7 +252,8 @@ def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelS
             "spec"
         )
     own_model: ModelSpec | None = None
-    if named in ("embedded", "vllm"):
+    kind = engine_kinds().get(named)
+    if kind is not None and kind.started_here:
         content: object = {"kind": named}
     elif "://" in named:
         content = {"kind": "openai", "base_url": named}

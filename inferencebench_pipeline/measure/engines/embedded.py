@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.child_process import running_child
 from inferencebench_pipeline.measure.engines.gguf import GgufFile, read_gguf
-from inferencebench_pipeline.measure.engines.http import (
-    NO_KEY,
-    RunningEngine,
-    free_port,
-    require_model,
-    sha256_json,
-    sha256_text,
-    wait_until_healthy,
-)
-from inferencebench_pipeline.measure.engines.self_report import engine_says
+from inferencebench_pipeline.measure.engines.http import RunningEngine, free_port
+from inferencebench_pipeline.measure.engines.local_server import Identity, described, local_server
+from inferencebench_pipeline.measure.engines.weights import Weights
 from inferencebench_pipeline.measure.errors import EngineMissingError, SpecError
-from inferencebench_pipeline.measure.provenance.document import EngineProvenance, ModelProvenance
 from inferencebench_pipeline.measure.provenance.software import distribution_files_sha256
 from inferencebench_pipeline.measure.spec.environment_variables import bundled_engine_environment
 from inferencebench_pipeline.measure.spec.spec import (
@@ -74,61 +64,33 @@ def embedded_engine(
     }
     for name, value in arguments.items():
         command += [name, str(value)]
-    root_url = f"http://127.0.0.1:{port}"
     environment = bundled_engine_environment(os.environ)
-    with running_child(command, log=log, environment=environment) as process:
-        wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
-        warnings = require_model(f"{root_url}/v1", spec, NO_KEY)
-        yield _described(spec, root_url, config, model_file, warnings, process)
+    with local_server(spec, command, port, environment=environment, log=log) as server:
+        yield described(spec, server, _identity(spec, config, model_file))
 
 
-def _described(
-    spec: BenchmarkSpec,
-    root_url: str,
-    config: dict[str, Any],
-    model_file: GgufFile,
-    warnings: tuple[str, ...],
-    process: subprocess.Popen[bytes],
-) -> RunningEngine:
-    says = engine_says(root_url, NO_KEY)
-    config = config | {"engine_says": says.config}
+def _identity(spec: BenchmarkSpec, config: dict[str, Any], model_file: GgufFile) -> Identity:
     revision = spec.model.revision
+    warnings: tuple[str, ...] = ()
     if revision is None:
         revision = model_file.sha256[:_REVISION_CHARS]
-        warnings += (
+        warnings = (
             f"model.revision is the first {_REVISION_CHARS} hex digits of the model file's "
             "SHA-256: the wheel does not say which Hub commit it was made from",
         )
     quantization = spec.model.quantization
     if model_file.quantization is not None:
         quantization = Quantization(format=model_file.quantization, method="gguf")
-    return RunningEngine(
-        base_url=f"{root_url}/v1",
-        api_key_env=None,
-        model=ModelProvenance(
-            id=spec.model.id,
-            revision=revision,
-            provider="local",
-            # The port differs in every run and says nothing; the place is "embedded".
-            endpoint_hash=sha256_text("embedded://127.0.0.1/v1"),
-            file_sha256=model_file.sha256,
-            resolved_id=spec.model.served_name or spec.model.id,
-            weights={model_file.name: model_file.sha256},
-            tokenizer_sha256=model_file.tokenizer_sha256,
-            chat_template_sha256=says.chat_template_sha256 or model_file.chat_template_sha256,
-            unsaid=says.unsaid,
-        ),
-        engine=EngineProvenance(
-            name="llama.cpp (xllamacpp)",
-            version=metadata.version(_ENGINE),
-            config_hash=sha256_json(config),
-            config=config,
-            dtype=says.dtype,
-        ),
+    digests = {model_file.name: model_file.sha256}
+    return Identity(
+        name="llama.cpp (xllamacpp)",
+        version=metadata.version(_ENGINE),
+        config=config,
+        revision=revision,
         quantization=quantization,
-        on_this_host=True,
+        weights=Weights(model_file.sha256, digests, model_file.tokenizer_sha256),
+        chat_template_sha256=model_file.chat_template_sha256,
         warnings=warnings,
-        process=process,
     )
 
 

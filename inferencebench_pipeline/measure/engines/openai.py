@@ -16,14 +16,18 @@ from inferencebench_pipeline.measure.engines.http import (
     sha256_json,
     sha256_text,
 )
-from inferencebench_pipeline.measure.engines.self_report import EngineSays, engine_says
+from inferencebench_pipeline.measure.engines.self_report import (
+    EngineSays,
+    engine_says,
+    reported_quantization,
+)
 from inferencebench_pipeline.measure.provenance.document import (
     UNKNOWN,
     EngineProvenance,
     ModelProvenance,
     Unsaid,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, OpenAIEngine, Quantization
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, OpenAIEngine
 
 _NOT_OURS: Final = "the engine was not started by us: its files are not ours to read"
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
@@ -81,16 +85,10 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
             config=config,
             dtype=says.dtype,
         ),
-        quantization=spec.model.quantization or _quantization(says),
+        quantization=spec.model.quantization or reported_quantization(says),
         on_this_host=local,
         warnings=warnings + more,
     )
-
-
-def _quantization(says: EngineSays) -> Quantization | None:
-    if says.quantization is not None:
-        return Quantization(format=says.quantization, method=says.quantization)
-    return None if says.dtype is None else Quantization(format=says.dtype, method="none")
 
 
 def _commit(revision: str | None) -> str | None:

