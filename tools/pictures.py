@@ -32,6 +32,8 @@ REPEATED = ["repeats=5", "load.requests=16"]  # five repeats give intervals, and
 SPEC = "smollm2-chat-quick"
 START_S = 120
 _SETTLED_MS = 8_000
+_GROUP = (270, 270, 1270, 1175)
+"""The comparison group on the first page: its plots, and the table with the three runs."""
 
 sys.path.insert(0, str(CLONE))
 from inferencebench_pipeline.demo.local import local_deployment  # noqa: E402
@@ -119,7 +121,7 @@ def _picture_of_the_leaderboard(browser: Browser, site: Path) -> None:
     page = browser.new_page(viewport={"width": WIDTH, "height": 1200}, color_scheme="light")
     page.goto(site.as_uri())
     page.wait_for_selector("html[data-ready]")
-    _keep(page, "leaderboard.png")
+    _keep(page, "leaderboard.png", crop=_GROUP)
 
 
 def _picture_of_the_lineage(browser: Browser, address: str) -> None:
@@ -137,9 +139,9 @@ def _picture_of_the_lineage(browser: Browser, address: str) -> None:
     _keep(page, "lineage.png")
 
 
-def _keep(page: Page, name: str) -> None:
+def _keep(page: Page, name: str, *, crop: tuple[int, int, int, int] | None = None) -> None:
     """Write a screenshot with 256 colours, which these pages do not exceed visibly."""
-    picture = Image.open(io.BytesIO(page.screenshot()))
+    picture = Image.open(io.BytesIO(page.screenshot())).crop(crop)
     IMAGES.mkdir(parents=True, exist_ok=True)
     picture.convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
     size = (IMAGES / name).stat().st_size
