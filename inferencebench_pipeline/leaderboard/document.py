@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
+from inferencebench_pipeline.leaderboard.run_columns import RowId, Shown, StatedRow
 from inferencebench_pipeline.measure import ValidityFlag
 from inferencebench_pipeline.trust import Verdict
 
@@ -51,61 +52,37 @@ but published outside our namespace, or proposed and not yet accepted; ``merged`
 model's author; ``withheld``: taken away by them; ``failed``: verification rejected it, or there is
 nothing that can be verified.
 """
-RowId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
-class RunRow(DocumentPart):
-    """One published repository: what it claims, where it lies, what verification found."""
+class PublishedRow(DocumentPart):
+    """A published repository: where it lies, and what verification found."""
 
     row_id: RowId
     """Names the run's page; derived from the repository, safe as a file name."""
     repo_id: str
-    organisation: str
     revision: str
     dataset_url: str
     verify_command: str
     """What a reader pastes into a shell to verify this very commit."""
     created_at: str
-    state: str
+    tier: Annotated[Tier | None, Shown("tier", "Tier")] = None
+    """Null while nobody has verified it."""
+    state: Annotated[str, Shown("state", "State")]
     """``verified`` ranks. Everything else is shown and does not: ``duplicate``, ``invalid``,
     ``traces_missing``, ``disputed``, ``rejected``, ``unverified``, ``malformed``,
     ``no_envelope``, ``unreadable``, ``vanished``, ``moved``."""
-    state_reason: str | None = None
-    tier: Tier | None = None
-    """Null while nobody has verified it."""
-    group_id: RowId | None = None
-    run_id: str | None = None
-    envelope_sha256: str | None = None
+    state_reason: Annotated[str | None, Shown("reason")] = None
     traces_sha256: str | None = None
     verdict_sha256: str | None = None
     """Of the stored verdict: what a run's page shows is the same while its row is."""
-    content_hash: str | None = None
-    timestamp: str | None = None
-    suite_id: str | None = None
-    suite_version: str | None = None
-    model_id: str | None = None
-    model_revision: str | None = None
-    model_provider: str | None = None
-    quantization: str | None = None
-    engine_name: str | None = None
-    engine_version: str | None = None
-    engine_config_hash: str | None = None
-    hardware_class: str | None = None
-    hardware: str | None = None
-    accelerators: int | None = None
-    """GPUs the run used; null when it used none: numbers per GPU then do not exist."""
-    fingerprint_sha256: str | None = None
-    dataset_id: str | None = None
-    load_point: str | None = None
-    load_kind: str | None = None
-    """``closed``, ``open`` or ``replay``; null when the envelope states none that we know."""
-    load_value: float | None = None
-    """Requests in flight (closed), requests per second (open) or the speed (replay)."""
-    slo: str | None = None
-    workload: str | None = None
-    metric_definitions: str | None = None
     signer_identity: str | None = None
     log_index: int | None = None
+
+
+class RunRow(StatedRow, PublishedRow):
+    """One published run: the repository it is in, what its envelope states, and its metrics."""
+
+    organisation: Annotated[str, Shown("organisation", "Organisation")]
     metrics: tuple[MetricCell, ...] = ()
     """Those that tables, fronts and histories use; :class:`RunDetails` has all."""
 

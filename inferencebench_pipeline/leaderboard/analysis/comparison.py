@@ -22,12 +22,12 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
 )
 from inferencebench_pipeline.leaderboard.analysis.two_samples import difference
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
+from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.leaderboard.facts import (
-    FOREIGN_DEFINITIONS,
-    EnvelopeFacts,
     MetricFact,
     stated_facts,
 )
+from inferencebench_pipeline.leaderboard.run_columns import EnvelopeFacts
 from inferencebench_pipeline.measure import (
     DEFINITIONS,
     METRIC_DEFINITIONS_VERSION,
@@ -71,6 +71,11 @@ class ComparedRun:
     facts: EnvelopeFacts
     values: dict[str, float]
     """By metric key; a metric that is null is not in it."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run; every envelope states one."""
+        return self.facts.run_id or ""
 
 
 class Factor(DocumentPart):
@@ -207,12 +212,12 @@ def _check(a: Sequence[ComparedRun], b: Sequence[ComparedRun]) -> None:
                     f"{name} differs: {here!r} in {first.where}, {there!r} in {run.where}; these "
                     "runs answer different questions"
                 )
-        if run.facts.run_id in seen:
+        if run.run_id in seen:
             raise ComparisonError(
-                f"{run.where} is the same run as {seen[run.facts.run_id]} "
-                f"({run.facts.run_id}); a run counts once"
+                f"{run.where} is the same run as {seen[run.run_id]} "
+                f"({run.run_id}); a run counts once"
             )
-        seen[run.facts.run_id] = run.where
+        seen[run.run_id] = run.where
 
 
 def _definition(key: str) -> MetricDefinition:
@@ -233,7 +238,7 @@ def _compared(
         return None
     identical = all(np.ptp(stratum.values) == 0 for stratum in strata)
     testable = not identical and enough_runs([stratum.levels for stratum in strata])
-    seed = seed_of(definition.key, *sorted(run.facts.run_id for side in sides for run in side))
+    seed = seed_of(definition.key, *sorted(run.run_id for side in sides for run in side))
     found = difference(strata, seed=seed)
     told = [
         None if end is None else (math.expm1(end) if relative else end)

@@ -22,7 +22,7 @@ from inferencebench_pipeline.leaderboard.analysis.variance import (
     variances_of,
 )
 from inferencebench_pipeline.leaderboard.document import Variance
-from inferencebench_pipeline.leaderboard.facts import comparison_group
+from inferencebench_pipeline.leaderboard.envelope_source import comparison_group
 
 _STANDING: Final = frozenset({"open", "merged"})
 _Parts = tuple[str | None, ...]

@@ -17,7 +17,7 @@ from inferencebench_pipeline.leaderboard.document import (
     Group,
     RunRow,
 )
-from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
+from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 Row = Mapping[str, Any]

@@ -16,15 +16,18 @@ from inferencebench_pipeline.leaderboard.column_ranges import (
     fitted_facts,
     fitted_metrics,
 )
-from inferencebench_pipeline.leaderboard.facts import (
+from inferencebench_pipeline.leaderboard.envelope_source import (
     FOREIGN_DEFINITIONS,
-    METRIC_FIELDS,
-    EnvelopeFacts,
-    MetricFact,
-    envelope_facts,
-    metric_facts,
+    EnvelopeSource,
 )
-from inferencebench_pipeline.leaderboard.index.fast_facts import read_plain
+from inferencebench_pipeline.leaderboard.facts import (
+    METRIC_FIELDS,
+    MetricFact,
+    column_values,
+    metric_values,
+)
+from inferencebench_pipeline.leaderboard.index.fast_facts import read_fast
+from inferencebench_pipeline.leaderboard.run_columns import FACTS_SCHEMA
 from inferencebench_pipeline.measure import DEFINITIONS
 
 FACTS_VERSION: Final = "2"
@@ -33,17 +36,10 @@ FACTS_VERSION: Final = "2"
 _TYPES: dict[object, pa.DataType] = {
     "str": pa.string(),
     "str | None": pa.string(),
-    "bool": pa.bool_(),
     "int": pa.int32(),
     "int | None": pa.int64(),
     "float | None": pa.float64(),
 }
-FACTS_SCHEMA: Final = pa.schema(
-    [
-        pa.field("repo_id", pa.string()),
-        *(pa.field(item.name, _TYPES[item.type]) for item in fields(EnvelopeFacts)),
-    ]
-)
 METRICS_SCHEMA: Final = pa.schema(
     [
         pa.field("repo_id", pa.string()),
@@ -85,7 +81,7 @@ class FactColumns:
             content_hash: as the crawl computed it from them; None when they are malformed.
         """
         try:
-            taken = (content_hash and read_plain(data, sha256, content_hash)) or _parsed(
+            taken = (content_hash and read_fast(data, sha256, content_hash)) or _parsed(
                 data, sha256
             )
             if taken is None:
@@ -165,5 +161,5 @@ def _parsed(data: bytes, sha256: str) -> tuple[dict[str, Any], list[tuple[Any, .
         envelope = parse_envelope(data)
     except EnvelopeError:
         return None
-    metrics = [tuple(vars(fact).values()) for fact in metric_facts(envelope)]
-    return dict(vars(envelope_facts(envelope, sha256))), metrics
+    source = EnvelopeSource.of(envelope, sha256)
+    return column_values(source), list(metric_values(source))

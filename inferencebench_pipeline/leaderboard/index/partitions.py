@@ -32,7 +32,6 @@ from inferencebench_pipeline.files import (
 )
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
 from inferencebench_pipeline.leaderboard.index.columns import (
-    FACTS_SCHEMA,
     METRICS_SCHEMA,
     FactColumns,
     headlines,
@@ -48,6 +47,7 @@ from inferencebench_pipeline.leaderboard.index.tables import (
     run_rows,
     verdict_row,
 )
+from inferencebench_pipeline.leaderboard.run_columns import FACTS_SCHEMA
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _NAME: Final = re.compile(r"(?:runs|metrics)/[a-z_]+=[0-9-]{7,10}/([0-9a-f]{32})\.parquet")

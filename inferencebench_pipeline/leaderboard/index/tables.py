@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.leaderboard.column_ranges import fitted, line
 from inferencebench_pipeline.leaderboard.database import session
-from inferencebench_pipeline.leaderboard.index.columns import FACTS_SCHEMA, HEADLINE_FIELDS
+from inferencebench_pipeline.leaderboard.index.columns import HEADLINE_FIELDS
 
 FETCHED_ROWS: Final = 2048
 """Rows of a query that are in memory at a time."""
@@ -284,6 +284,3 @@ def parquet_bytes(
 def empty(schema: pa.Schema) -> pa.Table:
     """Return a table of no rows."""
     return pa.Table.from_pylist([], schema=schema)
-
-
-EMPTY_FACTS: Final = empty(FACTS_SCHEMA)

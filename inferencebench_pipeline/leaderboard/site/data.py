@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import orjson
 
@@ -21,6 +22,7 @@ from inferencebench_pipeline.leaderboard.document import (
     MetricCell,
     RunRow,
 )
+from inferencebench_pipeline.leaderboard.run_columns import Shown, marks, suite_words
 from inferencebench_pipeline.leaderboard.site.labels import (
     MILD_STATES,
     NO_VALUE,
@@ -33,25 +35,17 @@ from inferencebench_pipeline.leaderboard.site.labels import (
 _DIGITS = 7
 """Significant digits of the numbers in the scripts; leaderboard.json has all of them."""
 
-_COLUMNS: dict[str, Callable[[RunRow], str | None]] = {
-    "tier": lambda row: row.tier,
-    "state": lambda row: row.state,
-    "model": lambda row: row.model_id,
-    "quantization": lambda row: row.quantization,
-    "provider": lambda row: row.model_provider,
-    "engine": lambda row: row.engine_name,
-    "engine_version": lambda row: row.engine_version,
-    "hardware_class": lambda row: row.hardware_class,
-    "hardware": lambda row: row.hardware,
-    "load_kind": lambda row: row.load_kind,
-    "load": lambda row: row.load_point,
-    "slo": lambda row: row.slo,
-    "suite": lambda row: suite_words(row.suite_id, row.suite_version),
-    "organisation": lambda row: row.organisation,
+_SHOWN: Final = [
+    (mark, partial(mark.text, field=name)) for name, mark in marks(RunRow, Shown).items()
+]
+_COLUMNS: Final[dict[str, Callable[[RunRow], str | None]]] = {
+    **{mark.name: of for mark, of in _SHOWN},
     "measured": lambda row: format_day(row.timestamp),
-    "reason": lambda row: row.state_reason,
-    "group": lambda row: row.group_id,
 }
+_FACETS: Final = [{"id": mark.name, "label": mark.label} for mark, _ in _SHOWN if mark.label]
+"""The columns that readers can filter by, in the order of the filters."""
+_MORE: Final = [{"id": mark.name, "label": mark.label} for mark, _ in _SHOWN if mark.in_tables]
+"""The columns that tables have besides those whose cells are made by hand."""
 
 
 def runs_script(board: Leaderboard, group_files: dict[str, str]) -> bytes:
@@ -60,6 +54,8 @@ def runs_script(board: Leaderboard, group_files: dict[str, str]) -> bytes:
         {
             "ids": [row.row_id for row in board.runs],
             "repos": [row.repo_id for row in board.runs],
+            "facets": _FACETS,
+            "more": _MORE,
             "load_values": [_rounded(row.load_value) for row in board.runs],
             "columns": {
                 name: _dictionary([of(row) for row in board.runs]) for name, of in _COLUMNS.items()
@@ -99,9 +95,9 @@ def script_name(stem: str, data: bytes) -> str:
     return f"data/{stem}-{hashlib.sha256(data).hexdigest()[:12]}.js"
 
 
-def suite_words(suite_id: str | None, version: str | None) -> str | None:
-    """Return a suite and its version in one string."""
-    return f"{suite_id} {version}" if suite_id is not None else None
+def table_columns(row: RunRow) -> dict[str, str | None]:
+    """Return the texts of the further columns of a table of runs, by their labels."""
+    return {str(mark.label): text(row) for mark, text in _SHOWN if mark.in_tables}
 
 
 def order_words(group: Group) -> str:

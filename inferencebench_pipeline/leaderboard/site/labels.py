@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from inferencebench_pipeline.leaderboard.facts import FOREIGN_DEFINITIONS
+from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
 
 NO_VALUE = "–"

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from inferencebench_pipeline.leaderboard.site import labels
+from inferencebench_pipeline.leaderboard.site.data import table_columns
 from inferencebench_pipeline.measure import METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.untrusted import visible
 
@@ -47,6 +48,7 @@ def environment() -> Environment:
         run_page=run_page,
         model_page=model_page,
         hardware_page=hardware_page,
+        table_columns=table_columns,
     )
     return made
 

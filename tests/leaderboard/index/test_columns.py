@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
-from inferencebench_pipeline.leaderboard.facts import envelope_facts, metric_facts
+from inferencebench_pipeline.leaderboard.envelope_source import EnvelopeSource
+from inferencebench_pipeline.leaderboard.facts import (
+    METRIC_FIELDS,
+    column_values,
+    metric_values,
+)
 from inferencebench_pipeline.leaderboard.index.columns import FactColumns, headlines
-from inferencebench_pipeline.leaderboard.index.fast_facts import read_plain
+from inferencebench_pipeline.leaderboard.index.fast_facts import read_fast
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import record
 
@@ -74,8 +79,8 @@ def _full(data: bytes) -> tuple[dict[str, Any], list[tuple[Any, ...]]] | None:
         envelope = parse_envelope(data)
     except EnvelopeError:
         return None
-    metrics = [tuple(vars(fact).values()) for fact in metric_facts(envelope)]
-    return vars(envelope_facts(envelope, SHA256)), metrics
+    source = EnvelopeSource.of(envelope, SHA256)
+    return column_values(source), list(metric_values(source))
 
 
 def _agree(data: bytes) -> bool:
@@ -83,7 +88,7 @@ def _agree(data: bytes) -> bool:
     full = _full(data)
     if full is None:
         return False
-    plain = read_plain(data, SHA256, full[0]["content_hash"])
+    plain = read_fast(data, SHA256, full[0]["content_hash"])
     if plain is not None:
         assert plain == full
     return plain is not None
@@ -114,7 +119,7 @@ def test_what_only_the_lax_rules_understand_is_left_to_them(place, value):
     data = json.dumps(_edited(place, value, remove=False)).encode()
 
     assert _full(data) is not None
-    assert read_plain(data, SHA256, "0" * 64) is None
+    assert read_fast(data, SHA256, "0" * 64) is None
 
 
 def test_an_interval_of_another_confidence_is_not_taken_for_95_percent():
@@ -126,8 +131,9 @@ def test_an_interval_of_another_confidence_is_not_taken_for_95_percent():
     data = json.dumps(document).encode()
 
     assert _agree(data)
-    (fact, *_) = metric_facts(parse_envelope(data))
-    assert (fact.low, fact.high) == (None, None)
+    (values, *_) = metric_values(EnvelopeSource.of(parse_envelope(data), SHA256))
+    fact = dict(zip(METRIC_FIELDS, values, strict=True))
+    assert (fact["low"], fact["high"]) == (None, None)
 
 
 def test_a_row_holds_the_metrics_that_tables_and_fronts_use_and_nothing_of_what_cannot_be_read():

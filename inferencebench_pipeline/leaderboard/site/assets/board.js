@@ -4,7 +4,6 @@
 (() => {
   const ALL = "all";
   const $ = (id) => document.getElementById(id);
-  const facetNames = IB.FACETS.map(({ id }) => id);
   let board = null;
   let shown = { key: null, group: null, table: null };
   let view = null;
@@ -46,7 +45,7 @@
     }
     const table = IB.makeTable(rows, IB.columnsOf(board, group));
     shown = { key, group, table };
-    const facets = IB.FACETS.filter(({ id }) => !(group && (id === "slo" || id === "suite")));
+    const facets = board.facets.filter(({ id }) => !(group && (id === "slo" || id === "suite")));
     panel.build(facets, table);
     $("group").value = key;
     describe(group);
@@ -94,7 +93,7 @@
   };
 
   const chips = () => {
-    const labels = Object.fromEntries(IB.FACETS.map(({ id, label }) => [id, label]));
+    const labels = Object.fromEntries(board.facets.map(({ id, label }) => [id, label]));
     const made = Object.entries(view.filters).flatMap(([name, values]) =>
       values.map((value) =>
         IB.el("button", {
@@ -190,9 +189,9 @@
       IB.download("leaderboard.csv", IB.csv(...IB.exported(board, shown.group, shown.table)));
     });
     if (matchMedia("(max-width: 60rem)").matches) $("filters").open = false;
-    addEventListener("popstate", () => show(IB.readAddress(facetNames)));
+    addEventListener("popstate", () => show(IB.readAddress(board.facets.map(({ id }) => id))));
     $("app").hidden = false;
-    return show(IB.readAddress(facetNames));
+    return show(IB.readAddress(board.facets.map(({ id }) => id)));
   };
 
   start().then(

@@ -10,23 +10,6 @@
     ["load", "Load"],
   ];
 
-  IB.FACETS = [
-    { id: "tier", label: "Tier" },
-    { id: "state", label: "State" },
-    { id: "model", label: "Model" },
-    { id: "quantization", label: "Quantisation" },
-    { id: "provider", label: "Provider" },
-    { id: "engine", label: "Engine" },
-    { id: "engine_version", label: "Engine version" },
-    { id: "hardware_class", label: "Hardware class" },
-    { id: "hardware", label: "Hardware" },
-    { id: "load_kind", label: "Kind of load" },
-    { id: "load", label: "Load" },
-    { id: "slo", label: "SLO" },
-    { id: "suite", label: "Suite" },
-    { id: "organisation", label: "Organisation" },
-  ];
-
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const byText = (a, b, id) => collator.compare(a.getValue(id) ?? "", b.getValue(id) ?? "");
   const oneOf = (row, id, wanted) => wanted.has(row.getValue(id) ?? "");
@@ -38,7 +21,7 @@
   /** Columns of the view: what a run is, and within a comparison group what was measured of it. */
   IB.columnsOf = (board, group) => {
     const named = (id) => (i) => board.value(id, i);
-    const columns = IB.FACETS.map(({ id }) => ({
+    const columns = board.facets.map(({ id }) => ({
       id,
       accessorFn: named(id),
       filterFn: oneOf,
@@ -71,7 +54,7 @@
   };
 
   const haystack = (board, i) =>
-    [...IB.FACETS.map(({ id }) => board.value(id, i)), board.repos[i], board.value("measured", i), board.ids[i]]
+    [...board.facets.map(({ id }) => board.value(id, i)), board.repos[i], board.value("measured", i), board.ids[i]]
       .filter(Boolean)
       .join(" ")
       .toLowerCase();
@@ -126,7 +109,7 @@
     return IB.el("th", { scope: "col", "aria-sort": direction, class: numeric ? "number" : id === "model" ? "name" : null }, button);
   };
 
-  const headings = (group) => {
+  const headings = (board, group) => {
     const before = group ? [{ id: "rank", label: "#", numeric: true, title: RANK }] : [];
     const names = NAMES.map(([id, label]) => ({ id: id === "load" ? "load_value" : id, label }));
     const metrics = (group ? group.columns : []).map((metric) => ({
@@ -137,9 +120,10 @@
       numeric: true,
       desc: metric.better !== "lower",
     }));
+    const more = board.more.map(({ id, label }) => ({ id, label }));
     const suite = group ? [] : [{ id: "suite", label: "Question" }];
     return [
-      ...before, ...names, ...suite, ...metrics,
+      ...before, ...names, ...more, ...suite, ...metrics,
       { id: "tier", label: "Standing" },
       { id: "measured", label: "Measured", desc: true },
     ];
@@ -188,6 +172,7 @@
       IB.el("td", { class: "hardware" }, text("hardware") || "–", small(text("hardware_class"))),
       IB.el("td", { class: "load" }, text("load") || "not stated"),
     );
+    cells.push(...board.more.map(({ id }) => IB.el("td", { class: id }, text(id) || "–")));
     if (!group) cells.push(IB.el("td", {}, text("suite") || "–", small(text("slo"))));
     for (const metric of group ? group.columns : []) {
       cells.push(metricCell(metric, group.metrics[metric.key], group.at.get(i)));
@@ -199,7 +184,7 @@
   /** Draw the heading and the current page; `sort` is told which column was pressed. */
   IB.drawTable = (holder, board, group, table, view, sort) => {
     const focused = document.activeElement?.dataset?.sort;
-    const head = IB.el("tr", {}, ...headings(group).map((column) => heading(column, view, sort)));
+    const head = IB.el("tr", {}, ...headings(board, group).map((column) => heading(column, view, sort)));
     holder.tHead.replaceChildren(head);
     const rows = table.getRowModel().rows.map((row) => bodyRow(board, group, row.original));
     holder.tBodies[0].replaceChildren(...rows);
@@ -208,7 +193,7 @@
 
   /** Heading and rows of the whole filtered view, for CSV. */
   IB.exported = (board, group, table) => {
-    const names = IB.FACETS.map(({ id }) => id);
+    const names = board.facets.map(({ id }) => id);
     const metrics = group ? group.columns : [];
     const heading = [
       "run", "repository", "group", ...names, "measured",
