@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
-import orjson
+from msgspec import Raw, Struct
 
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
     FALSE_DISCOVERY_RATE,
@@ -35,7 +36,6 @@ from inferencebench_pipeline.leaderboard.document import (
     VarianceLevel,
     six_digits,
 )
-from inferencebench_pipeline.leaderboard.json_assembly import Part
 from inferencebench_pipeline.measure import is_tested
 
 LATEST: Final = 20
@@ -176,16 +176,15 @@ def variances_of(
     return found
 
 
-@dataclass(frozen=True)
-class KeptVariance:
+class KeptVariance(Struct, array_like=True, frozen=True):
     """A spread with its own p-values, as it is kept until all spreads are looked at together."""
 
     p_values: tuple[float | None, ...]
     """Of each of its metrics."""
     place: tuple[str, ...]
     """Names it among all spreads, and orders those that are equally sure."""
-    data: Part
-    """JSON of the :class:`.document.Variance`, without its default fields and its last brace."""
+    members: dict[str, Raw]
+    """JSON of each member of the :class:`.document.Variance`, without its default fields."""
 
     @classmethod
     def of(cls, item: Variance) -> KeptVariance:
@@ -194,16 +193,24 @@ class KeptVariance:
             item.group_id, item.model_id, item.across, item.metrics[0].key, item.levels[0].name,
             item.model_revision or "",
         )  # fmt: skip
-        data = item.model_dump_json(exclude_defaults=True).encode()[:-1]
-        return cls(tuple(metric.p_value for metric in item.metrics), place, data)
+        members = _MEMBERS.decode(item.model_dump_json(exclude_defaults=True))
+        return cls(tuple(metric.p_value for metric in item.metrics), place, members)
+
+    def judged(self, q_values: Sequence[float | None]) -> Raw:
+        """Return the JSON of the spread with what all tests together say of it."""
+        sure = [None if q is None else q <= FALSE_DISCOVERY_RATE for q in q_values]
+        told = {"q_values": q_values, "more_than_noise": sure}
+        return Raw(msgspec.json.encode(self.members | told))
 
 
-def significant_variances(tested: Iterable[KeptVariance]) -> list[tuple[KeptVariance, bytes]]:
-    """Return the spreads with the false-discovery rate held over all of them, surest first.
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, Raw])
 
-    Each comes with what all tests together say of it: the rest of its JSON. To parse thousands of
-    spreads again for that would take longer than all else. Spreads of too few runs come last,
-    unjudged.
+
+def significant_variances(tested: Iterable[KeptVariance]) -> list[Raw]:
+    """Return the JSON of the spreads with the false-discovery rate held over all, surest first.
+
+    Nothing of a spread is parsed: to do so with thousands of them would take longer than all else.
+    Spreads of too few runs come last, unjudged.
     """
     known = list(tested)
     chances = [chance for item in known for chance in item.p_values if chance is not None]
@@ -215,12 +222,7 @@ def significant_variances(tested: Iterable[KeptVariance]) -> list[tuple[KeptVari
     judged.sort(
         key=lambda pair: (min((q for q in pair[0] if q is not None), default=2.0), pair[1].place)
     )
-    return [(item, _told(q_values)) for q_values, item in judged]
-
-
-def _told(q_values: Sequence[float | None]) -> bytes:
-    sure = [None if q is None else q <= FALSE_DISCOVERY_RATE for q in q_values]
-    return b"," + orjson.dumps({"q_values": q_values, "more_than_noise": sure})[1:]
+    return [item.judged(q_values) for q_values, item in judged]
 
 
 def _alike(row: RankedRun, facet: _Facet) -> Alike:

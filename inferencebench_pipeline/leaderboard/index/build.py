@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from inferencebench_pipeline.community_results import load_evaluations
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
     is_plain_file,
@@ -20,26 +19,17 @@ from inferencebench_pipeline.files import (
     sync_files,
     write_changed,
 )
-from inferencebench_pipeline.hub import load_takedowns
-from inferencebench_pipeline.leaderboard.analysis.change_points import significant_changes
 from inferencebench_pipeline.leaderboard.analysis.prices import Prices
-from inferencebench_pipeline.leaderboard.analysis.quality_variance import quality_variances
 from inferencebench_pipeline.leaderboard.analysis.ranking import ROW_COLUMNS, run_row
-from inferencebench_pipeline.leaderboard.analysis.variance import (
-    KeptVariance,
-    significant_variances,
-)
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import (
-    FORMAT,
     FindingRow,
     Leaderboard,
     RunRow,
     Summary,
 )
-from inferencebench_pipeline.leaderboard.index.community import evaluation_rows, takedown_rows
+from inferencebench_pipeline.leaderboard.index.document_json import document_json
 from inferencebench_pipeline.leaderboard.index.group_cache import (
-    KeptGroup,
     load_groups,
     save_groups,
     update_groups,
@@ -57,7 +47,6 @@ from inferencebench_pipeline.leaderboard.index.partitions import is_sound
 from inferencebench_pipeline.leaderboard.index.spans import tell_repeated, update_spans
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
 from inferencebench_pipeline.leaderboard.index.workers import Workers
-from inferencebench_pipeline.leaderboard.json_assembly import Assembly
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _RUNS = f"""
@@ -121,10 +110,10 @@ def _build(store: LeaderboardStore, folder: Path, prices: Prices | None) -> Inde
         standing = standing_of(partitions)
         groups = update_groups(load_groups(folder), standing, folder, workers, connection, prices)
         findings = [*_unplaced(inputs), *standing.findings]
-        document, starts = _document(store, groups, standing.states, findings)
+        document = document_json(store, groups, standing.states, findings)
     manifest.save(folder)
     write_changed(folder / DOCUMENT_FILE, document)
-    save_groups(folder, groups, starts)
+    save_groups(folder, groups, document)
     save_standing(folder, partitions)
     _remove_others(folder, manifest.partitions())
     return IndexInfo(
@@ -222,41 +211,6 @@ def _unplaced(inputs: CorpusInputs) -> Iterator[FindingRow]:
             repo_id=item.repo_id, kind=item.kind, severity=item.severity.value,
             revision=item.revision, detail=item.detail, seen_at=item.seen_at.isoformat(),
         )  # fmt: skip
-
-
-def _document(
-    store: LeaderboardStore,
-    groups: list[KeptGroup],
-    states: Mapping[str, int],
-    findings: list[FindingRow],
-) -> tuple[bytes, dict[tuple[str, ...], int]]:
-    """Return ``leaderboard.json``, a ``Summary`` with a line for each thing in a list.
-
-    With it, where it holds each group, by its id, and each spread, by its place.
-    """
-    tested = [item for group in groups for item in group.changes]
-    register = load_evaluations(store.root)
-    evaluations, withheld = evaluation_rows(register)
-    spreads = [item for group in groups for item in group.variances]
-    spreads.extend(map(KeptVariance.of, quality_variances(register.results)))
-    judged = significant_variances(spreads)
-    document = Assembly({"format": FORMAT, "states": dict(states)})
-    of_groups = document.add_list("groups", ((group.group,) for group in groups))
-    document.add_list("changes", _json(significant_changes(tested)))
-    of_spreads = document.add_list("variances", ((item.data, told) for item, told in judged))
-    document.add_list("findings", _json(findings))
-    document.add_list("evaluations", _json(evaluations))
-    document.add_list("withheld", _json(withheld))
-    document.add_list("takedowns", _json(takedown_rows(load_takedowns(store.root))))
-    starts: dict[tuple[str, ...], int] = {}
-    starts.update(((group.group_id,), at) for group, at in zip(groups, of_groups, strict=True))
-    starts.update((item.place, at) for (item, _), at in zip(judged, of_spreads, strict=True))
-    return document.whole(), starts
-
-
-def _json(items: Iterable[BaseModel]) -> Iterator[tuple[bytes]]:
-    for item in items:
-        yield (item.model_dump_json(exclude_none=True).encode(),)
 
 
 def _remove_others(folder: Path, current: set[str]) -> None:

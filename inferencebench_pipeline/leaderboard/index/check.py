@@ -34,9 +34,9 @@ from inferencebench_pipeline.leaderboard.index.build import (
 )
 from inferencebench_pipeline.leaderboard.index.columns import HEADLINE_FIELDS
 from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
 from inferencebench_pipeline.leaderboard.index.manifest import (
     DOCUMENT_FILE,
-    MADE_BY,
     Manifest,
     span_of,
 )
@@ -299,12 +299,12 @@ def _checked(folder: Path) -> dict[str, str]:
     """Return what was found right, by day; nothing when another version checked it."""
     try:
         found: Any = orjson.loads(unsealed(read_plain(folder / CHECKED_FILE)))
-        days = found["days"] if found["made_by"] == MADE_BY else {}
+        days = found["days"] if found["made_by"] == made_by() else {}
         return {str(day): str(key) for day, key in days.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _keep(folder: Path, days: dict[str, str]) -> None:
-    data = orjson.dumps({"made_by": MADE_BY, "days": days}, option=orjson.OPT_SORT_KEYS)
+    data = orjson.dumps({"made_by": made_by(), "days": days}, option=orjson.OPT_SORT_KEYS)
     write_changed(folder / CHECKED_FILE, sealed(data))

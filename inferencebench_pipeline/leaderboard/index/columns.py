@@ -30,9 +30,6 @@ from inferencebench_pipeline.leaderboard.index.fast_facts import read_fast
 from inferencebench_pipeline.leaderboard.run_columns import FACTS_SCHEMA
 from inferencebench_pipeline.measure import DEFINITIONS
 
-FACTS_VERSION: Final = "2"
-"""Raised whenever the same envelope would give other facts; kept ones are then read anew."""
-
 _TYPES: dict[object, pa.DataType] = {
     "str": pa.string(),
     "str | None": pa.string(),

@@ -31,9 +31,9 @@ from inferencebench_pipeline.leaderboard.index.build import (
     load_summary,
 )
 from inferencebench_pipeline.leaderboard.index.group_cache import document_is_sound
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
 from inferencebench_pipeline.leaderboard.index.manifest import (
     DOCUMENT_FILE,
-    MADE_BY,
     Manifest,
     digest,
 )
@@ -95,7 +95,7 @@ def published_files(store: LeaderboardStore) -> dict[str, Path]:
         digests[path] = there or ""
     for name, rows in _small(store).items():
         write_changed(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
-    content = {"made_by": MADE_BY, "keys": {path: (keys[path], digests[path]) for path in keys}}
+    content = {"made_by": made_by(), "keys": {path: (keys[path], digests[path]) for path in keys}}
     write_changed(out / _KEYS_FILE, sealed(orjson.dumps(content)))
     current = {*keys, *(f"{DATA_FOLDER}/{name}.parquet" for name in _SMALL)}
     _remove_others(out / DATA_FOLDER, {out / path for path in current})
@@ -229,7 +229,7 @@ def _made(out: Path) -> dict[str, tuple[str, str]]:
     """
     try:
         found: Any = orjson.loads(unsealed(read_plain(out / _KEYS_FILE)))
-        if found["made_by"] != MADE_BY:
+        if found["made_by"] != made_by():
             return {}
         return {path: (key, made) for path, (key, made) in found["keys"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

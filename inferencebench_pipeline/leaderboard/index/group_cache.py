@@ -1,7 +1,7 @@
 """Comparison groups kept from build to build: a group is compared anew when its runs changed.
 
-``groups.json`` says of each group where its parts lie in ``leaderboard.json``, the digest of the
-rows they were made of, and what was tested in it. It is derived; a build makes what it lacks.
+``groups.json`` holds the JSON of each group as it goes into ``leaderboard.json``, the digest of the
+rows it was made of, and what was tested in it. It is derived; a build makes what it lacks.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
-import orjson
+import msgspec
 import pyarrow as pa
+from msgspec import Raw, Struct
 
-from inferencebench_pipeline.files import read_plain, sealed, store_errors, unsealed, write_changed
+from inferencebench_pipeline.files import read_plain, sealed, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.analysis.change_points import TestedChange, tested_changes
 from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
@@ -28,11 +28,11 @@ from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
 )
 from inferencebench_pipeline.leaderboard.analysis.ranking import group_of, group_order
 from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, group_variances
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MADE_BY, digest
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, digest
 from inferencebench_pipeline.leaderboard.index.partition_summary import GroupStanding, Standing
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
 from inferencebench_pipeline.leaderboard.index.workers import Workers
-from inferencebench_pipeline.leaderboard.json_assembly import Part
 
 GROUPS_FILE: Final = "groups.json"
 
@@ -48,8 +48,7 @@ _TABLE_ROWS: Final = 8192
 """Each table reads a row group of every span: so many rows are worth that."""
 
 
-@dataclass(frozen=True)
-class KeptGroup:
+class KeptGroup(Struct, array_like=True, frozen=True):
     """One group as it is kept."""
 
     group_id: str
@@ -57,11 +56,25 @@ class KeptGroup:
     """Digest of the rows it was made of, and of the prices."""
     order: str
     """Sorts groups as :func:`.ranking.group_order` does."""
-    group: Part
-    """JSON of the :class:`.document.Group`, without its default fields."""
-    changes: tuple[TestedChange, ...]
-    """What was tested in it, before all groups are looked at together."""
+    group: Raw
+    """JSON of the :class:`.document.Group`, without its default fields; nobody parses it again."""
+    changes: tuple[Raw, ...]
+    """JSON of each change that was tested in it, before all groups are looked at together: of most
+    nothing but the p-value, a number."""
     variances: tuple[KeptVariance, ...]
+
+    def tested_changes(self) -> Iterator[TestedChange]:
+        """Yield the changes that were tested in the group."""
+        for item in self.changes:
+            found = msgspec.json.decode(item)
+            yield TestedChange(**(found if isinstance(found, dict) else {"p_value": found}))
+
+
+class _KeptGroups(Struct):
+    made_by: str
+    document: str
+    """Digest of the ``leaderboard.json`` that was made of them."""
+    groups: list[KeptGroup]
 
 
 def compare(
@@ -74,8 +87,11 @@ def compare(
         group_id=group_id,
         key=key,
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
-        group=group.model_dump_json(exclude_defaults=True).encode(),
-        changes=tested_changes(group, rows),
+        group=Raw(group.model_dump_json(exclude_defaults=True).encode()),
+        changes=tuple(
+            Raw(msgspec.json.encode(item.p_value if item.change is None else item.model_dump()))
+            for item in tested_changes(group, rows)
+        ),
         variances=tuple(map(KeptVariance.of, group_variances(group, rows))),
     )
 
@@ -113,34 +129,19 @@ def update_groups(
     return sorted(current, key=lambda group: group.order)
 
 
-def save_groups(
-    folder: Path, groups: Iterable[KeptGroup], starts: Mapping[tuple[str, ...], int]
-) -> None:
+def save_groups(folder: Path, groups: Iterable[KeptGroup], document: bytes) -> None:
     """Keep groups for the next build.
 
     Args:
-        folder: of the index, which holds the document of this build.
+        folder: of the index.
         groups: to be kept.
-        starts: where the document holds each group, by its id, and each spread, by its place.
+        document: the ``leaderboard.json`` that was made of them.
+
+    Raises:
+        StoreError: the folder cannot be written.
     """
-    rows = [
-        [
-            group.group_id, group.key, group.order, starts[group.group_id,], len(group.group),
-            [
-                item.p_value if item.change is None else item.model_dump()
-                for item in group.changes
-            ],
-            [
-                [item.p_values, item.place, starts[item.place], len(item.data)]
-                for item in group.variances
-            ],
-        ]
-        for group in groups
-    ]  # fmt: skip
-    with store_errors(folder / DOCUMENT_FILE):
-        document = digest([read_plain(folder / DOCUMENT_FILE)])
-    content = {"made_by": MADE_BY, "document": document, "groups": rows}
-    write_changed(folder / GROUPS_FILE, sealed(orjson.dumps(content)))
+    kept = _KeptGroups(made_by(), digest([document]), list(groups))
+    write_changed(folder / GROUPS_FILE, sealed(msgspec.json.encode(kept)))
 
 
 def _tables(
@@ -176,40 +177,25 @@ def _compare_rows(
 
 
 def load_groups(folder: Path) -> list[KeptGroup]:
-    """Return the groups of the last build; none when they are not those of the document there."""
-    try:
-        content: Any = orjson.loads(unsealed(read_plain(folder / GROUPS_FILE)))
-        document = read_plain(folder / DOCUMENT_FILE)
-        if content["made_by"] != MADE_BY or content["document"] != digest([document]):
-            return []
-        return [_kept(row, memoryview(document)) for row in content["groups"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    """Return the groups of the last build; none when another version made or damaged them."""
+    kept = _load(folder)
+    return [] if kept is None or kept.made_by != made_by() else kept.groups
 
 
 def document_is_sound(folder: Path) -> bool:
     """Return whether the document is the one that the last build ended with."""
+    kept = _load(folder)
     try:
-        content: Any = orjson.loads(unsealed(read_plain(folder / GROUPS_FILE)))
-        return bool(content["document"] == digest([read_plain(folder / DOCUMENT_FILE)]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return kept is not None and kept.document == digest([read_plain(folder / DOCUMENT_FILE)])
+    except OSError:
         return False
 
 
-def _kept(row: list[Any], document: memoryview) -> KeptGroup:
-    group_id, key, order, start, size, changes, spreads = row
-    return KeptGroup(
-        group_id, key, order, document[start : start + size],
-        tuple(
-            # Most are nothing but a p-value.
-            TestedChange(p_value=item) if isinstance(item, float) else TestedChange(**item)
-            for item in changes
-        ),
-        tuple(
-            KeptVariance(tuple(p_values), tuple(place), document[at : at + length])
-            for p_values, place, at, length in spreads
-        ),
-    )  # fmt: skip
+def _load(folder: Path) -> _KeptGroups | None:
+    try:
+        return msgspec.json.decode(unsealed(read_plain(folder / GROUPS_FILE)), type=_KeptGroups)
+    except (OSError, ValueError):
+        return None
 
 
 def _plain(text: str) -> str:

@@ -7,18 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from inferencebench_pipeline import __version__
 from inferencebench_pipeline.files import read_plain, sealed, unsealed, without_seal, write_changed
-from inferencebench_pipeline.leaderboard.document import FORMAT
-from inferencebench_pipeline.leaderboard.index.columns import FACTS_VERSION
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
 
-INDEX_VERSION: Final = "4"
-"""Raised whenever the same corpus would give other tables; all partitions are then made anew."""
 MANIFEST_FILE: Final = "index.json"
 DOCUMENT_FILE: Final = "leaderboard.json"
-MADE_BY: Final = f"{__version__}/{INDEX_VERSION}/{FACTS_VERSION}/{FORMAT}"
 
 
 class _Part(BaseModel):
@@ -48,7 +43,7 @@ class DayRecord(_Part):
 class Manifest(_Part):
     """The partitions of the index. It is written after them and before the document."""
 
-    made_by: str = MADE_BY
+    made_by: str = Field(default_factory=made_by)
     days: dict[str, DayRecord] = {}
     spans: dict[str, str] = {}
     """Name of each span's partition of runs."""
@@ -67,7 +62,7 @@ class Manifest(_Part):
             found = cls.model_validate_json(unsealed(data) if to_build_upon else without_seal(data))
         except (OSError, ValueError):
             return cls()
-        return found if found.made_by == MADE_BY else cls()
+        return found if found.made_by == made_by() else cls()
 
     def save(self, folder: Path) -> None:
         """Write the manifest, whole or not at all, unless it is there already.

@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from inferencebench_pipeline.files import read_plain, sealed, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.document import FindingRow
-from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY, digest
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.manifest import digest
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
 
 STANDING_FILE: Final = "standing.json"
@@ -110,7 +111,7 @@ def load_standing(folder: Path) -> dict[str, PartitionStanding]:
         kept = msgspec.json.decode(unsealed(read_plain(folder / STANDING_FILE)), type=_Kept)
     except (OSError, msgspec.MsgspecError, ValueError):
         return {}
-    return kept.partitions if kept.made_by == MADE_BY else {}
+    return kept.partitions if kept.made_by == made_by() else {}
 
 
 def save_standing(folder: Path, partitions: Mapping[str, PartitionStanding]) -> None:
@@ -119,7 +120,7 @@ def save_standing(folder: Path, partitions: Mapping[str, PartitionStanding]) -> 
     Raises:
         StoreError: the folder cannot be written.
     """
-    kept = _Kept(MADE_BY, dict(sorted(partitions.items())))
+    kept = _Kept(made_by(), dict(sorted(partitions.items())))
     write_changed(folder / STANDING_FILE, sealed(msgspec.json.encode(kept)))
 
 

@@ -19,7 +19,8 @@ from inferencebench_pipeline.corpus import (
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import file_state, is_plain_file, read_plain, write_changed
 from inferencebench_pipeline.hub import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
-from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY, digest
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.manifest import digest
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _FILE: Final = "built_from.json"
@@ -49,7 +50,7 @@ class Sources(DocumentPart):
             prices,
         )
         parts = [
-            MADE_BY,
+            made_by(),
             records,
             *(
                 f"{day} {file_state(store.corpus.verdicts_path(day))}"

@@ -60,7 +60,7 @@ class Judged:
 def judged(variances, across):
     """What a build publishes of these spreads: all of them judged together."""
     kept = significant_variances(map(KeptVariance.of, variances))
-    found = [Variance.model_validate_json(item.data + told) for item, told in kept]
+    found = [Variance.model_validate_json(bytes(item)) for item in kept]
     return [
         Judged(item, *told)
         for item in found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.leaderboard.index.manifest import MADE_BY
+from inferencebench_pipeline.leaderboard.index.made_by import made_by
 from inferencebench_pipeline.leaderboard.index.partition_summary import (
     STANDING_FILE,
     PartitionStanding,
@@ -46,7 +46,7 @@ def test_what_was_looked_into_comes_back_as_it_was(tmp_path: Path):
         b"[]",
         b"{}",
         b'{"made_by": "somebody else", "partitions": {}}',
-        b'{"made_by": "%b", "partitions": {"x": [{}, {"g": "k"}]}}' % MADE_BY.encode(),
+        b'{"made_by": "%b", "partitions": {"x": [{}, {"g": "k"}]}}' % made_by().encode(),
     ],
 )
 def test_what_cannot_be_used_is_looked_into_again(tmp_path: Path, damage: bytes):
