@@ -1,4 +1,4 @@
-"""One deployment's outside world, assembled from settings: its Hub, its signer, its verifier.
+"""The services of one deployment, assembled from its settings: Hub, signer and verifier.
 
 The command line and the Dagster resources both start here; nothing below knows about either.
 """
@@ -75,7 +75,7 @@ class Deployment:
         return trust_room.load_policy(self.settings.policy)
 
     def signer(self) -> trust_room.Signer:
-        """Return what signs here: the development key when one is named, an identity otherwise."""
+        """Return the signer: the development key when one is named, an identity otherwise."""
         return (
             self.keyless_signer()
             if self.settings.dev_key is None
@@ -127,7 +127,7 @@ class Deployment:
         return verify
 
     def log_entry_url(self, position: trust_room.LogPosition) -> str | None:
-        """Return where a person can look at a log entry, when there is such a place."""
+        """Return the address of a page about a log entry; None when there is no such page."""
         if self.settings.log_viewer is not None:
             return self.settings.log_viewer.replace("{index}", str(position.index))
         return position.url

@@ -21,14 +21,14 @@ from inferencebench_pipeline.runs import RunBusyError, RunDirectory, RunStore
 from inferencebench_pipeline.settings import Settings
 
 NO_FIELD: Final[dict[str, Any]] = {}
-"""The schema of what a launch cannot configure. It is closed: where a resource or a step has none,
-Dagster takes anything and drops it."""
+"""The schema of a part that a launch cannot configure. It is closed: where a resource or a step has
+none, Dagster takes anything and drops it."""
 BUSY_RETRIES = 20
-"""Attempts of a step while another process works on its run, where it tries again at all."""
+"""The attempts of a step while another process works on its run, where it tries again at all."""
 LONGEST_HELD_WAIT_S = 300.0
-"""A step waits no longer than this with its process alive."""
+"""The longest time that a step waits with its process alive, in seconds."""
 OUTAGE: Final = "outage"
-"""Metadata of a step failure that is no answer: who asked may ask again. A refusal has none."""
+"""The metadata of a failure that is no answer: whoever asked may ask again. A refusal has none."""
 
 IN_PROCESS: Final[dg.ExecutorDefinition] = dg.in_process_executor.configured(
     lambda _nothing: {}, config_schema=NO_FIELD, name="in_process"

@@ -1,4 +1,4 @@
-"""What can go wrong between a spec and a measurement, retryable or not."""
+"""The errors between a spec and a measurement, retryable or permanent."""
 
 from __future__ import annotations
 

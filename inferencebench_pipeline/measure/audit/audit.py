@@ -152,7 +152,7 @@ def _lines(
     ours: dict[str, float],
 ) -> Iterator[AuditLine]:
     def moved(name: str) -> float | None:
-        """Return how far a counter went; None when there is none or the engine restarted."""
+        """Return the increase of a counter; None without one or when the engine restarted."""
         if name not in last:
             return None
         change = last[name] - first.get(name, 0.0)

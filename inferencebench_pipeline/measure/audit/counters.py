@@ -1,4 +1,4 @@
-"""Which quantities each family of engines counts in its ``/metrics``, and which of ours they match.
+"""The quantities that each family of engines counts in its ``/metrics``, and ours that match.
 
 Names are those of vLLM 0.32 (asked), of llama.cpp's server (asked), and of the documentation of
 SGLang and of Text Generation Inference.
@@ -14,7 +14,7 @@ Unit = Literal["ms", "tokens", "requests"]
 
 @dataclass(frozen=True)
 class Figure:
-    """Where a quantity is in a family's metrics, and which of ours it is held against."""
+    """The place of a quantity in a family's metrics, and our quantity that it is held against."""
 
     name: str
     unit: Unit

@@ -12,8 +12,8 @@ _SERIES: Final = re.compile(
     r"[ \t]++([^\s]{1,64}+)(?!\S)",
     re.MULTILINE,
 )
-"""One line of the text. No repetition ever gives back what it took, and none goes beyond its line,
-so the time is linear in the text whatever an engine writes into it."""
+"""The form of one line of the text. No repetition ever gives back what it took, and none goes
+beyond its line, so the time is linear in the text whatever an engine sends."""
 _MODEL: Final = re.compile(r'(?:^|,)[ \t]*+model_name="((?:[^"\\]|\\.)*+)"')
 
 

@@ -100,7 +100,7 @@ def _seconds(text: bytes, number: int, load: ReplayLoad) -> float:
 
 
 def schedule_sha256(load: ClosedLoad | OpenLoad | ReplayLoad, seed: int) -> str:
-    """Return what identifies the schedule.
+    """Return the SHA-256 that identifies the schedule.
 
     Open loop and replay: SHA-256 of the offsets as little-endian int64. Closed loop: SHA-256 of
     the load settings as canonical JSON, since the engine's answers decide when requests start.

@@ -293,7 +293,7 @@ class Capture:
 
     @property
     def spool(self) -> Path:
-        """Where ended requests are appended."""
+        """The file that ended requests are appended to."""
         return self.path / SPOOL
 
     def begin(self, *, why: str | None = None) -> None:

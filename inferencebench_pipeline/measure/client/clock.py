@@ -21,7 +21,7 @@ class ClockBridge:
         self.offset_ns = self.first_offset_ns
         """Wall clock minus monotonic clock at the last sample."""
         self.largest_step_ns = 0
-        """How far the offset was ever from the first."""
+        """The largest distance of the offset from the first one, in nanoseconds."""
 
     def refresh(self) -> None:
         """Sample the offset again; it takes microseconds, so call it often."""
@@ -30,7 +30,7 @@ class ClockBridge:
 
     @property
     def drift_ns(self) -> int:
-        """How far the offset has moved since the first sample."""
+        """The change of the offset since the first sample, in nanoseconds."""
         return self.offset_ns - self.first_offset_ns
 
     @staticmethod

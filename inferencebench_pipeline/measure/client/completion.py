@@ -200,7 +200,7 @@ def _require_unchanged(path: Path, sha256: str, size_bytes: int | None) -> None:
 
 
 def bound_files(run: RunDirectory) -> dict[str, BoundFile]:
-    """Return what ``spec.json`` and every file of the capture but ``complete.json`` are now.
+    """Return the present digests of ``spec.json`` and of the files of the capture but the last.
 
     Raises:
         CaptureError: one of them cannot be read.

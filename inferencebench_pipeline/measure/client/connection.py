@@ -34,7 +34,7 @@ _TLS_READ_BYTES: Final = 16_384 + 256
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where requests go: an address that was resolved once, before the window."""
+    """The address that requests go to, which was resolved once, before the window."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ class Endpoint:
     tls: bool
     family: socket.AddressFamily
     address: Any
-    """What ``socket.connect`` takes for this family: the engine's address, or the proxy's."""
+    """The argument of ``socket.connect`` for this family: the engine's address, or the proxy's."""
     proxied: bool = False
 
     @classmethod
@@ -86,13 +86,13 @@ class Endpoint:
 
     @property
     def target(self) -> str:
-        """What a request line names before the route: a proxy is told the whole address."""
+        """The text before the route in a request line: a proxy is told the whole address."""
         plain_proxy = self.proxied and not self.tls
         return f"http://{self.authority}{self.path}" if plain_proxy else self.path
 
     @property
     def tunnel_request(self) -> bytes:
-        """What asks a proxy for a tunnel (CONNECT, RFC 9110 section 9.3.6); empty without one."""
+        """The request for a tunnel through a proxy (CONNECT, RFC 9110 section 9.3.6), if any."""
         if not (self.proxied and self.tls):
             return b""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -148,7 +148,7 @@ class Connection:
 
     @property
     def wants_write(self) -> bool:
-        """Whether epoll should report when the socket takes bytes."""
+        """True when epoll should report that the socket takes bytes."""
         return self._connecting
 
     def send(self, data: bytes) -> bytes:
@@ -196,7 +196,7 @@ class TlsConnection(Connection):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.host)
         self._unsent = endpoint.tunnel_request
         self._tunnel_answer: bytes | None = b"" if self._unsent else None
-        """What the proxy has answered so far; None once the way to the engine is open."""
+        """The proxy's answer so far; None once the way to the engine is open."""
 
     def establish(self) -> bool:
         """Connect, then take tunnel and handshake as far as the bytes at hand allow."""
@@ -240,7 +240,7 @@ class TlsConnection(Connection):
 
     @property
     def wants_write(self) -> bool:
-        """Whether epoll should report when the socket takes bytes."""
+        """True when epoll should report that the socket takes bytes."""
         return self._connecting or bool(self._unsent)
 
     def send(self, data: bytes) -> bytes:

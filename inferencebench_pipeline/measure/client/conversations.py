@@ -27,7 +27,8 @@ class ConversationPacer:
         self._first_turns = frozenset(self._starts[:-1])
         self._begun = 0
         self._next_turns: deque[int | None] = deque()
-        """Of each free slot, in the order they became free; a new conversation when null."""
+        """The next conversation of each free slot, in the order in which the slots became free. It
+        is a new conversation when null."""
         self._items: dict[int, int] = {}
 
     @property

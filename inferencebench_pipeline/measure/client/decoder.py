@@ -1,4 +1,4 @@
-"""From the bytes of an answer to what it says: chunks, tokens, usage, or what was wrong with it.
+"""The decoder of answers: from bytes to chunks, tokens and usage, or to the error.
 
 Runs after the window, over the same reads the client kept, so that nothing is parsed while
 something is being timed.
@@ -39,7 +39,7 @@ class Chunk:
 
 @dataclass
 class Answer:
-    """What an answer says. ``error_class`` is None exactly when the request succeeded."""
+    """A decoded answer. ``error_class`` is None exactly when the request succeeded."""
 
     http_status: int | None = None
     first_byte_ns: int | None = None
@@ -68,7 +68,7 @@ class Answer:
 
 
 def decode(exchange: Exchange) -> Answer:
-    """Return what the answer to ``exchange`` says.
+    """Return the decoded answer to ``exchange``.
 
     The error classes: what the client saw on the wire (``connect_refused``, ``connection_failed``,
     ``connection_reset``, ``timeout``, ``malformed_stream``), ``http_4xx`` and its like,

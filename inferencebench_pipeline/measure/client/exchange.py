@@ -9,11 +9,11 @@ from inferencebench_pipeline.measure.client.pacing import Phase
 
 @dataclass(slots=True)
 class Read:
-    """One read of the answer: what came, when it arrived, and when this process saw it."""
+    """One read of the answer: its bytes, their arrival, and the moment this process saw them."""
 
     seen_ns: int
     kernel_ns: int | None
-    """When the kernel received it; None when it gave no usable stamp."""
+    """The time at which the kernel received the bytes; None when it gave no usable stamp."""
     data: bytes
 
 
@@ -26,17 +26,18 @@ class Exchange:
     prompt_id: str
     scheduled_ns: int
     repeat: int = 1
-    """Which of the run's independent repeats it belongs to, counted from 1."""
+    """The number of the repeat that the request belongs to, from 1 on."""
     repeat_origin_ns: int = 0
-    """When that repeat began, after the run's origin: the spool's instants count from there."""
+    """The start of that repeat after the run's origin. The spool's instants count from there."""
     attempt: int = 1
     connect_started_ns: int | None = None
     connected_ns: int | None = None
-    """When its connection was established: before the origin, on one opened in advance."""
+    """The time at which its connection was established, before the origin on one opened in
+    advance."""
     sent_ns: int | None = None
     end_ns: int = 0
     error_class: str | None = None
-    """What went wrong on the wire; what the answer says is found out when it is decoded."""
+    """The error on the wire. An error within the answer is found when it is decoded."""
     error_detail: str | None = None
     reads: list[Read] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""What there is to measure: the plan of requests, where they go, and one process's share of it."""
+"""The job of a client process: the plan of requests, their address, and the process's share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OPEN_LOOP_SECONDS_AHEAD = 0.25
 
 @dataclass(frozen=True)
 class Repeat:
-    """Which of the run's repeats to measure, and when the run began."""
+    """The repeat to measure, and the time at which the run began."""
 
     number: int = 1
     run_origin_ns: int | None = None
@@ -197,7 +197,7 @@ class Job:
             spool.close()
 
     def _connections_ahead(self, share: Share) -> int:
-        """Return how many connections to open before the window.
+        """Return the number of connections to open before the window.
 
         In the open loop nobody knows how many will be needed; a quarter of a second's arrivals,
         since some engines spend a thread on each.

@@ -52,7 +52,7 @@ class Lane:
     exchange: Exchange | None = None
     unsent: bytes = b""
     watches_write: bool = True
-    """Whether epoll is told to report that the socket takes bytes."""
+    """True while epoll is told to report that the socket takes bytes."""
     answer: Answer | None = None
     received_bytes: int = 0
 

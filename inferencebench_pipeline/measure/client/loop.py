@@ -45,12 +45,12 @@ class Limits:
     request_ns: int
     run_ns: int
     capture_bytes: int
-    """Of all answers as the capture keeps them."""
+    """The size of all answers as the capture keeps them, in bytes."""
 
 
 @dataclass(frozen=True)
 class LoopReport:
-    """How the loop itself did."""
+    """The loop's report about itself."""
 
     origin_monotonic_ns: int
     window_cpu_ns: int
@@ -59,7 +59,7 @@ class LoopReport:
     clock_offset_ns: int
     """Wall clock minus monotonic clock at the origin."""
     clock_drift_ns: int
-    """How far that had moved at the end."""
+    """The change of that offset by the end, in nanoseconds."""
 
 
 class MeasuringLoop:
@@ -103,7 +103,8 @@ class MeasuringLoop:
         """Every request on its way with its connection and deadline, the oldest first."""
         self._next_due_ns = 0
         self._seen_ns = 0
-        """When the last read was taken, or the last request ended: now, without asking again."""
+        """The time of the last read, or of the end of the last request, without asking the clock
+        again."""
         self._reuse = True
         self._refused_in_a_row = 0
         self._capture_bytes_left = limits.capture_bytes
@@ -149,7 +150,7 @@ class MeasuringLoop:
 
     @property
     def origin_monotonic_ns(self) -> int:
-        """What all instants count from, on the monotonic clock; final once the window is open."""
+        """The origin of all instants on the monotonic clock, final once the window is open."""
         return self._origin_ns
 
     def _now(self) -> int:
@@ -463,7 +464,7 @@ def _plausible(stamp_ns: int, sent_ns: int, seen_ns: int) -> int | None:
 
 
 def _reads_of(size: int, reads: list[Read]) -> int:
-    """Return how many of the first reads come to ``size`` bytes."""
+    """Return the number of the first reads that come to ``size`` bytes."""
     total = 0
     for number, read in enumerate(reads, start=1):
         total += len(read.data)

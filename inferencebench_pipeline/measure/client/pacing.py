@@ -1,4 +1,4 @@
-"""When the next request is due: a fixed number in flight, or a schedule of arrivals."""
+"""The pace of requests: a fixed number in flight, or a schedule of arrivals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Due:
     index: int
     phase: Phase
     scheduled_ns: int
-    """When it was due, after the origin."""
+    """The time at which the request was due, after the origin."""
 
 
 class Pacer(Protocol):
@@ -151,7 +151,7 @@ class OpenPacer:
 
 @dataclass(frozen=True)
 class Share:
-    """One process's part of a load.
+    """The part of a load that one process carries.
 
     The load is dealt out like cards: of every round of ``slots`` requests, this process takes
     those whose place, divided by ``processes``, leaves ``number``. With one slot for each request
@@ -163,7 +163,7 @@ class Share:
     slots: int = 1
 
     def of(self, count: int) -> int:
-        """Return how many of the first ``count`` requests come to this process."""
+        """Return the number of the first ``count`` requests that come to this process."""
         rounds, rest = divmod(count, self.slots)
         return rounds * self._places(self.slots) + self._places(rest)
 

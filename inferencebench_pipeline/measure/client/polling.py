@@ -98,7 +98,7 @@ class LinuxPoller:
 
 
 class PortablePoller:
-    """What ``selectors`` chooses (kqueue on macOS), with its own coarser timeout."""
+    """The poller that ``selectors`` chooses (kqueue on macOS), with its own coarser timeout."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

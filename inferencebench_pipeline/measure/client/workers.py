@@ -24,7 +24,7 @@ from inferencebench_pipeline.measure.client.loop import LoopReport
 from inferencebench_pipeline.measure.client.pacing import Share
 
 _LEAD_NS: Final = 5_000_000
-"""From the agreement on the origin to the origin: time enough for every process to wake."""
+"""The time from the agreement on the origin to the origin, so that every process can wake."""
 _POLL_S: Final = 0.25
 _REPORT_ERROR: Final = 3
 
@@ -48,9 +48,9 @@ class _Worker:
 
     process: int
     messages: int
-    """Its lines of JSON: that it is ready, and what came of it."""
+    """The pipe that gives the worker's lines of JSON: that it is ready, and then its result."""
     start: int
-    """Takes the origin."""
+    """The pipe that takes the origin."""
     spool: Path
     rest: bytes = b""
     report: LoopReport | None = None

@@ -47,20 +47,22 @@ _FILE_TYPES: Final = {
 
 @dataclass(frozen=True)
 class GgufFile:
-    """What a GGUF file says about itself, and the SHA-256 of its bytes."""
+    """The description of a model that a GGUF file holds, and the SHA-256 of its bytes."""
 
     name: str
     sha256: str
     architecture: str | None
     quantization: str | None
-    """For example ``q4_1``; None when the file does not say, or says a type unknown here."""
+    """The quantization, for example ``q4_1``; None when the file states none, or one unknown
+    here."""
     chat_template_sha256: str | None
     tokenizer_sha256: str | None = None
-    """Of every ``tokenizer.ggml.*`` value (vocabulary, merges, specials) as canonical JSON."""
+    """The SHA-256 of every ``tokenizer.ggml.*`` value (vocabulary, merges, specials) as canonical
+    JSON."""
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Return what the file at ``path`` says about itself.
+    """Return the description in the file at ``path``.
 
     Raises:
         EngineMissingError: it cannot be read or is not GGUF.

@@ -1,4 +1,4 @@
-"""What every kind of engine is once it runs, and the questions we ask it over HTTP."""
+"""A running engine of any kind, and the questions that we ask it over HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHOWN_CHARACTERS: Final = 100
 
 @dataclass(frozen=True)
 class Access:
-    """What it takes to ask an engine, besides its address."""
+    """The key and the proxy that a question to an engine needs."""
 
     api_key_env: str | None = None
     """The environment variable that holds the API key."""
@@ -72,7 +72,7 @@ class RunningEngine:
     engine: EngineProvenance
     quantization: Quantization | None
     on_this_host: bool
-    """Whether the hardware of this machine is the hardware that was measured."""
+    """True when the hardware of this machine is the hardware that was measured."""
     warnings: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
     """The engine's process, when we started it."""
@@ -81,7 +81,7 @@ class RunningEngine:
 
     @property
     def access(self) -> Access:
-        """What it takes to ask it."""
+        """The key and the proxy that a question to it needs."""
         return Access(self.api_key_env, self.proxy)
 
 

@@ -1,4 +1,4 @@
-"""What engines say about themselves over HTTP; nothing that they do not say is filled in.
+"""The reports of engines about themselves over HTTP; nothing that they omit is filled in.
 
 Each family is asked at its own address: vLLM ``/version`` and ``/server_info``, SGLang
 ``/get_server_info``, TGI ``/info``, llama.cpp ``/props``. What is recorded of an answer is listed
@@ -43,7 +43,8 @@ _VLLM: Final = {
     ),
     "device_config": ("device_type",),
 }
-"""What decides speed, is the same in every run on the same machine, and is no secret."""
+"""The fields that decide speed, are the same in every run on the same machine, and are no
+secret."""
 _VLLM_ENVIRONMENT: Final = ("torch_version", "cuda_runtime_version", "vllm_build_flags")
 _SGLANG: Final = (
     *("dtype", "quantization", "kv_cache_dtype", "context_length", "revision", "tp_size"),
@@ -58,7 +59,7 @@ _TGI: Final = (
 )
 _LLAMA: Final = ("total_slots", "model_alias", "build_info")
 _MOST_CHARACTERS: Final = 400
-"""Of one thing that an engine says; vLLM's build flags are the longest that are known."""
+"""The longest text of one field. vLLM's build flags are the longest that are known."""
 _LARGEST_NUMBER: Final = 2.0**53
 """Beyond it JSON readers disagree about a number (RFC 8785)."""
 
@@ -86,7 +87,7 @@ def reported_quantization(says: EngineSays) -> Quantization | None:
 
 
 def engine_says(root_url: str, access: Access) -> EngineSays:
-    """Return what the engine at ``root_url`` says about itself, whichever family it is of."""
+    """Return the report of the engine at ``root_url`` about itself, whichever family it is of."""
     for family in (_ask_vllm, _ask_sglang, _ask_tgi, _ask_llama):
         said = family(root_url, access)
         if said is not None:
@@ -227,7 +228,7 @@ def _recorded(value: object) -> str | int | float | bool | None:
 
 
 def _text(value: object) -> str | None:
-    """Return what an engine calls something, safe to print and to record; None when it is none."""
+    """Return an engine's name for something, safe to print and to record; None when it is none."""
     return printable(value, _MOST_CHARACTERS) or None if isinstance(value, str) else None
 
 

@@ -39,7 +39,7 @@ from inferencebench_pipeline.settings import VLLM_PYTHON_VARIABLE, vllm_python
 
 _PROBE_TIMEOUT_S: Final = 60.0
 _GUARDIAN_S: Final = 10.0
-"""What the guardian may take beyond the engine's own grace."""
+"""The time that the guardian may take beyond the engine's own grace, in seconds."""
 _PATH_WORD: Final = "<model_path>"
 
 

@@ -22,7 +22,7 @@ class Weights:
     """Digests of a model's files."""
 
     sha256: str
-    """Of the one weights file; of the sorted ``name=sha256`` lines when there are several."""
+    """The SHA-256 of the one weights file, or of the sorted ``name=sha256`` lines of several."""
     files: dict[str, str]
     """SHA-256 of each weights file by its name."""
     tokenizer_sha256: str | None

@@ -26,7 +26,7 @@ Bools = npt.NDArray[np.bool_]
 Gaps = npt.NDArray[np.int64] | npt.NDArray[np.uint32]
 
 BINS: Final = 400
-"""Into how many equal parts each measured window is cut, to see how a rate varied in it."""
+"""The number of equal parts of each measured window, which show how a rate varied in it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Rows:
 
     @property
     def has_tpot(self) -> Bools:
-        """Which succeeded with two tokens or more."""
+        """The rows that succeeded with two tokens or more."""
         return self.succeeded & self.has_tokens & (self.output_tokens >= 2)
 
     def meets(self, slo: Slo) -> Bools:
@@ -108,7 +108,7 @@ class Windows:
 
     start: Int64s
     length: Int64s
-    """In nanoseconds; 0 for a repeat without a measured request."""
+    """The length in nanoseconds; 0 for a repeat without a measured request."""
 
     @classmethod
     def of(cls, rows: Rows, bounds: list[tuple[int, int]]) -> Windows:
@@ -125,12 +125,12 @@ class Windows:
 
     @property
     def bin_ns(self) -> Int64s:
-        """How long each part is, to the nanosecond: an array of repeats by parts."""
+        """The length of each part in nanoseconds, an array of repeats by parts."""
         edges = self.length[:, None] * np.arange(BINS + 1) // BINS
         return np.diff(edges, axis=1)
 
     def totals(self, repeat: Int64s, instants: Int64s, amounts: Int64s | None = None) -> Int64s:
-        """Return how much happened in each part: an array of repeats by parts.
+        """Return the total amount in each part, an array of repeats by parts.
 
         Args:
             repeat: position of the repeat that each event belongs to.
@@ -165,14 +165,14 @@ class TraceArrays:
     gaps: Gaps
     """Gaps between text chunks of good requests in ns, request after request."""
     gap_counts: Int64s
-    """How many of them each row has."""
+    """The number of gaps of each row."""
     tokens: Int64s
     """Output tokens that arrived in each part of each window."""
     missed_deadlines: Int64s
-    """Of each row; all 0 where the SLO sets no deadlines."""
+    """The missed deadlines of each row; all 0 where the SLO sets none."""
     deadlines: Int64s
     energy: tuple[WindowEnergy, ...]
-    """Of each repeat's window."""
+    """The energy of each repeat's window."""
 
     @classmethod
     def of(cls, traces: Traces, slo: Slo) -> TraceArrays:
@@ -217,13 +217,13 @@ class TraceArrays:
 
     @property
     def repeat_position(self) -> Int64s:
-        """For every row, the position of its repeat."""
+        """The position of its repeat for every row."""
         counts = [stop - start for start, stop in self.bounds]
         return np.repeat(np.arange(len(self.bounds), dtype=np.int64), counts)
 
 
 class _ChunkPass:
-    """What is kept of the chunks while they go by."""
+    """The sums that are kept of the chunks while they go by."""
 
     def __init__(
         self,
@@ -275,7 +275,7 @@ class _ChunkPass:
 
 
 def chunk_tokens(told: Int64s, lengths: Int64s, output_tokens: Int64s) -> Int64s:
-    """Return how many tokens each text chunk carried.
+    """Return the number of tokens of each text chunk.
 
     As the engine told, where it did so for all chunks of a request and they add up; otherwise each
     chunk carries an equal share of the request's tokens, cumulatively rounded down.

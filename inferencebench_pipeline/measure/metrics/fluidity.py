@@ -37,7 +37,7 @@ class Deadlines:
 def missed_and_set(
     arrived: Int64s, tokens: Int64s, lengths: Int64s, due: Int64s, deadlines: Deadlines
 ) -> tuple[Int64s, Int64s]:
-    """Return how many deadlines each request missed, and how many it had.
+    """Return the number of missed deadlines of each request, and of all its deadlines.
 
     A token in time adds what it had left to the slack of those after it. One that comes late by
     more than the slack misses its deadline and one more for each whole ``next_ns`` it is late;

@@ -196,7 +196,7 @@ class _Within:
         return self._of_rows(failed[rows.measured], rows.measured)
 
     def _rate(self, key: str) -> Series:
-        """Return what happened in each part of the windows, and how long the part was."""
+        """Return the amount in each part of the windows, and the length of the part."""
         arrays, rows = self._arrays, self._arrays.rows
         position = arrays.repeat_position
         if key in ("output_tok_per_s", "total_tok_per_s"):

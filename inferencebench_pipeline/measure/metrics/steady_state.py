@@ -1,4 +1,4 @@
-"""When a run became steady: MSER-5 over its series, and how much of its beginning that cuts off.
+"""MSER-5: the end of the start-up of a run's series, and the length that it cuts off.
 
 Pure functions over numbers. Nothing is dropped here: the truncation is reported beside the
 metrics, and the raw data stays whole (MSER has known failures, see Wang and Glynn 2016).
@@ -23,20 +23,20 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Truncation:
-    """Where MSER-5 puts the end of the start-up of one series."""
+    """The end of the start-up of one series, by MSER-5."""
 
     observations: int
-    """Length of the series."""
+    """The length of the series."""
     cut: int
-    """How many observations at its start belong to the start-up; a multiple of five."""
+    """The number of observations at its start that belong to the start-up, a multiple of five."""
     steady: bool
-    """Whether the rest is long enough to call it steady."""
+    """True when the rest is long enough to call it steady."""
     reason: str
-    """One sentence for people: why it is, or is not, called steady."""
+    """The reason for the verdict, as a sentence for people."""
 
 
 def mser5(series: npt.ArrayLike) -> Truncation:
-    """Return where the start-up of ``series`` ends.
+    """Return the end of the start-up of ``series``.
 
     Among all cuts in the first half, the one with the smallest marginal standard error of what is
     left: sum((y - mean)^2) / m^2 over the m batch means after the cut. A smallest value at the

@@ -1,4 +1,4 @@
-"""Whether a run's traces can be believed: statements about the file, from the file alone."""
+"""The checks of a run's traces: statements about the file, from the file alone."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ _LATENESS_SHARE_OF_TTFT: Final = 0.01
 _KERNEL_SHARE: Final = 0.99
 _LENGTH_TOLERANCE: Final = 0.10
 _COUNT_TOLERANCE: Final = 0.02
-"""How far the engine's token counts may be from the tokenizer's: special tokens have no text."""
+"""The tolerated distance of the engine's token counts from the tokenizer's, since special tokens
+have no text."""
 _CACHED_SHARE: Final = 0.25
-"""Of all prompt tokens; less is the chat template that every prompt begins with."""
+"""The share of all prompt tokens from which a cache is reported. Less is the chat template that
+every prompt begins with."""
 _REPEATED_TTFT: Final = 0.5
 _FEWEST_REPEATED: Final = 8
 _STEADY_WINDOW_NS: Final = 10**9

@@ -30,5 +30,5 @@ def errors_of(flags: Iterable[ValidityFlag]) -> list[ValidityFlag]:
 
 
 def said_of(flags: Iterable[ValidityFlag]) -> str:
-    """Return what is wrong, in one line; the detail may quote an engine."""
+    """Return the failed statements in one line; the detail may quote an engine."""
     return "; ".join(f"{flag.name}: {printable(flag.detail)}" for flag in flags)

@@ -27,4 +27,4 @@ class WindowEnergy(DocumentPart):
 
 
 NO_TELEMETRY: Final = WindowEnergy(joules=None, null_reason="no telemetry was recorded")
-"""Of a run whose traces say nothing about energy."""
+"""The energy of a run whose traces say nothing about it."""

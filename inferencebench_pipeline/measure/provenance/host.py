@@ -33,7 +33,7 @@ _CLASSIC_BAR1_MIB: Final = 256
 
 @dataclass(frozen=True)
 class WithWarnings(Generic[T]):
-    """What was found out, and a warning for everything that was not."""
+    """A result, and a warning for everything that could not be found out."""
 
     value: T
     warnings: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class _Nvidia:
 
 
 def _nvidia(warnings: list[str]) -> _Nvidia:
-    """Return what ``nvidia-smi -q`` says; nothing, without a warning, where there is no driver."""
+    """Return the facts in ``nvidia-smi -q``, none and no warning where there is no driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return _Nvidia()
@@ -137,7 +137,7 @@ def _nvidia(warnings: list[str]) -> _Nvidia:
 
 
 def parse_nvidia_smi(text: str, warnings: list[str]) -> _Nvidia:
-    """Return what the text of ``nvidia-smi -q`` says about drivers and GPUs."""
+    """Return the facts about drivers and GPUs in the text of ``nvidia-smi -q``."""
     blocks = re.split(r"^GPU ([0-9A-Fa-f:.]+)\s*$", text, flags=re.MULTILINE)
     gpus: list[Gpu] = []
     for pci_id, block in zip(blocks[1::2], blocks[2::2], strict=True):

@@ -18,7 +18,7 @@ from inferencebench_pipeline.measure.provenance.document import Memory
 _EDAC: Final = Path("/sys/devices/system/edac/mc")
 _TABLES: Final = Path("/sys/firmware/dmi/tables/DMI")
 _MOST_CHANNELS: Final = 16
-"""What the envelope has room for."""
+"""The largest number of channels that the envelope has room for."""
 
 _ARRAY, _DEVICE, _END = 16, 17, 127
 _SYSTEM_MEMORY: Final = 3
@@ -33,7 +33,8 @@ _SMBIOS_CHANNEL: Final = re.compile(r"CHANNEL[ _-]?[A-Z0-9]{1,16}+(?=[ _-]|\Z)",
 class _Structure:
     kind: int
     fields: bytes
-    """From the structure's first byte, as its offsets are given in the specification."""
+    """The bytes of the structure from its first one, since the specification counts offsets from
+    there."""
     strings: tuple[str, ...]
 
     def byte(self, offset: int) -> int:
@@ -84,7 +85,7 @@ def read_memory(warnings: list[str], *, edac: Path = _EDAC, tables: Path = _TABL
 
 
 def _edac_channels(edac: Path) -> int:
-    """Return how many channels have a DIMM, over all memory controllers."""
+    """Return the number of channels with a DIMM, over all memory controllers."""
     found: set[tuple[str, str]] = set()
     for location in edac.glob("mc[0-9]*/*/dimm_location"):
         channel = _EDAC_CHANNEL.search(_read(location).decode(errors="replace"))
@@ -94,7 +95,7 @@ def _edac_channels(edac: Path) -> int:
 
 
 def _smbios_channels(fitted: list[_Structure]) -> int:
-    """Return how many channels the locators of fitted DIMMs name, when every one names its own."""
+    """Return the number of channels that the locators name, when every one names its own."""
     found: set[str] = set()
     for device in fitted:
         bank, locator = device.string(0x11), device.string(0x10)

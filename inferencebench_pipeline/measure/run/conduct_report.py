@@ -9,7 +9,7 @@ from inferencebench_pipeline.measure.run.stopping_rule import Conduct
 
 
 class Settling(DocumentPart):
-    """Where MSER-5 puts the end of the start-up in the TTFTs of one repeat's measured requests.
+    """The end of the start-up in the TTFTs of one repeat's measured requests, by MSER-5.
 
     Nothing is cut off by it: the warm-up came before, and the metrics keep every request. A reader
     who wants less has the number here and the traces beside it.

@@ -191,7 +191,7 @@ def _percentile(values: npt.NDArray[np.int64], percent: float, unit: float) -> f
 
 
 def _client_flags(client: ClientReport) -> tuple[ValidityFlag, ...]:
-    """Return what can be said about the measurement from how the client itself did."""
+    """Return the statements about the measurement that follow from the client's own report."""
     busy = client.cpu_share > _BUSY_CLIENT_SHARE
     stepped = client.clock_step_us > _MOST_CLOCK_STEP_US
     shared = client.shared_arrival_share or 0.0

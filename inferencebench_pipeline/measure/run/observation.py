@@ -1,4 +1,4 @@
-"""What is watched while a load runs: the engine's own metrics, and the machine's telemetry."""
+"""The observation of a run under load: the engine's own metrics, and the machine's telemetry."""
 
 from __future__ import annotations
 

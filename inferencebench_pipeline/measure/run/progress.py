@@ -1,4 +1,4 @@
-"""How far a run is, for whoever watches it."""
+"""The progress of a run, for whoever watches it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. Counts are of ended requests of the current repeat."""
+    """The progress of a run. Counts are of ended requests of the current repeat."""
 
     stage: str
     """``starting engine``, ``preparing prompts``, ``warming up``, ``measuring``, ``finishing``."""
@@ -17,13 +17,13 @@ class Progress:
     total: int
     failed: int
     elapsed_s: float
-    """Since the run began."""
+    """The time since the run began, in seconds."""
     repeat: int = 1
     repeats: int = 1
-    """How many there will be, at most."""
+    """The number of repeats at most."""
 
     def line(self) -> str:
-        """Return it in one line."""
+        """Return the progress in one line."""
         if not self.total:
             return self.stage
         repeat = f"repeat {self.repeat}/{self.repeats}, " if self.repeats > 1 else ""
@@ -67,6 +67,6 @@ class ProgressReport:
         self.begun_s = time.monotonic()
 
     def say(self, stage: str, done: int = 0, total: int = 0, failed: int = 0) -> None:
-        """Tell the listener."""
+        """Report the progress to the listener."""
         elapsed_s = time.monotonic() - self.begun_s
         self.listener(Progress(stage, done, total, failed, elapsed_s, self.repeat, self.repeats))

@@ -44,7 +44,7 @@ from inferencebench_pipeline.untrusted import within
 
 @dataclass(frozen=True)
 class CaptureSummary:
-    """What a complete capture holds."""
+    """The summary of a complete capture."""
 
     run_id: str
     path: Path
@@ -222,7 +222,7 @@ def _metrics_of_repeat(
 
 
 def _enough(rule: Repeats, repeats: int, looks: list[Look]) -> str | None:
-    """Return why there are enough repeats; None while there are not."""
+    """Return the reason why there are enough repeats; None while there are not."""
     if looks and looks[-1].narrow_enough:
         return f"the intervals over {repeats} repeats are narrow enough"
     if repeats < rule.at_most:
@@ -260,7 +260,7 @@ def _complete(capture: Capture, started_at: datetime, repeats: int) -> Completio
 
 
 def _together(repeats: list[LoopFacts]) -> LoopFacts:
-    """Return what the clients of all repeats know about themselves, from the first one's origin."""
+    """Return the report of the clients of all repeats, from the first one's origin."""
     return repeats[0].model_copy(
         update={
             "window_cpu_ns": sum(loop.window_cpu_ns for loop in repeats),
@@ -286,7 +286,7 @@ def _summary(capture: Capture, completion: Completion) -> CaptureSummary:
 
 
 def _all_failed(capture: Capture) -> str:
-    """Return how the measured requests failed, by class, each with one example."""
+    """Return the failures of measured requests by class, each with one example."""
     counts: dict[str, int] = {}
     examples: dict[str, str] = {}
     for exchange in read_spool(capture.spool):

@@ -133,7 +133,7 @@ def _middle(low: float, high: float, *, whole: bool) -> float:
 
 
 def search_bases(plan: Plan) -> list[BenchmarkSpec]:
-    """Return what is searched: each model, engine and workload of a plan, whatever its loads."""
+    """Return the base of each search: each model, engine and workload of a plan."""
     bases: dict[str, BenchmarkSpec] = {}
     for spec in plan.runs:
         key = spec.model_dump_json(include={"model", "engine", "workload"})

@@ -14,7 +14,7 @@ from inferencebench_pipeline.measure.traces.reader import Traces
 
 
 def conduct_report(capture: Capture, traces: Traces) -> ConductReport | None:
-    """Return how the run of ``capture`` was conducted; None of one that did not record it.
+    """Return the conduct of the run of ``capture``; None when the run did not record it.
 
     Raises:
         CaptureError: the record is damaged.
@@ -30,7 +30,7 @@ def conduct_report(capture: Capture, traces: Traces) -> ConductReport | None:
 
 
 def settling(traces: Traces) -> tuple[Settling, ...]:
-    """Return how long each repeat took to settle, in requests."""
+    """Return the length of the start-up of each repeat, in requests."""
     rows = Rows.of(traces.rows)
     ttft_ns = rows.first_token - rows.sent
     found = []

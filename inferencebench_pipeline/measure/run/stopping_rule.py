@@ -1,4 +1,4 @@
-"""When enough repeats have been measured: a rule fixed beforehand, and a record of every look.
+"""The stopping rule for repeats, fixed beforehand, and a record of every look.
 
 Whoever looks at an interval after each repeat and stops when it pleases claims too much. So the
 looks share one error: each may spend the part that a spending function allows it (Lan and DeMets
@@ -23,7 +23,8 @@ CONDUCT: Final = "conduct.json"
 """The file of a capture that holds its :class:`Conduct`."""
 
 _STEPS: Final = 400
-"""Of Simpson's rule: the quantile is then good to six digits, far more than the rule needs."""
+"""The steps of Simpson's rule. The quantile is then good to six digits, far more than the rule
+needs."""
 
 
 class Estimate(DocumentPart):
@@ -64,13 +65,13 @@ class Conduct(DocumentPart):
 
 
 def error_to_spend(rule: Repeats, repeats: int) -> float:
-    """Return what the look after so many repeats may spend of the error."""
+    """Return the error that the look after so many repeats may spend."""
     spent_before = _spent(rule, repeats - 1) if repeats > rule.least else 0.0
     return _spent(rule, repeats) - spent_before
 
 
 def _spent(rule: Repeats, repeats: int) -> float:
-    """Return what all looks up to this one may spend together."""
+    """Return the error that all looks up to this one may spend together."""
     normal = NormalDist()
     whole = 1.0 - rule.confidence
     z = normal.inv_cdf(1.0 - whole / 2)
@@ -78,7 +79,7 @@ def _spent(rule: Repeats, repeats: int) -> float:
 
 
 def look(rule: Repeats, values: Sequence[Mapping[str, float | None]]) -> Look:
-    """Return what there is to see after a repeat.
+    """Return the look after a repeat.
 
     Args:
         rule: the spec's, with ``most``.

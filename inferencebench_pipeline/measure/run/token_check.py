@@ -55,7 +55,7 @@ def count_answers(capture: Capture, tokenizer: Callable[[], Tokenizer], requests
 
 
 def counted_answers(capture: Capture) -> Callable[[int, int], int | None]:
-    """Return what gives the count of a request by its repeat and index; None where not asked."""
+    """Return a function from repeat and index to the token count; None where not asked."""
     try:
         counts = orjson.loads((capture.path / COUNTS).read_bytes())
     except (OSError, ValueError):

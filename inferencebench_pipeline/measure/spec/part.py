@@ -28,13 +28,13 @@ class Role(Enum):
     SETTING = "a bounded value of the engine or this host, by which nothing foreign runs"
     """A replay does not take it, a launch form may replace it."""
     WEIGHTS = "the model, which an engine that we start fetches and loads"
-    """A word for other engines, code for those that load it."""
+    """It is a word for other engines, and code for those that load it."""
     DATA_FILE = "a file of this machine that is read and sent to the engine"
     """A replay takes its name, in a folder that the reader names, by its SHA-256."""
     RUNS_CODE = "what is started here, with which arguments and environment"
-    """Never taken from a stranger, never replaced at a launch; an envelope states it."""
+    """It is never taken from a stranger and never replaced at a launch. An envelope states it."""
     PRIVATE = "where something is, or how to get in"
-    """The same, and no envelope states it."""
+    """It is treated like ``RUNS_CODE``, and no envelope states it."""
 
 
 Load = Annotated[T, Role.LOAD]
@@ -52,11 +52,12 @@ def _printable(value: str) -> str:
 
 
 PRINTABLE: Final = AfterValidator(_printable)
-"""Of text that ends on terminals, in logs and on cards: no control, bidi or line characters."""
+"""The check of text that ends on terminals, in logs and on cards: no control, bidi or line
+characters."""
 
 
 FilePath = Annotated[str, Field(min_length=1, max_length=4096), PRINTABLE]
-"""Path of a data file."""
+"""The path of a data file."""
 
 
 class Part(DocumentPart):
@@ -76,7 +77,7 @@ class Part(DocumentPart):
 
 
 def role_of(field: FieldInfo) -> Role | None:
-    """Return what a field can bring about; None for one that holds parts, which say it."""
+    """Return the role of a field; None for one that holds parts, which have their own."""
     return next((mark for mark in field.metadata if isinstance(mark, Role)), None)
 
 

@@ -1,4 +1,4 @@
-"""When a benchmark repeats itself: the ``schedule`` of a spec, which no run knows of."""
+"""The ``schedule`` of a spec, which says when the benchmark repeats itself."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def shortest_gap_s(cron: str) -> int:
 
 
 def _parse(cron: str) -> list[set[int]]:
-    """Return what each of the five fields allows.
+    """Return the allowed values of each of the five fields.
 
     Raises:
         ValueError: a field is wrong, or no date has what they ask for together.

@@ -37,7 +37,8 @@ _COUNTED_IF_MANY: Final = word_set(
     "BATCH BATCHED NEW CONTEXT INPUT OUTPUT PROMPT COMPLETION PREFILL DECODE CHUNK CHUNKED DRAFT "
     "SPECULATIVE SPECIAL VISION IMAGE AUDIO VIDEO RETURN"
 )
-"""The same for ``TOKENS`` only: ``INPUT_TOKEN`` is how a build server hands over a secret."""
+"""Words that do so for ``TOKENS`` only: ``INPUT_TOKEN`` is how a build server hands over a
+secret."""
 _TEXT_BEFORE: Final = word_set("EOS BOS PAD UNK SEP CLS MASK STOP SPECIAL IMAGE THINK")
 _TEXT_AFTER: Final = word_set("IDS ID MAP HEALING")
 

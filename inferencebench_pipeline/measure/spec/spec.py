@@ -316,7 +316,7 @@ class Repeats(Part):
 
     @property
     def at_most(self) -> int:
-        """How many repeats there can be."""
+        """The number of repeats at most."""
         return self.least if self.most is None else self.most
 
 

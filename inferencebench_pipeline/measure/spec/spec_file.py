@@ -204,7 +204,7 @@ class _Document:
             ) from error
 
     def _problem(self, detail: ErrorDetails) -> str:
-        """Return what is wrong and where; values that may be secrets are not repeated."""
+        """Return the error and its place; values that may be secrets are not repeated."""
         steps = self._steps(detail)
         location = _dotted(steps)
         if detail["type"] == "extra_forbidden":
@@ -214,7 +214,7 @@ class _Document:
         return f"{self._place(steps)}: {said}"
 
     def _advice(self, steps: Steps) -> str:
-        """Return what the unknown field at ``steps`` may have been meant to be."""
+        """Return advice about the unknown field at ``steps``."""
         *parents, field = steps
         siblings: Any = self._content
         for step in parents:
@@ -223,7 +223,7 @@ class _Document:
         return f"did you mean {near[0]}?" if near else "remove it or correct its spelling"
 
     def _steps(self, detail: ErrorDetails) -> Steps:
-        """Return where in the content an error lies.
+        """Return the place of an error in the content.
 
         A location of pydantic also names the member of a union that was tried, and numbers what
         a person wrote as the only one of a list; neither is in the content.

@@ -17,7 +17,7 @@ Salt = Literal["request", "conversation", "run", "none"]
 
 
 class FixedLength(Part):
-    """The same number of tokens every time; a plain number means this."""
+    """A fixed number of tokens; a plain number means this."""
 
     distribution: Load[Literal["fixed"]] = "fixed"
     """The kind of distribution."""

@@ -15,12 +15,13 @@ Window = tuple[int, int]
 """Begin and end on the readings' clock (CLOCK_MONOTONIC), in nanoseconds."""
 
 _LARGEST_GAP_S: Final = 3.0
-"""Between two readings of a GPU, as InferenceX allows."""
+"""The longest time between two readings of a GPU in seconds, as InferenceX allows."""
 _LARGEST_RAPL_GAP_S: Final = 60.0
 """A counter of 32 bits and 15 uJ at 1 kW starts again after 65 s: twice could not be told."""
 _DISAGREEMENT: Final = 0.05
 _SHORTEST_GPU_WINDOW_S: Final = 10.0
-"""Below, what NVML averages over (100 ms to 1 s) is not small against the window."""
+"""The shortest window in seconds. Below, the time that NVML averages over (100 ms to 1 s) is not
+small against it."""
 
 Series = list[tuple[int, float]]
 

@@ -1,4 +1,4 @@
-"""What a telemetry source is, and the readings and facts that it gives."""
+"""The interface of a telemetry source, and the readings and facts that it gives."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Reading(NamedTuple):
     source: SourceName
     device: str
     quantity: str
-    """With its unit: ``power_mw``, ``energy_uj`` ..."""
+    """The name of the quantity with its unit, for example ``power_mw`` or ``energy_uj``."""
     value: float | None
-    """None when the reading failed: a gap, and never a zero."""
+    """The value; None when the reading failed, which is a gap and never a zero."""
 
 
 class DeviceFacts(DocumentPart):
@@ -53,7 +53,7 @@ class SourceFacts(DocumentPart):
 
 @dataclass(frozen=True)
 class Cost:
-    """What sampling itself cost."""
+    """The cost of sampling itself."""
 
     cpu_s: float
     wall_s: float
@@ -65,14 +65,14 @@ class Source(Protocol):
 
     name: SourceName
     period_s: float
-    """How long to wait between two readings."""
+    """The time between two readings, in seconds."""
 
     def read(self) -> list[Reading]:
-        """Return what every device says now; a value that cannot be read is None."""
+        """Return the readings of every device now; a value that cannot be read is None."""
         ...
 
     def facts(self) -> SourceFacts:
-        """Return what there is to read, and why not more."""
+        """Return the devices that can be read, and the reasons why there are no more."""
         ...
 
     def state(self) -> dict[str, dict[str, Any]]:

@@ -92,7 +92,7 @@ class TelemetryReport(DocumentPart):
 
     @property
     def energy_null_reason(self) -> str | None:
-        """Return why :attr:`energy_joules` is null, or None when it is not."""
+        """Return the reason why :attr:`energy_joules` is null, or None when it is not."""
         if self.energy_joules is not None:
             return None
         reasons = dict.fromkeys(reason for energy in self.energy for reason in energy.reasons)

@@ -101,7 +101,7 @@ def _throttled(
 
 
 def telemetry_flags(report: TelemetryReport) -> tuple[ValidityFlag, ...]:
-    """Return what the state of the engine's GPUs says about the measurement; nothing without any.
+    """Return the statements that follow from the state of the engine's GPUs.
 
     A software power cap is how a GPU under load works; heat and failing power are not.
     """
@@ -144,7 +144,7 @@ def _uncorrected(device: DeviceFacts) -> int:
 
 
 def _published(described: Sampling) -> Sampling:
-    """Return what may leave the machine: no process ids."""
+    """Return the state that may leave the machine, without process ids."""
     sources = tuple(
         facts.model_copy(
             update={

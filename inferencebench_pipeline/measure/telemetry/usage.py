@@ -1,4 +1,4 @@
-"""Which GPUs the engine really used, and the energy of exactly those, or of the CPUs."""
+"""The GPUs that the engine really used, and the energy of exactly those, or of the CPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the instants of every request follow one another as causes and effects must."""
+"""The check that the instants of every request follow one another as causes and effects."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _CHAINS: Final = (
 
 @dataclass(frozen=True)
 class ChunkFacts:
-    """What the flags need of each row's chunks: counts, and the instants at their ends."""
+    """The facts about each row's chunks: counts, and the instants at the ends."""
 
     all: Int64s
     text: Int64s
-    """How many hold generated text."""
+    """The number of chunks with generated text."""
     stamped: Int64s
-    """How many the kernel stamped."""
+    """The number of chunks that the kernel stamped."""
     shared: Int64s
-    """How many text chunks arrived at the very instant of the one before."""
+    """The number of text chunks that arrived at the very instant of the one before."""
     disordered: Bools
-    """Whether one arrived before the one ahead of it."""
+    """True when a chunk arrived before the one ahead of it."""
     last: Int64s
     """Arrival of the last chunk; meaningful where there is one."""
     first_text: Int64s

@@ -1,4 +1,4 @@
-"""What decoding a Parquet file would take, counted from its page headers before it is decoded.
+"""The cost of decoding a Parquet file, counted from its page headers before it is decoded.
 
 A footer may state any size, and a reader that believes it, or the header of a page, asks for that
 much memory. So every page is visited here: the pages of a column must fill the column's bytes
@@ -24,7 +24,8 @@ MOST_PAGE_BYTES: Final = 2**26
 MOST_GROUP_BYTES: Final = 2**29
 """Unpacked, all columns of a row group together: what one read holds in memory."""
 MOST_GROUP_VALUES: Final = 2**23
-"""In one column of a row group. Repeated values take no bytes in a page, but do in memory."""
+"""The most values in one column of a row group. Repeated values take no bytes in a page, but do in
+memory."""
 MOST_PAGES: Final = 2**20
 
 _MAGIC: Final = b"PAR1"
@@ -161,7 +162,7 @@ def _page_sizes(data: memoryview, column: _Column) -> Iterator[int]:
 
 
 def _values(header: Struct, size: int) -> int:
-    """Return how many values a page adds to its column."""
+    """Return the number of values that a page adds to its column."""
     kind = header[1]
     if kind == _INDEX:
         return 0

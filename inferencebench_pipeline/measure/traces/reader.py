@@ -53,7 +53,7 @@ class ChunkBatch:
 
     first_row: int
     lengths: Int64s
-    """How many chunks each of the rows has."""
+    """The number of chunks of each row."""
     _flat: pa.StructArray
 
     @classmethod
@@ -64,23 +64,23 @@ class ChunkBatch:
 
     @cached_property
     def row(self) -> Int64s:
-        """For every chunk, the row it belongs to."""
+        """The row of every chunk."""
         rows = np.arange(self.first_row, self.first_row + len(self.lengths), dtype=np.int64)
         return np.repeat(rows, self.lengths)
 
     @cached_property
     def received_ns(self) -> Int64s:
-        """When each arrived."""
+        """The arrival of each chunk, in nanoseconds."""
         return self._field("received_ns").astype(np.int64)
 
     @cached_property
     def has_text(self) -> Bools:
-        """Which hold generated text."""
+        """The chunks that hold generated text."""
         return self._field("content_chars") > 0
 
     @cached_property
     def kernel_stamp(self) -> Bools:
-        """Which the kernel stamped."""
+        """The chunks that the kernel stamped."""
         return self._field("kernel_stamp").astype(np.bool_)
 
     @cached_property
@@ -116,7 +116,7 @@ class Traces:
 
     @property
     def num_rows(self) -> int:
-        """How many requests there are, failed ones included."""
+        """The number of requests, failed ones included."""
         return self.rows.num_rows
 
     def table(self) -> pa.Table:
@@ -200,7 +200,7 @@ def read_traces(source: Path | bytes) -> pa.Table:
 
 
 def traces_info(source: Path | bytes, traces: Traces | pa.Table) -> TracesInfo:
-    """Return what identifies the traces file ``source``, which ``traces`` was read from.
+    """Return the values that identify the traces file ``source``, which ``traces`` was read from.
 
     Raises:
         StoreError: the file cannot be read.

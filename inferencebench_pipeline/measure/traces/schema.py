@@ -74,7 +74,7 @@ UNITS: Final = {
     "chunks.content_chars": "characters of generated text",
     "chunks.tokens": "tokens",
 }
-"""What the numbers are counted in; part of every file's metadata."""
+"""The units of the numbers, which are part of every file's metadata."""
 
 METADATA_PREFIX: Final = b"inferencebench."
 
@@ -102,6 +102,6 @@ def traces_metadata(table: pa.Table) -> dict[str, str]:
 
 
 def planned_requests(table: pa.Table) -> tuple[int, int]:
-    """Return how many warm-up and measured requests the run was to make."""
+    """Return the planned numbers of warm-up and measured requests."""
     load = orjson.loads(traces_metadata(table)["load"])
     return load["warmup_requests"], load["requests"]

@@ -1,1 +1,1 @@
-"""Where prompts come from: data sets, made-up text of exact length, and what identifies them."""
+"""Workloads: data sets, made-up text of exact length, and the hash that identifies them."""

@@ -33,11 +33,11 @@ _FIELDS: Final = {"id", "prompt", "messages", "max_tokens"}
 
 @dataclass(frozen=True)
 class Contents:
-    """What a data set holds; each conversation is its turns in order."""
+    """The conversations of a data set, each of which is its turns in order."""
 
     id: str
     sha256: str
-    """Of the file's bytes."""
+    """The SHA-256 of the file's bytes."""
     conversations: tuple[tuple[Item, ...], ...]
 
 

@@ -15,7 +15,7 @@ class Made:
     key: str
     """Decides which words: the same key gives the same text."""
     tokens: int | None
-    """How many tokens; null fills the prompt up to the recipe's ``prompt_tokens``."""
+    """The number of tokens. Null fills the prompt up to the recipe's ``prompt_tokens``."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Item:
     messages: tuple[Message, ...]
     max_tokens: int
     conversation: str
-    """What it is a turn of; its own id when it stands alone."""
+    """The conversation that it is a turn of; its own id when it stands alone."""
     prompt_tokens: int | None = None
-    """What the engine should count, chat template and salt included; null when nobody knows."""
+    """The tokens that the engine should count, chat template and salt included; null when
+    unknown."""

@@ -23,7 +23,7 @@ from inferencebench_pipeline.measure.workloads.recipe import Recipe
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
 
 OPENER: Final = "Note"
-"""What made-up text begins with, since the first word has no space before it."""
+"""The beginning of made-up text, since the first word has no space before it."""
 SALT_WORDS: Final = 6
 _FEWEST_WORDS: Final = 64
 _MOST_ATTEMPTS: Final = 5
@@ -34,9 +34,9 @@ class MadeWorkload:
     """A workload as it is sent, but for the salt."""
 
     identity_sha256: str
-    """Of the recipe: what compares across models."""
+    """The SHA-256 of the recipe, which compares across models."""
     text_sha256: str
-    """Of the items as they are here: what two runs against one tokenizer have in common."""
+    """The SHA-256 of the items as they are here, which two runs against one tokenizer share."""
     items: tuple[Item, ...]
     salt_words: tuple[str, ...] = ()
     """Words of one token each, to make salts of; digits are used when there are none."""

@@ -1,4 +1,4 @@
-"""What is asked, before any tokenizer: drawn prompts and lengths, and the hash that compares.
+"""The recipe of a workload before any tokenizer: prompts, drawn lengths, and the hash.
 
 Two models have different tokenizers, and text of 512 tokens differs between them; that 512
 tokens are asked for does not. The identity of a workload is therefore that of its recipe, and the
@@ -37,11 +37,11 @@ class Recipe:
     dataset_sha256: str
     items: tuple[Item, ...]
     identity_sha256: str
-    """What identifies the workload: of the items and how they are to be answered; no model."""
+    """The SHA-256 of the items and of how they are to be answered, without the model."""
 
     @property
     def needs_tokenizer(self) -> bool:
-        """Whether some of its text has to be made to measure."""
+        """True when some of its text has to be made to measure."""
         return any(
             isinstance(piece, Made)
             for item in self.items

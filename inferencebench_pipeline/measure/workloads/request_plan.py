@@ -1,4 +1,4 @@
-"""What is sent: the body of every request of a repeat, salted so that caches know what they may."""
+"""The request plan: the body of every request of a repeat, salted for prefix caches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MADE_WORKLOAD: Final = "workload.jsonl"
 def keep_workload(
     folder: Path, spec: BenchmarkSpec, recipe: Recipe, tokenizer: Callable[[], Tokenizer]
 ) -> MadeWorkload:
-    """Return what ``spec`` asks; text that has to be made is made, and kept in ``folder``.
+    """Return the plan of ``spec``; text that has to be made is made, and kept in ``folder``.
 
     Raises:
         SpecError: the tokenizer cannot give what the spec asks for.
@@ -52,7 +52,7 @@ def keep_workload(
 
 
 def workload_of(folder: Path, spec: BenchmarkSpec) -> MadeWorkload:
-    """Return what the run of ``spec`` asks whose capture is in ``folder``.
+    """Return the plan of the run of ``spec`` whose capture is in ``folder``.
 
     Raises:
         SpecError: its data set is gone or has changed.
@@ -76,7 +76,7 @@ class RequestPlan:
     workload: MadeWorkload
     salted_by: str
     bodies: tuple[tuple[bytes, bytes], ...]
-    """Of each item, what comes before and after the salt: nothing is encoded inside the window."""
+    """The text before and after the salt of each item, so that nothing is encoded in the window."""
 
     @classmethod
     def of(
@@ -88,7 +88,7 @@ class RequestPlan:
 
     @property
     def conversation_lengths(self) -> tuple[int, ...]:
-        """How many turns each conversation has, in the order of the items."""
+        """The number of turns of each conversation, in the order of the items."""
         grouped = groupby(self.workload.items, key=lambda item: item.conversation)
         return tuple(len(list(turns)) for _, turns in grouped)
 
@@ -102,7 +102,7 @@ class RequestPlan:
         return head + self._salt(number).encode() + tail
 
     def _salt(self, number: int) -> str:
-        """Return what comes first in a prompt, so that a prefix cache knows what it is to know.
+        """Return the salt at the beginning of a prompt.
 
         It has as many tokens in every prompt: words that are one token each where the text was
         made for the tokenizer, otherwise digits, of which most tokenizers make equally many.

@@ -71,5 +71,5 @@ def read_schedule(load: ReplayLoad) -> bytes:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on, which a container may have limited."""
+    """Return the number of cores for this process, which a container may have limited."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

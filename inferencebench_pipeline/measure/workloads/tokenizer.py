@@ -26,15 +26,15 @@ class Tokenizer(Protocol):
     """Counts tokens as the engine does."""
 
     def length(self, text: str) -> int:
-        """Return how many tokens a text is, with nothing added."""
+        """Return the number of tokens of a text, with nothing added."""
         ...
 
     def prompt_length(self, messages: ChatMessages) -> int:
-        """Return how many tokens a chat is, chat template and special tokens included."""
+        """Return the number of tokens of a chat, chat template and special tokens included."""
         ...
 
     def completion_length(self, text: str) -> int:
-        """Return how many tokens a prompt of the completions API is, special tokens included."""
+        """Return the number of tokens of a prompt for completions, special tokens included."""
         ...
 
 
@@ -78,17 +78,17 @@ class LlamaCppTokenizer:
         self._ask = ask
 
     def length(self, text: str) -> int:
-        """Return how many tokens a text is, with nothing added."""
+        """Return the number of tokens of a text, with nothing added."""
         return self._count(text, special=False)
 
     def prompt_length(self, messages: ChatMessages) -> int:
-        """Return how many tokens a chat is, chat template and special tokens included."""
+        """Return the number of tokens of a chat, chat template and special tokens included."""
         answer = self._ask("/apply-template", {"messages": list(messages)}) or {}
         prompt = _required(answer, "prompt", str, "/apply-template")
         return self._count(prompt, special=True)
 
     def completion_length(self, text: str) -> int:
-        """Return how many tokens a prompt of the completions API is, special tokens included."""
+        """Return the number of tokens of a prompt for completions, special tokens included."""
         return self._count(text, special=True)
 
     def _count(self, text: str, *, special: bool) -> int:
@@ -103,15 +103,15 @@ class VllmTokenizer:
         self._ask = ask
 
     def length(self, text: str) -> int:
-        """Return how many tokens a text is, with nothing added."""
+        """Return the number of tokens of a text, with nothing added."""
         return self._count({"prompt": text, "add_special_tokens": False})
 
     def prompt_length(self, messages: ChatMessages) -> int:
-        """Return how many tokens a chat is, chat template and special tokens included."""
+        """Return the number of tokens of a chat, chat template and special tokens included."""
         return self._count({"messages": list(messages), "add_generation_prompt": True})
 
     def completion_length(self, text: str) -> int:
-        """Return how many tokens a prompt of the completions API is, special tokens included."""
+        """Return the number of tokens of a prompt for completions, special tokens included."""
         return self._count({"prompt": text, "add_special_tokens": True})
 
     def _count(self, content: dict[str, object]) -> int:

@@ -19,12 +19,13 @@ import numpy.typing as npt
 Int64s = npt.NDArray[np.int64]
 
 FEWEST_OBSERVATIONS: Final = 64
-"""Below, there are fewer than four blocks' worth, and no variance between blocks to speak of."""
+"""The fewest observations. Below, there are fewer than four blocks' worth, and no variance between
+blocks to speak of."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """What each observation, in the order they were made, adds to a ratio of sums.
+    """The amounts that each observation, in order, adds to a ratio of sums.
 
     A mean has denominators of 1; the share of pooled samples below a value has, per request, how
     many of its samples are below and how many there are; a rate has events and time per bin.
@@ -33,7 +34,8 @@ class Series:
     numerators: Int64s
     denominators: Int64s
     repeats: tuple[int, ...]
-    """How many observations each independent repeat has, in order; no block spans two repeats."""
+    """The number of observations of each independent repeat, in order. No block spans two
+    repeats."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def exact_sum(values: npt.NDArray[Any]) -> int:
 
 
 def block_length(count: int) -> int:
-    """Return how many successive observations are drawn together: twice the root of ``count``.
+    """Return the length of a block: twice the root of ``count``.
 
     Longer than the n^(1/3) that is best for independent data, because latencies near saturation
     stay correlated over tens of requests (``benchmarks/coverage.py`` compares).

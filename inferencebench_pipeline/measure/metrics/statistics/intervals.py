@@ -183,7 +183,7 @@ def repeats_interval(values: Sequence[float]) -> Interval:
 
 
 def design_effect(series: Series) -> float:
-    """Return how many of these dependent samples are worth one; 1 where it cannot be told.
+    """Return the number of dependent samples that are worth one; 1 where it cannot be told.
 
     Args:
         series: with denominators of 1.
