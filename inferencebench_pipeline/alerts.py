@@ -1,6 +1,6 @@
-"""Alerts: telling people, through whatever they read, that something needs them.
+"""Alerts to people through their own channel, and the heartbeat that a monitor elsewhere waits for.
 
-And the heartbeat, by which a monitor elsewhere notices that there is nobody left to tell.
+A heartbeat that stops tells the monitor that this deployment can no longer send alerts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs that an outage keeps waiting: where they stopped, and when to try again.
+"""Runs that wait for the end of an outage, with the stage they stopped at and the next attempt.
 
 A parked run is a file in its directory, so it outlives every process; whoever finishes the stage
-removes it. Only outages park: what is refused waits for a person.
+removes it. Only outages park a run; one that was refused waits for a person.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Parked(DocumentPart):
     since: AwareDatetime
     attempts: int = Field(ge=1)
     not_before: AwareDatetime
-    """When to try again: later after each attempt, or when the other side asked for."""
+    """Time of the next attempt: later after each one, or as the other side asked."""
 
 
 def parked_state(run: RunDirectory) -> Parked | None:

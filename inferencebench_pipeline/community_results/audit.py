@@ -1,8 +1,8 @@
-"""Whether a result can be entered into a model's repository, found out by reading alone.
+"""The checks before a result is entered into a model's repository; they only read.
 
-Everything is looked at before anything is sent: who asked to be left alone, whether the benchmark
-has the task, what the model's main branch and open pull requests hold, and all pull requests of
-ours there (open, draft and closed, on all pages). What cannot be known is an error, not a "none".
+They look at the takedowns, the tasks of the benchmark, the model's main branch and open pull
+requests, and all pull requests of ours there (open, draft and closed, on all pages). A list that
+cannot be read to its end is an error, never taken for an empty one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from inferencebench_pipeline.hub import (
 )
 
 TITLE_PREFIX = "Add evaluation result: "
-"""How our pull requests are known again: with the account's name and the benchmark task."""
+"""Beginning of the titles of our pull requests; account and task identify one among them."""
 
 
 class ProposalError(PermanentError):
@@ -43,7 +43,7 @@ class ProposalError(PermanentError):
 
 
 class State(StrEnum):
-    """Whether a result can be entered, and if not, why."""
+    """Answer to the question of whether a result can be entered, with the reason against it."""
 
     READY = "ready"
     PRESENT = "already_present"
@@ -55,7 +55,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is to be done about one result, and why; nothing was sent."""
+    """The next step for one result, with its reason; nothing was sent."""
 
     state: State
     reason: str
@@ -76,22 +76,22 @@ class Submission:
 
     @property
     def path(self) -> str:
-        """Its file."""
+        """Path of the results file in the model's repository."""
         return entry_path(self.entry)
 
     @property
     def data(self) -> bytes:
-        """The file's content."""
+        """Content of the results file."""
         return render_entries([self.entry])
 
     @property
     def title(self) -> str:
-        """Of the pull request: the same for every configuration of one task."""
+        """Title of the pull request, the same for every configuration of one task."""
         return f"{TITLE_PREFIX}{self.entry.dataset.id} {self.entry.dataset.task_id}"
 
     @property
     def description(self) -> str:
-        """Of the pull request."""
+        """Description of the pull request, for the owner of the model."""
         source = self.entry.source
         return (
             f"This adds one file under `.eval_results/`: a result of this model on "
@@ -262,7 +262,7 @@ def _against(
 
 
 def _same(there: EvaluationEntry, ours: EvaluationEntry) -> bool:
-    """Whether the same result is there: the same number from the same source or configuration."""
+    """Return whether the same result is there: the same number and source or configuration."""
     if there.value != ours.value:
         return False
     return there.notes == ours.notes or (

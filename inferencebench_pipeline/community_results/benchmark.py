@@ -1,4 +1,4 @@
-"""Registering a dataset of ours as a benchmark: its ``eval.yaml``, validated by us first."""
+"""Registration of a dataset of ours as a benchmark, by an ``eval.yaml`` that is validated first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Registration:
     url: str
     """The page of ``eval.yaml`` at the commit."""
     listed: bool
-    """Whether the Hub ranks results on it: its staff keeps an allow-list while this is beta."""
+    """True if the Hub ranks results on it; its staff keeps an allow-list while this is beta."""
 
 
 def register_benchmark(

@@ -1,4 +1,4 @@
-"""The Hub's evaluation calls, raw: what the client library drops on the way is the trust tier."""
+"""The evaluation calls of the Hub, made directly since the client library drops the trust tier."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from inferencebench_pipeline.hub import Hub, HubIntegrityError, Repo, Wire, json
 
 @dataclass(frozen=True)
 class PullRequestFate:
-    """What became of a pull request, and by whose hand."""
+    """The status of a pull request, and the account that set it."""
 
     status: str
     """``draft``, ``open``, ``closed`` or ``merged``."""
     author: str
     decided_by: str | None
-    """Who set the status last; ``None`` while nobody has."""
+    """Account that set the status last; ``None`` while nobody has."""
     decided_at: datetime | None
 
 

@@ -1,4 +1,4 @@
-"""``eval.yaml``: how a dataset says that it is a benchmark, and what its tasks are.
+"""``eval.yaml``, the file by which a dataset declares itself a benchmark and lists its tasks.
 
 The format is that of Inspect AI's Hub tasks. The Hub validates the file at push and lists the
 dataset as a benchmark once its own staff has put it on an allow-list. Which frameworks it knows is
@@ -39,7 +39,7 @@ _REMEDIES = {
 
 
 class FieldSpec(DocumentPart):
-    """Which columns of the dataset hold what, for Inspect AI."""
+    """The roles of the dataset's columns, for Inspect AI."""
 
     input: Text
     target: Text
@@ -66,7 +66,7 @@ class Solver(DocumentPart):
 
 
 class Scorer(DocumentPart):
-    """How Inspect AI marks an answer."""
+    """The way in which Inspect AI scores an answer."""
 
     name: Literal[
         "includes",

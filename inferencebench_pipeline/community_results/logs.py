@@ -1,8 +1,8 @@
 """Quality results out of the logs of Inspect AI and lighteval.
 
-A log says which model, task and value; it rarely says who served the model, and never how the
-weights were quantised. What a log says is taken from it, the rest has to be given, and where the
-two contradict each other nothing is read.
+A log states the model, the task and the value. It rarely names the provider that served the model,
+and never how the weights were quantised, so a person has to give those. Where a given value
+contradicts the log, nothing is read.
 
 Formats: Inspect AI's ``EvalLog`` version 2 as JSON (``--log-format json``), and the
 ``results_*.json`` of lighteval 0.13.
@@ -35,12 +35,12 @@ _NOT_SUCH_A_LOG = (
 )  # fmt: skip
 _RESULTS_NAME = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)(?:\.\d+)?\.json$")
 ROUTER = "hf-inference-providers"
-"""How Inspect AI names the router behind which a provider is resolved."""
+"""Inspect AI's name for the router, which resolves to a provider."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a person asks of a log, and adds to it."""
+    """The choices of a person who reads a log, and the values that the log lacks."""
 
     benchmark: BenchmarkTask
     metric: str
@@ -216,7 +216,7 @@ def _merged(found: RunConfiguration, given: RunConfiguration) -> RunConfiguratio
 
 
 def _refines(added: object, logged: object) -> bool:
-    """Whether what was given says the same as the log, or adds the version to a name."""
+    """Return whether a given value agrees with the log's, or adds the version to its name."""
     return added == logged or str(added).startswith(f"{logged}/")
 
 

@@ -18,7 +18,7 @@ VOCABULARY = ("provider", "engine", "quantization", "template", "tools", "judge"
 """The keys, in the order they are written."""
 NONE = "none"
 SELECTION_POLICIES = frozenset({"fastest", "cheapest", "preferred", "auto"})
-"""What a client asks a router for; the provider that answered is something else."""
+"""Selection policies that a client asks a router for; they name no provider."""
 
 _SEPARATOR = "; "
 _SAFE = " !#$&'()*+,-./:<>?@[]^_`{|}~\""
@@ -31,10 +31,10 @@ class NotesError(PermanentError):
 
 @dataclass(frozen=True)
 class RunConfiguration:
-    """How a result was brought about; ``None`` where it is not known."""
+    """The configuration behind a result; a field is ``None`` where it is not known."""
 
     provider: str | None = None
-    """Who served the model, as resolved: never a selection policy such as ``fastest``."""
+    """Provider that served the model, as resolved; never a selection policy such as ``fastest``."""
     engine: str | None = None
     """Name and version, such as ``vllm/0.12.0``."""
     quantization: str | None = None
@@ -78,7 +78,7 @@ class RunConfiguration:
 
 @dataclass(frozen=True)
 class Notes:
-    """What stands beside a result: a configuration in our vocabulary, or somebody's own words."""
+    """Return the notes of a result: a configuration in our vocabulary, or somebody's own words."""
 
     configuration: RunConfiguration | None
     text: str

@@ -1,8 +1,8 @@
-"""Entering a result into a model's repository, as a guest who asks once.
+"""Entry of a result into a model's repository, asking its owner at most once.
 
 On a model of ours it is a commit. On anybody else's it is a pull request: only when somebody
 confirmed it by the model's name, one per benchmark task and never a second, and never again after
-its author closed it (:mod:`.evaluation_audit` looks first).
+its author closed it (:mod:`.audit` looks first).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from inferencebench_pipeline.hub import (
 
 @dataclass(frozen=True)
 class Proposed:
-    """What was done about one result."""
+    """A result that was entered, with its place."""
 
     assessment: Assessment
     url: str

@@ -1,4 +1,4 @@
-"""Reading community results with what decides how far to trust each: its tier and pull request."""
+"""Community results as the Hub shows them, each with its trust tier and pull request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 2000
 
 
 class Tier(StrEnum):
-    """How a result came to be shown, best first."""
+    """The trust tier of a shown result, the best first."""
 
     VERIFIED = "verified"
     """The Hub ran the evaluation itself and says so."""

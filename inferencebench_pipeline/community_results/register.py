@@ -1,9 +1,9 @@
-"""The register of community results: what was seen on the Hub, and what its authors withheld.
+"""The register of community results: those seen on the Hub, and those that authors withheld.
 
 The Hub forgets a result when the pull request that holds it is closed. The register does not: an
 entry is added when a result is first seen and never removed, and a result that disappears is
 *withheld*, with the date and the link at which anybody can see for themselves. It is written before
-anything is proposed, and it is public (:mod:`.evaluation_publish`).
+anything is proposed, and it is public (:mod:`.publish`).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Withholding(DocumentPart):
     """One time that a result was made to disappear."""
 
     at: AwareDatetime
-    """When the pull request was closed; when we noticed, for a file taken off the main branch."""
+    """Time at which the pull request was closed, or we missed a file on the main branch."""
     by: str | None
     """The account that did it; ``None`` where the Hub does not say."""
     url: str
-    """Where anybody can see it."""
+    """Address at which anybody can see it."""
     ended_at: AwareDatetime | None = None
-    """When the result was there again; ``None`` while it is not."""
+    """Time at which the result was there again; ``None`` while it is not."""
 
 
 class CommunityResult(DocumentPart):
@@ -55,11 +55,11 @@ class CommunityResult(DocumentPart):
     model_id: str
     pull_request: int
     url: str
-    """The pull request."""
+    """Address of the pull request."""
     filename: str
     entry: EvaluationEntry
     proposed_by: str | None
-    """Who opened the pull request; ``None`` until it was looked up."""
+    """Account that opened the pull request; ``None`` until it was looked up."""
     ours: bool
     first_seen_at: AwareDatetime
     state: State = "open"
@@ -68,7 +68,7 @@ class CommunityResult(DocumentPart):
 
     @property
     def key(self) -> tuple[str, int, str, str, str, str]:
-        """What makes it the same result when it is seen again."""
+        """The identity of the result, by which it is recognised when it is seen again."""
         dataset = self.entry.dataset
         notes = self.entry.notes or ""
         return self.model_id, self.pull_request, self.filename, dataset.id, dataset.task_id, notes

@@ -1,4 +1,4 @@
-"""Taking entries out of an ``.eval_results/*.yaml`` file that may hold others' as well."""
+"""Removal of entries from an ``.eval_results/*.yaml`` file that may hold others' as well."""
 
 from __future__ import annotations
 

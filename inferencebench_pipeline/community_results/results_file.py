@@ -32,7 +32,7 @@ from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.untrusted import Quoted, controls, write_yaml
 
 FOLDER = ".eval_results"
-"""Where the files lie in a model repository; sub-folders are not read by the Hub."""
+"""Folder of the files in a model repository; the Hub does not read sub-folders."""
 
 _RESULT_FILE = re.compile(r"\.eval_results/[^/]+\.ya?ml")
 _LARGEST_INTEGER = 2**63
@@ -83,7 +83,7 @@ class _EntryPart(DocumentPart):
 
 
 class BenchmarkTask(_EntryPart):
-    """Which benchmark, and which task of its ``eval.yaml``, a result is of."""
+    """A benchmark and one task of its ``eval.yaml``."""
 
     id: RepoName
     task_id: Text
@@ -92,7 +92,7 @@ class BenchmarkTask(_EntryPart):
 
 
 class Source(_EntryPart):
-    """Where the result comes from."""
+    """The origin of a result."""
 
     url: Annotated[StrictStr, Field(pattern=r"^https?://\S+$", max_length=2000)]
     name: Text | None = None
@@ -108,7 +108,7 @@ class EvaluationEntry(_EntryPart):
     verify_token: Annotated[Text | None, Field(alias="verifyToken")] = None
     """Only the Hub can issue one, to evaluations that it ran itself."""
     date: Annotated[Text, AfterValidator(_iso_8601)] | None = None
-    """When the evaluation ran; the Hub takes the commit's time when it is absent."""
+    """Time of the evaluation; the Hub takes the commit's time when it is absent."""
     source: Source | None = None
     notes: Text | None = None
     """The set-up in free text; ours is written by :mod:`.evaluation_notes`."""

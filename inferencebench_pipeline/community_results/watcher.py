@@ -1,4 +1,4 @@
-"""Looking after community results: what is there is noted, what disappears is remembered.
+"""A watch over community results: it records those shown, and remembers those that disappear.
 
 The Hub shows the results of open pull requests and says nothing of those that were closed. So
 whoever wants to know what was withheld has to have looked before: :func:`watch` notes what it sees
@@ -33,7 +33,7 @@ from inferencebench_pipeline.untrusted import printable
 
 @dataclass(frozen=True)
 class Watched:
-    """What one look at the Hub brought."""
+    """The outcome of one look at the Hub."""
 
     register: EvaluationRegister
     new: tuple[CommunityResult, ...]

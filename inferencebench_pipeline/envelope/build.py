@@ -1,4 +1,4 @@
-"""From a measurement to the unsigned envelope that states it, in the writer's normal form."""
+"""Building of the unsigned envelope that states a measurement, in the writer's normal form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes to envelope and back: bounded parsing, the canonical body, its hash, the writer's form."""
+"""Bounded parsing of envelopes, their canonical body and content hash, and the writer's form."""
 
 from __future__ import annotations
 

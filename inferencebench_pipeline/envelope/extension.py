@@ -1,4 +1,4 @@
-"""What this pipeline adds to a v1 envelope: the traces binding, and notes on the numbers.
+"""The additions of this pipeline to a v1 envelope: the traces binding, and notes on the numbers.
 
 Both are inside the content hash. Other readers of v1 keep and verify them without knowing them.
 """
@@ -39,14 +39,14 @@ class _ExtensionPart(BaseModel):
 
 
 class MetricNote(_ExtensionPart):
-    """How many samples a metric rests on, its unit, how sure it is, and why it is null if it is."""
+    """The sample count, unit and interval of a metric, and the reason for a null."""
 
     n: int = Field(ge=0)
     unit: str
     null_reason: str | None = None
     interval: Interval | None = None
     interval_null_reason: str | None = None
-    """Why a metric that has a value has no interval."""
+    """Reason why a metric that has a value has no interval."""
 
 
 class PipelineExtension(_ExtensionPart):
@@ -71,13 +71,13 @@ class PipelineExtension(_ExtensionPart):
     audit: EngineAudit | None = None
     """The engine's own account of the same requests."""
     conduct: ConductReport | None = None
-    """How the run was conducted: repeats, looks at their intervals, how long each settled."""
+    """Conduct of the run: its repeats, the looks at their intervals, and the time each settled."""
     telemetry: TelemetryReport | None = None
-    """What the machine did meanwhile; its energy is null, with reasons, when not measured."""
+    """Telemetry of the machine meanwhile; energy that was not measured is null, with reasons."""
 
 
 class TracesBinding(_ExtensionPart):
-    """Which traces file the metrics were computed from."""
+    """The identity of the traces file that the metrics were computed from."""
 
     sha256: str
     rows: int

@@ -157,7 +157,7 @@ class Dataset(_EnvelopePart):
 
 
 class SignatureBlock(_EnvelopePart):
-    """Who signed the content hash. Everything but ``bundle`` is a claim until verified.
+    """The signature over the content hash. Everything but ``bundle`` is a claim until verified.
 
     ``sigstore-cosign``: ``bundle`` is base64 of a Sigstore bundle, ``certificate`` its leaf in
     PEM. ``dev-key``: ``bundle`` is base64 of an Ed25519 signature, ``certificate`` the PEM public

@@ -1,8 +1,8 @@
-"""Reading for verification: the envelope and its canonical body, by the short way where one is.
+"""Reading of an envelope and its canonical body, for verification, by a fast path where it holds.
 
-The short way is for documents that are, byte for byte, what :func:`~.canonical.serialise` writes.
-Nothing is assumed of them: what was read is written again and compared, and whatever does not
-come out equal is read by the long way, which alone decides what is refused and why.
+The fast path is for documents that are, byte for byte, what :func:`~.canonical.serialise` writes.
+Nothing is assumed of them: the result is written again and compared, and a document that does not
+come out equal is read by the full parser, which alone decides what is refused and why.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _SIGNATURE: Final = "signature"
 _TOO_DEEP: Final = b"\n" + b"  " * (MAX_NESTING - 1)
-"""How a line begins that may be nested too deeply: two spaces for each level."""
+"""Beginning of a line that may be nested too deeply: two spaces for each level."""
 _EXPONENT: Final = re.compile(rb"e[-+0-9][0-9]{0,3}[,}\]]")
-"""Where a number with an exponent ends in JSON without spaces (some strings look like it)."""
+"""End of a number with an exponent, in JSON without spaces (some strings look like it)."""
 _SMALL: Final = b"0.0000"
 
 

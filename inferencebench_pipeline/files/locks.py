@@ -1,4 +1,4 @@
-"""One writer at a time: locks on files, which end with the process that holds them."""
+"""Locks on files, one writer at a time, which end with the process that holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain files, read as what a disk or a person may have made of them since they were written.
+"""Bounded reading of plain files, which may have been replaced or have grown since.
 
 A file may have been replaced by a folder, a pipe or a device, or have grown beyond all measure.
 Reading one never waits and costs no more than its bound; every failure is an ``OSError`` for the

@@ -1,4 +1,4 @@
-"""Files of the store, kept so that damage is noticed and heals: with their digest, or twice."""
+"""Files of the store that are written with their digest, or twice, so that damage is noticed."""
 
 from __future__ import annotations
 

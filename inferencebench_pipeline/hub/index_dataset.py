@@ -18,7 +18,7 @@ _MESSAGE = "Index and corpus statement"
 
 @dataclass(frozen=True)
 class CorpusReceipt:
-    """Where the dataset stands on the Hub."""
+    """The state of the dataset on the Hub."""
 
     repo_id: str
     commit: str

@@ -1,4 +1,4 @@
-"""Being told by the Hub that something was pushed: a nudge for whoever polls, never more.
+"""Receiver of the Hub's webhooks, which only make the next crawl come sooner.
 
 A webhook is triggered at most a thousand times a day, tried once, and anyone who knows the secret
 can send one. So nothing in the payload is believed: it moves the time at which we look for
@@ -60,7 +60,7 @@ class _Payload(LenientPart):
     updatedRefs: list[_UpdatedRef] | None = None  # noqa: N815 - on the wire
 
     def concerns_records(self) -> bool:
-        """Whether a dataset's main branch moved, or a dataset came, went or was renamed.
+        """Return whether a dataset's main branch moved, or a dataset came, went or was renamed.
 
         ``updatedRefs`` says so; ``repo.headSha`` is sent with changes of any other ref, too.
         """

@@ -46,7 +46,7 @@ from inferencebench_pipeline.runs import (
 from inferencebench_pipeline.untrusted import JsonDocumentError, parse_json, printable, problems_of
 
 PATIENCE: Final = timedelta(hours=1)
-"""How long after its manifest a delivery may still lack bytes before it is put aside."""
+"""Time after its manifest for which a delivery may lack bytes before it is put aside."""
 QUARANTINE: Final = ".quarantine"
 REASON: Final = "reason.txt"
 MOST_DELIVERED_BYTES: Final = 64 << 30
@@ -70,7 +70,7 @@ class InboxUnreachableError(RetryableError):
 
 
 class DeliveredFile(DocumentPart):
-    """What one file of a delivery must be."""
+    """The size and the digest that one file of a delivery must have."""
 
     size_bytes: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -93,12 +93,12 @@ class Delivery:
 
     name: str
     reason: str | None = None
-    """Why it still waits, or why it cannot be taken; None when it is all there."""
+    """Reason why it still waits or cannot be taken; None when it is all there."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What one look into the inbox did."""
+    """The outcome of one look into the inbox."""
 
     runs: tuple[str, ...] = ()
     """Run ids that are in the store now, this time or from a look that was cut off."""

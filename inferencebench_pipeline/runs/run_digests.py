@@ -1,7 +1,8 @@
-"""The digests of a run's files: what each was when it was written, so that damage is noticed.
+"""The digests of a run's files as they were written, by which damage is noticed.
 
 ``digests.json`` names the SHA-256 of every file that a stage wrote, before it is written, and its
-own in its first line. It tells damage, not forgery: who may write there may write both.
+own in its first line. It reveals damage, not forgery, since a writer of the files can write the
+digests too.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Holder:
     command: str
     purpose: str
     since: str
-    """RFC 3339, UTC."""
+    """Time at which the lock was taken, RFC 3339 in UTC."""
 
     def sentence(self) -> str:
         """Return who it is in words that fit behind "by"."""
@@ -64,7 +64,7 @@ class _Held:
         self.forget()
 
     def forget(self) -> None:
-        """Hold nothing."""
+        """Make a lock that is not held yet."""
         self._guard = threading.Lock()
         self._depths: dict[str, tuple[int, int]] = {}
 

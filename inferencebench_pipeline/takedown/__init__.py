@@ -1,4 +1,4 @@
-"""Takedown: what somebody does not want to carry of ours is found, removed and remembered."""
+"""Takedown: our links and results are removed from models whose owners ask, and stay away."""
 
 from lazy_loader import attach_stub
 

@@ -1,4 +1,4 @@
-"""What of ours lies in somebody's model repository, and the repository without it.
+"""Search for our links and results in a model repository, and the changes that remove them.
 
 Only what points to our datasets, or what our register says that we entered, is ours; all else keeps
 every byte.
@@ -31,11 +31,11 @@ from inferencebench_pipeline.hub import (
 
 @dataclass(frozen=True)
 class Ours:
-    """How what is ours on one model is known, whoever merged it and whatever file it lies in."""
+    """The marks of our links and results on one model, whoever merged them and in whatever file."""
 
     organisation: str
     datasets_url: str
-    """What the addresses of our datasets begin with."""
+    """Beginning of the addresses of our datasets."""
     entered: frozenset[tuple[str, EvaluationEntry]]
     """The results that our register says we entered, with their files."""
 
@@ -52,28 +52,28 @@ class Ours:
         return cls(organisation, f"{hub.endpoint}/datasets/{organisation}/", frozenset(entered))
 
     def is_item(self, item: object) -> bool:
-        """Whether it is an item of ours in a card."""
+        """Return whether it is an item of ours in a card."""
         return isinstance(item, dict) and str(item.get("url", "")).startswith(self.datasets_url)
 
     def is_entry(self, filename: str, entry: EvaluationEntry) -> bool:
-        """Whether it is a result of ours: it cites a dataset of ours, or we entered it."""
+        """Return whether it is a result of ours: it cites a dataset of ours, or we entered it."""
         cites_us = entry.source is not None and entry.source.url.startswith(self.datasets_url)
         return cites_us or (filename, entry) in self.entered
 
 
 @dataclass
 class Removal:
-    """What is to be changed in a repository for nothing of ours to be left."""
+    """The changes after which a repository holds nothing of ours."""
 
     changes: dict[str, bytes | None] = field(default_factory=dict)
     links: int = 0
     results: int = 0
     problems: list[str] = field(default_factory=list)
-    """What cannot be changed safely."""
+    """Reasons why something cannot be changed safely."""
 
     @property
     def what(self) -> str:
-        """In words."""
+        """The number of links and results, as words for a message."""
         counted = ((self.links, "link"), (self.results, "result"))
         named = [f"{count} {word}{'s' * (count > 1)}" for count, word in counted if count]
         return " and ".join(named)

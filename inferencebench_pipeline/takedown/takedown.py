@@ -1,4 +1,4 @@
-"""Taking what is ours out of a model's repository, or out of all of an organisation, for good.
+"""Takedown of all that is ours from a model's repository, or from all of an organisation's.
 
 The request is recorded first, here and publicly: from then on nothing is put there again, whatever
 happens next. Then our open pull requests are closed and our items in the card and our entries in
@@ -171,7 +171,7 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of one model."""
+    """The outcome for one model."""
 
     line: str
     state: Literal["nothing", "removed", "left"] = "nothing"

@@ -1,4 +1,4 @@
-"""Who signed what: signing, trust roots, the identity policy, and verification to a verdict."""
+"""Trust: signing, trust roots, the identity policy, and verification to a verdict."""
 
 from lazy_loader import attach_stub
 

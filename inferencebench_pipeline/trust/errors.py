@@ -1,4 +1,4 @@
-"""Why an envelope was not signed, or why trust material cannot be used."""
+"""The errors of signing, and of trust material that cannot be used."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ class Decoder(Protocol):
 
 
 class Plain:
-    """A body as it is."""
+    """The decoder of a body that is not compressed."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield ``data``."""
+        """Yield ``data`` unchanged."""
         if data:
             yield data
 

@@ -254,7 +254,7 @@ class _Stream(httpcore2.NetworkStream):
             self._stream.write(piece, _wait_s(timeout, httpcore2.WriteTimeout))
 
     def close(self) -> None:
-        """Close it."""
+        """Close the underlying transport."""
         self._stream.close()
 
     def start_tls(

@@ -49,7 +49,7 @@ def _within_what_is_left(connection: socket.socket) -> Iterator[None]:
 
 
 class _Socket(socket.socket):
-    """A plain connection."""
+    """A plain connection, whose reads keep to the deadline."""
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:  # noqa: ANN401 - as socket's
         """Read, in what is left."""

@@ -1,4 +1,4 @@
-"""YAML that every reader reads alike, whichever version of YAML it follows (1.1 or 1.2)."""
+"""Writing of YAML that every reader reads alike, whether it follows YAML 1.1 or 1.2."""
 
 from __future__ import annotations
 

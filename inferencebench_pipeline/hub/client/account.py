@@ -1,4 +1,4 @@
-"""Whose token this is and what it may do, told before anything is changed."""
+"""The account behind a token and its permissions, read before anything is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Hub client may still ask for in the current windows, and what it has asked for.
+"""Client-side accounting of the Hub's rate-limit windows.
 
 The Hub counts requests in fixed windows of five minutes, apart for its API, for files (the
 "resolvers") and for pages, and says with each answer what is left. A client that heeds it never
@@ -25,7 +25,7 @@ _active: ContextVar[RateBudget | None] = ContextVar("rate_budget", default=None)
 
 @dataclass(frozen=True)
 class Window:
-    """What one kind of request has left."""
+    """The rest of one window of one kind of request."""
 
     remaining: int
     limit: int | None
@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(frozen=True)
 class BudgetReport:
-    """What was asked for, and what is left."""
+    """The requests that were sent, and those that are left."""
 
     requests: Mapping[str, int]
     """By kind, see :func:`kind_of`."""

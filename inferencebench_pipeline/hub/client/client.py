@@ -1,8 +1,8 @@
-"""A Hub, reduced to the dozen things this project does with one.
+"""The calls of a Hub that this project makes, reduced to a dozen.
 
-Every call ends in time, is retried by one
-bounded policy, and fails with a type and a message that say what to do. Reads never touch the
-library's cache: its key has no endpoint, and it serves stale files for a repository that is gone.
+Every call ends in time, is retried by one bounded policy, and fails with a type and a message that
+say what to do. Reads never touch the library's cache: its key has no endpoint, and it serves stale
+files for a repository that is gone.
 """
 
 from __future__ import annotations
@@ -469,7 +469,7 @@ class Hub:
 
 
 class _Page(NamedTuple):
-    """One page of a list."""
+    """One page of a list, with the address of the next."""
 
     rows: list[dict[str, Any]]
     following: str | None
@@ -492,7 +492,7 @@ def _pull_requests(answer: Mapping[str, Any]) -> list[PullRequest]:
 
 
 def _names_a_url(response: httpx2.Response) -> bool:
-    """Whether a 409 says "exists already" (with its address) and not "locked, come back"."""
+    """Return whether a 409 says "exists already" (with an address) and not "locked, come back"."""
     try:
         answer = json_of(response)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can go wrong between us and the Hub, as types a caller can act on."""
+"""The errors of the Hub's client, as types that a caller can act on."""
 
 from __future__ import annotations
 

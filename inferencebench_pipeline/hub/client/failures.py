@@ -1,4 +1,4 @@
-"""From the client library's exceptions to our errors: what happened, where, and what to do.
+"""Translation of the client library's exceptions into our errors: event, place and remedy.
 
 The table is the one place that knows which answers pass by themselves. Statuses and texts are the
 Hub's own: a 409 may be a lock to wait for or a name that is taken, a 429 an exhausted request
@@ -48,7 +48,7 @@ LIBRARY_ERRORS = (
     KeyError,  # an answer without a field it always has
     ValueError,  # refused front matter, refused names, and answers that are not JSON
 )
-"""What the library raises for an answer it does not like; anything else is a bug of ours."""
+"""Exceptions of the library for an answer that it does not accept; any other is a bug of ours."""
 
 _ACTION_QUOTA = re.compile(r"\bper (?:hour|day)\b", re.IGNORECASE)
 _TRY_AGAIN_IN = re.compile(r"\bin (?:about )?(an?|\d+) (second|minute|hour|day)", re.IGNORECASE)

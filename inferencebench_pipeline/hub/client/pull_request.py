@@ -1,9 +1,9 @@
 """One pull request of ours on somebody else's repository: found, opened once, withdrawn if doubled.
 
-The Hub has no key that makes a repeated request harmless, so what exists is asked, never
-remembered, on all pages and in every status, and a list that cannot be read is an error, never
+The Hub has no key that makes a repeated request harmless. So the existing pull requests are listed
+each time, on all pages and in every status, and a list that cannot be read is an error, never
 "none". Two of us who open one at the same moment see each other's afterwards: the lower number
-stays, the other is withdrawn before it was more than an empty draft.
+stays, and the other is withdrawn while it is still an empty draft.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WITHDRAWN = " (withdrawn: opened twice)"
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is proposed: the title, with the author's name, is how ours is known again."""
+    """The text of a pull request; its title and author identify ours among others."""
 
     title: str
     description: str

@@ -1,4 +1,4 @@
-"""What a Hub holds, as plain values: repositories, heads, files, pull requests."""
+"""The contents of a Hub as plain values: repositories, heads, files, pull requests."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ class HubFile:
     """SHA-256 of the content for a large file, git's blob id (SHA-1) for any other."""
 
     def is_of(self, data: bytes) -> bool:
-        """Whether this describes a file of exactly these bytes."""
+        """Return whether this describes a file of exactly these bytes."""
         digests = {hashlib.sha256(data).hexdigest(), git_blob_oid(data)}
         return self.size_bytes == len(data) and self.oid in digests
 
 
 @dataclass(frozen=True)
 class RepoHead:
-    """Where a branch points, and which files it holds there."""
+    """The commit that a branch points to, and its files."""
 
     commit: str | None
     """``None`` for a repository without any commit."""
@@ -93,7 +93,7 @@ class RepoHead:
 
     @property
     def files(self) -> frozenset[str]:
-        """Their paths."""
+        """Paths of the files."""
         return frozenset(self.listing)
 
 
@@ -114,5 +114,5 @@ class PullRequest:
 
     @property
     def is_live(self) -> bool:
-        """Whether its owner can still merge or close it."""
+        """True while its owner can merge or close it."""
         return self.status in {"draft", "open"}

@@ -1,4 +1,4 @@
-"""The one retry policy towards the Hub: how often, how long, and what is not worth waiting for."""
+"""The one retry policy towards the Hub, with its bounds on attempts, on waits and in total."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _LFS_JSON = "application/vnd.git-lfs+json"
 
 @dataclass(frozen=True)
 class _Sighting:
-    """What the Hub says before a commit: where it stands, and what it wants with each file."""
+    """The Hub's answer before a commit: its head, and the way in which it wants each file."""
 
     head: str
     """Empty when the Hub does not say."""

@@ -1,7 +1,8 @@
 """The dataset card of a published run: machine-readable front matter, and a page for people.
 
-Pure: the same envelope gives the same bytes. Every string that comes out of an envelope is a
-stranger's, so the front matter is dumped by a YAML writer and the page escapes HTML and Markdown.
+The functions are pure: the same envelope gives the same bytes. Every string that comes out of an
+envelope is a stranger's, so a YAML writer makes the front matter, and the page escapes HTML and
+Markdown.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 _NOT_IN_A_TAG = re.compile(r"[^a-z0-9._-]+")
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$^#]")
 _BLOCK_MARKER = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")
-"""What would begin a list, a rule or a heading's underline at the head of a line or an item."""
+"""Text that begins a list, a rule or a heading's underline at the head of a line or an item."""
 
 _KEYLESS = "sigstore-cosign"
 """The method of a signature by an identity; a key has no identity to ask for."""

@@ -1,4 +1,4 @@
-"""Reading what is published: the list of an organisation's records, and files by commit.
+"""Reading of published records: the list of an organisation's, and their files by commit.
 
 Two requests find out what changed (the list carries each head's commit and card), one per file
 reads it. Nothing is cached and nothing is skipped in silence: a list that cannot be read to its

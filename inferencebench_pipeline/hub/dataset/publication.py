@@ -1,8 +1,8 @@
-"""Publishing a run: verified first, one atomic commit, read back from the Hub and verified again.
+"""Publication of a run: verified first, one atomic commit, read back from the Hub, verified again.
 
-What was published is found out from the Hub itself on every attempt, never remembered: a crash, a
-lost response and a second publisher all end in the same repository with one commit of ours, and
-what is there already is never overwritten.
+Every attempt asks the Hub itself for the state of the repository and remembers nothing. So a crash,
+a lost response and a second publisher all end in the same repository with one commit of ours, and
+files that are there already are never overwritten.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _publish(
 
 @dataclass(frozen=True)
 class Preview:
-    """What publishing would do; nothing was sent."""
+    """The repository as publishing would leave it; nothing was sent."""
 
     repo: Repo
     is_new: bool
@@ -146,10 +146,10 @@ def _missing(hub: Hub, record: RenderedRecord, head: RepoHead) -> dict[str, byte
             hub.fetch_expected(record.repo, head.commit, name, is_ours) is None
         ):
             raise HubConflictError(
-                f"{hub.page_url(record.repo)} holds another {name} than run's record "
-                f"{record.content_hash}; a published record is never overwritten. If the run was "
-                "signed again, restore the envelope.json that is published; if it is a stranger's, "
-                "publish under another organisation"
+                f"{hub.page_url(record.repo)} already holds a different {name} (expected: that of "
+                f"content hash {record.content_hash}); a published record is never overwritten. If "
+                "the run was signed again, restore the envelope.json that is published; if the "
+                "repository is a stranger's, publish under another organisation"
             )
     if ENVELOPE_FILE not in present:
         raise HubConflictError(

@@ -1,9 +1,9 @@
 """The model-card backlink: one front-matter key on the model's card that points to the record.
 
-Metadata only: not a byte outside the key's lines changes. Where the account may write, the key is
-committed; on everybody else's card it is proposed by a pull request (only when that is allowed
-explicitly), one per model and never a second, and an owner who closes it, or who asked us to take
-our links down, is not asked again.
+Only metadata changes, and no byte outside the lines of the key. Where the account may write, the
+key is committed. On everybody else's card it is proposed by a pull request, only when that is
+allowed explicitly, and by one per model. An owner who closes it, or who asked us to take our links
+down, is not asked again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BacklinkReceipt(DocumentPart):
     """Commit the card was read at; equal to ``commit`` when the entry was there already."""
     commit: str | None = None
     reason: str | None = None
-    """Why nothing was changed, when nothing was."""
+    """Reason why nothing was changed; ``None`` when something was."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,17 @@ class _Entry:
 
 @dataclass(frozen=True)
 class LinkPolicy:
-    """Which cards may be linked from."""
+    """The rules for the cards that we may link from."""
 
     pull_requests: bool = False
-    """Whether pull requests may be opened on models of others: somebody decided so explicitly."""
+    """True if a person decided that pull requests may be opened on models of others."""
     takedowns: Takedowns = field(default_factory=Takedowns)
-    """Whom we never link from."""
+    """Models and organisations that we never link from."""
 
 
 @dataclass(frozen=True)
 class LinkPreview:
-    """What linking would do; nothing was sent."""
+    """The card as linking would leave it; nothing was sent."""
 
     mode: Literal["commit", "pull_request", "skipped"]
     model_id: str

@@ -39,7 +39,7 @@ published and verified: an in-toto statement whose subjects are the envelopes, b
 SLSA verification summary. `corpus.parquet` lists them. `inferencebench verify --corpus
 hf://datasets/...` with the name of this dataset checks all of them by it.
 """
-"""What the index dataset says of itself."""
+"""Card of the index dataset."""
 
 
 def index_repo(organisation: str) -> Repo:

@@ -1,4 +1,4 @@
-"""The register of takedowns: whose model cards we link nothing from, since when and why.
+"""The register of takedowns: the models whose cards we link nothing from, with date and reason.
 
 It is written before anything is removed and never shortened, so that neither a crash nor a later
 run can bring a link back. It is public: the leaderboard shows it.
@@ -38,7 +38,7 @@ class Takedown(DocumentPart):
     """As the person wants to be named; it is shown publicly."""
     requested_at: AwareDatetime
     carried_out_at: AwareDatetime | None = None
-    """When the last of our links was gone; ``None`` while it is not."""
+    """Time at which the last of our links was gone; ``None`` while one is left."""
     outcome: tuple[str, ...] = ()
     """One sentence for each model that was looked at."""
 
@@ -57,7 +57,7 @@ class Takedown(DocumentPart):
         return text.strip()
 
     def covers(self, model_id: str) -> bool:
-        """Whether the request is about this model (the Hub's names ignore case)."""
+        """Return whether the request is about this model (the Hub's names ignore case)."""
         wanted, target = model_id.lower(), self.target.lower()
         return target in {wanted, wanted.partition("/")[0]}
 

@@ -32,7 +32,7 @@ class Checkpoint(DocumentPart):
 
     @property
     def root(self) -> bytes:
-        """The root hash."""
+        """Root hash of the log's Merkle tree at this size."""
         return bytes.fromhex(self.root_hash)
 
 

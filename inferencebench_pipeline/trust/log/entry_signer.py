@@ -1,4 +1,4 @@
-"""Whose signature a log entry is: the certificates in its body, and the digest it is about."""
+"""The signer of a log entry: the certificates in its body, and the digest that was signed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SignedEntry:
     kind: str
     signers: tuple[SignerIdentity, ...]
     sha256: str | None
-    """What was signed, as far as the entry's kind says: the artifact's or the payload's digest."""
+    """Digest of the artifact or the payload that was signed, as far as the entry's kind tells."""
 
 
 def signed_entry(index: int, body: bytes) -> SignedEntry | None:

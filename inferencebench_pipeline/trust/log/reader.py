@@ -51,11 +51,11 @@ class LogReader(Protocol):
 
     @property
     def entries_at_once(self) -> int:
-        """How many entries one request brings."""
+        """Number of entries that one request brings."""
 
     @property
     def requests_per_proof(self) -> int:
-        """How many requests a consistency proof costs, apart from tiles that are remembered."""
+        """Number of requests that a consistency proof costs, apart from remembered tiles."""
 
     def notes(self) -> list[str]:
         """Return the signed notes of the log's newest state, one for each of its shards."""
@@ -137,7 +137,7 @@ class RekorV1Log:
 
     @property
     def entries_at_once(self) -> int:
-        """How many entries one request brings."""
+        """Number of entries that one request brings."""
         return _V1_BATCH
 
     @property
@@ -190,7 +190,7 @@ class TiledLog:
 
     @property
     def entries_at_once(self) -> int:
-        """How many entries one request brings."""
+        """Number of entries that one request brings."""
         return TILE_WIDTH
 
     @property

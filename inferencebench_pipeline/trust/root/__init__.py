@@ -1,1 +1,1 @@
-"""Trust roots: whose certificates, logs and clocks count, and the copy that is kept of them."""
+"""Trust roots: the certificate authorities, logs and clocks we trust, and the copy that is kept."""

@@ -51,7 +51,7 @@ Sha256 = Field(pattern="^[0-9a-f]{64}$")
 
 @dataclass(frozen=True)
 class TufRepository:
-    """Where a trust root is published, and the root metadata from which its signatures count."""
+    """The address of a published trust root, and the root metadata that signs it first."""
 
     url: str
     bootstrap: bytes
@@ -85,13 +85,13 @@ class Pin(DocumentPart):
 
     sha256: str = Sha256
     checked_at: AwareDatetime
-    """When TUF last said that this is the current version."""
+    """Time at which TUF last said that this is the current version."""
     versions: tuple[KeptVersion, ...]
 
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh found."""
+    """The result of a refresh."""
 
     previous_sha256: str
     current: TrustRoot
@@ -101,7 +101,7 @@ class Refreshed:
 
     @property
     def changed(self) -> bool:
-        """Whether another version is pinned now than before."""
+        """True if another version is pinned now than before."""
         return self.previous_sha256 != self.current.sha256
 
 

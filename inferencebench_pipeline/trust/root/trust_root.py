@@ -1,4 +1,4 @@
-"""Trust roots: whose certificates, logs and clocks count, as a file states them."""
+"""Trust roots: the certificate authorities, logs and clocks that a file tells us to trust."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrustRoot:
     """The keys that verification trusts and, when known, the services that signing uses."""
 
     source: str
-    """Where it came from, for messages: a path, usually."""
+    """Origin of the trust root, for messages; usually a path."""
     sha256: str
     """Digest of the file's bytes."""
     trusted_root: TrustedRoot
@@ -104,7 +104,7 @@ def parse_trust(data: bytes, *, where: str) -> TrustRoot:
 
 
 def within(period: TimeRange | None, moment: datetime) -> bool:
-    """Whether ``moment`` is in a validity window; both ends belong to it, no window is open."""
+    """Return whether ``moment`` is in a validity window; both ends belong to it, none is open."""
     if period is None:
         return True
     return period.start <= moment and (period.end is None or moment <= period.end)

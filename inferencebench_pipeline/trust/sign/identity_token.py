@@ -1,4 +1,4 @@
-"""Where the identity token comes from: a file, a command, a variable, or the CI service."""
+"""Sources of the identity token: a file, a command, a variable, or the CI service."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def command_identity(
 
 
 def names_its_subject(token: IdentityToken) -> bool:
-    """Whether a certificate for ``token`` names its subject or e-mail address, as it is there.
+    """Return whether a certificate for ``token`` names its subject or e-mail address verbatim.
 
     For CI services and Kubernetes the certificate authority makes a URI out of other claims.
     """

@@ -1,4 +1,4 @@
-"""One log entry per signature: made, or found where an attempt that was cut off has left it."""
+"""The log entry of a signature: made once, or found where an interrupted attempt has left it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def find_in_log(
 
 
 def is_still_loggable(prepared: PreparedSignature, services: SigningServices) -> bool:
-    """Whether an entry made now would verify: Rekor v1 takes the time, Rekor v2 does not."""
+    """Return whether an entry made now would verify: Rekor v1 takes the time, Rekor v2 does not."""
     return not services.is_rekor_v1 or prepared.covers(datetime.now(UTC))
 
 

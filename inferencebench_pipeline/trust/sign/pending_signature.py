@@ -1,7 +1,7 @@
-"""A signature that is made and timestamped, and may be in the log or not: what a crash leaves.
+"""A timestamped signature that is not yet confirmed in the log, kept before it is sent there.
 
-It is kept before anything is sent to the log. Whoever finds it later sends the very same entry
-again; a log that holds it already says where, so one signature never becomes two entries.
+A retry after a crash finds it and sends the very same entry again. A log that holds the entry
+already answers with its place, so one signature never becomes two entries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inferencebench_pipeline.documents import DocumentPart
 
 
 class UnusableIntentError(ValueError):
-    """What was kept is not a prepared signature, or is one over something else."""
+    """The kept file is not a pending signature, or is one over something else."""
 
 
 class _Kept(DocumentPart):
@@ -72,7 +72,7 @@ class PreparedSignature:
         return Bundle._from_parts(self.certificate, self.content, entry, list(self.timestamps))
 
     def covers(self, moment: datetime) -> bool:
-        """Whether the certificate is valid at ``moment``."""
+        """Return whether the certificate is valid at ``moment``."""
         certificate = self.certificate
         return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 

@@ -1,4 +1,4 @@
-"""A run's way from unsigned to signed and logged: each step durable, none made twice."""
+"""Signing of runs, from unsigned to logged: each step is durable, and none is repeated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from inferencebench_pipeline.trust.verify.verdict import FailureClass, Verdict, 
 
 
 class RunState(StrEnum):
-    """How far a run has come since it was measured; each state is a file, so it survives a crash.
+    """The state of a run since it was measured; each state is a file, so it survives a crash.
 
     A state says what is there, not that it is good: the stage that reads a file examines it.
     """
@@ -119,12 +119,12 @@ def sign_run(run: RunDirectory, signer: Signer, *, verify: Verify) -> Verdict:
 
 @dataclass(frozen=True)
 class Signed:
-    """What came of one run of a batch."""
+    """The outcome for one run of a batch."""
 
     run: RunDirectory
     verdict: Verdict | None
     error: PermanentError | None
-    """Why this run was refused, when it was."""
+    """Reason why this run was refused, when it was."""
 
 
 def sign_runs(

@@ -1,4 +1,7 @@
-"""The signing services over HTTP: deadlines and bounded answers, safe repeats, their own words.
+"""HTTP sessions for Fulcio, Rekor and the timestamp authorities.
+
+They add timeouts, limits on the size of answers, retries of idempotent requests, and the servers'
+own messages in errors.
 
 sigstore-python sets no deadline on Fulcio and Rekor, drops Fulcio's message and turns a missing
 timestamp into a warning after the log entry is made; this module is where that is put right.
@@ -38,7 +41,7 @@ _RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class SigningDeadlines:
-    """How long one HTTP exchange may take, in seconds."""
+    """Time limits of one HTTP exchange, in seconds."""
 
     connect_s: float = 5.0
     answer_s: float = 30.0
@@ -60,12 +63,12 @@ class SigningServices:
 
     @property
     def log_name(self) -> str:
-        """What to call the log in a message."""
+        """Name of the log in messages."""
         return f"the transparency log {self.log_url}"
 
     @property
     def is_rekor_v1(self) -> bool:
-        """Whether the log promises the time at which it takes an entry in."""
+        """True if the log signs the time at which it takes an entry in."""
         return isinstance(self.log, RekorClient)
 
 

@@ -1,6 +1,6 @@
 """A signing session: one key that never leaves this process, and its ten-minute certificate.
 
-What the certificate authority and the timestamp authority return is verified here, before
+The answers of the certificate authority and the timestamp authority are verified here, before
 anything is sent to the log: sigstore-python itself looks at the certificate's log promise only.
 """
 
@@ -77,7 +77,7 @@ class SigningSession:
         return cls(certificate, signer, key, trust)
 
     def lasts(self, at_least: timedelta) -> bool:
-        """Whether the certificate is valid for so long from now."""
+        """Return whether the certificate stays valid for so long from now."""
         return datetime.now(UTC) + at_least < self.certificate.not_valid_after_utc
 
     def sign_message(self, message: bytes, services: SigningServices) -> PreparedSignature:

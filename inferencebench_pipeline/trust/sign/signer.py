@@ -1,4 +1,4 @@
-"""Signing: a content hash, by an identity, logged once, timestamped, verified before it is kept."""
+"""The signers of a content hash: logged once, timestamped, and verified before it is kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RENEW_BELOW: Final = timedelta(minutes=2)
 
 
 class Intent(Protocol):
-    """Where a prepared signature is kept until the log is known to hold it."""
+    """Place of a pending signature until the log is known to hold it."""
 
     def read(self) -> bytes | None:
         """Return what was kept, or None."""
@@ -52,7 +52,7 @@ class Intent(Protocol):
 
 
 class Signer(Protocol):
-    """Signs envelopes."""
+    """A signer of envelopes, by an identity or a development key."""
 
     def sign(self, envelope: Envelope, intent: Intent | None = None) -> Envelope:
         """Return ``envelope`` with a signature over its content hash.

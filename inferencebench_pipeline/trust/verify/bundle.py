@@ -1,8 +1,8 @@
-"""A Sigstore bundle, verified offline: stock sigstore's checks, then the ones it leaves out.
+"""Offline verification of a Sigstore bundle: stock sigstore's checks, then those it leaves out.
 
-This is the only module of the verifying side that reaches below sigstore's public interface,
-because the verified times and the log entry have no public accessor. The genuine bundles and the
-conformance cases in the tests are run at every change of that dependency.
+It reaches below sigstore's public interface, as ``memoised``, ``rekor_bodies`` and the log's
+``checkpoints`` do, because the verified times and the log entry have no public accessor. The tests
+run genuine bundles and the conformance cases at every change of that dependency.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ class BundleRejectedError(Exception):
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """What a bundle proves once every check has passed."""
+    """The facts that a bundle proves once every check has passed."""
 
     signer: SignerIdentity
     certificate: x509.Certificate
     times: tuple[datetime, ...]
     """Every time a trusted clock (timestamp authority, Rekor v1) gave the signature, sorted."""
     timestamps: int
-    """How many of those times are the word of a timestamp authority."""
+    """Number of those times that a timestamp authority vouches for."""
     timestamps_carried: int
-    """How many timestamps the bundle holds. Stock passes over one that does not verify, also one
+    """Number of timestamps in the bundle. Stock passes over one that does not verify, also one
     of an authority it does not know, when another clock gave the time."""
     log_index: int
     log_id: str
@@ -81,12 +81,12 @@ class VerifiedBundle:
 
     @property
     def timestamped(self) -> bool:
-        """Whether a timestamp authority vouches for the time."""
+        """True if a timestamp authority vouches for the time."""
         return self.timestamps > 0
 
     @property
     def is_rekor_v2(self) -> bool:
-        """Whether the entry is in a tile-backed log."""
+        """True if the entry is in a tile-backed log."""
         return self.entry_version == _REKOR_V2_ENTRY
 
 

@@ -1,4 +1,4 @@
-"""Fulcio certificates: whom they name, who issued them, and when that could be trusted."""
+"""Fulcio certificates: the identity they name, their issuer, and the time they are trusted for."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ WORKFLOW_CLAIMS: Final = {
 
 @dataclass(frozen=True)
 class SignerIdentity:
-    """Whom a certificate was issued to, and on whose word."""
+    """The identity in a certificate, and the issuer that vouched for it."""
 
     identity: str
     issuer: str
     workflow: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """What the issuer said about the build that asked, by the names in :data:`WORKFLOW_CLAIMS`."""
+    """Claims of the issuer about the CI build, by the names in :data:`WORKFLOW_CLAIMS`."""
 
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """Who vouched for a certificate: the same for every bundle that carries it."""
+    """The chain above a certificate, the same for every bundle that carries it."""
 
     issuing: tuple[CertificateAuthority, ...]
     """The trusted authorities that signed it."""

@@ -1,4 +1,4 @@
-"""The corpus statement: one signature that says of a whole corpus that it was verified.
+"""The corpus statement, one signature over all verified records of a corpus.
 
 An in-toto Statement v1 whose subjects are the verified envelopes, by the SHA-256 of their bytes,
 with a SLSA Verification Summary (https://slsa.dev/spec/v1.0/verification_summary) as predicate.
@@ -30,7 +30,7 @@ from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
 from inferencebench_pipeline.trust.verify.verdict import VERIFIER_VERSION
 
 STATEMENT_SUITE: Final = "inferencebench.corpus-statement"
-"""What the policy must let a signer of statements speak for, beside the suites of envelopes."""
+"""Name of the suite that the policy must allow to a signer of statements."""
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/verification_summary/v1"
 VERIFIED_LEVEL: Final = "INFERENCEBENCH_ENVELOPE_VERIFIED"
@@ -56,7 +56,7 @@ class _Digest(_StatementPart):
 
 
 class VerifierName(_StatementPart):
-    """Which program verified, in which version of its rules."""
+    """The program that verified, with the version of its rules."""
 
     id: str
     version: dict[str, str]
@@ -70,7 +70,7 @@ class Resource(_StatementPart):
 
 
 class Counts(_StatementPart):
-    """How much was verified."""
+    """The number of records that were verified."""
 
     envelopes: int = Field(ge=0)
     with_traces: int = Field(ge=0)
@@ -103,7 +103,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class CorpusStatement:
-    """What a verified statement says, and who says so."""
+    """The contents of a verified statement, and its signer."""
 
     subjects: Mapping[str, str]
     """The repository of each envelope, by the SHA-256 of its bytes."""

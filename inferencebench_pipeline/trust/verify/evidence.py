@@ -1,4 +1,4 @@
-"""What each check on a bundle rests on, as values that a reader of the verdict can compare."""
+"""The evidence of each check on a bundle, as values that a reader of the verdict can compare."""
 
 from __future__ import annotations
 

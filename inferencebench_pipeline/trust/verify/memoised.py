@@ -1,9 +1,9 @@
-"""Work that many bundles share, done once: keys, certificates, signatures already verified.
+"""A verifier that remembers the keys, certificates and signatures it has already verified.
 
-Every check of the stock verifier is kept. What is remembered is only *that* a check succeeded,
-under every byte it depends on; a check that failed is made again each time. Nothing is patched:
-these are subclasses that stock sigstore is given. A test holds the digests of the stock functions
-that :class:`SharedVerifier` abbreviates, so that a change of them is seen.
+Every check of the stock verifier is kept. It remembers only *that* a check succeeded, under every
+byte that the check depends on, and repeats a check that failed each time. Nothing is patched: stock
+sigstore is given these subclasses. A test holds the digests of the stock functions that
+:class:`SharedVerifier` abbreviates, so that a change of them is seen.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from sigstore_models.trustroot.v1 import TransparencyLogInstance
 from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate, promised
 
 REMEMBERED: Final = 1024
-"""How many successes each kind of check remembers: bounds memory, and a batch needs a few."""
+"""Number of successes that each kind of check remembers; a batch needs a few."""
 
 _ECDSA_OF_DIGEST: Final = ec.ECDSA(Prehashed(SHA256()))
 

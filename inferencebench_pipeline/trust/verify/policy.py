@@ -1,4 +1,4 @@
-"""The identity policy: who may sign for which organisation and suite, and since when.
+"""The identity policy: the signers allowed for each organisation and suite, with their dates.
 
 Identities match exactly; only suites may be patterns. The policy is a reviewed file, and its
 digest goes into every verdict made under it.
@@ -55,7 +55,7 @@ class _Rule(DocumentPart):
     """``fnmatch`` patterns of suite ids, such as ``llm.inference.*``."""
 
     def covers(self, organisation: str | None, suite_id: str) -> bool:
-        """Whether the rule is about this suite, and this organisation when one is asked for."""
+        """Return whether the rule is about this suite, and this organisation when one is given."""
         return organisation in (None, self.organisation) and any(
             fnmatch.fnmatchcase(suite_id, pattern) for pattern in self.suites
         )
@@ -68,7 +68,7 @@ class SignerRule(_Rule):
     identity: str | None = Field(default=None, min_length=1)
     """The certificate's subject alternative name, exactly."""
     workflow: dict[WorkflowClaim, str] = Field(default_factory=dict)
-    """What the certificate must say about the CI build, exactly: for workflows whose identity
+    """Exact claims that the certificate must make about the CI build: for workflows whose identity
     changes with the tag or branch. Names the repository at least."""
     valid_from: AwareDatetime
     valid_until: AwareDatetime | None = None
@@ -91,7 +91,7 @@ class SignerRule(_Rule):
         return self
 
     def names(self, signer: SignerIdentity) -> bool:
-        """Whether ``signer`` is the one this rule is about; the time is not looked at."""
+        """Return whether ``signer`` is the one this rule is about; the time is not looked at."""
         return (
             signer.issuer == self.issuer
             and self.identity in (None, signer.identity)
@@ -105,7 +105,7 @@ class SignerRule(_Rule):
         return f"{who} ({self.issuer})"
 
     def valid_at(self, moment: datetime) -> bool:
-        """Whether a signature made at ``moment`` is inside the rule's span."""
+        """Return whether a signature made at ``moment`` is inside the rule's span."""
         return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
 
 
@@ -122,7 +122,7 @@ class DevKeyRule(_Rule):
 
     @property
     def public_key(self) -> Ed25519PublicKey:
-        """The pinned key."""
+        """The pinned Ed25519 key, parsed from its PEM."""
         return ed25519_from_pem(self.public_key_pem)
 
 

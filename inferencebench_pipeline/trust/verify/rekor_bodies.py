@@ -1,4 +1,4 @@
-"""What Rekor writes down of a signature: ``hashedrekord`` bodies, and what its promise signs.
+"""Rekor's ``hashedrekord`` entry bodies, and the payload of its signed entry timestamp.
 
 Source: sigstore/rekor ``pkg/types/hashedrekord/v0.0.1``, rekor-v2-spec (0.0.2); RFC 8785.
 """

@@ -1,4 +1,4 @@
-"""What one verifier requires of a signer beyond the policy: for who asks about one record."""
+"""``--require-issuer`` and ``--require-identity``: a check on the signer on top of the policy."""
 
 from __future__ import annotations
 

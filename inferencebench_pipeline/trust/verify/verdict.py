@@ -1,4 +1,4 @@
-"""The verdict: every check made on a record, what it found, and what follows from it."""
+"""The verdict on a record: every check with its result, and the conclusion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERIFIER_VERSION: Final = "3"
 
 
 class CheckStatus(StrEnum):
-    """What came of a check."""
+    """The result of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class FailureClass(StrEnum):
-    """What kind of thing is wrong with a rejected record."""
+    """The kind of fault of a rejected record."""
 
     MALFORMED = "malformed"
     UNSIGNED = "unsigned"
@@ -52,23 +52,23 @@ class Check(DocumentPart):
 
 
 class VerifiedSigner(DocumentPart):
-    """Whom a signature that verifies belongs to."""
+    """The signer of a signature that verifies."""
 
     method: str
     identity: str
     """The certificate's subject alternative name, or the pinned key's fingerprint."""
     issuer: str
-    """Who vouched for the identity: the OIDC issuer, or ``policy`` for a pinned key."""
+    """Party that vouched for the identity: the OIDC issuer, or ``policy`` for a pinned key."""
 
 
 class LogPosition(DocumentPart):
-    """Where the signature stands in the transparency log."""
+    """The position of the signature in the transparency log."""
 
     index: int
     log_id: str
     url: str | None
     integrated_time: datetime | None
-    """When the log said it took the entry in, when that statement is signed (Rekor v1)."""
+    """Time at which the log took the entry in, when the log signs it (Rekor v1)."""
 
 
 class Verdict(DocumentPart):

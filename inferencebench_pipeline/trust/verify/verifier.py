@@ -1,7 +1,6 @@
-"""Verification of many envelopes under one policy and trust root: each to a verdict of its own.
+"""Verification of envelopes under one policy and trust root, each to a verdict of its own.
 
-Nothing is fetched, and no input makes it raise: whatever goes wrong is a rejection that says at
-which check.
+Nothing is fetched, and no input makes it raise: every failure is a rejection that names the check.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ _BUNDLE_DETAILS: Final = {
 
 @dataclass
 class _Found:
-    """What is known so far; goes into the verdict whether or not a later check fails."""
+    """The facts known so far; they go into the verdict whether or not a later check fails."""
 
     content_hash: str | None = None
     signer: VerifiedSigner | None = None
