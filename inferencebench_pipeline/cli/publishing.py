@@ -23,10 +23,10 @@ from inferencebench_pipeline.hub import (
     Hub,
     LinkPolicy,
     Repo,
+    card_of_run,
     dataset_repo_id,
     known_takedowns,
     link,
-    prepare,
     preview,
     preview_backlink,
     render_card,
@@ -164,13 +164,13 @@ def card(
         say_document(_card_of_file(Path(source), Deployment(_settings(org))).decode())
         return
     deployment, run = _open(source, org)
-    record = prepare(
+    document = card_of_run(
         run,
         deployment.require_organisation(),
         deployment.own_verifier(),
         deployment.settings.hub_endpoint,
     )
-    say_document(record.files[CARD_FILE].decode())
+    say_document(document.decode())
 
 
 def _card_of_file(path: Path, deployment: Deployment) -> bytes:

@@ -33,7 +33,7 @@ from .dataset.published_files import restore as restore
 from .dataset.receipt import Receipt as Receipt
 from .dataset.receipt import read_receipt as read_receipt
 from .dataset.receipt import require_receipt as require_receipt
-from .dataset.rendered_record import prepare as prepare
+from .dataset.rendered_record import card_of_run as card_of_run
 from .index_dataset import CorpusReceipt as CorpusReceipt
 from .index_dataset import publish_corpus as publish_corpus
 from .index_dataset import published_file as published_file

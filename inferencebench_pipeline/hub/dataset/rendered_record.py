@@ -47,12 +47,55 @@ class RenderedRecord:
         return {**self.signed, **self.derived}
 
 
+@dataclass(frozen=True)
+class _Publishable:
+    """The signed files of a run that may be published, and the verdict that says so."""
+
+    read: ReadEnvelope
+    data: bytes
+    traces: bytes | None
+    verdict: Verdict
+
+
 def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str) -> RenderedRecord:
     """Return what publishing ``run`` sends; the Hub is not contacted.
 
     Raises:
         NotPublishableError: the record does not verify or its files do not belong together.
     """
+    found = _publishable(run, verify)
+    signed, derived = {ENVELOPE_FILE: found.data}, {CARD_FILE: _card(found, organisation, endpoint)}
+    if found.traces is not None:
+        signed[TRACES_FILE] = found.traces
+        derived[PLOT_FILE] = latency_plot_png(open_traces(found.traces))
+    return RenderedRecord(
+        repo=Repo("dataset", dataset_repo_id(organisation, found.read.envelope)),
+        content_hash=found.read.content_hash,
+        signed=signed,
+        derived=derived,
+    )
+
+
+def card_of_run(run: RunDirectory, organisation: str, verify: Verify, endpoint: str) -> bytes:
+    """Return the card that publishing ``run`` sends; no plot is drawn, and the Hub not contacted.
+
+    Raises:
+        NotPublishableError: the record does not verify or its files do not belong together.
+    """
+    return _card(_publishable(run, verify), organisation, endpoint)
+
+
+def _card(found: _Publishable, organisation: str, endpoint: str) -> bytes:
+    return render_card(
+        found.read,
+        dataset_repo_id(organisation, found.read.envelope),
+        signer=found.verdict.signer,
+        endpoint=endpoint,
+        latency_plot=found.traces is not None,
+    )
+
+
+def _publishable(run: RunDirectory, verify: Verify) -> _Publishable:
     data = run.read(RunFile.ENVELOPE)
     try:
         read = ReadEnvelope(parse_envelope(data))
@@ -86,20 +129,4 @@ def prepare(run: RunDirectory, organisation: str, verify: Verify, endpoint: str)
             f"run {run.run_id} is flagged as invalid and is not published: {said_of(errors)}; "
             "measure again under a new run id"
         )
-    repo_id = dataset_repo_id(organisation, envelope)
-    plot = None if traces is None else latency_plot_png(open_traces(traces))
-    card = render_card(
-        read,
-        repo_id,
-        signer=verdict.signer,
-        endpoint=endpoint,
-        latency_plot=plot is not None,
-    )
-    return RenderedRecord(
-        repo=Repo("dataset", repo_id),
-        content_hash=read.content_hash,
-        signed={ENVELOPE_FILE: data}
-        if traces is None
-        else {ENVELOPE_FILE: data, TRACES_FILE: traces},
-        derived={CARD_FILE: card} if plot is None else {CARD_FILE: card, PLOT_FILE: plot},
-    )
+    return _Publishable(read, data, traces, verdict)
