@@ -13,6 +13,8 @@ from typing import Final
 from inferencebench_pipeline.errors import PermanentError
 
 _DISTRIBUTION: Final = "inferencebench-pipeline"
+_PREFERRED: Final = ("pipeline", "postgres", "s3", "vllm", "sandbox", "demo")
+"""All extras for users; of several that bring a package, the first is named."""
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*extra == ['\"](?P<extra>[\w-]+)['\"]")
 
 
@@ -39,7 +41,7 @@ def missing_extra(error: ModuleNotFoundError) -> Exception:
 
 
 def extra_of(package: str) -> str | None:
-    """Return the first extra that installs a package, or None when no extra does.
+    """Return the extra to install for a package, or None when no extra brings it.
 
     Args:
         package: the name by which the package is imported.
@@ -48,8 +50,9 @@ def extra_of(package: str) -> str | None:
         required = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # a checkout that nobody installed
         return None
-    for requirement in required:
-        found = _REQUIREMENT.match(requirement)
-        if found and re.sub(r"[-.]", "_", found["name"]) == package:
-            return found["extra"]
-    return None
+    extras = {
+        found["extra"]
+        for found in map(_REQUIREMENT.match, required)
+        if found and re.sub(r"[-.]", "_", found["name"]) == package
+    }
+    return next((extra for extra in _PREFERRED if extra in extras), None)

