@@ -22,7 +22,7 @@ from inferencebench_pipeline.leaderboard import compare as compare_runs
 from inferencebench_pipeline.settings import Settings
 
 _SIDE = (
-    "A run directory, an envelope.json, hf://datasets/ORG/NAME[@revision], a folder of run "
+    "A run directory, an envelope.json, hf://datasets/ORG/NAME\\[@revision], a folder of run "
     "directories, or @FILE with one of these on each line."
 )
 _VERDICTS = {

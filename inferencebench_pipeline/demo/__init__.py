@@ -1,1 +1,1 @@
-"""One machine, nothing configured: the sandbox, one benchmark's whole life, and the UI on it."""
+"""The demo on one machine: a sandbox, the whole life of one benchmark, and the Dagster UI."""

@@ -1,4 +1,4 @@
-"""``make demo``: one benchmark's whole life on this machine, then the re-verification of it."""
+"""The command ``make demo``: the whole life of one benchmark, and its re-verification."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    """Run the demo; return its exit code."""
+    """Run the demo and return its exit code."""
     started = time.monotonic()
     try:
         with local_deployment() as sandbox:
-            say(f"Sandbox up: Hub {sandbox.hub_url}, Sigstore {sandbox.sigstore_url}")
-            say("It is loopback only and proves nothing to anyone else.\n")
+            say(f"The sandbox is up: Hub {sandbox.hub_url}, Sigstore {sandbox.sigstore_url}")
+            say("It answers on loopback only, and its records prove nothing to anyone else.\n")
             return _whole_life(started)
     except KeyboardInterrupt:
-        say("\nStopped. Nothing is left running; `make demo` starts afresh.")
+        say("\nStopped. Nothing is left running, and `make demo` starts again.")
         return 130
 
 
 def _whole_life(started: float) -> int:
-    # Imported here: Dagster and the Hub client read the environment that has just been set.
+    # Imported here, because Dagster and the Hub client read the environment at their import.
     sys.path.insert(0, str(CLONE))
     import dagster as dg
 
@@ -55,11 +55,11 @@ def _whole_life(started: float) -> int:
             say(f"Run {run.run_id}: measure, sign, publish, link back")
             config = {"ops": {"benchmark_run": {"config": {"spec": SPEC}}}}
             jobs.run("publish_run", partition_key=run.run_id, run_config=config)
-            say("\nThe corpus: what the Hub holds now, verified again from the published bytes")
+            say("\nThe corpus: take stock of the Hub, and verify the published bytes again")
             jobs.run("crawl_corpus")
             for day in Inventory.load(CorpusStore(settings.store)).days():
                 jobs.run("reverify", partition_key=day)
-            say("\nThe leaderboard, from what is published and verified")
+            say("\nThe leaderboard: build it from the published and verified records")
             jobs.run("rebuild_leaderboard")
         except JobFailedError as failure:
             say(f"\nFailed: {failure}")

@@ -1,6 +1,6 @@
-"""Run jobs in this process, with a person watching: each event becomes a readable line.
+"""Jobs that run in this process while a person watches: each event becomes a readable line.
 
-The instance is the one the UI opens, so what ran here is there too.
+They run on the instance that the UI opens, so the UI shows them too.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dagster import DagsterEvent, DagsterEventType
 
 _NARRATOR = "narrator"
 _INTERRUPTED = "DagsterExecutionInterruptedError"
-"""What Dagster makes of Ctrl-C inside a step; it reports it and does not raise it."""
+"""The error that Dagster reports, and does not raise, after Ctrl-C inside a step."""
 
 Say = Callable[[str], None]
 """Prints one line of progress."""
 
 
 class JobFailedError(RuntimeError):
-    """A job failed; the message is that of the step or check that failed."""
+    """A job failed. The message is that of the failed step or check."""
 
 
 @dataclass(frozen=True)
 class AttendedJobs:
-    """Runs the jobs of a code location one after the other and says what happens."""
+    """Runs the jobs of a code location one after the other, and prints their events."""
 
     definitions: dg.Definitions
     instance: dg.DagsterInstance
@@ -68,7 +68,7 @@ class AttendedJobs:
 
 
 class _Narrator(logging.Handler):
-    """Turns Dagster's events into lines, and remembers why something failed."""
+    """Turns Dagster's events into lines, and keeps the reason of a failure."""
 
     def __init__(self, say: Say, stages: Collection[str]) -> None:
         super().__init__(logging.DEBUG)
@@ -98,13 +98,13 @@ class _Narrator(logging.Handler):
                 )
             return f"    {'✓' if check.passed else '✗'} {check.check_name}"
         if kind is DagsterEventType.STEP_UP_FOR_RETRY:
-            return f"    {event.step_key}: an outage; trying again"
+            return f"    {event.step_key}: an outage; it is tried again"
         if kind is DagsterEventType.STEP_FAILURE:
             self._remember(event)
         return None
 
     def _remember(self, event: DagsterEvent) -> None:
-        """Keep why a step failed: our own description where there is one, else the root cause."""
+        """Keep the reason of a failed step: our own description, or else the root cause."""
         data = event.step_failure_data
         if data.error is not None and data.error.cls_name == _INTERRUPTED:
             self.interrupted = True

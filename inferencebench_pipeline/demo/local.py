@@ -1,4 +1,4 @@
-"""The local deployment: where its state lies, and the environment that points at its sandbox."""
+"""The local deployment: the folder of its state, and the environment that names its sandbox."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ HOME = Path(os.environ.get("INFERENCEBENCH_HOME") or CLONE / ".inferencebench").
 def local_deployment(home: Path = HOME) -> Iterator[SandboxEnvironment]:
     """Start the sandbox and point this process's environment at it.
 
-    To be entered before ``huggingface_hub`` or ``dagster`` is imported: both read their
-    environment at import. ``home`` is reused from one time to the next. A polite kill ends the
-    block as Ctrl-C does, so that nothing is left running.
+    Enter it before ``huggingface_hub`` or ``dagster`` is imported, because both read the
+    environment at their import. The folder ``home`` is reused the next time. SIGTERM ends the block
+    as Ctrl-C does, so that nothing is left running.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

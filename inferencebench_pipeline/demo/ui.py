@@ -1,4 +1,4 @@
-"""``make ui``: the Dagster UI on the demo's state, with the sandbox up for as long as it runs."""
+"""The command ``make ui``: the Dagster UI on the demo's state, while the sandbox runs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LONGEST_STOP_S = 30
 
 
 def main() -> int:
-    """Run webserver and daemon until one ends or Ctrl-C; return 0 for Ctrl-C."""
+    """Run the webserver and the daemon until Ctrl-C, and return 0, or 1 when one of them ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=3000, help="port of the UI on 127.0.0.1")
+    parser.add_argument("--port", type=int, default=3000, help="the port of the UI on 127.0.0.1")
     port = parser.parse_args().port
     workspace = ["-w", str(CLONE / "workspace.yaml")]
     # Not `dagster dev`: its webserver lets any page that is open in the same browser launch runs.
@@ -42,12 +42,12 @@ def main() -> int:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         except KeyboardInterrupt:
             return 0
-    print("A part of Dagster ended by itself; what it said is above.", file=sys.stderr)
+    print("A part of Dagster ended by itself; its messages are above.", file=sys.stderr)
     return 1
 
 
 def _hold_pools() -> None:
-    # Imported here: Dagster reads the environment that has just been set.
+    # Imported here, because Dagster reads the environment at its import.
     import dagster as dg
 
     from inferencebench_pipeline.automation.instance.pools import hold_pools
@@ -59,8 +59,9 @@ def _hold_pools() -> None:
 @contextmanager
 def _running(module: list[str]) -> Iterator[None]:
     """Run ``python -m module ...`` for the duration of the block, and stop it politely."""
-    # Not in the clone: its dagster.yaml would be reported as the one that is not used. In a session
-    # of its own: of two signals, the terminal's and ours, the second would cut its clean-up.
+    # It does not run in the clone, whose dagster.yaml Dagster would report as unused. It has a
+    # session of its own, because the second of two signals (the terminal's and ours) would cut its
+    # clean-up short.
     process = subprocess.Popen(  # noqa: S603  (our own arguments)
         [sys.executable, "-m", *module], cwd=os.environ["DAGSTER_HOME"], start_new_session=True
     )

@@ -1,7 +1,7 @@
-"""The outside world on loopback: a Hub and a Sigstore for trying, testing and demonstrating.
+"""The outside world on loopback: a Hub and a Sigstore to try, test and demonstrate with.
 
-Nothing in the product imports this package but its own command line, the demo and the tests. What
-it signs or stores proves nothing to anyone else.
+Only its own command line, the demo and the tests import this package. Its signatures and records
+prove nothing to anyone else.
 """
 
 from lazy_loader import attach_stub

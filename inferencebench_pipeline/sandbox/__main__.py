@@ -1,4 +1,4 @@
-"""``python -m inferencebench_pipeline.sandbox serve --state DIR``."""
+"""The command ``python -m inferencebench_pipeline.sandbox serve --state DIR``."""
 
 from __future__ import annotations
 

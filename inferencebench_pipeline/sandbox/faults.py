@@ -1,6 +1,6 @@
-"""Faults on demand for any ASGI app: refuse, delay, drop, lose, cut or corrupt the answer, or lag.
+"""Faults on demand for any ASGI app: it refuses, delays, drops, loses, cuts or corrupts answers.
 
-Controlled over HTTP on the same port (``/_sandbox/faults``, ``/_sandbox/requests``); see
+It is controlled over HTTP on the same port (``/_sandbox/faults``, ``/_sandbox/requests``); see
 ``faults_client`` for the calling side. The middleware must be the outermost layer, so that a
 fault needs nothing of the app behind it and can reach the server's connection.
 """
@@ -25,7 +25,7 @@ _REQUESTS_KEPT = 20_000
 
 
 class Fault(BaseModel):
-    """What to do to which requests."""
+    """A fault to inject, and the requests that it applies to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,50 +40,50 @@ class Fault(BaseModel):
     answer that the same request got when it last passed, as from a replica that lags; one that
     never passed since the fault was armed passes."""
     method: str = ".*"
-    """Regular expression the whole method must match."""
+    """A regular expression that the whole method must match."""
     path: str = ".*"
-    """Regular expression searched for in the path as sent, percent-encoded, without query."""
+    """A regular expression that is searched for in the raw path, without the query."""
     skip: int = Field(default=0, ge=0)
-    """So many matching requests pass first."""
+    """The number of matching requests that pass first."""
     times: int | None = Field(default=1, ge=1)
-    """Fires so often, then never again; None for always."""
+    """The number of requests that the fault strikes, or None for all."""
     status: int = Field(default=503, ge=100, le=599)
     body: str = ""
     headers: dict[str, str] = {}
     delay_s: float = Field(default=0.0, ge=0)
 
     def matches(self, method: str, path: str) -> bool:
-        """Return whether a request is one of those meant."""
+        """Return whether the fault applies to a request."""
         return bool(re.fullmatch(self.method, method) and re.search(self.path, path))
 
 
 class FaultReport(BaseModel):
-    """A fault and what became of it."""
+    """A fault with the number of requests that it has seen and struck."""
 
     model_config = ConfigDict(frozen=True)
 
     id: int
     fault: Fault
     seen: int
-    """Matching requests so far."""
+    """The number of matching requests so far."""
     fired: int
-    """How many of them it struck."""
+    """The number of requests that it struck."""
 
 
 class RequestRecord(BaseModel):
-    """A request as it arrived: no header and no query, which may hold secrets."""
+    """A request as it arrived, without headers and query, which may hold secrets."""
 
     model_config = ConfigDict(frozen=True)
 
     method: str
     path: str
     status: int | None
-    """None while there is no answer, and for ever when the connection is closed without one."""
+    """The status of the answer, or None while there is no answer, or never will be."""
 
 
 @dataclass
 class _Logged:
-    """A request in the log, there from its arrival; its status follows when it is answered."""
+    """A request in the log, from its arrival on; its status follows with the answer."""
 
     method: str
     path: str
@@ -94,7 +94,7 @@ class _Logged:
 
 
 class FaultInjection:
-    """ASGI middleware, outermost: applies the faults it was given, logs every request."""
+    """The outermost ASGI middleware: it applies faults and logs every request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -105,7 +105,7 @@ class FaultInjection:
         """What requests were answered that a ``stale`` fault may repeat."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a control request, or log the request and let it through or strike it."""
+        """Answer a control request, or else log the request and pass it on or strike it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -208,7 +208,7 @@ class FaultInjection:
 
 
 class _Held:
-    """A ``send`` that keeps an answer back, to be sent late, altered, or in part."""
+    """A ``send`` that holds an answer back, to send it late, altered, or in part."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -222,7 +222,7 @@ class _Held:
             self._body += message.get("body", b"")
 
     async def send_all(self, *, flipped: bool) -> None:
-        """Send the answer, with one bit of its body flipped if so wanted."""
+        """Send the answer, with one bit of its body flipped when asked to."""
         if flipped and self._body:
             self._body[len(self._body) // 2] ^= 1
         await self._begin()

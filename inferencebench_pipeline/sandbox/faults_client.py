@@ -1,4 +1,4 @@
-"""The calling side of the fault injector: what a test uses to break the world."""
+"""The client of the fault injector, with which a test breaks the outside world."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Faults:
         return FaultReport.model_validate(answer).id
 
     def reports(self) -> list[FaultReport]:
-        """Return every armed fault with how often it was seen and fired."""
+        """Return every armed fault with the numbers of requests that it has seen and struck."""
         return _REPORTS.validate_python(self._call("GET", "/_sandbox/faults"))
 
     def fired(self, fault_id: int) -> int:
-        """Return how often a fault struck."""
+        """Return the number of requests that a fault has struck."""
         return next(report.fired for report in self.reports() if report.id == fault_id)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""Running the sandbox as a child process: for the demo and for tests."""
+"""The sandbox as a child process, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_S = 0.02
 
 
 class SandboxStartError(RetryableError):
-    """The sandbox did not come up."""
+    """The sandbox did not start."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SandboxEnvironment:
     sigstore_url: str
     pid: int
     environ: dict[str, str] = field(repr=False)
-    """What to put over ``os.environ`` for a process that shall live in the sandbox."""
+    """The variables of the environment for a process that uses the sandbox."""
 
     def token(self, role: str = "write") -> str:
         """Return the text of the default ``write`` or ``read`` token."""
@@ -71,7 +71,7 @@ def running_sandbox(
 
 
 def read_environment(state: Path) -> dict[str, str]:
-    """Return what ``<state>/env`` says; empty when no sandbox is ready there."""
+    """Return the variables in ``<state>/env``, which are none until the sandbox is ready."""
     try:
         text = (state / "env").read_text()
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def read_environment(state: Path) -> dict[str, str]:
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
-    """Stop the child: politely, then for sure."""
+    """Stop the child with SIGTERM, and kill it if that does not help."""
     child.terminate()
     try:
         child.wait(_STOP_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Serving the sandbox: both services in one process, on loopback only, for one state folder."""
+"""The server of the sandbox: both services in one process, on loopback, for one state folder."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from inferencebench_pipeline.sandbox.sigstore.app import (
 )
 
 _GRACE_S = 1
-"""Requests in flight at shutdown get this long; then they are cancelled."""
+"""The seconds that requests in flight get at shutdown before they are cancelled."""
 
 _READY_POLL_S = 0.01
 
 
 class SandboxError(PermanentError):
-    """The sandbox cannot start as asked."""
+    """The sandbox cannot start with these options."""
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """How to serve."""
+    """The options of the server."""
 
     state: Path
     host: str = "127.0.0.1"
     hub_port: int | None = None
-    """None: the remembered port, else a free one."""
+    """The port, or None for the remembered port or else a free one."""
     sigstore_port: int | None = None
     quotas: Quotas = field(default_factory=Quotas)
 
@@ -212,7 +212,7 @@ def _url(host: str, port: int) -> str:
 
 
 def _environment(state: Path, hub_url: str, sigstore_url: str) -> dict[str, str]:
-    """Return what a process needs in its environment to live here; writes the files it names."""
+    """Write the files for a client, and return the environment that names them."""
     return {
         "HF_ENDPOINT": hub_url,
         # Emptied, or a real token of the surrounding shell would be sent here, and win.

@@ -43,6 +43,7 @@ def test_help_is_shown(words: tuple[str, ...]) -> None:
         ("verify", "hf://datasets/ORG/NAME[/envelope.json][@revision]"),
         ("explain", "hf://datasets/ORG/NAME[/envelope.json][@revision]"),
         ("replay", "hf://datasets/ORG/NAME[@rev]"),
+        ("compare", "hf://datasets/ORG/NAME[@revision]"),
     ],
 )
 def test_brackets_in_help_are_text_not_markup(word: str, text: str) -> None:

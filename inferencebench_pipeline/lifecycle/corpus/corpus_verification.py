@@ -64,7 +64,7 @@ def corpus_verification(
     """The envelopes whose repositories were created on these days are verified from their bytes.
 
     Backfill this asset to verify everything again. Bytes that were judged before under the same
-    policy, trust root and verifier keep their verdict, unless ``again`` is set.
+    policy, trust root and verifier keep their verdict, unless `again` is set.
     """
     with retry_policy.guard():
         results = verify_days(

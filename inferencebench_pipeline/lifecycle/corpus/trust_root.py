@@ -22,7 +22,7 @@ def trust_root(
 
     Verification uses the pinned version and asks nobody; only this asset fetches a new one. Where a
     deployment names a trust configuration of its own, that file is the pin and nothing is
-    refreshed. After a change, backfill ``corpus_verification``, because every verdict was reached
+    refreshed. After a change, backfill `corpus_verification`, because every verdict was reached
     under another trust root.
     """
     with retry_policy.guard():

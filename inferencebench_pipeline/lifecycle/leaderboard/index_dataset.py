@@ -29,7 +29,7 @@ def index_dataset(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """The index is a Hub dataset of partitioned Parquet, with ``leaderboard.json`` and a card.
+    """The index is a Hub dataset of partitioned Parquet files, with leaderboard.json and a card.
 
     One commit holds the files that changed, with the last corpus statement, and there is none when
     nothing changed. The tables also list the records that failed verification, so a finding does

@@ -58,9 +58,9 @@ def benchmark_run(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """One benchmark against a real engine, spooled to disk as it happens.
+    """A benchmark runs against a real engine, and the answers are spooled to disk as they arrive.
 
-    A complete capture is never measured again; an interrupted one is kept aside and redone.
+    A complete capture is never measured again. An interrupted one is set aside and measured anew.
     """
     with retry_policy.guard():
         run = run_store.run(context.partition_key)

@@ -33,7 +33,7 @@ def signature(
     deployment: DeploymentResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """The signed bytes are kept as `envelope.json`, together with the verdict on them.
+    """The signed bytes are kept as envelope.json, together with the verdict on them.
 
     The answers of the certificate authority, the log and the timestamp authority are verified
     before they are kept. A signed envelope is never signed again. A published one that is lost or

@@ -40,7 +40,7 @@ def traces(
     run_store: RunStoreResource,
     retry_policy: RetryPolicyResource,
 ) -> dg.MaterializeResult[None]:
-    """Each request is a row of ``traces.parquet`` with the receive time of every chunk.
+    """Each request is a row of traces.parquet with the receive time of every chunk.
 
     The metrics are computed from this file alone.
     """

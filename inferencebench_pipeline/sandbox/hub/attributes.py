@@ -1,4 +1,4 @@
-"""Which files go to large-file storage: ``.gitattributes`` patterns and a size limit."""
+"""The choice of files for large-file storage: ``.gitattributes`` patterns and a size limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LFS_PATTERNS = _LFS_PATTERN_LIST.split()
 DEFAULT_GITATTRIBUTES = "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in _LFS_PATTERNS
 )
-"""What a new repository starts with."""
+"""The ``.gitattributes`` of a new repository."""
 
 
 def goes_to_lfs(path: str, size_bytes: int, gitattributes: str) -> bool:

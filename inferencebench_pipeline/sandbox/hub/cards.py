@@ -1,4 +1,4 @@
-"""README front matter as the Hub reads it: parsing, validation, and the tags that come of it.
+"""README front matter as the Hub reads it: its parsing, its validation, and its tags.
 
 The Hub reads YAML 1.2: ``no`` and ``12:30`` stay strings and dates stay text, unlike PyYAML's
 default, so the loader here has the 1.2 core schema.
@@ -44,7 +44,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass(frozen=True)
 class Card:
-    """A README, split."""
+    """A README, split into front matter and body."""
 
     data: dict[str, Any] | None
     """The front matter as JSON values; None when there is none or it cannot be read."""
@@ -111,7 +111,7 @@ def parse_card(readme: bytes) -> Card:
 
 
 def card_errors(readme: str) -> list[str]:
-    """Return what the Hub refuses about a README's front matter, one sentence each."""
+    """Return a sentence for each reason to refuse a README's front matter."""
     match = _FRONT_MATTER.match(readme)
     if match is None:
         return []
@@ -127,7 +127,7 @@ def card_errors(readme: str) -> list[str]:
 
 
 def card_warnings(readme: str) -> list[str]:
-    """Return what the Hub remarks on without refusing."""
+    """Return a sentence for each remark of the Hub that is no refusal."""
     if _FRONT_MATTER.match(readme) is None:
         return ["empty or missing yaml metadata in repo card"]
     return []

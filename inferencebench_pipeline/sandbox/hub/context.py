@@ -1,4 +1,4 @@
-"""What every route needs: the Hub's parts, who calls, which repository, the parsed body."""
+"""The context of every route: the parts of the Hub, the caller, the repository, the body."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from inferencebench_pipeline.sandbox.hub.webhooks import Webhooks
 from inferencebench_pipeline.sandbox.hub.windows import RequestWindows
 
 REPO_API = "/api/{kind:plural_kind}/{owner}/{name}"
-"""Where the API of a repository begins; ``kind`` arrives as :class:`RepoKind`."""
+"""The beginning of a repository's API paths; ``kind`` arrives as :class:`RepoKind`."""
 REPO_WEB = "/{kind:kind_prefix}{owner}/{name}"
-"""Where the pages and files of a repository begin; models have no prefix."""
+"""The beginning of the paths of its pages and files; models have no prefix."""
 
 
 class _PluralKind(Convertor[RepoKind]):
@@ -79,7 +79,7 @@ def hub_of(request: Request) -> Hub:
 
 
 def caller_of(request: Request) -> Caller:
-    """Return who makes ``request``.
+    """Return the caller of ``request``.
 
     Raises:
         HubError: 401 for a bad token.

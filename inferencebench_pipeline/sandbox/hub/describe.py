@@ -39,9 +39,9 @@ library_name model-index sdk config
 _DERIVED = frozenset(_DERIVED_NAMES.split())
 _NOT_IN_LISTS = frozenset({"cardData", "sha", "siblings", "usedStorage", "model-index"})
 LIST_PROPERTIES = (_DERIVED - _NOT_IN_LISTS) | {"downloads", "likes", "gated", "disabled"}
-"""What a list shows of a repository unless asked for more: neither its card nor its commit."""
+"""The properties of a repository in a list by default, without its card and its commit."""
 FULL_LIST_PROPERTIES = LIST_PROPERTIES | {"cardData", "sha", "siblings"}
-"""What ``full=true`` shows."""
+"""The properties that ``full=true`` adds."""
 EVALUATION_RESULTS = "evalResults"
 """A property of models that is read from their pull requests too; only ``expand`` asks for it."""
 _INFO_PROPERTIES = frozenset(_DERIVED | _ALWAYS_EMPTY.keys()) - {"usedStorage"}

@@ -1,4 +1,4 @@
-"""Discussions and pull requests: their documents on disk and what may happen to them.
+"""Discussions and pull requests: their documents on disk, and their possible changes.
 
 A pull request is a discussion with a ref ``refs/pr/<num>``. The ref is written first and the
 document last, so a number is never shown before its commit exists.
@@ -29,7 +29,7 @@ _PR_REF = re.compile(r"refs/pr/([0-9]+)")
 
 
 class Event(BaseModel):
-    """Something that happened in a discussion, as the client reads it."""
+    """An event of a discussion, as the client reads it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +53,7 @@ class Discussion(BaseModel):
     created_at: str
     events: tuple[Event, ...]
     target: str | None = None
-    """Full name of the ref a pull request goes to."""
+    """The full name of the ref that a pull request targets."""
     base: str | None = None
     """The commit it starts from."""
     merge_commit: str | None = None

@@ -34,12 +34,12 @@ class HubError(PermanentError):
 
 
 def repository_not_found() -> HubError:
-    """Return what an absent repository, or a private one of somebody else, is answered with."""
+    """Return the answer for an absent repository, or for a private one of somebody else."""
     return HubError(404, "Repository not found", code="RepoNotFound")
 
 
 def entry_not_found(commit: str) -> HubError:
-    """Return the answer for a missing file; the commit it is missing from is named."""
+    """Return the answer for a missing file, with the commit that lacks it."""
     return HubError(404, "Entry not found", code="EntryNotFound", headers={"X-Repo-Commit": commit})
 
 

@@ -136,7 +136,7 @@ class VerifyTokens:
 
 
 def spec_errors(content: bytes) -> list[str]:
-    """Return what the Hub refuses about a benchmark's ``eval.yaml``, one sentence each."""
+    """Return a sentence for each reason to refuse a benchmark's ``eval.yaml``."""
     try:
         spec = _Spec.model_validate(_yaml(content))
     except yaml.YAMLError as error:
@@ -170,7 +170,7 @@ def tasks_of(repository: Repository) -> frozenset[str]:
 
 
 def is_benchmark(repository: Repository) -> bool:
-    """Return whether a dataset is on the allow-list and says what it measures."""
+    """Return whether a dataset is on the allow-list and has a valid ``eval.yaml``."""
     return repository.settings.benchmark and bool(tasks_of(repository))
 
 
@@ -219,10 +219,10 @@ def _results(
 
 
 def _yaml(content: bytes) -> object:
-    """Return what YAML says.
+    """Return the content of a YAML text.
 
     Raises:
-        yaml.YAMLError: it says nothing that can be read, whatever PyYAML raises for that.
+        yaml.YAMLError: it cannot be read, whatever PyYAML raises for that.
     """
     try:
         return yaml.load(content, Loader=_SafeLoader)

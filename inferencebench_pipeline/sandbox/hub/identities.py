@@ -1,4 +1,4 @@
-"""Users, organisations and tokens, and what each may do.
+"""Users, organisations and tokens, with their permissions.
 
 Tokens are stored as SHA-256 only; the text of the two default ones lies in files of mode 0600.
 """
@@ -50,7 +50,7 @@ class Token(BaseModel):
 
 
 class Register(BaseModel):
-    """Everything ``identities.json`` holds."""
+    """The content of ``identities.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class Register(BaseModel):
 
 
 class Caller(BaseModel):
-    """Who makes a request: a user with a token's scope, or nobody."""
+    """The caller of a request: a user with the scope of a token, or nobody."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -136,7 +136,7 @@ class Identities:
             return text
 
     def caller(self, authorization: str | None) -> Caller:
-        """Return who an ``Authorization`` header speaks for; nobody when there is none.
+        """Return the caller that an ``Authorization`` header names, or nobody without a header.
 
         Raises:
             HubError: 401 for a token that is unknown or malformed.

@@ -1,4 +1,4 @@
-"""What a repository may be called, and where it lives in URLs."""
+"""The allowed names of repositories and files, and their paths in URLs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RepoKind(StrEnum):
 
     @property
     def url_prefix(self) -> str:
-        """What precedes the repository id in a web URL; models have none."""
+        """The prefix of the repository id in a web URL; models have none."""
         return "" if self is RepoKind.MODEL else f"{self.plural}/"
 
 

@@ -27,7 +27,7 @@ class FileEntry:
 
     @property
     def etag(self) -> str:
-        """What the Hub serves as ETag, and compares a new file with: SHA-256 in LFS, else oid."""
+        """The ETag of the file, which identifies its content: the SHA-256 in LFS, else the oid."""
         return self.lfs_sha256 or self.oid
 
 
@@ -77,7 +77,7 @@ class ObjectStore:
         return FileEntry(oid, len(content))
 
     def blob_path(self, oid: str) -> Path:
-        """Return where the blob ``oid`` lies."""
+        """Return the path of the blob ``oid``."""
         return self._folder / "blobs" / oid[:2] / oid
 
     def add_commit(
@@ -131,7 +131,7 @@ class LfsStore:
         self._folder = folder
 
     def path(self, sha256: str) -> Path:
-        """Return where the object ``sha256`` lies, or would lie."""
+        """Return the path of the object ``sha256``, which may not exist yet."""
         return self._folder / sha256[:2] / sha256[2:4] / sha256
 
     def has(self, sha256: str, size_bytes: int) -> bool:
@@ -140,7 +140,7 @@ class LfsStore:
         return path.is_file() and path.stat().st_size == size_bytes
 
     def part_path(self, sha256: str, number: int) -> Path:
-        """Return where part ``number`` (from 1) of a multipart upload is kept until completion."""
+        """Return the path of part ``number`` (from 1) of an incomplete multipart upload."""
         return self._folder / "parts" / sha256 / f"{number:05d}"
 
     def parts(self, sha256: str) -> list[Path]:

@@ -28,14 +28,14 @@ _BUSY = "Another commit operation is in progress for this repository. Please try
 
 @dataclass(frozen=True)
 class RepoSettings:
-    """What a repository was created with."""
+    """The settings of a repository."""
 
     private: bool
     created_at: str
     created_by: str
     sdk: str | None = None
     benchmark: bool = False
-    """Whether a dataset is on the Hub's allow-list of benchmarks."""
+    """True when a dataset is on the Hub's allow-list of benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Change:
 
 @dataclass(frozen=True)
 class CommitMessage:
-    """Who commits, and what they say about it."""
+    """The author and the message of a commit."""
 
     author: str
     title: str

@@ -1,4 +1,4 @@
-"""The model repository every sandbox starts with, so that a run has a model card to link from."""
+"""The model repository that each sandbox starts with, so that a run has a card to link from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks: who watches what, and telling them over HTTP what was pushed.
+"""Webhooks: the registered watchers, and the reports of pushes to them over HTTP.
 
 Deliveries go to loopback only and are tried once; like the Hub, a webhook is triggered at most a
 thousand times a day. What is lost stays lost: whoever listens must poll as well.
@@ -42,7 +42,7 @@ class Watched(BaseModel):
     name: str
 
     def covers(self, repo: RepoId) -> bool:
-        """Return whether an event of ``repo`` is one of those meant."""
+        """Return whether the webhook watches ``repo``."""
         if self.type in ("org", "user"):
             return self.name == repo.owner
         return (self.type, self.name) == (repo.kind.value, repo.full_name)
@@ -124,7 +124,7 @@ class Webhooks:
     def content_changed(
         self, repository: Repository, base_url: str, ref: str, before: str | None, after: str
     ) -> None:
-        """Tell everybody who watches ``repository`` that ``ref`` moved; returns at once."""
+        """Report to all watchers of ``repository`` that ``ref`` moved, without waiting for them."""
         for hook in self._hooks:
             watches = any(watched.covers(repository.id) for watched in hook.watched)
             if watches and not hook.disabled and "repo" in hook.domains and self._may(hook.id):
@@ -212,7 +212,7 @@ def _deliver(hook: Webhook, payload: dict[str, Any]) -> None:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Stays on loopback: a redirect is not followed."""
+    """Follows no redirect, so that a delivery stays on loopback."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None

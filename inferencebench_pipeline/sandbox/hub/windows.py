@@ -26,17 +26,17 @@ class _Count:
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a caller may still do, after the request at hand."""
+    """The rest of a caller's limit after the present request."""
 
     kind: str
     limit: int
     remaining: int
-    """Negative when the request at hand is one too many."""
+    """The remaining requests; negative when the present one exceeds the limit."""
     reset_s: int
     window_s: int
 
     def headers(self) -> dict[str, str]:
-        """Return it as the Hub's headers."""
+        """Return the headers that the Hub sends about the limit."""
         left = max(0, self.remaining)
         return {
             "RateLimit": f'"{self.kind}";r={left};t={self.reset_s}',
@@ -76,7 +76,7 @@ class RequestWindows:
 
 
 def kind_of(path: str) -> str:
-    """Return which limit a request counts against: a segment ``resolve``, the API, or the rest."""
+    """Return the limit that a request counts against: downloads, the API, or pages."""
     if "/resolve/" in path:
         return "resolvers"
     return "api" if path.startswith("/api/") else "pages"
@@ -90,7 +90,7 @@ class RateLimiting:
         self._windows = windows
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request too many, or hand it on and tell what is left."""
+        """Refuse a request that exceeds the limit, or pass it on and report the rest."""
         if scope["type"] != "http" or scope["path"].startswith("/_"):
             await self._app(scope, receive, send)
             return

@@ -45,7 +45,7 @@ __all__ = ["create_sigstore_app", "identity_token_file", "write_policy", "write_
 
 
 def identity_token_file(state: Path) -> Path:
-    """Return where the serving app keeps a fresh token of the default identity."""
+    """Return the path of the file with a fresh token of the default identity."""
     return sigstore_folder(state) / "identity-token"
 
 

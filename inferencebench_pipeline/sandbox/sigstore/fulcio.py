@@ -1,4 +1,4 @@
-"""Fulcio v2: ten-minute signing certificates for whoever holds an identity token."""
+"""Fulcio v2: it issues ten-minute signing certificates for identity tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the services share over HTTP: bounded JSON bodies in, typed error bodies out."""
+"""The HTTP layer of all services: bounded JSON bodies in, and typed error bodies out."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class SandboxKeys:
 
     @property
     def created_at(self) -> datetime:
-        """When the keys were made: nothing they signed is older."""
+        """The time at which the keys were made, before which they signed nothing."""
         return self.fulcio.chain[-1].not_valid_before_utc
 
 

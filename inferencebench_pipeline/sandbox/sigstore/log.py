@@ -48,7 +48,7 @@ class LogEntry:
     index: int
     leaf: bytes
     time_ms: int
-    """When it was logged, milliseconds since the epoch."""
+    """The time at which it was logged, in milliseconds since the epoch."""
 
 
 @dataclass(frozen=True)

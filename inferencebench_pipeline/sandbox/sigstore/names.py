@@ -15,7 +15,7 @@ AUDIENCE = "sigstore"
 """The one audience Sigstore clients ask for and Fulcio accepts."""
 
 DEFAULT_IDENTITY = "pipeline@inferencebench.sandbox"
-"""Whom the identity-token file speaks for."""
+"""The identity in the identity-token file."""
 
 DEFAULT_ORGANISATION = "inferencebench-sandbox"
 """The Hub namespace the default identity may sign for."""
@@ -31,7 +31,7 @@ OPERATOR = "inferencebench.sandbox"
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the services answer, below one base URL such as ``http://127.0.0.1:41234``.
+    """The addresses of the services, below a base URL such as ``http://127.0.0.1:41234``.
 
     A log's origin is part of its path, since sigstore-js demands that the name on a checkpoint
     occurs in the log's base URL.

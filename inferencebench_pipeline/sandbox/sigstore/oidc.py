@@ -1,4 +1,4 @@
-"""The OIDC issuer: identity tokens for anyone who asks, and one in a file that stays fresh.
+"""The OIDC issuer: it gives identity tokens to anyone, and keeps a fresh one in a file.
 
 The file behaves like a Kubernetes projected service-account token: read it when you need it.
 """
@@ -48,14 +48,14 @@ class TokenRefusedError(PermanentError):
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom a token speaks for."""
+    """The identity that a token speaks for."""
 
     subject: str
     """An e-mail address or a URI."""
 
     @property
     def is_uri(self) -> bool:
-        """Whether it goes into a certificate as a URI, rather than as an e-mail address."""
+        """True when a certificate names the identity as a URI, and not as an e-mail address."""
         return "://" in self.subject
 
 
@@ -103,7 +103,7 @@ class OidcIssuer:
         return jwt.encode(claims, self._key, _ALGORITHM, headers={"kid": self._key_id})
 
     def check(self, token: str) -> Identity:
-        """Return whom a token speaks for.
+        """Return the identity that a token speaks for.
 
         Raises:
             TokenRefusedError: wrong signature, issuer, audience or time. Never repeats the token.

@@ -1,4 +1,4 @@
-"""Log entries for people: what was logged, by whom, and the proof that it is in the log."""
+"""The pages about log entries, which show the content, the signer and the inclusion proof."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LATEST = 20
 
 
 class CheckpointedLog(Protocol):
-    """Either Rekor."""
+    """A log of either version of Rekor."""
 
     @property
     def log(self) -> TransparencyLog:
@@ -40,7 +40,7 @@ class CheckpointedLog(Protocol):
 
 @dataclass(frozen=True)
 class Signer:
-    """What the logged certificate says about who signed."""
+    """The signer, as the logged certificate names it."""
 
     identity: str
     valid_from: str
@@ -103,7 +103,7 @@ def _latest(log: TransparencyLog) -> list[tuple[int, str, str]]:
 
 
 def _signer(entry: LogEntry) -> Signer | None:
-    """Return who signed, or nothing where a bare key, or a certificate of no one, was logged."""
+    """Return the signer, or nothing where the log holds a bare key or a certificate of nobody."""
     try:
         certificate = _certificate(json.loads(entry.leaf)["spec"])
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -138,7 +138,7 @@ def _certificate(spec: object) -> x509.Certificate:
 
 
 def _signed_sha256(spec: object) -> str:
-    """Return the hex digest that ``sha256sum`` prints for what a hashedrekord is about.
+    """Return the SHA-256 of the artifact of a hashedrekord entry, in hex.
 
     For a DSSE envelope it is that of the payload in v1, of its encoding for signing in v2.
     """

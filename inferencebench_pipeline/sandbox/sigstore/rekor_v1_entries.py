@@ -1,4 +1,4 @@
-"""What Rekor v1 takes in and what it writes down: hashedrekord and dsse, version 0.0.1.
+"""The requests and the log entries of Rekor v1: hashedrekord and dsse, version 0.0.1.
 
 Source: the JSON schemas in sigstore/rekor ``pkg/types/{hashedrekord,dsse}/v0.0.1``.
 """
@@ -28,7 +28,7 @@ class Hash(Message):
 
 
 class HashedData(Message):
-    """What was signed, by digest."""
+    """The digest of the signed artifact."""
 
     hash: Hash
 
@@ -40,7 +40,7 @@ class PublicKey(Message):
 
 
 class DetachedSignature(Message):
-    """Base64 of a signature, and who made it."""
+    """The signature in base64, and the key or certificate of its signer."""
 
     content: str
     publicKey: PublicKey  # noqa: N815  # the name on the wire
@@ -159,7 +159,7 @@ class Dsse(Message):
 
 
 class _Kind(Message):
-    """Only the discriminator."""
+    """A request of which only the kind is read."""
 
     kind: str
 

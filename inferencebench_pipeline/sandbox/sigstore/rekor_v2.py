@@ -47,14 +47,14 @@ class X509Certificate(Message):
 
 
 class Verifier(Message):
-    """Who signed, and with which algorithm."""
+    """The key or certificate of the signer, and the algorithm."""
 
     x509Certificate: X509Certificate  # noqa: N815
     keyDetails: Literal["PKIX_ECDSA_P256_SHA_256"]  # noqa: N815
 
 
 class Signature(Message):
-    """Base64 of a signature, and who made it."""
+    """The signature in base64, and the key or certificate of its signer."""
 
     content: str
     verifier: Verifier

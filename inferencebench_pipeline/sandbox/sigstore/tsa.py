@@ -38,7 +38,7 @@ _ACCURACY_S = 1
 
 @dataclass(frozen=True)
 class TimestampRequest:
-    """What we need of a TimeStampReq (RFC 3161 section 2.4.1)."""
+    """The fields of a TimeStampReq that the answer needs (RFC 3161 section 2.4.1)."""
 
     imprint: bytes
     """The whole MessageImprint element, to be repeated in the answer."""

@@ -174,7 +174,7 @@ def test_several_failures_are_one_message_and_a_flood_is_cut(
     watch.tick()
     ((_, message),) = receiver.got
     assert message["title"] == f"inferencebench: {MOST_LINES + 3} failures"
-    assert message["message"].rstrip().endswith("and 3 more, see the UI")
+    assert message["message"].rstrip().endswith("and 3 more; see the UI")
 
 
 def test_what_failed_before_anybody_asked_is_not_told(definitions, instance, receiver, monkeypatch):

@@ -1,4 +1,4 @@
-"""Who am I, and is this card's metadata valid."""
+"""The routes about the caller's account, and the validation of a card's metadata."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def whoami(request: Request) -> Response:
 
 
 async def validate_yaml(request: Request) -> Response:
-    """Say what the Hub would refuse about a README's front matter; needs no token."""
+    """Answer with the Hub's objections to a README's front matter. No token is needed."""
     content = text_field(await json_body(request), "content")
     errors = [{"message": message} for message in card_errors(content)]
     warnings = [{"message": message} for message in card_warnings(content)]

@@ -1,4 +1,4 @@
-"""What only a sandbox has: users, tokens and limits made on request, for tests and demos."""
+"""The routes of the sandbox alone: users, tokens and limits on request, for tests and demos."""
 
 from __future__ import annotations
 

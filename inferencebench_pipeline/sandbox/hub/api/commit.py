@@ -40,7 +40,7 @@ from inferencebench_pipeline.sandbox.hub.repository import Change, CommitMessage
 
 
 async def preupload(request: Request) -> Response:
-    """Say for each file whether it goes to LFS, and the oid of what is there under that path.
+    """Answer for each file whether it goes to LFS, and with the oid of the file at its path.
 
     The oid is the git blob id of a regular file and the SHA-256 of an LFS file: the client
     compares it with its own and leaves out what has not changed.
@@ -73,7 +73,7 @@ async def preupload(request: Request) -> Response:
 
 
 async def commit(request: Request) -> Response:
-    """Commit all operations of the body at once, to the ref or to a new pull request."""
+    """Commit all operations of the body together, to the ref or to a new pull request."""
     caller = writer_of(request)
     repository = visible_repository(request)
     ref = repository.full_ref(param(request, "revision"))

@@ -1,4 +1,4 @@
-"""The routes of evaluation results: a benchmark's leaderboard, and what only a sandbox has."""
+"""The routes of evaluation results: a leaderboard, and the controls of the sandbox."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def delete(request: Request) -> Response:
 
 
 async def update_settings(request: Request) -> Response:
-    """Make a repository private or public: what a takedown begins with."""
+    """Make a repository private or public."""
     caller = writer_of(request)
     repository = visible_repository(request)
     require_write(caller, repository)

@@ -75,7 +75,7 @@ def repository_page(request: Request) -> Response:
 
 
 def blob(request: Request) -> Response:
-    """Show one file: as text when it is short text, else where to download it."""
+    """Show one file as text when it is short, and otherwise a link to download it."""
     repository = visible_repository(request)
     revision, path = param(request, "revision"), param(request, "path")
     commit = repository.resolve(revision)
