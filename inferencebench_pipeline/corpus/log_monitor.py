@@ -157,7 +157,7 @@ def examine_logs(
         LogUnavailableError: a log does not answer; nothing is held against it.
         LogStateError: what is kept about a log cannot be read.
     """
-    by_log: dict[str, list[SeenCheckpoint]] = Field(default_factory=dict)
+    by_log: dict[str, list[SeenCheckpoint]] = {}
     for item in seen:
         by_log.setdefault(item.checkpoint.log_id, []).append(item)
     now = datetime.now(UTC)
