@@ -53,6 +53,11 @@ Test = Literal["compare", "history"]
 Each metric that is tested costs the others certainty, so showing one does not test it."""
 
 
+def mean_key(distribution: str) -> str:
+    """Return the key of a mean's metric: ``ttft_mean_ms``."""
+    return f"{distribution}_mean_ms"
+
+
 @dataclass(frozen=True)
 class MetricDefinition:
     """The meaning of a metric, the places that show it and the tests that it is part of."""
@@ -182,7 +187,7 @@ def _of_distributions() -> list[MetricDefinition]:
             )
         rows.append(
             MetricDefinition(
-                f"{of.name}_mean_ms",
+                mean_key(of.name),
                 f"{of.label} mean",
                 "ms",
                 f"{of.definition}; arithmetic mean.",

@@ -19,7 +19,8 @@ from inferencebench_pipeline.measure.metric_definitions import (
     is_tested,
 )
 from inferencebench_pipeline.measure.metrics.arrays import TraceArrays
-from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics, percentile
+from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics
+from inferencebench_pipeline.measure.metrics.estimators import percentile
 from inferencebench_pipeline.measure.metrics.samples import latencies_ms, samples_of
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
