@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from inferencebench_pipeline.leaderboard.site.labels import (
     format_day,
     unit_words,
 )
+from inferencebench_pipeline.leaderboard.site.output_folder import Page
 
 _DIGITS = 7
 """Significant digits of the numbers in the scripts; leaderboard.json has all of them."""
@@ -88,6 +90,36 @@ def group_script(group: Group, rows: dict[str, RunRow]) -> bytes:
         )
         + b")"
     )
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """A comparison group as tables show it."""
+
+    group: Group
+    columns: tuple[Column, ...]
+    """Its metrics; the one that it is ordered by comes first."""
+    places: list[str]
+    """The place of each of its rows."""
+    order: str
+    """By what its runs are ordered, in words."""
+
+    @classmethod
+    def of(cls, group: Group) -> GroupTable:
+        """Return the table of a group."""
+        return cls(group, shown_columns(group), places(group), order_words(group))
+
+
+def data_scripts(board: Leaderboard) -> list[Page]:
+    """Return the script of each group, then that of the runs, which names the others."""
+    rows = {row.row_id: row for row in board.runs}
+    scripts = {group.group_id: group_script(group, rows) for group in board.groups}
+    files = {name: script_name(f"group-{name}", data) for name, data in scripts.items()}
+    runs = runs_script(board, files)
+    return [
+        *(Page(files[name], data) for name, data in scripts.items()),
+        Page(script_name("runs", runs), runs),
+    ]
 
 
 def script_name(stem: str, data: bytes) -> str:

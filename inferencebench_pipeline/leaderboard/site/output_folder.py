@@ -1,17 +1,32 @@
-"""The folder the site lies in: only what changed is written, what left is removed last."""
+"""The folder of the site: only what changed is rendered and written, what left is removed last."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+import orjson
 
 from inferencebench_pipeline.files import (
     file_state,
     read_plain,
     remove,
+    sealed,
     store_errors,
     sync_files,
+    unsealed,
+    write_atomically,
     write_unsynced,
 )
+
+
+class Page(NamedTuple):
+    """One file of the site."""
+
+    name: str
+    """Path below the folder."""
+    data: bytes
 
 
 class SiteFolder:
@@ -32,38 +47,52 @@ class SiteFolder:
         self.written = 0
         """Files that were new or different."""
 
-    def has(self, name: str) -> bool:
-        """Return whether a file of that name lay there before."""
-        return name in self._there
+    def keep_current(self, keys: Mapping[str, str]) -> set[str]:
+        """Leave pages that are as they were rendered; return the names of all others.
 
-    def state(self, name: str) -> str:
-        """Return what changes whenever the file of that name does."""
-        return file_state(self.folder / name)
+        Args:
+            keys: what decides the content of each page, by its name.
+        """
+        known = _load_keys(self._keys_file)
+        # Each key stands beside the state of its file: a page that somebody or the disk has changed
+        # is rendered again.
+        current = {
+            name
+            for name, key in keys.items()
+            if name in self._there and known.get(name) == [key, self._state(name)]
+        }
+        self._current |= current
+        return set(keys) - current
 
-    def keep(self, name: str) -> None:
-        """Leave a file as it is."""
-        self._current.add(name)
+    def remember(self, keys: Mapping[str, str]) -> None:
+        """Remember the pages by what decided their content, for :meth:`keep_current`.
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file that is new or different; most files of a growing site are neither.
+        Called after they were written, so that a render that was cut off is done again.
+
+        Raises:
+            StoreError: the keys cannot be written.
+        """
+        made = {name: [key, self._state(name)] for name, key in keys.items()}
+        if made != _load_keys(self._keys_file):
+            data = orjson.dumps(made, option=orjson.OPT_SORT_KEYS)
+            write_atomically(self._keys_file, sealed(data) if made else data)
+
+    def write(self, pages: Iterable[Page]) -> None:
+        """Write files that are new or different, and bring them to disk.
+
+        Most files of a growing site are neither.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        self._current.add(name)
-        path = self.folder / name
-        if name in self._there and self._holds(path, data):
-            return
-        write_unsynced(path, data)
-        self._unsynced.append(path)
-        self.written += 1
-
-    def sync(self) -> None:
-        """Bring what was written to disk, before something else links to it.
-
-        Raises:
-            StoreError: the disk is full or gone.
-        """
+        for page in pages:
+            self._current.add(page.name)
+            path = self.folder / page.name
+            if page.name in self._there and _holds(path, page.data):
+                continue
+            write_unsynced(path, page.data)
+            self._unsynced.append(path)
+            self.written += 1
         sync_files(self._unsynced)
         self._unsynced = []
 
@@ -72,9 +101,27 @@ class SiteFolder:
         for name in self._there - self._current:
             remove(self.folder / name)
 
-    @staticmethod
-    def _holds(path: Path, data: bytes) -> bool:
-        try:
-            return path.stat().st_size == len(data) and read_plain(path) == data
-        except OSError:
-            return False
+    @property
+    def _keys_file(self) -> Path:
+        """The file of the keys. It lies beside the folder, since it is no part of the site."""
+        return self.folder.with_name("pages.json")
+
+    def _state(self, name: str) -> str:
+        """Return what changes whenever the file of that name does."""
+        return file_state(self.folder / name)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and read_plain(path) == data
+    except OSError:
+        return False
+
+
+def _load_keys(path: Path) -> dict[str, list[str]]:
+    """Return the keys of the pages that lie there; none when nobody knows, which renders anew."""
+    try:
+        keys = orjson.loads(unsealed(read_plain(path)))
+    except (OSError, ValueError):
+        return {}
+    return keys if isinstance(keys, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -16,8 +16,8 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
     Variance,
 )
-from inferencebench_pipeline.leaderboard.site.data import order_words, places, shown_columns
-from inferencebench_pipeline.leaderboard.site.output_folder import SiteFolder
+from inferencebench_pipeline.leaderboard.site.data import GroupTable
+from inferencebench_pipeline.leaderboard.site.output_folder import Page
 from inferencebench_pipeline.leaderboard.site.rendering import (
     hardware_page,
     model_page,
@@ -56,12 +56,8 @@ class Overview:
     """The latest run's day."""
 
 
-def write_models(site: SiteFolder, board: Leaderboard) -> None:
-    """Write each model's page, then the list of them.
-
-    Raises:
-        StoreError: a page cannot be written.
-    """
+def model_pages(board: Leaderboard) -> Iterator[Page]:
+    """Yield each model's page, then the list of them."""
     changes: dict[str | None, list[Change]] = defaultdict(list)
     for change in board.changes:
         changes[change.model_id].append(change)
@@ -71,7 +67,7 @@ def write_models(site: SiteFolder, board: Leaderboard) -> None:
     overviews = _overviews(board, lambda row: row.model_id, model_page)
     index = _Index(board)
     for item in overviews:
-        site.write(
+        yield Page(
             item.page,
             render(
                 "model.html",
@@ -83,7 +79,7 @@ def write_models(site: SiteFolder, board: Leaderboard) -> None:
                 spreads=drawn_spreads(spreads[item.name]),
             ),
         )
-    site.write(
+    yield Page(
         "models.html",
         render(
             "overviews.html", root="", at="models", title="Models", kind="Model", items=overviews
@@ -91,16 +87,12 @@ def write_models(site: SiteFolder, board: Leaderboard) -> None:
     )
 
 
-def write_hardware(site: SiteFolder, board: Leaderboard) -> None:
-    """Write each kind of hardware's page, then the list of them.
-
-    Raises:
-        StoreError: a page cannot be written.
-    """
+def hardware_pages(board: Leaderboard) -> Iterator[Page]:
+    """Yield each kind of hardware's page, then the list of them."""
     overviews = _overviews(board, lambda row: row.hardware, hardware_page)
     index = _Index(board)
     for item in overviews:
-        site.write(
+        yield Page(
             item.page,
             render(
                 "hardware.html",
@@ -110,7 +102,7 @@ def write_hardware(site: SiteFolder, board: Leaderboard) -> None:
                 unranked=[row for row in item.rows if row.state != "verified"][:MOST_ROWS],
             ),
         )
-    site.write(
+    yield Page(
         "hardware.html",
         render(
             "overviews.html",
@@ -132,12 +124,12 @@ class _Index:
     """The board by group, so that a page costs its own rows only."""
 
     def __init__(self, board: Leaderboard) -> None:
-        self._groups = {group.group_id: group for group in board.groups}
-        self._order = {group.group_id: at for at, group in enumerate(board.groups)}
+        self._groups = {group.group_id: GroupTable.of(group) for group in board.groups}
+        self._order = {group_id: at for at, group_id in enumerate(self._groups)}
         self._places = {
             row_id: (at, place)
-            for group in board.groups
-            for at, (row_id, place) in enumerate(zip(group.rows, places(group), strict=True))
+            for table in self._groups.values()
+            for at, (row_id, place) in enumerate(zip(table.group.rows, table.places, strict=True))
         }
 
     def parts(self, rows: Iterable[RunRow], facet: str, name: str) -> list[GroupPart]:
@@ -151,19 +143,18 @@ class _Index:
             for group_id in sorted(members, key=self._order.__getitem__)
         ]
 
-    def _part(self, group: Group, rows: list[RunRow], facet: str, name: str) -> GroupPart:
+    def _part(self, table: GroupTable, rows: list[RunRow], facet: str, name: str) -> GroupPart:
         rows.sort(key=lambda row: self._places[row.row_id][0])
-        columns = shown_columns(group)
         return GroupPart(
-            group=group,
-            columns=columns,
-            order=order_words(group),
+            group=table.group,
+            columns=table.columns,
+            order=table.order,
             lines=tuple(
-                (self._places[row.row_id][1], row, cells_of(columns, row))
+                (self._places[row.row_id][1], row, cells_of(table.columns, row))
                 for row in rows[:MOST_ROWS]
             ),
             total=len(rows),
-            board_address=board_address(group.group_id, facet, name),
+            board_address=board_address(table.group.group_id, facet, name),
         )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.leaderboard.document import Leaderboard, MetricCell, RunRow
 from inferencebench_pipeline.leaderboard.site.data import group_script, runs_script
-from inferencebench_pipeline.leaderboard.site.output_folder import SiteFolder
+from inferencebench_pipeline.leaderboard.site.output_folder import Page, SiteFolder
 from inferencebench_pipeline.leaderboard.site.rendering import (
     hardware_page,
     model_page,
@@ -202,7 +202,7 @@ def test_what_is_no_longer_part_of_the_site_goes_last(tmp_path):
     (tmp_path / "runs" / "old.html").write_text("old")
     site = SiteFolder(tmp_path)
 
-    site.write("index.html", b"new")
+    site.write([Page("index.html", b"new")])
     assert (tmp_path / "runs" / "old.html").exists()
     site.remove_stale()
 
