@@ -119,7 +119,7 @@ THE_HOUSE = House(
                 ("settings", "runs"),
                 ("files",),
                 ("untrusted",),
-                ("documents", "errors"),
+                ("documents", "errors", "worker_pool"),
             ),
         ),
     ),

@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,9 +36,10 @@ from inferencebench_pipeline.corpus.verdicts import (
 )
 from inferencebench_pipeline.corpus.verifier import Judge
 from inferencebench_pipeline.files import is_plain_file, is_there, write_atomically
+from inferencebench_pipeline.worker_pool import WorkerPool
 
 SHARED_FROM_RECORDS = 500
-"""So many records are verified here before others are asked to help: processes start slowly."""
+"""So many records are verified in this process before others are started to help."""
 _CHUNK_RECORDS = 64
 _DAYS_READ_TOGETHER = 100
 """Each reading goes through the whole inventory; a month of the busiest is some megabytes."""
@@ -106,9 +106,15 @@ def verify_days(
     """
     summaries: list[DaySummary] = []
     waiting: deque[tuple[_Plan, list[Future[list[Examined]]]]] = deque()
-    with store.verifying(), _Crew(store, judge, processes) as crew:
+    pool = WorkerPool(
+        Examiner(store, judge),
+        partial(Examiner, store, judge),
+        processes=processes,
+        shared_from=SHARED_FROM_RECORDS,
+    )
+    with store.verifying(), pool:
         for plan in _plans(store, days, judge, again=again):
-            waiting.append((plan, crew.start(plan.tasks)))
+            waiting.append((plan, _start(pool, plan.tasks)))
             if len(waiting) > _DAYS_IN_FLIGHT:
                 summaries.append(_finish(store, *waiting.popleft()))
         summaries.extend(_finish(store, plan, work) for plan, work in waiting)
@@ -255,61 +261,12 @@ def _read(store: CorpusStore, day: str, line: bytes) -> _Line:
         raise unreadable(store.verdicts_path(day), error) from error
 
 
-class _Crew:
-    """Examines records: alone at first, with other processes once there is much to do."""
-
-    def __init__(self, store: CorpusStore, judge: Judge, processes: int) -> None:
-        self._examiner = Examiner(store, judge)
-        self._open = (store, judge)
-        self._processes = processes
-        self._examined_here = 0
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def start(self, tasks: list[_Task]) -> list[Future[list[Examined]]]:
-        """Return the records' lines, in order, now or when they are ready."""
-        started: list[Future[list[Examined]]] = []
-        for at in range(0, len(tasks), _CHUNK_RECORDS):
-            chunk = tasks[at : at + _CHUNK_RECORDS]
-            if self._processes > 1 and self._examined_here + len(tasks) >= SHARED_FROM_RECORDS:
-                started.append(self._others().submit(_examine_chunk, chunk))
-            else:
-                self._examined_here += len(chunk)
-                ready: Future[list[Examined]] = Future()
-                ready.set_result([self._examiner.examine(*task) for task in chunk])
-                started.append(ready)
-        return started
-
-    def _others(self) -> ProcessPoolExecutor:
-        """Return the pool, spawned: a fork of a process with threads may hang."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._processes, get_context("spawn"), _open_examiner, self._open
-            )
-        return self._pool
+def _start(pool: WorkerPool[Examiner], tasks: list[_Task]) -> list[Future[list[Examined]]]:
+    """Return the records' lines, in order, now or when they are ready."""
+    pool.announce(len(tasks))
+    chunks = (tasks[at : at + _CHUNK_RECORDS] for at in range(0, len(tasks), _CHUNK_RECORDS))
+    return [pool.submit(_examine, chunk) for chunk in chunks]
 
 
-_examiner: Examiner | None = None
-"""This process's own, when it is one of a crew."""
-
-
-def _open_examiner(store: CorpusStore, judge: Judge) -> None:
-    global _examiner  # how a process pool hands state to its workers
-    _examiner = Examiner(store, judge)
-
-
-def _examine_chunk(tasks: list[_Task]) -> list[Examined]:
-    if _examiner is None:
-        raise RuntimeError("the process was not opened")
-    return [_examiner.examine(*task) for task in tasks]
+def _examine(examiner: Examiner, tasks: list[_Task]) -> list[Examined]:
+    return [examiner.examine(*task) for task in tasks]

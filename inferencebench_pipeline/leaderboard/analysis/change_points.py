@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
+from msgspec import Raw
 
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.leaderboard.analysis.permutation import (
@@ -78,6 +80,16 @@ class TestedChange(DocumentPart):
     p_value: float
     change: Change | None = None
     """What it would be, with its p-value for a q-value; left out where that is too large anyway."""
+
+    @classmethod
+    def of_kept(cls, data: Raw) -> TestedChange:
+        """Return what :meth:`kept` was returned for."""
+        found = msgspec.json.decode(data)
+        return cls(**(found if isinstance(found, dict) else {"p_value": found}))
+
+    def kept(self) -> Raw:
+        """Return JSON to keep from build to build: of most nothing but the p-value, a number."""
+        return Raw(msgspec.json.encode(self.p_value if self.change is None else self.model_dump()))
 
 
 def tested_changes(group: Group, rows: Iterable[RankedRun]) -> tuple[TestedChange, ...]:

@@ -23,30 +23,26 @@ from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.analysis.ranking import ROW_COLUMNS, run_row
 from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.document import (
-    FindingRow,
     Leaderboard,
     RunRow,
     Summary,
 )
 from inferencebench_pipeline.leaderboard.index.document_json import document_json
 from inferencebench_pipeline.leaderboard.index.group_cache import (
-    load_groups,
     save_groups,
     update_groups,
 )
-from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
+from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, Manifest
 from inferencebench_pipeline.leaderboard.index.partition_summary import (
     load_standing,
-    look_into,
-    may_repeat,
     save_standing,
     standing_of,
 )
-from inferencebench_pipeline.leaderboard.index.partitions import is_sound
-from inferencebench_pipeline.leaderboard.index.spans import tell_repeated, update_spans
+from inferencebench_pipeline.leaderboard.index.repeated_runs import mark_repeated
+from inferencebench_pipeline.leaderboard.index.spans import update_spans
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
-from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.leaderboard.index.workers import workers
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _RUNS = f"""
@@ -100,17 +96,13 @@ def build_index(store: LeaderboardStore, prices: Prices | None = None) -> IndexI
 def _build(store: LeaderboardStore, folder: Path, prices: Prices | None) -> IndexInfo:
     inputs, before = read_inputs(store), Manifest.load(folder, to_build_upon=True)
     known = load_standing(folder)
-    sound = {name for name in before.partitions() if is_sound(folder, name)}
-    with Workers() as workers, session() as connection:
-        manifest, extracted = update_spans(store, folder, inputs, before, sound, workers)
-        partitions = look_into(known, manifest.spans.values(), folder, connection)
-        tell_repeated(folder, manifest, may_repeat(known, partitions), connection)
-        partitions = look_into(partitions, manifest.spans.values(), folder, connection)
+    with workers() as pool, session() as connection:
+        manifest, extracted, sound = update_spans(store, folder, inputs, before, pool)
+        partitions = mark_repeated(folder, manifest, known, connection)
         sync_files([folder / name for name in manifest.partitions() - sound])
         standing = standing_of(partitions)
-        groups = update_groups(load_groups(folder), standing, folder, workers, connection, prices)
-        findings = [*_unplaced(inputs), *standing.findings]
-        document = document_json(store, groups, standing.states, findings)
+        groups = update_groups(standing, folder, pool, connection, prices)
+        document = document_json(store, groups, standing, inputs.unplaced)
     manifest.save(folder)
     write_changed(folder / DOCUMENT_FILE, document)
     save_groups(folder, groups, document)
@@ -202,15 +194,6 @@ def unreadable_runs(folder: Path, error: Exception) -> LeaderboardError:
     return LeaderboardError(
         f"cannot read the runs in {folder}: {error}; materialise leaderboard_index again"
     )
-
-
-def _unplaced(inputs: CorpusInputs) -> Iterator[FindingRow]:
-    """Yield the findings about repositories that are not in the index."""
-    for item in inputs.unplaced:
-        yield FindingRow(
-            repo_id=item.repo_id, kind=item.kind, severity=item.severity.value,
-            revision=item.revision, detail=item.detail, seen_at=item.seen_at.isoformat(),
-        )  # fmt: skip
 
 
 def _remove_others(folder: Path, current: set[str]) -> None:

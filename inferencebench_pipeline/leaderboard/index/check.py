@@ -38,14 +38,14 @@ from inferencebench_pipeline.leaderboard.index.made_by import made_by
 from inferencebench_pipeline.leaderboard.index.manifest import (
     DOCUMENT_FILE,
     Manifest,
-    span_of,
 )
 from inferencebench_pipeline.leaderboard.index.partitions import (
     is_sound,
     read_partition,
     unique_texts,
 )
-from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.leaderboard.index.spans import span_of
+from inferencebench_pipeline.leaderboard.index.workers import workers
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 CHECKED_FILE: Final = "checked.json"
@@ -228,13 +228,13 @@ def _tasks(
 def _read_anew(tasks: Iterable[_Task]) -> dict[str, list[str]]:
     """Return what is wrong in each day that something is wrong in."""
     todo = list(tasks)
-    with Workers() as workers:
-        workers.expect(sum(len(task.revisions) for task in todo))
-        found = [workers.submit(_check_days, task) for task in todo]
+    with workers() as pool:
+        pool.announce(sum(len(task.revisions) for task in todo))
+        found = [pool.submit(_check_days, task) for task in todo]
         return {day: wrong for future in found for day, wrong in future.result().items()}
 
 
-def _check_days(task: _Task) -> dict[str, list[str]]:
+def _check_days(_: None, task: _Task) -> dict[str, list[str]]:
     """Compare every row of some days with its envelope; return the problems by day."""
     runs = read_partition(task.folder, task.runs)
     if runs is None:

@@ -6,20 +6,19 @@ rows it was made of, and what was tested in it. It is derived; a build makes wha
 
 from __future__ import annotations
 
-from collections import deque
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 import msgspec
 import pyarrow as pa
 from msgspec import Raw, Struct
 
-from inferencebench_pipeline.files import read_plain, sealed, unsealed, write_changed
-from inferencebench_pipeline.leaderboard.analysis.change_points import TestedChange, tested_changes
+from inferencebench_pipeline.files import read_plain, sealed, sha256_of, unsealed, write_changed
+from inferencebench_pipeline.leaderboard.analysis.change_points import tested_changes
 from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
     RANKED_COLUMNS,
@@ -29,7 +28,7 @@ from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
 from inferencebench_pipeline.leaderboard.analysis.ranking import group_of, group_order
 from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, group_variances
 from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, digest
+from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
 from inferencebench_pipeline.leaderboard.index.partition_summary import GroupStanding, Standing
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
 from inferencebench_pipeline.leaderboard.index.workers import Workers
@@ -63,12 +62,6 @@ class KeptGroup(Struct, array_like=True, frozen=True):
     nothing but the p-value, a number."""
     variances: tuple[KeptVariance, ...]
 
-    def tested_changes(self) -> Iterator[TestedChange]:
-        """Yield the changes that were tested in the group."""
-        for item in self.changes:
-            found = msgspec.json.decode(item)
-            yield TestedChange(**(found if isinstance(found, dict) else {"p_value": found}))
-
 
 class _KeptGroups(Struct):
     made_by: str
@@ -88,16 +81,12 @@ def compare(
         key=key,
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
         group=Raw(group.model_dump_json(exclude_defaults=True).encode()),
-        changes=tuple(
-            Raw(msgspec.json.encode(item.p_value if item.change is None else item.model_dump()))
-            for item in tested_changes(group, rows)
-        ),
+        changes=tuple(item.kept() for item in tested_changes(group, rows)),
         variances=tuple(map(KeptVariance.of, group_variances(group, rows))),
     )
 
 
 def update_groups(
-    kept: Iterable[KeptGroup],
     standing: Standing,
     folder: Path,
     workers: Workers,
@@ -107,7 +96,6 @@ def update_groups(
     """Return all groups in order, those made anew whose rows or prices are not the last build's.
 
     Args:
-        kept: of the last build.
         standing: of the rows now.
         folder: of the index; in its partitions of runs the rows of a group are beside each other.
         workers: who compares.
@@ -116,16 +104,13 @@ def update_groups(
     """
     priced = f"/{prices.digest}" if prices else ""
     keys = {name: item.key + priced for name, item in standing.groups.items()}
-    current = [group for group in kept if keys.get(group.group_id) == group.key]
+    current = [group for group in load_groups(folder) if keys.get(group.group_id) == group.key]
     stale = sorted(keys.keys() - {group.group_id for group in current})
-    workers.expect(sum(standing.groups[name].rows for name in stale))
-    waiting: deque[Future[list[KeptGroup]]] = deque()
-    for table in _tables(connection, folder, {name: standing.groups[name] for name in stale}):
-        waiting.append(workers.submit(_compare_rows, table, keys, prices))
-        if len(waiting) > _TABLES_IN_FLIGHT:
-            current.extend(waiting.popleft().result())
-    for future in waiting:
-        current.extend(future.result())
+    rows = {name: standing.groups[name] for name in stale}
+    tasks = (_Task(table, keys, prices) for table in _tables(connection, folder, rows))
+    workers.announce(sum(group.rows for group in rows.values()))
+    for compared in workers.results(_compare_rows, tasks, in_flight=_TABLES_IN_FLIGHT):
+        current.extend(compared)
     return sorted(current, key=lambda group: group.order)
 
 
@@ -140,7 +125,7 @@ def save_groups(folder: Path, groups: Iterable[KeptGroup], document: bytes) -> N
     Raises:
         StoreError: the folder cannot be written.
     """
-    kept = _KeptGroups(made_by(), digest([document]), list(groups))
+    kept = _KeptGroups(made_by(), hashlib.sha256(document).hexdigest(), list(groups))
     write_changed(folder / GROUPS_FILE, sealed(msgspec.json.encode(kept)))
 
 
@@ -167,12 +152,18 @@ def _tables(
             names, files, rows = [], set(), 0
 
 
-def _compare_rows(
-    table: pa.Table, keys: Mapping[str, str], prices: Prices | None
-) -> list[KeptGroup]:
+class _Task(NamedTuple):
+    """Groups to be compared: their rows, the key of each group, and the prices."""
+
+    rows: pa.Table
+    keys: Mapping[str, str]
+    prices: Prices | None
+
+
+def _compare_rows(_: None, task: _Task) -> list[KeptGroup]:
     return [
-        compare(group_id, keys[group_id], list(members), prices)
-        for group_id, members in groupby(ranked_runs(table), key=lambda run: run.group_id)
+        compare(group_id, task.keys[group_id], list(members), task.prices)
+        for group_id, members in groupby(ranked_runs(task.rows), key=lambda run: run.group_id)
     ]
 
 
@@ -186,7 +177,7 @@ def document_is_sound(folder: Path) -> bool:
     """Return whether the document is the one that the last build ended with."""
     kept = _load(folder)
     try:
-        return kept is not None and kept.document == digest([read_plain(folder / DOCUMENT_FILE)])
+        return kept is not None and kept.document == sha256_of(folder / DOCUMENT_FILE)
     except OSError:
         return False
 

@@ -83,16 +83,6 @@ class Manifest(_Part):
         return [str(folder / self.spans[span]) for span in sorted(self.spans)]
 
 
-def span_of(day: str) -> str:
-    """Return the span of days that share a partition of runs: a third of a month, by its first day.
-
-    All of ``2026-05-11`` to ``2026-05-20`` are in the span ``2026-05-11``. Smaller ones would make
-    many files to look through, larger ones more to write again for each run that comes.
-    """
-    first = "01" if day[8:] <= "10" else "11" if day[8:] <= "20" else "21"
-    return f"{day[:7]}-{first}"
-
-
 def digest(parts: Iterable[bytes]) -> str:
     """Return 32 hex digits of the SHA-256 over ``parts``."""
     whole = hashlib.sha256()

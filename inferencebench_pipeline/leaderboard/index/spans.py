@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs
-from inferencebench_pipeline.leaderboard.index.manifest import DayRecord, Manifest, span_of
+from inferencebench_pipeline.leaderboard.index.manifest import DayRecord, Manifest
 from inferencebench_pipeline.leaderboard.index.partitions import (
     BuiltDays,
     DayTask,
     build_days,
+    is_sound,
     read_partition,
     unique_texts,
     write_partition,
@@ -30,31 +30,15 @@ from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 _TASK_ROWS: Final = 2500
 _SPANS_IN_FLIGHT: Final = 2
 
-# Runs with more than one verified publication, or with one that was said to repeat another.
-_SUSPECTS = """
-SELECT run_id FROM read_parquet($files, hive_partitioning = false)
-WHERE state IN ('verified', 'duplicate')
-GROUP BY run_id HAVING count(*) > 1 OR bool_or(state = 'duplicate')
-"""
-# Of several verified publications of one run the first ranks, ours before anybody else's; the
-# others stay visible.
-_REPEATED = """
-SELECT repo_id, created_day, state, state_reason,
-    CASE WHEN row_number() OVER same_run > 1 THEN first_value(repo_id) OVER same_run END AS first
-FROM read_parquet($files, hive_partitioning = false)
-WHERE state IN ('verified', 'duplicate') AND run_id IN (SELECT unnest($runs))
-WINDOW same_run AS (PARTITION BY run_id ORDER BY (tier = 'community'), created_at, repo_id)
-"""
-_PATCHED = """
-SELECT m.* REPLACE (
-    CASE WHEN p.repo_id IS NULL THEN m.state WHEN p.first IS NULL THEN 'verified'
-        ELSE 'duplicate' END AS state,
-    CASE WHEN p.repo_id IS NULL THEN m.state_reason
-        WHEN p.first IS NOT NULL THEN 'this run was published first as ' || p.first
-        END AS state_reason
-)
-FROM span m LEFT JOIN patches p ON p.repo_id = m.repo_id
-"""
+
+class UpdatedSpans(NamedTuple):
+    """The table of runs as a build leaves it."""
+
+    manifest: Manifest
+    extracted: int
+    """Envelopes that had to be read."""
+    sound: set[str]
+    """Names of the partitions that were there already, whole."""
 
 
 def update_spans(
@@ -62,19 +46,17 @@ def update_spans(
     folder: Path,
     inputs: CorpusInputs,
     before: Manifest,
-    sound: Collection[str],
     workers: Workers,
-) -> tuple[Manifest, int]:
-    """Write the partitions that are not up to date; return the manifest of all, and what it cost.
+) -> UpdatedSpans:
+    """Write the partitions that are not up to date, and those of the last build that are damaged.
 
-    Those of the last build that are not ``sound``, as what was written is, are made anew. The
-    number counts the envelopes that had to be read. Whether a run was published more
-    than once is for :func:`tell_repeated` to say.
+    Runs that were published more than once are marked by ``repeated_runs.py``.
 
     Raises:
         VerdictsError: a day's verdicts cannot be read.
         StoreError: the folder cannot be written.
     """
+    sound = {name for name in before.partitions() if is_sound(folder, name)}
     changed = _changed_days(inputs, before, sound)
     manifest = Manifest(
         days={day: record for day, record in before.days.items() if day in inputs.inputs},
@@ -88,7 +70,7 @@ def update_spans(
     spans = sorted({span_of(day) for day in changed} | (gone & manifest.spans.keys()))
     extracted = 0
     waiting: deque[_Span] = deque()
-    workers.expect(sum(inputs.rows[day][1] for day in changed))
+    workers.announce(sum(inputs.rows[day][1] for day in changed))
     for name in spans:
         days = sorted(day for day in inputs.inputs if span_of(day) == name)
         span = _Span(name, days, changed.intersection(days))
@@ -100,7 +82,17 @@ def update_spans(
         extracted += span.finish(folder, inputs, manifest)
     manifest.days = dict(sorted(manifest.days.items()))
     manifest.spans = dict(sorted(manifest.spans.items()))
-    return manifest, extracted
+    return UpdatedSpans(manifest, extracted, sound)
+
+
+def span_of(day: str) -> str:
+    """Return the span of days that share a partition of runs: a third of a month, by its first day.
+
+    All of ``2026-05-11`` to ``2026-05-20`` are in the span ``2026-05-11``. Smaller ones would make
+    many files to look through, larger ones more to write again for each run that comes.
+    """
+    first = "01" if day[8:] <= "10" else "11" if day[8:] <= "20" else "21"
+    return f"{day[:7]}-{first}"
 
 
 def _changed_days(inputs: CorpusInputs, before: Manifest, sound: Collection[str]) -> set[str]:
@@ -153,7 +145,7 @@ class _Span:
             task = DayTask(
                 store, folder, inputs.of_days(days), inputs.noted_of(days), known, metrics
             )
-            self.work.append(workers.submit(build_days, task))
+            self.work.append(workers.submit(_build, task))
 
     def finish(self, folder: Path, inputs: CorpusInputs, manifest: Manifest) -> int:
         """Write the span's partition, note it in the manifest, and return the envelopes read."""
@@ -168,8 +160,12 @@ class _Span:
         tables = [part.rows for part in built]
         if self.kept is not None:
             tables.append(self.kept.cast(tables[0].schema) if tables else self.kept)
-        manifest.spans[self.name] = _write(folder, self.name, pa.concat_tables(tables))
+        manifest.spans[self.name] = write_span(folder, self.name, pa.concat_tables(tables))
         return sum(part.extracted for part in built)
+
+
+def _build(_: None, task: DayTask) -> BuiltDays:
+    return build_days(task)
 
 
 def _batches(days: Iterable[str], inputs: CorpusInputs) -> Iterator[list[str]]:
@@ -186,45 +182,16 @@ def _batches(days: Iterable[str], inputs: CorpusInputs) -> Iterator[list[str]]:
         yield batch
 
 
-def tell_repeated(
-    folder: Path, manifest: Manifest, among: Iterable[str], connection: duckdb.DuckDBPyConnection
-) -> None:
-    """Say of each verified publication of a run but the first that it repeats it, and no other.
+def write_span(folder: Path, span: str, rows: pa.Table) -> str:
+    """Write the partition of a span and return its name.
 
-    Args:
-        folder: of the index.
-        manifest: of all partitions; it is changed with them.
-        among: the partitions of runs in which to look for what is published more than once.
-        connection: to read with.
+    Raises:
+        StoreError: the folder cannot be written.
     """
-    some = [str(folder / name) for name in among]
-    found = connection.execute(_SUSPECTS, {"files": some}).fetchall() if some else []
-    suspects = [run_id for (run_id,) in found]
-    if not suspects:
-        return
-    files = manifest.run_files(folder)
-    values = {"files": files, "runs": suspects}
-    wrong = defaultdict(list)
-    for repo_id, day, state, reason, first in connection.execute(_REPEATED, values).fetchall():
-        said = f"this run was published first as {first}" if first else None
-        if (state, reason) != ("duplicate" if first else "verified", said):
-            wrong[span_of(day)].append({"repo_id": repo_id, "first": first})
-    for span, patches in wrong.items():
-        table = read_partition(folder, manifest.spans[span])
-        connection.register("span", table)
-        connection.register("patches", pa.Table.from_pylist(patches, schema=_PATCHES))
-        patched = connection.sql(_PATCHED).to_arrow_table()
-        if table is not None:
-            patched = patched.select(table.schema.names).cast(table.schema)
-        manifest.spans[span] = _write(folder, span, patched)
-
-
-def _write(folder: Path, span: str, rows: pa.Table) -> str:
     place = f"runs/created_from={span}"
     return write_partition(folder, place, rows.sort_by(_ORDER), group_rows=ROW_GROUP_ROWS)
 
 
-_PATCHES = pa.schema([("repo_id", pa.string()), ("first", pa.string())])
 _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
     ("group_id", "ascending"),
     ("repo_id", "ascending"),

@@ -19,6 +19,7 @@ from inferencebench_pipeline.leaderboard.index.group_cache import (
 from tests.leaderboard.boards import board_of
 
 BOARD = board_of(9, seed=3)
+UNTOLD = change_points.TestedChange(p_value=1.0)
 TESTED = change_points.TestedChange(p_value=0.01, change=BOARD.changes[0])
 
 
@@ -29,8 +30,8 @@ def kept() -> KeptGroup:
         order="o",
         group=Raw('{"title":"\u00e4 group"}'.encode()),
         changes=(
-            Raw(b"1.0"),
-            Raw(TESTED.model_dump_json().encode()),
+            UNTOLD.kept(),
+            TESTED.kept(),
         ),
         variances=tuple(map(KeptVariance.of, BOARD.variances)),
     )
@@ -46,7 +47,7 @@ def test_a_group_comes_back_as_it_was_kept(tmp_path: Path):
     (found,) = load_groups(tmp_path)
 
     assert msgspec.json.encode(found) == msgspec.json.encode(kept())
-    assert list(found.tested_changes()) == [change_points.TestedChange(p_value=1.0), TESTED]
+    assert list(map(change_points.TestedChange.of_kept, found.changes)) == [UNTOLD, TESTED]
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"made_by": "somebody else"}', b"\xff"])
