@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from tests.instances import fresh_instance
+
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
+    with fresh_instance() as instance:
         yield instance

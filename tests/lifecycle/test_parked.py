@@ -15,6 +15,7 @@ from inferencebench_pipeline.parking import parked_by_an_outage, parked_state
 from inferencebench_pipeline.runs.run_directory import RunFile
 from inferencebench_pipeline.trust.errors import SigningUnavailableError
 from tests.automation.ticks import sensor_tick
+from tests.instances import fresh_instance
 from tests.lifecycle.conftest import failed_steps, failure_text, materialised
 
 LATER = datetime.now(UTC) + timedelta(hours=7)
@@ -23,7 +24,7 @@ LATER = datetime.now(UTC) + timedelta(hours=7)
 @pytest.fixture
 def world(world):
     """The same with an instance on disk: the daemon hands a reference to it to the sensor."""
-    with dg.instance_for_test() as instance:
+    with fresh_instance() as instance:
         yield dataclasses.replace(world, instance=instance)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dagster as dg
 import yaml
 
 from definitions import build_definitions
 from inferencebench_pipeline.lifecycle.partitions import runs
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
 from inferencebench_pipeline.settings import Settings
+from tests.instances import fresh_instance
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec
 
@@ -23,7 +23,7 @@ def test_every_probe_is_a_registered_and_measured_run(tmp_path: Path) -> None:
     settings = Settings.from_environment(environment)
     settings.specs.mkdir()
     load = {"kind": "closed", "concurrency": 1, "requests": 40, "warmup_requests": 0}
-    with running(FakeEngine(lambda _: Behaviour())) as engine, dg.instance_for_test() as instance:
+    with running(FakeEngine(lambda _: Behaviour())) as engine, fresh_instance() as instance:
         slo = {"ttft_ms": 10_000}
         content = content_of_spec(engine.base_url, load=load, slo=slo)
         content["search"] = {"low": 1, "high": 3}

@@ -12,6 +12,7 @@ from inferencebench_pipeline.lifecycle.partitions import PARTITION_TAG
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.settings import Settings
 from tests.automation.ticks import sensor_tick
+from tests.instances import fresh_instance
 
 
 def test_of_many_delivered_runs_only_those_that_nobody_started_are_started(tmp_path: Path):
@@ -25,7 +26,7 @@ def test_of_many_delivered_runs_only_those_that_nobody_started_are_started(tmp_p
     for run_id in delivered:
         store.run(run_id).write(RunFile.DELIVERY, b"{}")
     launched = {*delivered[:-2], new_run_id()}
-    with dg.instance_for_test() as instance:
+    with fresh_instance() as instance:
         for run_id in launched:
             instance.add_run(dg.DagsterRun("publish_run", tags={PARTITION_TAG: run_id}))
         tick = sensor_tick(definitions, instance, "new_runs")
