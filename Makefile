@@ -11,7 +11,7 @@ NEWEST       := 3.14
 NEWEST_TESTS := tests/envelope tests/trust tests/untrusted tests/runs \
                 tests/measure/metrics tests/measure/traces
 
-.PHONY: help demo ui test test-newest nightly lint fmt docs lock architecture figures vendor pictures clean
+.PHONY: help demo ui test gate mutants test-newest nightly lint fmt docs lock architecture figures vendor pictures clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,12 @@ ui: $(VENV)/.demo ## open the Dagster UI on the demo's state
 
 test: lint ## check everything that CI checks (WORKERS=0 for one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+gate: $(VENV)/.dev ## check that the tests of the dangerous rooms reach every line
+	@$(BIN)/python -m tools.coverage_gate -n $(WORKERS)
+
+mutants: $(VENV)/.dev ## try small faults in the functions that differ from main, five minutes
+	@$(BIN)/python -m tools.mutants
 
 test-newest: ## run the tests of the core on a newer Python (PYTHON=python3.13)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
@@ -93,4 +99,4 @@ vendor: ## fetch the vendored libraries again (needs npm)
 	$(PYTHON) tools/vendor.py
 
 clean: ## remove the environments, the demo's state and all caches
-	rm -rf $(VENV) .venv-newest site .inferencebench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-newest site .inferencebench .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
