@@ -37,6 +37,10 @@ TESTS: Final = (
     "tests/measure/run/test_trace_writer.py",
     "tests/hub/dataset",
     "tests/hub/model_card",
+    # The readers of logs and the statements of a corpus are used by these rooms.
+    "tests/corpus/test_log_monitor.py",
+    "tests/cli/test_verify_and_explain.py",
+    "tests/attacks/test_signing_answers.py",
 )
 FAST: Final = ("-m", "not slow and not nightly", "-k", "not mutation and not bomb")
 """Mutations and bombs try paths that other tests reach, many times."""

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from sigstore.errors import VerificationError
 
 from inferencebench_pipeline.trust.errors import TrustConfigError
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust, parse_trust
 from inferencebench_pipeline.trust.verify.bundle import (
+    _HAS_IDENTITY,
     BundleRejectedError,
+    BundleVerifier,
     SignerIdentity,
     VerifiedBundle,
+    log_index,
     parse_bundle,
     require_subject,
+    signature_digest,
     verify_bundle,
     verify_statement,
 )
+from inferencebench_pipeline.trust.verify.memoised import SharedVerifier
+from tests.trust.verify.test_certificates import certificate
 
 STRICTER_THAN_THE_SPECIFICATION = {
     # A closed interval; sigstore-python 4.5 leaves its end out. A refusal, so the safe side.
@@ -188,3 +198,57 @@ def test_nonsense_is_refused_as_a_bundle() -> None:
     for data in (b"", b"null", b"[]", b"{}", b"\xff", b"[" * 100_000):
         with pytest.raises(BundleRejectedError):
             parse_bundle(data)
+
+
+def dsse_case(shared_data: Path) -> tuple[dict[str, Any], Path]:
+    case = next(c for c in cases(shared_data) if c["id"] == "good-pg-dsse-v1-cosign-sign")
+    return case, shared_data / "sigstore-bundles"
+
+
+def test_a_signed_payload_that_is_no_intoto_statement_is_refused(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, folder = dsse_case(shared_data)
+    bundle = parse_bundle((folder / case["bundle"]).read_bytes())
+    trust = load_trust(folder / case["trusted_root"])
+    kind, _ = SharedVerifier.verify_dsse(BundleVerifier(trust)._stock, bundle, _HAS_IDENTITY)
+    assert kind == "application/vnd.in-toto+json"
+    # Nobody makes a genuine bundle of another type, so the stock verifier's word is changed.
+    monkeypatch.setattr(SharedVerifier, "verify_dsse", lambda *_: ("text/plain", b"{}"))
+    with pytest.raises(BundleRejectedError, match="'text/plain', not in-toto JSON") as caught:
+        verify_statement(bundle, trust)
+    assert caught.value.check == "bundle_verifies"
+
+
+def test_a_statement_is_about_each_of_its_subjects_and_nothing_else() -> None:
+    def about(*artifacts: bytes) -> bytes:
+        digests = [hashlib.sha256(artifact).hexdigest() for artifact in artifacts]
+        subjects = [{"name": "x", "digest": {"sha256": digest}} for digest in digests]
+        return json.dumps({"subject": subjects}).encode()
+
+    require_subject(about(b"one", b"two"), b"one")
+    require_subject(about(b"one", b"two"), b"two")
+    for statement in (about(b"one", b"two"), about(), b"{}", b"x", b'{"subject": [{}]}'):
+        with pytest.raises(BundleRejectedError) as caught:
+            require_subject(statement, b"three")
+        assert caught.value.check == "bundle_verifies"
+
+
+def test_a_certificate_without_one_identity_is_refused_before_anything_else() -> None:
+    with pytest.raises(VerificationError, match="must name one identity"):
+        _HAS_IDENTITY.verify(certificate(x509.DNSName("example.org")))
+    with pytest.raises(VerificationError):
+        _HAS_IDENTITY.verify(certificate())
+    _HAS_IDENTITY.verify(certificate(x509.RFC822Name("a@example.org")))
+
+
+def test_what_a_bundle_says_it_signs_is_read_unverified(shared_data: Path) -> None:
+    folder = shared_data / "sigstore-bundles"
+    for case in good_cases(shared_data):
+        bundle = parse_bundle((folder / case["bundle"]).read_bytes())
+        stated = json.loads((folder / case["bundle"]).read_bytes())
+        signature = stated.get("messageSignature")
+        expected = signature and base64.b64decode(signature["messageDigest"]["digest"])
+        assert signature_digest(bundle) == (expected or None)
+        entry = stated["verificationMaterial"]["tlogEntries"][0]
+        assert log_index(bundle) == int(entry["logIndex"])
