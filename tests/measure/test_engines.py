@@ -21,7 +21,7 @@ from inferencebench_pipeline.measure.errors import (
 from inferencebench_pipeline.measure.run.measurement import write_measurement
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
-from inferencebench_pipeline.measure.spec.spec import Engine, engine_kinds
+from inferencebench_pipeline.measure.spec.engine import Engine, engine_kinds
 from inferencebench_pipeline.measure.spec.spec_file import load_spec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import ignore_progress, measured_rows, self_signed, spec_for

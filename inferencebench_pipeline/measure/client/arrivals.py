@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad, OpenLoad, ReplayLoad
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, OpenLoad, ReplayLoad
 from inferencebench_pipeline.measure.workloads.resolution import read_schedule
 
 _NS_PER_S = 10**9

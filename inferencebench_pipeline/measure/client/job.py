@@ -25,12 +25,9 @@ from inferencebench_pipeline.measure.client.pacing import (
     SharedPacer,
 )
 from inferencebench_pipeline.measure.errors import EngineUnreachableError
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
-    ClosedLoad,
-    OpenAIEngine,
-    OpenLoad,
-)
+from inferencebench_pipeline.measure.spec.engine import OpenAIEngine
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, OpenLoad
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.workloads.request_plan import RequestPlan, workload_of
 from inferencebench_pipeline.runs import RunDirectory
 

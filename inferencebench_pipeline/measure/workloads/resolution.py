@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, EmbeddedEngine, ReplayLoad
+from inferencebench_pipeline.measure.spec.engine import EmbeddedEngine
+from inferencebench_pipeline.measure.spec.load import ReplayLoad
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 from inferencebench_pipeline.measure.spec.workload import JsonlDataset, ShareGptDataset
 from inferencebench_pipeline.measure.workloads.datasets import file_sha256
 

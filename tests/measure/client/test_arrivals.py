@@ -11,7 +11,7 @@ import pytest
 
 from inferencebench_pipeline.measure.client.arrivals import arrival_offsets_ns, schedule_sha256
 from inferencebench_pipeline.measure.errors import SpecError
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad, OpenLoad, ReplayLoad
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, OpenLoad, ReplayLoad
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import content_of_spec

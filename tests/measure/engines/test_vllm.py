@@ -29,7 +29,7 @@ from inferencebench_pipeline.measure.errors import (
 from inferencebench_pipeline.measure.run.measurement import write_measurement
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
-from inferencebench_pipeline.measure.spec.spec import VllmEngine
+from inferencebench_pipeline.measure.spec.engine import VllmEngine
 from inferencebench_pipeline.measure.spec.spec_file import parse_spec
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.real_vllm import content_of_vllm_spec, real_vllm

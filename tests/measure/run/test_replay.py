@@ -16,14 +16,9 @@ from inferencebench_pipeline.measure.run.replay import (
     replayed_spec,
     require_same_load,
 )
+from inferencebench_pipeline.measure.spec.engine import EmbeddedEngine, OpenAIEngine, VllmEngine
 from inferencebench_pipeline.measure.spec.part import Part, Role, parts_below, role_of
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
-    EmbeddedEngine,
-    ModelSpec,
-    OpenAIEngine,
-    VllmEngine,
-)
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, ModelSpec
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from tests.measure.support import spec_for

@@ -27,7 +27,7 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     read_traces,
     traces_metadata,
 )
-from inferencebench_pipeline.measure.spec.spec import ClosedLoad
+from inferencebench_pipeline.measure.spec.load import ClosedLoad
 from inferencebench_pipeline.measure.spec.workload import Workload
 from inferencebench_pipeline.measure.traces.schema import METADATA_PREFIX
 from tests.measure.metrics.rows import answered, row

@@ -26,8 +26,8 @@ from inferencebench_pipeline.measure.errors import (
     SpecError,
 )
 from inferencebench_pipeline.measure.run.run import run_benchmark
+from inferencebench_pipeline.measure.spec.engine import OpenAIEngine
 from inferencebench_pipeline.measure.spec.engine_keys import api_key, why_never_a_key
-from inferencebench_pipeline.measure.spec.spec import OpenAIEngine
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunDirectory

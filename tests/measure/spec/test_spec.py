@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.measure.errors import SpecError
+from inferencebench_pipeline.measure.spec.engine import EmbeddedEngine
+from inferencebench_pipeline.measure.spec.load import ClosedLoad, OpenLoad
 from inferencebench_pipeline.measure.spec.plan import BenchmarkFile, json_schema
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
-    ClosedLoad,
-    EmbeddedEngine,
-    OpenLoad,
-    spec_json,
-)
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, spec_json
 from inferencebench_pipeline.measure.spec.spec_file import load_plan, load_spec, parse_spec
 from inferencebench_pipeline.measure.spec.workload import BuiltinDataset, Workload
 from inferencebench_pipeline.measure.workloads.recipe import recipe_of

@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from inferencebench_pipeline.measure.spec import plan, schedule, spec, workload
+from inferencebench_pipeline.measure.spec import engine, load, plan, schedule, spec, workload
+from inferencebench_pipeline.measure.spec.engine import Engine, OpenAIEngine, VllmEngine
 from inferencebench_pipeline.measure.spec.part import (
     Load,
     Part,
@@ -18,12 +19,7 @@ from inferencebench_pipeline.measure.spec.part import (
     role_of,
 )
 from inferencebench_pipeline.measure.spec.plan import BenchmarkFile
-from inferencebench_pipeline.measure.spec.spec import (
-    BenchmarkSpec,
-    Engine,
-    OpenAIEngine,
-    VllmEngine,
-)
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
 
 PARTS = sorted(parts_below(BenchmarkFile) | parts_below(BenchmarkSpec), key=lambda p: p.__name__)
 FIELDS = [(part, name) for part in PARTS for name in part.model_fields]
@@ -40,7 +36,7 @@ def test_no_part_of_a_spec_escapes_the_walk() -> None:
     """The unions are followed: what is defined as a part is found from the root, or is a base."""
     defined = {
         value
-        for module in (spec, workload, schedule, plan)
+        for module in (engine, load, spec, workload, schedule, plan)
         for _, value in inspect.getmembers(sys.modules[module.__name__], inspect.isclass)
         if issubclass(value, Part) and value.__module__ == module.__name__
     }
