@@ -1,4 +1,4 @@
-"""What is published: an inventory pinned to commits, its bytes, and what verification found.
+"""The published records: an inventory pinned to commits, their bytes, and the verdicts on them.
 
 Nothing here ranks or renders; nothing here reads a run directory. The corpus is what a stranger
 can fetch from the Hub, and every later page is derived from it alone.

@@ -37,7 +37,7 @@ class BlobStore:
 
     folder: Path
     _unsynced: dict[Path, None] = field(default_factory=dict, repr=False, compare=False)
-    """What was put since the last :meth:`sync`, in that order."""
+    """The blobs that were put since the last :meth:`sync`, in that order."""
 
     def path(self, sha256: str) -> Path:
         """Return where the blob ``sha256`` lives.

@@ -1,4 +1,4 @@
-"""Whether a dataset card's machine-readable fields say what the envelope beside it says."""
+"""Comparison of a dataset card's machine-readable fields with the envelope beside it."""
 
 from __future__ import annotations
 

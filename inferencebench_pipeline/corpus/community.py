@@ -26,14 +26,14 @@ from inferencebench_pipeline.hub import (
 )
 
 PATIENCE: Final = RetryPolicy(attempts=3, longest_wait_s=30.0, deadline_s=120.0)
-"""For any one file: a stranger's record is not worth more."""
+"""The retries for any one file. A stranger's record is not worth more."""
 GLANCE: Final = RetryPolicy(attempts=1, longest_wait_s=0.0, deadline_s=20.0)
-"""For the list alone, asked by a sensor that must answer within a minute."""
+"""The retries for the list alone, which a sensor asks for that must answer within a minute."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one look at the records of others may cost."""
+    """The bounds on the cost of one look at the records of others."""
 
     listed: int = 2_000
     fetched: int = 200
@@ -49,7 +49,7 @@ BOUNDS: Final = Bounds()
 
 @dataclass(frozen=True)
 class TakenIn:
-    """What a look at the records of others came to."""
+    """The result of a look at the records of others."""
 
     inventory: Inventory
     passed_over: frozenset[str]

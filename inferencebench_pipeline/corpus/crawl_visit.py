@@ -1,4 +1,4 @@
-"""One crawl's walk over a listing: what is new is fetched, what changed becomes a finding."""
+"""One crawl's walk over a listing, which fetches new records and turns changes into findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One repository in the inventory: what the last crawl saw of it, at which commit."""
+"""One repository in the inventory, as the last crawl saw it at a commit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class RepoState(StrEnum):
-    """What the last crawl saw of a repository."""
+    """The state in which the last crawl saw a repository."""
 
     PUBLISHED = "published"
     MALFORMED = "malformed"
@@ -48,4 +48,4 @@ class InventoryEntry:
     """The card's ``inferencebench`` block at this commit."""
     moved_to: str | None = None
     community: bool = False
-    """Whether it was found outside our namespace; ``organisation`` then is whose it is."""
+    """True when it was found outside our namespace. ``organisation`` then names its owner."""

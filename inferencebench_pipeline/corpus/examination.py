@@ -1,4 +1,4 @@
-"""Examining one published record: its bytes, its verdict, its card, and what else is wrong."""
+"""Examination of one published record: its bytes, its verdict, its card, and other faults."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Subject:
 
     entry: InventoryEntry
     duplicate_of: str | None
-    """What a finding says when the run was published before."""
+    """The sentence of a finding about a run that was published before."""
     rules: Rules
 
     @property
     def repo_id(self) -> str:
-        """The repository."""
+        """The id of the repository."""
         return self.entry.repo_id
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Findings: what the crawl or the verification noticed, about which repository, and since when."""
+"""Findings of the crawl and the verification about a repository, each since an instant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.untrusted import printable
 
 MAX_DETAIL_CHARACTERS = 2000
-"""Of what a finding says; the rest of a longer text is left out."""
+"""The longest text of a finding; the rest of a longer one is left out."""
 
 
 class Severity(StrEnum):
@@ -76,7 +76,7 @@ class Finding(DocumentPart):
 
     @property
     def identity(self) -> tuple[FindingKind, str, str | None, str]:
-        """What makes two findings the same finding, seen at two times."""
+        """The parts that two findings share when they are one finding, seen at two times."""
         return (self.kind, self.repo_id, self.revision, self.detail)
 
 

@@ -67,7 +67,7 @@ __all__ = [
 
 INVENTORY_SCHEMA_VERSION = "1"
 SAVED_EVERY = 1_000
-"""Repositories a crawl fetches before it writes down what it has: so much a kill can cost."""
+"""A crawl writes down what it has after so many repositories. A kill can cost no more."""
 
 _FINDINGS = TypeAdapter(list[Finding])
 _LOG = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Whether the transparency logs are honest about our records: they only grow, and hold no others.
+"""Monitor of the transparency logs: they may only grow, and hold no record of ours but known ones.
 
 Each record's own proof leads to a checkpoint; a checkpoint that is proved to be a past state of
 the newest trusted one puts the record into the log as everybody sees it. Entries that an identity
@@ -46,12 +46,12 @@ from inferencebench_pipeline.trust import (
 )
 
 REQUESTS_PER_LOG = 400
-"""So many entry pages, and so many proofs of a Rekor v1 log, are asked for in one pass."""
+"""The most entry pages, and the most proofs of a Rekor v1 log, that one pass asks for."""
 _DIGEST_BYTES = 32
 
 
 class LogStateError(PermanentError):
-    """What is kept about a log cannot be read."""
+    """The file that is kept about a log cannot be read."""
 
 
 class TrustedState(DocumentPart):
@@ -90,17 +90,17 @@ class LogState(DocumentPart):
     log_id: str
     url: str
     trusted: dict[str, TrustedState] = Field(default_factory=dict)
-    """By origin: a log has one per shard."""
+    """The last trusted state of each shard, by its origin."""
     scanned_from: int | None = None
     """Index of the first entry that was ever looked at; None before the first pass."""
     scanned_to: int = 0
     """Index of the first entry not looked at yet."""
     frontier: tuple[str, ...] | None = ()
-    """Of the tree over all entries looked at: they must be the ones whose root was signed. None
+    """Hashes of the tree over all entries looked at, whose root must be the signed one. None
     when the first entries were not looked at, or a shard's tree starts in between."""
     unknown: tuple[UnknownEntry, ...] = ()
     dishonest: str | None = None
-    """Why the log's own history does not hold together; stays until a person removes the file."""
+    """The reason why the log contradicts itself; it stays until a person removes the file."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class SeenCheckpoint:
 
 
 class LogReport(BaseModel):
-    """What a pass found about one log."""
+    """The report of a pass over one log."""
 
     url: str
     size: int = 0
@@ -123,13 +123,13 @@ class LogReport(BaseModel):
     not_scanned_yet: int = 0
     unknown: tuple[UnknownEntry, ...] = ()
     problem: str | None = None
-    """Why the log itself is not to be trusted; None when it is."""
+    """The reason why the log itself is not to be trusted; None when it is."""
     findings: list[Finding] = []
     """Records whose proof leads to a state that the log never went through."""
 
     @property
     def is_honest(self) -> bool:
-        """Whether nothing speaks against the log."""
+        """True when nothing speaks against the log."""
         return self.problem is None and not self.findings
 
 
@@ -204,7 +204,7 @@ _REPORTS = TypeAdapter(list[LogReport])
 
 
 class _Problem(NamedTuple):
-    """Why a log is not to be trusted, and whether it never will be again."""
+    """The reason why a log is not to be trusted, and True when it never will be again."""
 
     text: str
     lasting: bool

@@ -75,7 +75,7 @@ ORDER BY i.repo_id
 """
 
 
-# What the last pass of verification did not see: another state, other bytes, or nothing at all.
+# These records are not as the last pass of verification saw them, or it never saw them.
 _UNVERIFIED = """
 SELECT i.created_day,
     list_sort(list(i.repo_id || '@' || coalesce(i.envelope_sha256, '-') || ' ' || i.state)),
@@ -148,7 +148,7 @@ def write_records(store: CorpusStore) -> Path | None:
 
 
 _MADE_OF = "verdicts"
-"""In the table's own description: the state of each day's file of verdicts when it was read."""
+"""The key, in the table's own description, of the state of each day's file of verdicts."""
 _BYTES = ("envelope_sha256", "traces_sha256")
 _KNOWN = pa.schema([(name, pa.string()) for name in ("repo_id", "state", *_BYTES, "outcome")])
 

@@ -1,4 +1,7 @@
-"""What was signed knowingly: the digests that entries of ours in the logs may be about."""
+"""Digests of everything that this deployment signed.
+
+A log entry under our identity with any other digest is suspicious.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the crawl reads from: a narrow protocol, and the Hub behind it."""
+"""The source of a crawl: a narrow protocol, and the Hub behind it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inferencebench_pipeline.hub import (
 
 
 class CorpusSource(Protocol):
-    """What the crawl needs of the world; the Hub implements it, and so does a folder in tests."""
+    """The questions that a crawl asks. The Hub answers them, and in tests a folder does."""
 
     @property
     def endpoint(self) -> str:

@@ -1,4 +1,4 @@
-"""The corpus statement made: from stored verdicts, when all of them are good, and kept.
+"""The corpus statement: it is made from stored verdicts when all of them are good, and kept.
 
 ``corpus/statement/`` holds what is published: the signed bundle and the table of what it covers.
 ``corpus/statement/signed.jsonl`` names every statement that was ever about to be signed, so that
@@ -73,7 +73,7 @@ class StatedCorpus:
     subjects: int
     statement_sha256: str
     signed_now: bool
-    """Whether it was signed now; the one of before still holds when nothing changed."""
+    """True when it was signed now. The last one still holds when nothing changed."""
 
 
 def statement_files(store: CorpusStore) -> dict[str, Path]:

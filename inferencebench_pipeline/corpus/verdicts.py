@@ -1,4 +1,4 @@
-"""What verification found, stored a line per record: ``corpus/verdicts/<day>.jsonl``.
+"""The verdicts of the verification, a line for each record: ``corpus/verdicts/<day>.jsonl``.
 
 A line is complete in itself and names a digest of everything it was derived from, so that a later
 pass recognises it without making any check again. It ends with a digest of itself: a line that the
@@ -33,7 +33,7 @@ class DamagedLineError(ValueError):
 
 
 class Rules(NamedTuple):
-    """What a verdict depends on besides the bytes and the namespace."""
+    """The rules that a verdict depends on, besides the bytes and the namespace."""
 
     policy_sha256: str
     trust_root_sha256: str
@@ -77,7 +77,7 @@ class RecordLine(DocumentPart):
     judged: RepoVerdict | None
     findings: tuple[Finding, ...]
     line_sha256: str | None = None
-    """Of the line without this; None in lines of versions before."""
+    """Digest of the line without this member; None in lines of earlier versions."""
 
     def sealed(self) -> bytes:
         """Return the line as it is stored, without its end."""
@@ -116,7 +116,7 @@ class DayVerdicts(DocumentPart):
     entries: tuple[RepoVerdict, ...] = ()
     findings: tuple[Finding, ...] = ()
     recognised: int = Field(default=0, exclude=True)
-    """How many verdicts the last pass took over instead of reaching anew."""
+    """Number of verdicts that the last pass took over instead of reaching them anew."""
 
     @classmethod
     def load(cls, store: CorpusStore, day: str) -> DayVerdicts:
@@ -134,12 +134,12 @@ class DayVerdicts(DocumentPart):
 
     @property
     def verified(self) -> int:
-        """How many of the day's records are accepted."""
+        """Number of the day's records that are accepted."""
         return sum(entry.verdict.ok for entry in self.entries)
 
     @property
     def rejected(self) -> int:
-        """How many of the day's records are not."""
+        """Number of the day's records that are not accepted."""
         return len(self.entries) - self.verified
 
     @property

@@ -1,4 +1,4 @@
-"""Re-verification of what is published, day by day, from the stored bytes alone.
+"""Verification of the published records, day by day, from the stored bytes alone.
 
 A verdict is about bytes, a namespace and the rules it was reached under. Bytes that were already
 judged under the same rules are recognised; nothing is verified twice. What is left to verify is
@@ -49,13 +49,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DaySummary:
-    """What a pass over one day found, in numbers and findings."""
+    """The result of a pass over one day, in numbers and findings."""
 
     day: str
     verified: int
     rejected: int
     recognised: int
-    """How many verdicts were taken over instead of reached anew."""
+    """Number of verdicts that were taken over instead of reached anew."""
     findings: tuple[Finding, ...]
     cleared: tuple[str, ...] = ()
     """Repositories that had a finding of severity ``error`` in the last pass and have none now."""
@@ -141,7 +141,7 @@ class _Line(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether a finding is of severity ``error``."""
+        """True when a finding is of severity ``error``."""
         return any(item["severity"] == Severity.ERROR for item in self.findings)
 
 

@@ -1,4 +1,4 @@
-"""Who judges a record: the real verifier, opened once in each process that shares the work."""
+"""Picklable factory for the envelope verifier; each worker process opens its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Judge(Protocol):
 
     @property
     def rules(self) -> Rules:
-        """What every verdict will depend on besides the bytes and the namespace."""
+        """The rules of every verdict, besides the bytes and the namespace."""
 
     def open(self) -> VerifyFor:
         """Return the verifier; asked once in each process."""

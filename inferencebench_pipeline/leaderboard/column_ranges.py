@@ -14,14 +14,14 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.untrusted import printable
 
 MAX_IDENTITY_CHARACTERS: Final = 500
-"""Of a text that says what a run is, such as its model: a part of it would name another."""
+"""Longest text that identifies, such as a model's id: a part of it would name another."""
 MAX_TEXT_CHARACTERS: Final = 2000
-"""Of a text that explains, such as why a metric is null; the rest of a longer one is left out."""
+"""Longest text that explains, such as a null metric's reason; the rest is left out."""
 SMALLEST: Final = 1e-100
 LARGEST: Final = 1e100
 """Numbers of either sign, zero apart, lie between these: their ratios and squares are numbers."""
 MAX_METRICS: Final = 20_000
-"""Of one envelope; the largest that is read holds not many more."""
+"""Most metrics of one envelope; the largest that is read holds not many more."""
 _EXPLAINING: Final = frozenset(
     {"text", "null_reason", "invalid_reason", "reason", "detail", "hardware", "load_point"}
 )

@@ -1,4 +1,4 @@
-"""The shape of ``leaderboard.json`` and of what a run's page shows, for whoever reads them."""
+"""The models of ``leaderboard.json``, of a row of the index, and of a run's page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MetricCell(DocumentPart):
     key: str
     value: float | None = None
     text: str | None = None
-    """What a foreign envelope states in words instead of a number."""
+    """The words that a foreign envelope states instead of a number."""
     unit: str | None = None
     n: int | None = None
     """Samples that the value rests on."""
@@ -44,7 +44,7 @@ class Column(DocumentPart):
 
 
 Tier = Literal["verified", "merged", "community", "dev", "withheld", "failed"]
-"""How far a result can be trusted.
+"""The trust that a result deserves.
 
 ``verified``: a keyless signature by an identity that the policy names, in a transparency log, and
 every check passed; ``dev``: the same with a bare key that the policy names; ``community``: passed,
@@ -63,7 +63,7 @@ class PublishedRow(DocumentPart):
     revision: str
     dataset_url: str
     verify_command: str
-    """What a reader pastes into a shell to verify this very commit."""
+    """The command that verifies this very commit, for a shell."""
     created_at: str
     tier: Annotated[Tier | None, Shown("tier", "Tier")] = None
     """Null while nobody has verified it."""
@@ -74,7 +74,7 @@ class PublishedRow(DocumentPart):
     state_reason: Annotated[str | None, Shown("reason")] = None
     traces_sha256: str | None = None
     verdict_sha256: str | None = None
-    """Of the stored verdict: what a run's page shows is the same while its row is."""
+    """Digest of the stored verdict: a run's page shows the same as long as its row is the same."""
     signer_identity: str | None = None
     log_index: int | None = None
 
@@ -88,7 +88,7 @@ class RunRow(StatedRow, PublishedRow):
 
 
 class RunDetails(DocumentPart):
-    """What a run's page shows."""
+    """Everything that a run's page shows."""
 
     run: RunRow
     metrics: tuple[MetricCell, ...]
@@ -115,7 +115,7 @@ class FrontPoint(DocumentPart):
     y_low: float | None = None
     y_high: float | None = None
     on_front: bool = False
-    """By the values: no other run is at least as good on both axes and better on one."""
+    """True when, by the values, no other run is as good on both axes and better on one."""
     dominated_for_sure: bool = False
     """Another run is better whatever the true values within all intervals; never without them."""
 
@@ -129,7 +129,7 @@ class Front(DocumentPart):
     y: Column
     points: tuple[FrontPoint, ...]
     note: str | None = None
-    """What must be read with it, such as the source and the day of prices."""
+    """The note that must be read with it, such as the source and the day of prices."""
 
 
 class Group(DocumentPart):
@@ -148,9 +148,10 @@ class Group(DocumentPart):
     rows: tuple[RowId, ...]
     """``row_id`` of each ranked run."""
     ranks: tuple[int | None, ...] = ()
-    """Of each of ``rows``: one more than the number of runs that are better for sure, which is
-    when their 95 % intervals do not overlap. Equal ranks are ties. Null without an interval: such
-    a run stands where its value puts it, but nobody can say that it is better than another."""
+    """The rank of each of ``rows``: one more than the number of runs that are better for sure,
+    which is when their 95 % intervals do not overlap. Equal ranks are ties. Null without an
+    interval: such a run stands where its value puts it, but nobody can say that it is better than
+    another."""
     fronts: tuple[Front, ...] = ()
 
 
@@ -194,7 +195,7 @@ class VarianceLevel(DocumentPart):
     name: str
     row_ids: tuple[RowId, ...] = ()
     urls: tuple[str, ...] = ()
-    """Where results of the community stand that have no row here."""
+    """Addresses of results of the community that have no row here."""
 
     @property
     def n(self) -> int:
@@ -203,13 +204,13 @@ class VarianceLevel(DocumentPart):
 
 
 class MetricSpread(DocumentPart):
-    """How far one metric is apart between levels; each list has a place for each of them."""
+    """The spread of one metric between levels; each list has a place for each of them."""
 
     key: str
     label: str
     unit: str | None = None
     medians: tuple[float, ...]
-    """Of several kinds of hardware or load, as it would be on ``Variance.alike``."""
+    """The median of each level; of several kinds of hardware, as if on ``Variance.alike``."""
     lows: tuple[float | None, ...]
     highs: tuple[float | None, ...]
     """95 % interval of the median; null with fewer than six runs."""
@@ -220,7 +221,7 @@ class MetricSpread(DocumentPart):
 
 
 class Variance(DocumentPart):
-    """How far the same model revision on the same workload is apart, and whether that is noise."""
+    """The spread of one model revision on one workload, with the tests of its metrics."""
 
     group_id: RowId
     """The comparison group; of quality, a name for the task that has no group."""
@@ -229,16 +230,16 @@ class Variance(DocumentPart):
     model_revision: str | None = None
     """Null for quality: a result stands in the model's repository, at no revision of it."""
     alike: tuple[str, ...] = ()
-    """What the runs share beside the model and the workload: the commonest hardware, load, ..."""
+    """The values that the runs share beside model and workload, such as the commonest hardware."""
     strata: int = 1
-    """How many kinds of runs, alike in all else, were compared each within itself."""
+    """Number of kinds of runs, alike in all else, that were compared each within itself."""
     across: Literal["provider", "engine", "engine_version", "quantization"]
     levels: tuple[VarianceLevel, ...]
     metrics: tuple[MetricSpread, ...]
     q_values: tuple[float | None, ...] = ()
-    """Of each of ``metrics``: ``p_value`` adjusted for all spreads that were tested."""
+    """The ``p_value`` of each of ``metrics``, adjusted for all spreads that were tested."""
     more_than_noise: tuple[bool | None, ...] = ()
-    """Of each of ``metrics``. Null: too few runs to say."""
+    """The answer for each of ``metrics``; null where there are too few runs to say."""
 
 
 class FindingRow(DocumentPart):
@@ -265,7 +266,7 @@ class EvaluationRow(DocumentPart):
     task_id: str
     value: float
     url: str
-    """The pull request."""
+    """The address of the pull request."""
     proposed_by: str | None = None
     ours: bool
     first_seen_at: str
@@ -298,10 +299,10 @@ class Summary(DocumentPart):
 
     format: Literal["inferencebench-pipeline-leaderboard/3"] = FORMAT
     states: dict[str, int]
-    """How many runs are in each state."""
+    """Number of runs in each state."""
     groups: tuple[Group, ...]
     changes: tuple[Change, ...] = ()
-    """Where a repeated benchmark became better or worse, most certain first."""
+    """The metrics of repeated benchmarks that became better or worse, most certain first."""
     variances: tuple[Variance, ...] = ()
     findings: tuple[FindingRow, ...] = ()
     """Errors and warnings; the table of findings has the others too."""

@@ -48,7 +48,7 @@ class _Telemetry(_Part):
 
 
 class Notes(_Part):
-    """What the index takes from this pipeline's own notes in an envelope."""
+    """The part of this pipeline's own notes in an envelope that the index takes."""
 
     metric_definitions: str
     metric_notes: dict[str, MetricNote]

@@ -57,7 +57,7 @@ class Shown:
 
 
 class StatedRow(DocumentPart):
-    """What a row says of its envelope, in the order in which the board shows its filters."""
+    """The part of a row that an envelope states, in the order in which the board shows filters."""
 
     run_id: Annotated[str | None, Stated(lambda of: of.envelope.run_id)] = None
     envelope_sha256: Annotated[str | None, Stated(lambda of: of.envelope_sha256)] = None

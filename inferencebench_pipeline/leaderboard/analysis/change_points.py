@@ -1,4 +1,4 @@
-"""Histories: the same benchmark repeated over time, and where a metric changed for good.
+"""Change points: where a metric of a benchmark repeated over time changed for good.
 
 Pure functions over the index's rows; nothing here knows where they came from.
 """
@@ -33,7 +33,7 @@ LONGEST_HISTORY: Final = 60
 PERMUTATIONS: Final = 2000
 """Orders drawn at a time; more are drawn while fewer than ``_ENOUGH`` were as extreme."""
 MOST_PERMUTATIONS: Final = 100_000
-"""So that a real change among thousands of tests is told from a lucky one."""
+"""The most orders drawn: enough to tell a change among thousands of tests from a lucky one."""
 RESAMPLES: Final = 2000
 _ENOUGH: Final = 10
 
@@ -45,12 +45,12 @@ class ChangePoint:
     at: int
     """Index of the first value of the new level."""
     p_value: float
-    """Of the largest shift over all places, under exchangeable values."""
+    """p-value of the largest shift over all places, under exchangeable values."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How far one level is from another, by their medians."""
+    """The distance of one level from another, by their medians."""
 
     before: float
     after: float
@@ -79,7 +79,7 @@ class TestedChange(DocumentPart):
 
     p_value: float
     change: Change | None = None
-    """What it would be, with its p-value for a q-value; left out where that is too large anyway."""
+    """The change, with its p-value for a q-value; left out where that is too large anyway."""
 
     @classmethod
     def of_kept(cls, data: Raw) -> TestedChange:

@@ -1,4 +1,4 @@
-"""A against B: two sets of runs that answer the same question, and where they differ for sure."""
+"""Comparison of two sets of runs, A and B, that answer the same question."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _FACTORS: Final = (
     "engine_config_hash",
     "hardware",
 )
-"""What may be the reason of a difference."""
+"""The facts in which the reason of a difference may lie."""
 
 Verdict = Literal["better", "worse", "not_separated", "identical", "too_few_runs"]
 """``identical``: the same number in every run at the same load; there is nothing to test."""
@@ -70,7 +70,7 @@ class ComparedRun:
     where: str
     facts: EnvelopeFacts
     values: dict[str, float]
-    """By metric key; a metric that is null is not in it."""
+    """The values by metric key; a metric that is null is not in it."""
 
     @property
     def run_id(self) -> str:
@@ -109,11 +109,11 @@ class MetricComparison(DocumentPart):
 
 
 class Comparison(DocumentPart):
-    """What can be said about B against A."""
+    """The result of a comparison of B with A."""
 
     format: Literal["inferencebench-pipeline-comparison/1"] = FORMAT
     question: dict[str, str | None]
-    """What all runs share, and must."""
+    """The values that all runs share, and must share to be compared."""
     load_points: tuple[str, ...]
     differs: tuple[Factor, ...]
     """If there is more than one, nobody can tell which of them did it."""

@@ -1,4 +1,4 @@
-"""Which trade-offs a comparison group is shown by, and where its runs stand on each."""
+"""The trade-offs that a comparison group is shown by, with the place of its runs on each."""
 
 from __future__ import annotations
 

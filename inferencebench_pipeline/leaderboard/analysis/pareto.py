@@ -1,4 +1,4 @@
-"""Pareto fronts: which runs nobody beats on two axes at once, and which are beaten for sure."""
+"""Pareto fronts: the runs that no other beats on two axes, and those beaten beyond doubt."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a point stands among the others."""
+    """The place of a point among the others."""
 
     on_front: bool
-    """By the values: no other point is at least as good on both axes and better on one."""
+    """True when, by the values, no other point is as good on both axes and better on one."""
     dominated_for_sure: bool
     """Some other point beats it whatever the true values are, as long as they lie within the
     intervals. What is neither on the front nor dominated for sure may well belong to it."""

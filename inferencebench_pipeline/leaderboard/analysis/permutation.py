@@ -36,7 +36,7 @@ class Stratum:
 
     values: Values
     levels: Levels
-    """Of each value its level, counted from 0."""
+    """The level of each value, counted from 0."""
 
 
 def enough_runs(strata: Sequence[Levels]) -> bool:

@@ -1,4 +1,4 @@
-"""What an accelerator costs an hour: a dated list that a person has reviewed, or nothing.
+"""Prices of an hour of each accelerator, from a dated list that a person has reviewed.
 
 There is no default. Prices differ by contract, region and week, so a cost is only ever shown with
 the source and the day of the price that it rests on.
@@ -62,7 +62,7 @@ class Prices(DocumentPart):
 
     @property
     def note(self) -> str:
-        """What must stand beside every cost."""
+        """The note that must stand beside every cost."""
         return f"Prices of {self.date.isoformat()} from {self.source}, in {self.currency}."
 
 

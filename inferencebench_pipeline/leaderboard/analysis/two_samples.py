@@ -1,4 +1,4 @@
-"""How far apart two sets of runs lie: an estimate with an interval, matched by stratum."""
+"""The distance between two sets of runs: an estimate with an interval, matched by stratum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWN: Final = 20_000
 """Assignments that the distribution of the rank sums is taken from."""
 _BATCH: Final = 1000
 _OUTSIDE: Final = 0.025
-"""On either side of a 95 % interval."""
+"""The chance on either side of a 95 % interval."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Observation:
     """One run, the level it was made at, and what else must be the same to compare it."""
 
     name: str
-    """Of the run, or the address of a result."""
+    """The row id of the run, or the address of a result."""
     when: str
     level: str
     alike: Alike
@@ -60,7 +60,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Topic:
-    """What spreads are about."""
+    """The subject of spreads: a model, on a workload, across one choice."""
 
     group_id: str
     kind: Literal["speed", "quality"]
@@ -180,7 +180,7 @@ class KeptVariance(Struct, array_like=True, frozen=True):
     """A spread with its own p-values, as it is kept until all spreads are looked at together."""
 
     p_values: tuple[float | None, ...]
-    """Of each of its metrics."""
+    """The p-value of each of its metrics."""
     place: tuple[str, ...]
     """Names it among all spreads, and orders those that are equally sure."""
     members: dict[str, Raw]

@@ -1,4 +1,4 @@
-"""Building the index from the corpus: partitions of Parquet, and ``leaderboard.json`` over them."""
+"""The build of the index from the corpus: partitions of Parquet, and ``leaderboard.json``."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class LeaderboardError(PermanentError):
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """What was built, in numbers."""
+    """The result of a build, in numbers."""
 
     rows: int
     """Published repositories in the index, ranked or not."""
     ranked: int
     comparison_groups: int
     states: Mapping[str, int]
-    """How many rows are in each state."""
+    """Number of rows in each state."""
     extracted: int = 0
     """Envelopes that had to be read; the others were known from the last build."""
 

@@ -1,4 +1,4 @@
-"""Checking a built index against the corpus: all rows are counted and joined, new ones read anew.
+"""Check of a built index against the corpus: all rows are counted, new ones are read again.
 
 What was found right is remembered by the names of a day's partitions and by what decided them, so
 that a row is read again when it, its envelope or its verdict changed, and not on every build.
@@ -80,7 +80,7 @@ class _Task(NamedTuple):
     metrics: Mapping[str, str | None]
     """Name of each day's partition of metrics."""
     revisions: Mapping[str, str]
-    """Of each repository, as the inventory has it."""
+    """The revision of each repository, as the inventory has it."""
 
 
 def check_rows(store: LeaderboardStore) -> list[str]:
@@ -119,9 +119,9 @@ class Unjudged:
 
     repo_id: str
     day: str
-    """Whose records have to be verified."""
+    """The day whose records have to be verified."""
     changed_at: datetime
-    """When the Hub changed the repository last, as the last crawl has it."""
+    """Instant of the repository's last change on the Hub, as the last crawl has it."""
 
 
 def unjudged_rows(store: LeaderboardStore) -> list[Unjudged]:

@@ -53,7 +53,7 @@ HEADLINE_FIELDS: Final = ("key", "value", "text", "unit", "n", "low", "high", "n
 
 @dataclass
 class FactColumns:
-    """What was taken from the envelopes of repositories, a list for each column."""
+    """The facts of the envelopes of repositories, a list for each column."""
 
     facts: dict[str, list[Any]] = field(
         default_factory=lambda: {name: [] for name in FACTS_SCHEMA.names}
@@ -62,7 +62,7 @@ class FactColumns:
         default_factory=lambda: {item.name: [] for item in fields(MetricFact)}
     )
     counts: list[int] = field(default_factory=list)
-    """How many metrics each envelope has."""
+    """Number of metrics of each envelope."""
     unfit: dict[str, str] = field(default_factory=dict)
     """Repositories whose envelope states what no column holds, and what that is."""
 

@@ -42,7 +42,7 @@ from inferencebench_pipeline.leaderboard.index.tables import parquet_bytes
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 DATA_FOLDER: Final = "data"
-"""In the published dataset: everything in it is this index's."""
+"""The folder of the published dataset that holds nothing but this index."""
 _KEYS_FILE: Final = "keys.json"
 
 _RUNS = """

@@ -1,4 +1,4 @@
-"""What the index is made from: the corpus's inventory and findings, by the day."""
+"""The inputs of a build: the corpus's inventory and findings, by the day."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CorpusInputs:
     entries: pa.Table
     """The inventory's columns that matter, ordered by day and repository."""
     rows: dict[str, tuple[int, int]]
-    """Where each day's rows begin in ``entries``, and how many they are."""
+    """The first of each day's rows in ``entries``, and their number."""
     noted: dict[str, list[dict[str, Any]]]
     """Findings of crawl and logs by the day of their repository."""
     unplaced: tuple[Finding, ...]

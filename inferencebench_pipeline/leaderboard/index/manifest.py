@@ -1,4 +1,4 @@
-"""What the index on disk was made of: which partitions are current, and what decided each."""
+"""Manifest of the index on disk: its current partitions, and the digests that decided each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""How the rows of the index stand, kept for each partition of runs: only new ones are looked into.
+"""Summary of each partition of runs: row states, digests of groups, run ids and findings.
 
-``standing.json`` is derived; a build makes what it lacks.
+It is cached in ``standing.json``, so that a build scans new partitions only. That file is derived;
+a build makes what it lacks.
 """
 
 from __future__ import annotations
@@ -47,20 +48,20 @@ _REPEATABLE: Final = ("verified", "duplicate")
 
 
 class PartitionStanding(Struct, array_like=True, gc=False):
-    """How the rows of one partition stand."""
+    """The summary of one partition."""
 
     states: dict[str, int] = {}
-    """How many rows are in each state."""
+    """Number of rows in each state."""
     groups: dict[str, tuple[str, int]] = {}
-    """Of each comparison group the digest of its rows that rank, and how many they are."""
+    """The digest of the rows of each comparison group that rank, and their number."""
     runs: tuple[str, str] | None = None
     """The first and the last id of the runs that are verified; None when none is."""
     findings: list[dict[str, str | None]] = []
-    """Of severity ``error`` and ``warn``, the fields of :class:`.document.FindingRow`."""
+    """The findings of severity ``error`` and ``warn``: fields of :class:`.document.FindingRow`."""
 
     @property
     def repeats(self) -> bool:
-        """Whether one of its rows was said to repeat another."""
+        """True when one of its rows was marked as a repetition of another."""
         return "duplicate" in self.states
 
     def overlaps(self, other: PartitionStanding) -> bool:
@@ -78,23 +79,23 @@ class GroupStanding:
     """The rows of one comparison group that rank."""
 
     partitions: list[str] = field(default_factory=list)
-    """Where they are, oldest span first."""
+    """The partitions that hold them, oldest span first."""
     keys: list[str] = field(default_factory=list)
-    """Digest of those in each."""
+    """Digest of those rows in each of the partitions."""
     rows: int = 0
 
     @property
     def key(self) -> str:
-        """Digest of all of them."""
+        """Digest of all of the rows."""
         return digest(key.encode() for key in self.keys)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Which rows there are, which of them rank with which others, and what was found."""
+    """The summary of all rows: their states, their comparison groups and the findings."""
 
     states: Mapping[str, int]
-    """How many rows are in each state."""
+    """Number of rows in each state."""
     groups: Mapping[str, GroupStanding]
     findings: list[FindingRow]
     """Ordered by repository."""

@@ -62,7 +62,7 @@ class DayTask(NamedTuple):
 
     store: LeaderboardStore
     folder: Path
-    """Of the index."""
+    """The folder of the index."""
     entries: pa.Table
     """The inventory of those days, ordered by repository."""
     noted: pa.Table
@@ -74,7 +74,7 @@ class DayTask(NamedTuple):
 
 
 class BuiltDays(NamedTuple):
-    """What came of it."""
+    """The result of :func:`build_days`."""
 
     rows: pa.Table
     metrics: dict[str, str]

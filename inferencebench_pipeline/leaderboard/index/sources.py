@@ -30,9 +30,9 @@ class Sources(DocumentPart):
     """The corpus that an index is made from, as digests: equal ones need no build."""
 
     records: str
-    """Of the table that every verification writes when it ends."""
+    """Digest of the table that every verification writes when it ends."""
     corpus: str
-    """Of that, the verdicts, both registers, the logs' reports, the prices and this version."""
+    """Digest of that, verdicts, registers, the logs' reports, the prices and this version."""
 
     @classmethod
     def now(cls, store: LeaderboardStore, prices: Path | None = None) -> Sources:

@@ -196,4 +196,4 @@ _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
     ("group_id", "ascending"),
     ("repo_id", "ascending"),
 ]
-"""Whoever compares a group reads the few row groups of each span that hold it."""
+"""The rows of a group lie together, so that a comparison reads few row groups of each span."""

@@ -18,9 +18,9 @@ from inferencebench_pipeline.leaderboard.database import session
 from inferencebench_pipeline.leaderboard.index.columns import HEADLINE_FIELDS
 
 FETCHED_ROWS: Final = 2048
-"""Rows of a query that are in memory at a time."""
+"""Number of rows of a query that are in memory at a time."""
 ROW_GROUP_ROWS: Final = 1024
-"""Of a Parquet file: what is read at least of each file that holds a wanted row."""
+"""Rows of a row group: the least that is read of a Parquet file that holds a wanted row."""
 _TIME = pa.timestamp("us", tz="UTC")
 _CELL_TYPES: dict[str, pa.DataType] = {
     "value": pa.float64(),
@@ -59,7 +59,7 @@ VERDICTS_SCHEMA: Final = pa.schema(
     ]
 )
 SUBJECT: Final = ("repo_id", "organisation", "envelope_sha256", "traces_sha256")
-"""What a verdict is about: these bytes, published there."""
+"""The subject of a verdict: these bytes, published in that repository."""
 _INVENTORY_TYPES: dict[str, pa.DataType] = {"created_at": _TIME, "community": pa.bool_()}
 INVENTORY_SCHEMA: Final = pa.schema(
     [

@@ -14,7 +14,7 @@ from inferencebench_pipeline.worker_pool import WorkerPool
 PROCESSES: Final = max(2, min(4, os.cpu_count() or 1))
 """More would wait for the one that hands out the work and puts together what comes back."""
 SHARED_FROM: Final = 5000
-"""So many repositories are worth the start of other processes, which takes a second or two."""
+"""The number of repositories that is worth the start of processes, a second or two."""
 Workers = WorkerPool[None]
 
 _RARELY: Final = 200_000

@@ -102,7 +102,7 @@ class GroupTable:
     places: list[str]
     """The place of each of its rows."""
     order: str
-    """By what its runs are ordered, in words."""
+    """The metric that its runs are ordered by, in words."""
 
     @classmethod
     def of(cls, group: Group) -> GroupTable:

@@ -1,4 +1,4 @@
-"""How the pages say things: states and tiers in words, numbers and instants for reading."""
+"""Words of the pages for states and tiers, and numbers and instants in a readable form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATES = {
     "vanished": "Published once, gone from the Hub now.",
     "moved": "The same envelope is published under another name now.",
 }
-"""What each state of a run means to a reader."""
+"""The meaning of each state of a run, for a reader."""
 
 MILD_STATES = ("duplicate", "unverified", "moved", "no_envelope")
 """States that speak against nobody."""
@@ -38,7 +38,7 @@ TIERS = {
     "withheld": "A quality result that the model's author took away.",
     "failed": "Verification rejected it, or there is nothing that can be verified.",
 }
-"""What each tier means to a reader."""
+"""The meaning of each tier, for a reader."""
 
 
 def format_value(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""How a run's latencies are distributed: its published traces, its envelope's percentiles."""
+"""The distribution of a run's latencies, from its published traces and stated percentiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
 _PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")
 _NONE = np.empty(0)
 MOST_TOKENS = 1_000_000
-"""Of a run whose chunks are all read for its page."""
+"""The most chunks of a run of which all are read for its page."""
 
 
 def latency_curves(details: RunDetails, blobs: BlobStore) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ MOST_ROWS = 100
 
 @dataclass(frozen=True)
 class GroupPart:
-    """What one page shows of one comparison group."""
+    """The part of one comparison group that one page shows."""
 
     group: Group
     columns: tuple[Column, ...]

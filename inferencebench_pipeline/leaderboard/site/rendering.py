@@ -1,4 +1,4 @@
-"""The templates and everything they may call; and the digest of all that shapes a page."""
+"""The templates, everything that they may call, and a digest of all that shapes a page."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _shown(value: object) -> object:
 
 
 def render(template: str, **values: object) -> bytes:
-    """Return a page."""
+    """Return the HTML of a page."""
     return environment().get_template(template).render(**values).encode()
 
 

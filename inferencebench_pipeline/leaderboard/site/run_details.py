@@ -1,4 +1,4 @@
-"""What a run's page shows, read on demand: its envelope's own words and the stored verdict."""
+"""The content of a run's page, read on demand from its envelope and the stored verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from inferencebench_pipeline.untrusted import printable
 
 _MOST_FLAGS = 200
 _MOST_CHARACTERS = 10_000
-"""Of one value on a run's page."""
+"""Longest text of one value on a run's page."""
 _BLANK: tuple[object, ...] = (None, "", [])
 
 

@@ -12,7 +12,7 @@ from inferencebench_pipeline.leaderboard.site.output_folder import Page
 from inferencebench_pipeline.leaderboard.site.rendering import render, renderer_digest, run_page
 
 Details = Callable[[Collection[str]], Iterator[RunDetails]]
-"""What the pages of some repositories show, read on demand."""
+"""Reads the content of the pages of some repositories, on demand."""
 
 
 def page_keys(board: Leaderboard) -> dict[str, str]:

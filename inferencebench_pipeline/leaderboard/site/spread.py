@@ -16,7 +16,7 @@ WIDTH = 240
 """Pixels of a level's bar; its left end is zero."""
 _INSET = 6
 MOST_SPREADS = 100
-"""On one page; ``leaderboard.json`` has all."""
+"""The most spreads on one page; ``leaderboard.json`` has all."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class DrawnSpread:
 
 @dataclass(frozen=True)
 class DrawnSpreads:
-    """What a page shows of the spreads it is about."""
+    """The spreads that a page shows, of those that it is about."""
 
     shown: tuple[DrawnSpread, ...]
-    """The surest first."""
+    """The spreads that are shown, the surest first."""
     known: int
-    """How many there are."""
+    """Number of all of them, shown or not."""
 
 
 def drawn_spreads(variances: Iterable[Variance]) -> DrawnSpreads:

@@ -42,13 +42,25 @@ def check_result(
         item for item in found if item.severity is Severity.ERROR and item.repo_id not in community
     ]
     others = sum(item.repo_id in community for item in found)
-    kinds = ", ".join(sorted({item.kind for item in errors}))
-    said = f"{len(errors)} errors: {kinds}" if errors else f"{len(found)} findings"
     return dg.AssetCheckResult(
         passed=not errors,
-        description=f"{said}, {others} of them about records of others" if others else said,
+        description=_summary(errors, ours=len(found) - others, others=others),
         metadata={"findings": finding_table(found), "errors": len(errors), "of_others": others},
     )
+
+
+def _summary(errors: list[Finding], *, ours: int, others: int) -> str:
+    """Return the findings in words; those about records of others are counted apart."""
+    if errors:
+        kinds = ", ".join(sorted({item.kind for item in errors}))
+        said = f"{_counted(len(errors), 'error')}: {kinds}"
+    else:
+        said = f"{_counted(ours, 'finding')}, no error" if ours else "no findings"
+    return f"{said}; {_counted(others, 'finding')} about records of others" if others else said
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def report_to_runs(

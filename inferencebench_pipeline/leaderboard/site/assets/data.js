@@ -5,7 +5,7 @@ self.IB = self.IB || {};
 (() => {
   const waiting = new Map();
 
-  /** What data/runs-*.js holds, decoded: `value(name, i)` is run i's value in a column, or null. */
+  /** The content of data/runs-*.js, decoded: `value(name, i)` is run i's value in a column, or null. */
   IB.decode = (text) => {
     const board = JSON.parse(text);
     board.position = new Map(board.ids.map((id, i) => [id, i]));
