@@ -169,6 +169,10 @@ class TestRequirements:
     def test_a_rejection_stays_what_it_was(self, world: World, signed: Signed) -> None:  # noqa: F811
         verdict = world.verify(signed.data[:-3], None)
         after = require_signer(verdict, issuer="x", identity="y")
+        assert after.checks[-1].status == "skipped"
+        assert after.checks[-1].evidence == {"issuer": "x", "identity": "y"}
+        partly = require_signer(verdict, issuer=None, identity="y")
+        assert partly.checks[-1].evidence == {"issuer": "any", "identity": "y"}
         assert (after.ok, after.failure_class, after.reason) == (
             False,
             verdict.failure_class,

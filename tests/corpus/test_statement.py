@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.corpus.findings import FindingKind, finding
-from inferencebench_pipeline.corpus.inventory import crawl_source
+from inferencebench_pipeline.corpus.inventory import Inventory, crawl_source
 from inferencebench_pipeline.corpus.log_monitor import LogReport, keep_reports
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
@@ -22,7 +22,7 @@ from inferencebench_pipeline.corpus.statement import (
     verified_records,
 )
 from inferencebench_pipeline.corpus.store import CorpusStore
-from inferencebench_pipeline.corpus.verdicts import Rules
+from inferencebench_pipeline.corpus.verdicts import Rules, read_lines
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.trust.verify.corpus_statement import logged_digests
@@ -150,3 +150,16 @@ def test_an_empty_corpus_is_not_stated(hub, store):
 
     with pytest.raises(CorpusNotCleanError, match="published nothing"):
         state_corpus(store, ORG, records(store), RULES, Pen())
+
+
+def test_a_record_whose_bytes_are_lost_has_no_verdict_and_stops_it(hub, store):
+    publish(hub, store, "a", "b")
+    inventory = Inventory.load(store)
+    (sha256,) = [e.envelope_sha256 for e in inventory.entries if e.repo_id == f"{ORG}/a"]
+    store.blobs().path(sha256).unlink()
+    verify_day(store, DAY, verifier())
+    judged = {line.repo_id: line.judged for line in read_lines(store, DAY)}
+    assert judged[f"{ORG}/a"] is None
+
+    with pytest.raises(CorpusNotCleanError, match=f"{ORG}/a"):
+        records(store)

@@ -221,3 +221,37 @@ def test_a_damaged_register_links_nothing(store: Path) -> None:
     (store / REGISTER_FILE).write_text("{")
     with pytest.raises(TakedownError, match="restore it"):
         load_takedowns(store)
+
+
+def test_a_card_of_another_organisation_that_we_may_write_in_is_cleared_by_commit(
+    world: World, store: Path
+) -> None:
+    other = f"second-{new_run_id()[-12:]}"
+    ours = world.user(f"both-{other}", **{ORGANISATION: "write", other: "write"})
+    model = world.put_model(ours, f"{other}/m", CARD)
+    run = published(world, store, model)
+    assert backlink(ours, run, LinkPolicy()).mode == "commit"
+    done = take_down(
+        ours,
+        store,
+        target=model.id,
+        reason="no more",
+        requested_by="them",
+        organisation=ORGANISATION,
+        on_stage=lambda _: None,
+    )
+    assert "1 link removed in commit" in done.outcome[0]
+    assert done.carried_out_at is not None
+    assert card_of(world.hub(), model) == CARD
+    assert list(world.hub().pull_requests(model)) == []
+    # Asked again, nothing is left to do, and the register keeps what was done and when.
+    again = take_down(
+        ours,
+        store,
+        target=model.id,
+        reason="no more",
+        requested_by="them",
+        organisation=ORGANISATION,
+        on_stage=lambda _: None,
+    )
+    assert (again.outcome, again.carried_out_at) == (done.outcome, done.carried_out_at)
