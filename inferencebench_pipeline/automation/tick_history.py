@@ -86,12 +86,14 @@ def unheard_ticks(
         switched_on = datetime.fromtimestamp(data.start_timestamp or 0.0, tz=UTC)
         begin = max(since, switched_on)
         schedule = repository.get_schedule_def(state.name)
+        # After a long absence, only the newest ticks are worth a message.
         expected = list(_expected(schedule, begin, until))[-MOST_REMEMBERED:]
         if not expected:
             continue
         ticks = instance.get_ticks(
             state.instigator_origin_id, state.selector_id, after=begin.timestamp() - 1
         )
+        # Compared in whole seconds, because ticks are stored as floating-point numbers.
         heard = {int(tick.timestamp) for tick in ticks}
         if missed := [tick for tick in expected if int(tick.timestamp()) not in heard]:
             found[state.name] = missed

@@ -94,6 +94,7 @@ def read_corpus(
             f"cannot read {folder / STATEMENT_FILE} ({error.strerror}); name the folder that holds "
             "it, or hf://datasets/ORG/NAME"
         ) from error
+    # The published table names each result; without it the envelopes are hashed.
     table = folder / TABLE_FILE
     results = _of_table(table.read_bytes()) if table.is_file() else dict(_of_files(folder))
     if not results:

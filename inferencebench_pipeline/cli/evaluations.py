@@ -178,6 +178,7 @@ def propose(
     if dry_run or assessment.state is not State.READY:
         say("Nothing was sent.")
         return
+    # Only a person at a terminal can answer; a script has to give --confirm.
     if assessment.mode == "pull_request" and confirm is None and sys.stdin.isatty():
         confirm = typer.prompt(
             f"{submission.model_id} belongs to somebody else. Type its name to continue"

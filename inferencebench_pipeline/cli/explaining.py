@@ -65,6 +65,7 @@ def verdict_tree(where: str, verdict: Verdict) -> Tree:
     _add_facts(tree, verdict)
     checks = {check.name: check for check in verdict.checks}
     for question, names in _QUESTIONS:
+        # A verdict lists only the checks that apply to its kind of signature.
         asked = [checks[name] for name in names if name in checks]
         if asked:
             branch = tree.add(_answered(question, asked))

@@ -172,6 +172,7 @@ def replay(
     The record is verified first. Only the load is taken from it, and never an engine, its
     arguments, its environment or an address.
     """
+    # Checked first, so that a mistake in an option costs no verification.
     chosen_engine, chosen_model = own_engine(engine, model)
     deployment = deployment_with(policy, trust_config)
     found = resolve(_unsigned_too(target), deployment.hub)
@@ -192,6 +193,7 @@ def replay(
         folder=data.absolute(),
         processes=client_processes,
     )
+    # The data files are local, so the load that they give has to be that of the record.
     require_same_load(
         spec, workload_hash=extension.workload_hash, schedule_hash=extension.schedule_hash
     )
@@ -276,6 +278,7 @@ def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> M
     """Measure one run, and write all its files up to the unsigned envelope."""
     title = f"{spec.name}: {spec.model.id}, {load_label(spec.load)}"
     console.print(f"run {directory.run_id}", markup=False)
+    # The lock keeps a second process from measuring the same run.
     with directory.writing("measuring"):
         with shown(console, title) as listener:
             run_benchmark(spec, directory, on_progress=listener)

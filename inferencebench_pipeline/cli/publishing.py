@@ -67,6 +67,7 @@ def sign(
     verify, hub = deployment.own_verifier(), deployment.hub()
 
     def bring_back(run: RunDirectory) -> None:
+        # A published run that lost its files must not be signed again with other bytes.
         restore(hub, run, verify=verify, on_stage=say)
 
     refused, signed = 0, []
@@ -123,6 +124,7 @@ def publish(
     settings = Settings.from_environment()
     hub = deployment.hub()
 
+    # Built only when it is needed, because it asks the Hub for takedowns.
     def link_policy() -> LinkPolicy:
         return LinkPolicy(
             pull_requests=open_pull_requests or settings.open_pull_requests,
@@ -178,6 +180,7 @@ def _card_of_file(path: Path, deployment: Deployment) -> bytes:
     with path.open("rb") as file:
         data = file.read(MAX_ENVELOPE_BYTES + 1)
     read = ReadEnvelope(parse_envelope(data))
+    # Traces prove something only about an envelope that names their hash.
     beside = path.with_name(TRACES_FILE)
     traces = beside.read_bytes() if read.traces and beside.is_file() else None
     verdict = (

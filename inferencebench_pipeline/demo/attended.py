@@ -110,11 +110,13 @@ class _Narrator(logging.Handler):
             self.interrupted = True
         if data.user_failure_data is not None and data.user_failure_data.description:
             self.failure = f"{event.step_key}: {data.user_failure_data.description}"
+        # A check that failed before says more than the error of the step that it blocks.
         elif self.failure is None and data.error is not None:
             self.failure = f"{event.step_key}: {_root_message(data.error)}"
 
 
 def _root_message(error: Any) -> str:  # noqa: ANN401  (its type is not public)
+    # The outermost error only says that a step failed.
     while error.cause is not None:
         error = error.cause
     return str(error.message).strip()

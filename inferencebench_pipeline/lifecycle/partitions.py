@@ -1,7 +1,8 @@
 """The two partitionings, which are the runs and the days of the corpus, and their checks."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
@@ -19,6 +20,14 @@ runs = dg.DynamicPartitionsDefinition(name="runs")
 
 Dagster accepts any text as a key, so whoever reads one has to check it.
 """
+
+run_stage: Final = partial(
+    dg.asset,
+    partitions_def=runs,
+    group_name="life_of_a_run",
+    owners=["team:performance"],
+)
+"""Defines a stage in the life of a run, as an asset with a partition for each run."""
 
 FIRST_DAY = "2026-01-01"
 """The first day of the corpus, before which nothing was published."""

@@ -46,6 +46,7 @@ def launch_backfill(
             allow_retries=False,
         )
     backfill_id = uuid.UUID(context.run_id).hex[:8]
+    # A step that is tried again has the same id, and finds the backfill that it launched.
     if context.instance.get_backfill(backfill_id) is None:
         context.instance.add_backfill(
             _backfill(

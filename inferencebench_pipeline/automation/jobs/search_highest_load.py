@@ -59,6 +59,7 @@ def probe_loads(
     """
 
     def probe(spec: BenchmarkSpec, run_id: str) -> Measurement:
+        # Registered first, so that a probe that fails can be found in the UI.
         context.instance.add_dynamic_partitions(str(runs.name), [run_id])
         context.log.info("probe %s: %s", run_id, load_label(spec.load))
         run = run_store.run(run_id)

@@ -131,7 +131,7 @@ def due(
     waiting = dict(watch.waiting)
     for run_id, item in sorted(waiting.items(), key=lambda one: one[1].not_before):
         if item.not_before > now or len(again) == MOST_AT_ONCE:
-            break
+            break  # they are sorted, so none of the others is due
         del waiting[run_id]
         run = instance.get_run_by_id(run_id)
         if run is None or _is_followed(instance, item.partition, run_id):
@@ -145,6 +145,7 @@ def due(
             instance.add_run_tags(run_id, {ENDED_TAG: GIVEN_UP})
             _LOG.error("%s", given_up(item.partition))
             continue
+        # The key is new for each attempt, and the same when a tick is repeated.
         launches = instance.get_runs_count(dg.RunsFilter(tags={PARTITION_TAG: item.partition}))
         again.append(Again(item.partition, launches + 1, run.asset_selection))
     return again, Watch(failures_read=watch.failures_read, waiting=waiting)
@@ -187,6 +188,7 @@ def _how_it_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     if known := run.tags.get(ENDED_TAG):
         return known
     ended = REFUSED if _refused(instance, run.run_id) else INTERRUPTED
+    # A run that Dagster retries is not counted: if its retry fails too, that one is.
     if ended == REFUSED or not _dagster_retries(run):
         instance.add_run_tags(run.run_id, {ENDED_TAG: ended})
     return ended
@@ -204,6 +206,7 @@ def _refused(instance: dg.DagsterInstance, run_id: str) -> bool:
         data = event.step_failure_data
         if data.error is not None and data.error.cls_name == _CHECK_FAILED:
             return True
+        # Our own failures are answers, unless they are marked as the end of an outage.
         if data.user_failure_data is not None and OUTAGE not in data.user_failure_data.metadata:
             return True
     return False

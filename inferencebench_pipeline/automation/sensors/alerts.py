@@ -172,6 +172,7 @@ class _Watch:
         """Return the cursor after all new failures, and a line for each of them."""
         lines, newest = _failures(self.instance, self.checks(), seen)
         states = instigators(self.instance, self.repository, self.location)
+        # A time in the future was written while a clock was ahead, and counts as now.
         since = min(seen.looked_at or self.now, self.now)
         missed = self._ledgers()
         settled_at = seen.settled_at
@@ -243,6 +244,7 @@ def _failures(
         newest_run = max(newest_run, storage_id)
     newest = dict(seen.checks)
     for key in sorted(checks, key=_name):
+        # The storage has the newest first, and people read the oldest first.
         for record in reversed(
             list(_failed_evaluations(instance, key, seen.checks.get(_name(key))))
         ):

@@ -65,6 +65,7 @@ def _silent(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg.Dagst
     for record in instance.get_run_records(started):
         run = record.dagster_run
         pid = _process_of(instance, run.run_id)
+        # A run that never reported its process is left alone: nothing tells that it died.
         if pid is not None and not _lives(pid, record.start_time):
             yield run
 
@@ -88,6 +89,7 @@ def _lives(pid: int, started_at: float | None) -> bool:
     if not _PROC.is_dir():
         return True
     try:
+        # The name of the program stands in parentheses, and may hold spaces and parentheses.
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         boot_s = next(
             int(line.split()[1])

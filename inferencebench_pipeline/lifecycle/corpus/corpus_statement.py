@@ -74,6 +74,7 @@ def corpus_statement(
             deployment.hub(),
             organisation,
             {**index, **statement_files(CorpusStore(run_store.root))},
+            # Without an index here, the tables on the Hub are left as they are.
             owned=DATA_FOLDER if index else None,
         )
     return dg.MaterializeResult(metadata=_metadata(stated, receipt))

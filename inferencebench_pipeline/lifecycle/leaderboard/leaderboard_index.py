@@ -105,6 +105,7 @@ def every_row_has_a_verdict(
     days = ", ".join(sorted({row.day for row in late}))
     return dg.AssetCheckResult(
         passed=not late,
+        # Nothing is wrong with these records; only their verification is late.
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(late)} rows have no verdict; run reverify for {days}" if late else None,
         metadata={

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from inferencebench_pipeline.lifecycle.form import Form
-from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
 from inferencebench_pipeline.measure import (
     BenchmarkSpec,
     Capture,
@@ -43,11 +43,8 @@ class BenchmarkForm(Form):
     )
 
 
-@dg.asset(
-    partitions_def=runs,
-    group_name="life_of_a_run",
+@run_stage(
     kinds={"python"},
-    owners=["team:performance"],
     pool="gpu",
     code_version="1",
     config_schema=BenchmarkForm.run_config(),

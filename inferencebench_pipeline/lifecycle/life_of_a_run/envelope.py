@@ -12,18 +12,15 @@ from inferencebench_pipeline.envelope import (
 )
 from inferencebench_pipeline.lifecycle.life_of_a_run.traces import traces
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_table
-from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
 from inferencebench_pipeline.resources import NO_FIELD, RetryPolicyResource, RunStoreResource
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust import metric_disagreements
 
 
-@dg.asset(
+@run_stage(
     deps=[traces],
-    partitions_def=runs,
-    group_name="life_of_a_run",
     kinds={"json"},
-    owners=["team:performance"],
     code_version="1",
     config_schema=NO_FIELD,
 )

@@ -5,7 +5,7 @@ import dagster as dg
 from inferencebench_pipeline.hub import publish, read_back, require_receipt
 from inferencebench_pipeline.lifecycle.life_of_a_run.signature import signature
 from inferencebench_pipeline.lifecycle.metadata import table, verdict_table
-from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
@@ -15,12 +15,9 @@ from inferencebench_pipeline.resources import (
 from inferencebench_pipeline.runs import RunFile
 
 
-@dg.asset(
+@run_stage(
     deps=[signature],
-    partitions_def=runs,
-    group_name="life_of_a_run",
     kinds={"huggingface"},
-    owners=["team:performance"],
     pool="hub-write",
     code_version="1",
     config_schema=NO_FIELD,

@@ -4,7 +4,7 @@ import dagster as dg
 
 from inferencebench_pipeline.hub import check_backlink, link, read_backlink, skip_backlink
 from inferencebench_pipeline.lifecycle.life_of_a_run.hub_dataset import hub_dataset
-from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
@@ -13,12 +13,9 @@ from inferencebench_pipeline.resources import (
 )
 
 
-@dg.asset(
+@run_stage(
     deps=[hub_dataset],
-    partitions_def=runs,
-    group_name="life_of_a_run",
     kinds={"huggingface"},
-    owners=["team:performance"],
     pool="hub-write",
     code_version="1",
     config_schema=NO_FIELD,

@@ -6,7 +6,7 @@ from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.hub import restore
 from inferencebench_pipeline.lifecycle.life_of_a_run.envelope import envelope
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, verdict_table
-from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
 from inferencebench_pipeline.resources import (
     NO_FIELD,
     DeploymentResource,
@@ -17,12 +17,9 @@ from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust import Verdict, sign_run
 
 
-@dg.asset(
+@run_stage(
     deps=[envelope],
-    partitions_def=runs,
-    group_name="life_of_a_run",
     kinds={"sigstore"},
-    owners=["team:performance"],
     pool="signing",
     code_version="1",
     config_schema=NO_FIELD,
@@ -40,8 +37,10 @@ def signature(
     damaged here is restored from the Hub.
     """
     with retry_policy.guarded_run(context, run_store, "signature") as run:
+        # Asked before signing, since an entry in a public log cannot be taken back.
         deployment.require_organisation()
         verify = deployment.own_verifier()
+        # A published run is restored, because signing it again would give other bytes.
         restore(deployment.hub(), run, verify=verify, on_stage=context.log.warning)
         verdict = sign_run(run, deployment.signer(), verify=verify)
     return dg.MaterializeResult(

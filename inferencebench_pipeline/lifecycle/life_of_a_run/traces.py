@@ -12,7 +12,7 @@ from inferencebench_pipeline.lifecycle.metadata import (
     png,
     validity_table,
 )
-from inferencebench_pipeline.lifecycle.partitions import per_run_check, runs
+from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
 from inferencebench_pipeline.measure import (
     Measurement,
     check_traces,
@@ -26,12 +26,9 @@ from inferencebench_pipeline.resources import NO_FIELD, RetryPolicyResource, Run
 from inferencebench_pipeline.runs import RunFile
 
 
-@dg.asset(
+@run_stage(
     deps=[benchmark_run],
-    partitions_def=runs,
-    group_name="life_of_a_run",
     kinds={"parquet"},
-    owners=["team:performance"],
     code_version="1",
     config_schema=NO_FIELD,
 )
