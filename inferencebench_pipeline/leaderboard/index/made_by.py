@@ -6,11 +6,14 @@ metric definition or the code of a build changes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+
+import orjson
 
 from inferencebench_pipeline import __version__, measure
 from inferencebench_pipeline.leaderboard import run_columns
@@ -31,10 +34,16 @@ def made_by() -> str:
         columns.METRICS_SCHEMA.to_string(),
         *sorted(columns.SHOWN_METRICS),
         measure.METRIC_DEFINITIONS_VERSION,
-        *map(repr, measure.DEFINITIONS.values()),
+        *map(_definition_text, measure.DEFINITIONS.values()),
     )
     text = "\0".join(parts)
     return f"{__version__}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _definition_text(definition: measure.MetricDefinition) -> str:
+    """Return a definition as JSON, in which the order of its sets is the same in each process."""
+    options = orjson.OPT_SORT_KEYS
+    return orjson.dumps(dataclasses.asdict(definition), default=sorted, option=options).decode()
 
 
 @cache

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,3 +80,20 @@ def test_a_group_is_compared_anew_when_a_definition_has_changed(
 
     (group,) = load_leaderboard(built).groups
     assert "Words" in {column.label for column in group.columns}
+
+
+def test_every_process_has_the_same_key():
+    """An index that one process built is the one that another reads, whatever order sets have."""
+    code = "from inferencebench_pipeline.leaderboard.index.made_by import made_by; print(made_by())"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    keys = [process.communicate(timeout=60)[0] for process in processes]
+    assert keys[0].strip()
+    assert keys[0] == keys[1]
