@@ -79,9 +79,10 @@ def test_the_backlink_is_off_unless_asked_for(world, measured_run, monkeypatch):
 
     from definitions import build_definitions
 
+    settings = world.settings.model_copy(update={"update_model_card": False})
     quiet = replace(
         world,
-        definitions=build_definitions(replace(world.settings, update_model_card=False)),
+        definitions=build_definitions(settings),
     )
     assert quiet.materialise(measured_run).success
     receipt = BacklinkReceipt.model_validate_json(measured_run.read(RunFile.BACKLINK))

@@ -17,7 +17,7 @@ QUOTA = (
 
 
 def test_an_exhausted_action_quota_requeues_the_run_and_does_not_sleep(world, measured_run):
-    settings = dataclasses.replace(world.settings, outage_retries=5, outage_wait_s=3600.0)
+    settings = world.settings.model_copy(update={"outage_retries": 5, "outage_wait_s": 3600.0})
     world = dataclasses.replace(world, definitions=build_definitions(settings))
     fault = world.hub_faults.add("status", path="/commit/", status=429, body=QUOTA, times=None)
     result = world.materialise(measured_run)
