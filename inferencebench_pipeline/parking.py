@@ -27,11 +27,15 @@ class Parked(DocumentPart):
     """The content of ``parked.json``."""
 
     version: Literal[1] = 1
+    """The version of the form of the document."""
     stage: str
     """The stage to go on with; those after it follow."""
     reason: str
+    """The outage in one sentence."""
     since: AwareDatetime
+    """The time since which the run has been parked (UTC)."""
     attempts: int = Field(ge=1)
+    """The number of attempts so far."""
     not_before: AwareDatetime
     """Time of the next attempt: later after each one, or as the other side asked."""
 

@@ -42,11 +42,15 @@ class FieldSpec(DocumentPart):
     """The roles of the dataset's columns, for Inspect AI."""
 
     input: Text
+    """The column of the question."""
     target: Text
     """A column, or ``literal:X`` for the same answer in every row."""
     choices: Text | tuple[Text, ...] | None = None
+    """The column or columns of the choices."""
     input_image: Text | None = None
+    """The column of an image that belongs to the question."""
     metadata: tuple[Text, ...] | None = None
+    """Columns that are kept beside each answer."""
 
 
 class Solver(DocumentPart):
@@ -62,7 +66,9 @@ class Solver(DocumentPart):
         "self_critique",
         "multiple_choice",
     ]
+    """The name of the solver in Inspect AI."""
     args: dict[StrictStr, Any] | None = None
+    """The arguments of the solver."""
 
 
 class Scorer(DocumentPart):
@@ -79,7 +85,9 @@ class Scorer(DocumentPart):
         "model_graded_fact",
         "choice",
     ]
+    """The name of the scorer in Inspect AI."""
     args: dict[StrictStr, Any] | None = None
+    """The arguments of the scorer."""
 
     @property
     def judge_model(self) -> str | None:
@@ -92,30 +100,41 @@ class Task(DocumentPart):
     """One task of a benchmark; results refer to it by ``id``."""
 
     id: Text
+    """The id of the task, by which results name it."""
     config: Text | None = None
     """Subset of the dataset; ``default`` when absent."""
     split: Text | None = None
     """``test`` when absent."""
     field_spec: FieldSpec | None = None
+    """The roles of the dataset's columns."""
     shuffle_choices: StrictBool | None = None
+    """True to put the choices into random order."""
     epochs: Annotated[StrictInt, Field(ge=1)] | None = None
+    """The number of times that each question is asked."""
     epoch_reducer: (
         Annotated[StrictStr, Field(pattern=r"^(pass_at_\d+|at_least_\d+|max|mode|median|mean)$")]
         | None
     ) = None
+    """The way in which the scores of the epochs become one."""
     solvers: Annotated[tuple[Solver, ...], Field(min_length=1)] | None = None
+    """The steps that bring about an answer, in their order."""
     scorers: Annotated[tuple[Scorer, ...], Field(min_length=1)] | None = None
+    """The ways in which an answer is scored."""
 
 
 class BenchmarkDefinition(DocumentPart):
     """The content of ``eval.yaml``."""
 
     name: Text
+    """The name of the benchmark."""
     description: Annotated[StrictStr, Field(min_length=1, max_length=10_000)] | None = None
+    """The description of the benchmark for people."""
     evaluation_framework: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = (
         None
     )
+    """The framework that runs the benchmark, for example ``inspect-ai``."""
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    """The tasks of the benchmark."""
 
     @model_validator(mode="after")
     def _tasks_are_distinct_and_complete(self) -> Self:

@@ -77,14 +77,23 @@ class QualityResult(DocumentPart):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     schema_version: Literal["1"] = "1"
+    """The version of the form of the document."""
     model_id: RepoName
+    """The id of the model on the Hub."""
     model_revision: Text | None = None
+    """The commit of the model that was evaluated."""
     benchmark: BenchmarkTask
+    """The benchmark and its task."""
     metric: Text
+    """The name of the metric."""
     value: Number
+    """The value of the metric."""
     samples: StrictInt | None = None
+    """The number of questions that the value rests on."""
     evaluated_at: Annotated[AwareDatetime, AfterValidator(_instant)]
+    """The time of the evaluation (UTC)."""
     configuration: Configuration
+    """The configuration that the value holds for."""
 
 
 def parse_quality_result(data: bytes, *, filename: str) -> QualityResult:

@@ -53,16 +53,23 @@ class CommunityResult(DocumentPart):
     model_config = ConfigDict(populate_by_name=True)
 
     model_id: str
+    """The id of the model on the Hub."""
     pull_request: int
+    """The number of the pull request in the model's repository."""
     url: str
     """Address of the pull request."""
     filename: str
+    """The results file that holds the result."""
     entry: EvaluationEntry
+    """The result as the file states it."""
     proposed_by: str | None
     """Account that opened the pull request; ``None`` until it was looked up."""
     ours: bool
+    """True when we proposed the result."""
     first_seen_at: AwareDatetime
+    """The time at which the result was first seen (UTC)."""
     state: State = "open"
+    """The present state of the result."""
     withheld: tuple[Withholding, ...] = ()
     """Every time, the latest last; kept when the result is back."""
 
@@ -78,7 +85,9 @@ class EvaluationRegister(DocumentPart):
     """The content of ``evaluations.json``."""
 
     schema_version: Literal["1"] = "1"
+    """The version of the form of the document."""
     results: tuple[CommunityResult, ...] = ()
+    """The results in the order of their keys."""
 
     def withheld(self, model_id: str | None = None) -> tuple[CommunityResult, ...]:
         """Return the results that are withheld now, of one model or of all."""

@@ -86,7 +86,9 @@ class BenchmarkTask(_EntryPart):
     """A benchmark and one task of its ``eval.yaml``."""
 
     id: RepoName
+    """The id of the benchmark's dataset on the Hub."""
     task_id: Text
+    """The id of the task in its ``eval.yaml``."""
     revision: Text | None = None
     """Commit of the dataset that was evaluated on. Says nothing about contamination."""
 
@@ -95,21 +97,28 @@ class Source(_EntryPart):
     """The origin of a result."""
 
     url: Annotated[StrictStr, Field(pattern=r"^https?://\S+$", max_length=2000)]
+    """The address of the origin."""
     name: Text | None = None
+    """The name of the origin."""
     user: Text | None = None
+    """The Hub user who states the result."""
     org: Text | None = None
+    """The Hub organisation that states the result."""
 
 
 class EvaluationEntry(_EntryPart):
     """One result of the model whose repository holds it."""
 
     dataset: BenchmarkTask
+    """The benchmark and its task."""
     value: Number
+    """The value of the result."""
     verify_token: Annotated[Text | None, Field(alias="verifyToken")] = None
     """Only the Hub can issue one, to evaluations that it ran itself."""
     date: Annotated[Text, AfterValidator(_iso_8601)] | None = None
     """Time of the evaluation; the Hub takes the commit's time when it is absent."""
     source: Source | None = None
+    """The origin of the result."""
     notes: Text | None = None
     """The set-up in free text; ours is written by :mod:`.evaluation_notes`."""
 

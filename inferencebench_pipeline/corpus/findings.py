@@ -67,10 +67,15 @@ class Finding(DocumentPart):
     """One thing that is wrong, or worth knowing, about one published repository."""
 
     kind: FindingKind
+    """The kind of the finding."""
     severity: Severity
+    """The severity of the finding."""
     repo_id: str
+    """The id of the dataset repository on the Hub."""
     revision: str | None
+    """The commit that the finding is about."""
     detail: str
+    """The finding in one sentence."""
     seen_at: AwareDatetime
     """When it was first noticed (UTC); a finding that persists keeps this instant."""
 

@@ -58,21 +58,30 @@ class TrustedState(DocumentPart):
     """The newest state of a log, or a shard of one, that is trusted: signed, and only grown."""
 
     checkpoint: Checkpoint
+    """The size and the root hash of the log."""
     note: str
     """The signed note itself: evidence, should the log ever show another history."""
     seen_at: AwareDatetime
+    """The time at which the state was seen (UTC)."""
 
 
 class UnknownEntry(DocumentPart):
     """A log entry under an identity of ours that matches nothing we know."""
 
     log_id: str
+    """The hex of the id of the log."""
     index: int
+    """The index of the entry in the log."""
     kind: str
+    """The kind of the entry."""
     identity: str
+    """The identity that signed the entry."""
     issuer: str
+    """The issuer that vouched for the identity."""
     sha256: str | None
+    """The SHA-256 that the entry is about."""
     first_seen: AwareDatetime
+    """The time at which the entry was first seen (UTC)."""
 
     @property
     def detail(self) -> str:
@@ -88,7 +97,9 @@ class LogState(DocumentPart):
     """The content of ``corpus/logs/<name>.json``: one log of the trust root."""
 
     log_id: str
+    """The hex of the id that entries of the log carry."""
     url: str
+    """The address of the log."""
     trusted: dict[str, TrustedState] = Field(default_factory=dict)
     """The last trusted state of each shard, by its origin."""
     scanned_from: int | None = None
@@ -99,6 +110,7 @@ class LogState(DocumentPart):
     """Hashes of the tree over all entries looked at, whose root must be the signed one. None
     when the first entries were not looked at, or a shard's tree starts in between."""
     unknown: tuple[UnknownEntry, ...] = ()
+    """The entries under an identity of ours that match nothing we know."""
     dishonest: str | None = None
     """The reason why the log contradicts itself; it stays until a person removes the file."""
 

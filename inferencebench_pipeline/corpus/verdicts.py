@@ -49,14 +49,21 @@ class RepoVerdict(DocumentPart):
     """The verdict on one repository's bytes, and when it was first reached."""
 
     repo_id: str
+    """The id of the dataset repository on the Hub."""
     organisation: str
+    """The organisation that publishes the record."""
     revision: str
+    """The commit whose bytes were verified."""
     envelope_sha256: str
+    """The SHA-256 of the envelope."""
     traces_sha256: str | None
+    """The SHA-256 of the traces, null without traces."""
     verified_at: AwareDatetime
+    """The time at which the verdict was first reached (UTC)."""
     checkpoint: Checkpoint | None
     """The state of the log that an accepted keyless signature's proof leads to."""
     verdict: Verdict
+    """The verdict with its checks."""
 
     @property
     def outcome(self) -> str:
@@ -73,9 +80,13 @@ class RecordLine(DocumentPart):
     """One line: the verdict on a record, absent when its bytes are lost, and what is wrong."""
 
     inputs_sha256: str
+    """The SHA-256 of everything that the verdict rests on."""
     repo_id: str
+    """The id of the dataset repository on the Hub."""
     judged: RepoVerdict | None
+    """The verdict on the record, null when its bytes are lost."""
     findings: tuple[Finding, ...]
+    """The findings about the record."""
     line_sha256: str | None = None
     """Digest of the line without this member; None in lines of earlier versions."""
 
@@ -113,8 +124,11 @@ class DayVerdicts(DocumentPart):
     """
 
     day: str
+    """The day on which the repositories were created, as YYYY-MM-DD."""
     entries: tuple[RepoVerdict, ...] = ()
+    """The verdicts on the records."""
     findings: tuple[Finding, ...] = ()
+    """The findings about the records."""
     recognised: int = Field(default=0, exclude=True)
     """Number of verdicts that the last pass took over instead of reaching them anew."""
 

@@ -73,15 +73,20 @@ class DeliveredFile(DocumentPart):
     """The size and the digest that one file of a delivery must have."""
 
     size_bytes: Annotated[int, Field(ge=0)]
+    """The size of the file, in bytes."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """The SHA-256 of the file."""
 
 
 class DeliveryManifest(DocumentPart):
     """The content of ``delivery.json``: which run it is and every file of it, by relative path."""
 
     format: Literal["inferencebench-delivery/1"] = "inferencebench-delivery/1"
+    """The name and the version of the form of the document."""
     run_id: str
+    """The run id of the delivery."""
     files: Annotated[dict[str, DeliveredFile], Field(min_length=1, max_length=1000)]
+    """Every file of the run by its relative path."""
 
 
 _TAKEN: Final = "it is in the store"

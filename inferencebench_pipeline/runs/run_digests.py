@@ -48,7 +48,9 @@ def unseal(data: bytes) -> bytes | None:
 
 class _Document(DocumentPart):
     version: int = 1
+    """The version of the form of the document."""
     files: dict[str, tuple[str, ...]]
+    """The digests that each file of the run has had, by its name."""
 
 
 @dataclass(frozen=True)

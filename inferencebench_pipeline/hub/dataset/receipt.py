@@ -19,19 +19,28 @@ class PublishedFile(DocumentPart):
     """A file as the Hub serves it at the receipt's commit."""
 
     sha256: str
+    """The SHA-256 of the file."""
     size_bytes: int
+    """The size of the file, in bytes."""
 
 
 class Receipt(DocumentPart):
     """The content of ``publication.json``: where a record is published, and as which bytes."""
 
     schema_version: Literal["1"] = "1"
+    """The version of the form of the document."""
     repo_id: str
+    """The id of the dataset repository on the Hub."""
     url: str
+    """The page of the record on the Hub."""
     commit: str
+    """The commit that holds the record."""
     files: dict[str, PublishedFile]
+    """The files of the record by their names."""
     content_hash: str
+    """The content hash of the envelope."""
     published_at: AwareDatetime
+    """The time of publication (UTC)."""
 
 
 def read_receipt(run: RunDirectory) -> Receipt | None:

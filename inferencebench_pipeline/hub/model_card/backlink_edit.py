@@ -52,8 +52,11 @@ class BacklinkReceipt(DocumentPart):
     """The content of ``backlink.json``: what was changed where, or why nothing was."""
 
     schema_version: Literal["1"] = "1"
+    """The version of the form of the document."""
     mode: Literal["commit", "pull_request", "skipped"]
+    """The way in which the card was changed, or ``skipped``."""
     model_id: str
+    """The id of the model."""
     dataset_url: str | None
     """The record's page: the ``url`` of our entry."""
     url: str | None = None
@@ -61,6 +64,7 @@ class BacklinkReceipt(DocumentPart):
     parent: str | None = None
     """Commit the card was read at; equal to ``commit`` when the entry was there already."""
     commit: str | None = None
+    """The commit that holds the entry."""
     reason: str | None = None
     """Reason why nothing was changed; ``None`` when something was."""
 

@@ -34,9 +34,11 @@ class Takedown(DocumentPart):
     target: str
     """A model id, or an organisation: then every model of it."""
     reason: str
+    """The reason for the request, which is shown publicly."""
     requested_by: str
     """As the person wants to be named; it is shown publicly."""
     requested_at: AwareDatetime
+    """The time of the request (UTC)."""
     carried_out_at: AwareDatetime | None = None
     """Time at which the last of our links was gone; ``None`` while one is left."""
     outcome: tuple[str, ...] = ()
@@ -66,7 +68,9 @@ class Takedowns(DocumentPart):
     """The content of ``takedowns.json``."""
 
     schema_version: Literal["1"] = "1"
+    """The version of the form of the document."""
     takedowns: tuple[Takedown, ...] = ()
+    """The requests in their order."""
 
     def covering(self, model_id: str) -> Takedown | None:
         """Return the first request that covers the model, or ``None``."""

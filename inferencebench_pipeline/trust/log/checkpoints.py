@@ -28,7 +28,9 @@ class Checkpoint(DocumentPart):
     origin: str
     """The note's first line; one log, or one shard of a log, has one."""
     size: int = Field(ge=0)
+    """The number of entries."""
     root_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """The root hash of the log's Merkle tree, in hex."""
 
     @property
     def root(self) -> bytes:

@@ -77,16 +77,20 @@ class KeptVersion(DocumentPart):
     """One version of the trust root that was current at some time."""
 
     sha256: str = Sha256
+    """The SHA-256 of the version."""
     first_seen: AwareDatetime
+    """The time at which the version was first seen (UTC)."""
 
 
 class Pin(DocumentPart):
     """The content of ``pin.json``: which version counts, and those before it."""
 
     sha256: str = Sha256
+    """The SHA-256 of the version that counts."""
     checked_at: AwareDatetime
     """Time at which TUF last said that this is the current version."""
     versions: tuple[KeptVersion, ...]
+    """The versions that were current at some time, this one included."""
 
 
 @dataclass(frozen=True)

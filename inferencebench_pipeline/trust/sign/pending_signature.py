@@ -33,11 +33,17 @@ class _Kept(DocumentPart):
     """The content of ``signature.json``."""
 
     version: Literal[1] = 1
+    """The version of the form of the document."""
     message_sha256: str
+    """The SHA-256 of the signed bytes."""
     log: str
+    """The log that the entry goes to."""
     certificate: str
+    """The certificate as PEM."""
     signature: str
+    """The signature, in base64."""
     timestamps: tuple[str, ...]
+    """The signed timestamps, in base64."""
 
 
 def kept_message_sha256(data: bytes) -> str | None:

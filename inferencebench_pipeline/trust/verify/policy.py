@@ -65,12 +65,14 @@ class SignerRule(_Rule):
     """An identity that may sign, vouched for by one issuer, within a span of time."""
 
     issuer: str = Field(min_length=1)
+    """The OIDC issuer that vouches for the identity."""
     identity: str | None = Field(default=None, min_length=1)
     """The certificate's subject alternative name, exactly."""
     workflow: dict[WorkflowClaim, str] = Field(default_factory=dict)
     """Exact claims that the certificate must make about the CI build: for workflows whose identity
     changes with the tag or branch. Names the repository at least."""
     valid_from: AwareDatetime
+    """The first instant at which a signature is allowed."""
     valid_until: AwareDatetime | None = None
     """First instant no longer allowed."""
 
@@ -113,6 +115,7 @@ class DevKeyRule(_Rule):
     """A pinned Ed25519 key that may sign without a certificate. It is in no log."""
 
     public_key_pem: str
+    """The public key as PEM."""
 
     @field_validator("public_key_pem")
     @classmethod
@@ -130,8 +133,11 @@ class IdentityPolicy(DocumentPart):
     """A reviewed list of signers. What is not allowed is refused."""
 
     version: Literal[1]
+    """The version of the form of the document."""
     signers: tuple[SignerRule, ...] = ()
+    """The identities that may sign."""
     dev_keys: tuple[DevKeyRule, ...] = ()
+    """The pinned keys that may sign."""
     sha256: str
     """Digest of the file's bytes."""
 

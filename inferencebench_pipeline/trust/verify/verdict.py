@@ -46,15 +46,20 @@ class Check(DocumentPart):
     """One check: its name, its result, one sentence on what was found, and the values seen."""
 
     name: str
+    """The name of the check."""
     status: CheckStatus
+    """The result of the check."""
     detail: str
+    """The finding in one sentence."""
     evidence: dict[str, str] = Field(default_factory=dict)
+    """The values that were seen, by their names."""
 
 
 class VerifiedSigner(DocumentPart):
     """The signer of a signature that verifies."""
 
     method: str
+    """The method of the signature."""
     identity: str
     """The certificate's subject alternative name, or the pinned key's fingerprint."""
     issuer: str
@@ -65,8 +70,11 @@ class LogPosition(DocumentPart):
     """The position of the signature in the transparency log."""
 
     index: int
+    """The index of the entry in the log."""
     log_id: str
+    """The hex of the id of the log."""
     url: str | None
+    """The page of the entry, where the log has one."""
     integrated_time: datetime | None
     """Time at which the log took the entry in, when the log signs it (Rekor v1)."""
 
@@ -75,19 +83,29 @@ class Verdict(DocumentPart):
     """The content of ``verdict.json``."""
 
     verifier_version: str = VERIFIER_VERSION
+    """The version of the verifier's rules."""
     content_hash: str | None
     """None when the bytes are not an envelope."""
     ok: bool
+    """True when the record is accepted."""
     outcome: Outcome
+    """The outcome in one word."""
     reason: str
+    """The outcome in one sentence."""
     checks: tuple[Check, ...]
+    """The checks in their order."""
     signer: VerifiedSigner | None = None
+    """The signer, when the signature verifies."""
     log: LogPosition | None = None
+    """The position of the signature in the log."""
     signed_at: datetime | None = None
     """The earliest time a trusted clock vouches for; proof of "not later than", never before."""
     policy_sha256: str
+    """The SHA-256 of the policy."""
     trust_root_sha256: str
+    """The SHA-256 of the trust root."""
     failure_class: FailureClass | None = None
+    """The class of the failure, null for an accepted record."""
 
 
 Verify = Callable[[bytes, bytes | None], Verdict]
