@@ -11,7 +11,7 @@ from inferencebench_pipeline.community_results.eval_yaml import (
     BenchmarkDefinition,
     parse_spec,
 )
-from inferencebench_pipeline.hub import Repo, edit_file
+from inferencebench_pipeline.hub import RemoteRepo, Repo
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def register_benchmark(
     spec = parse_spec(data, filename=filename)
     repo = Repo("dataset", dataset_id)
     hub.account().require_creating_in(repo.namespace)
-    edit = edit_file(
-        hub, repo, SPEC_FILE, lambda _: data, message=f"Register the benchmark {spec.name}"
+    edit = RemoteRepo(hub, repo).edit_file(
+        SPEC_FILE, lambda _: data, message=f"Register the benchmark {spec.name}"
     )
     url = f"{hub.page_url(repo)}/blob/{edit.commit}/{SPEC_FILE}"
     return Registration(spec, edit.commit, url, BENCHMARK_TAG in hub.tags(dataset_id))

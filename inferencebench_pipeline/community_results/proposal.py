@@ -29,9 +29,9 @@ from inferencebench_pipeline.community_results.register import (
 from inferencebench_pipeline.hub import (
     Proposal,
     PullRequest,
+    RemoteRepo,
     Repo,
     Takedowns,
-    edit_file,
     one_pull_request,
 )
 
@@ -94,9 +94,7 @@ def propose(
 
 
 def _put(hub: EvaluationHub, model: Repo, revision: str, submission: Submission) -> str:
-    edit = edit_file(
-        hub,
-        model,
+    edit = RemoteRepo(hub, model).edit_file(
         submission.path,
         lambda _: submission.data,
         message=submission.title,

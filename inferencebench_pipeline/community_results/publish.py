@@ -26,10 +26,9 @@ from inferencebench_pipeline.community_results.register import (
 from inferencebench_pipeline.hub import (
     CARD_FILE,
     HubIntegrityError,
+    RemoteRepo,
     Repo,
     RepoHead,
-    commit_on_head,
-    head_or_created,
 )
 
 REPOSITORY = "community-results"
@@ -89,10 +88,9 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
         return register_files(merged)
 
     with evaluations_held(root):
-        edit = commit_on_head(
-            hub,
-            repo,
-            head_or_created(hub, repo),
+        remote = RemoteRepo(hub, repo)
+        edit = remote.commit(
+            remote.head_or_created(),
             changes,
             message="Community results, as last seen",
         )

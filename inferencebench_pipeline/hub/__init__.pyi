@@ -1,8 +1,5 @@
 from .client.client import Hub as Hub
-from .client.edit import commit_on_head as commit_on_head
-from .client.edit import edit_file as edit_file
-from .client.edit import edit_files as edit_files
-from .client.edit import head_or_created as head_or_created
+from .client.edit import RemoteRepo as RemoteRepo
 from .client.errors import HubHeadMovedError as HubHeadMovedError
 from .client.errors import HubIntegrityError as HubIntegrityError
 from .client.errors import HubNotFoundError as HubNotFoundError

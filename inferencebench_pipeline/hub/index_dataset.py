@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import commit_on_head, head_or_created
+from inferencebench_pipeline.hub.client.edit import RemoteRepo
 from inferencebench_pipeline.hub.client.repo import RepoHead
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.takedowns.public_register import index_repo
@@ -45,15 +45,13 @@ def publish_corpus(
         HubPermissionError: the token may not write there.
         HubUnavailableError: the Hub is down, or somebody else kept committing meanwhile.
     """
-    repo = index_repo(organisation)
-    edit = commit_on_head(
-        hub,
-        repo,
-        head_or_created(hub, repo),
+    index = RemoteRepo(hub, index_repo(organisation))
+    edit = index.commit(
+        index.head_or_created(),
         lambda head: _changes(head, {**files, CARD_FILE: index_card(organisation)}, owned),
         message=_MESSAGE,
     )
-    return CorpusReceipt(repo.id, edit.commit, hub.page_url(repo), tuple(sorted(edit.changes)))
+    return CorpusReceipt(index.repo.id, edit.commit, index.page_url, tuple(sorted(edit.changes)))
 
 
 def published_file(hub: Hub, organisation: str, path: str) -> bytes | None:

@@ -28,11 +28,11 @@ from inferencebench_pipeline.hub import (
     PROPOSAL,
     Hub,
     Proposal,
+    RemoteRepo,
     Repo,
     Takedown,
     TakedownError,
     changing_links,
-    edit_files,
     list_published,
     load_takedowns,
     one_pull_request,
@@ -216,9 +216,7 @@ def _remove(hub: Hub, model: Repo, ours: Ours, what: str) -> _Outcome:
 
 
 def _edit(hub: Hub, model: Repo, ours: Ours, revision: str) -> str:
-    edit = edit_files(
-        hub,
-        model,
+    edit = RemoteRepo(hub, model).edit_files(
         lambda head: removal_of(hub, model, head, ours).changes,
         message="Remove our benchmark links and results, as requested",
         revision=revision,

@@ -10,7 +10,7 @@ import pytest
 from inferencebench_pipeline.community_results.client import EvaluationHub
 from inferencebench_pipeline.community_results.publish import publish_register
 from inferencebench_pipeline.errors import RetryableError
-from inferencebench_pipeline.hub.client.edit import ROUNDS, edit_file
+from inferencebench_pipeline.hub.client.edit import ROUNDS, RemoteRepo
 from inferencebench_pipeline.hub.client.errors import HubUnavailableError
 from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
 from inferencebench_pipeline.hub.client.repo import Repo
@@ -52,7 +52,9 @@ def _publish_takedown(us: EvaluationHub, organisation: str, _store: Path) -> obj
 def _edit_file(us: EvaluationHub, organisation: str, _store: Path) -> object:
     repo = Repo("dataset", f"{organisation}/edited")
     us.create(repo)
-    return edit_file(us, repo, "a.txt", lambda before: (before or b"") + b"x", message="one more x")
+    return RemoteRepo(us, repo).edit_file(
+        "a.txt", lambda before: (before or b"") + b"x", message="one more x"
+    )
 
 
 WRITERS: dict[str, Writer] = {
@@ -104,7 +106,7 @@ def test_writers_that_collide_wait_between_their_attempts(world: World, organisa
     repo = Repo("dataset", f"inferencebench-sandbox/{organisation}")
     patient.create(repo)
     with pytest.raises(HubUnavailableError, match="meanwhile"):
-        edit_file(patient, repo, "a.txt", lambda _: b"x", message="m")
+        RemoteRepo(patient, repo).edit_file("a.txt", lambda _: b"x", message="m")
     assert len(waits) == ROUNDS - 1
     assert waits == sorted(waits)
 

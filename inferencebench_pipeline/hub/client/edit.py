@@ -20,7 +20,7 @@ from inferencebench_pipeline.hub.client.errors import (
     HubNotFoundError,
     HubUnavailableError,
 )
-from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
+from inferencebench_pipeline.hub.client.repo import HubFile, Repo, RepoHead
 
 ROUNDS: Final = 5
 """Attempts to act on a state that others keep changing, before it counts as an outage."""
@@ -68,91 +68,191 @@ def act_on_state(
     return act(state)
 
 
-def commit_on_head(
-    hub: Hub,
-    repo: Repo,
-    head: RepoHead,
-    changes: Callable[[RepoHead], Mapping[str, bytes | None]],
-    *,
-    message: str,
-    revision: str = "main",
-) -> Edit:
-    """Commit the ``changes`` that ``head`` needs on top of that very head.
+@dataclass(frozen=True)
+class RemoteRepo:
+    """One repository of one Hub, which others may write to as well."""
 
-    The parent makes "nothing of others is overwritten" the Hub's promise too: a commit that got in
-    between refuses ours, and ``changes`` is asked again about the new head.
+    hub: Hub
+    repo: Repo
 
-    Args:
-        hub: the Hub.
-        repo: a repository that exists.
-        head: its head, as read by the caller.
-        changes: maps a head to the new content of each file, or to ``None`` to remove the file;
-            an empty mapping when there is nothing to do. Its errors are passed on.
-        message: title of the commit.
-        revision: branch or pull request.
+    @property
+    def page_url(self) -> str:
+        """Address of the page of the repository."""
+        return self.hub.page_url(self.repo)
 
-    Raises:
-        HubUnavailableError: others committed first in every one of :data:`ROUNDS` attempts.
-    """
+    def head_or_none(self) -> RepoHead | None:
+        """Return the head of ``main``, or ``None`` when one look does not find the repository."""
+        try:
+            return self.hub.head(self.repo)
+        except HubNotFoundError:
+            return None
 
-    def commit(head: RepoHead) -> Edit:
-        wanted = changes(head)
-        if not wanted and head.commit is not None:
-            return Edit(head.commit, head.commit)
-        commit = hub.commit(repo, wanted, message=message, parent=head.commit, revision=revision)
-        return Edit(head.commit, commit, dict(wanted))
+    def head_or_created(self) -> RepoHead:
+        """Return the head of ``main`` of a repository of ours, which is created if there is none.
 
-    try:
-        return act_on_state(
-            hub,
-            head,
-            commit,
-            look_again=lambda: _head_of_existing(hub, repo, revision),
-            again_on=HubHeadMovedError,
-        )
-    except HubHeadMovedError as error:
-        raise HubUnavailableError(
-            f"{repo.id} was changed {ROUNDS} times meanwhile; look who writes there, or try again "
-            "later"
-        ) from error
+        One look decides: creating a repository that exists changes nothing. The head of a new one
+        is given as one without a commit, since a commit without a parent only adds, and a replica
+        may not show the repository yet.
 
+        Raises:
+            HubPermissionError: there is none, and the token may not create it.
+            HubUnavailableError: it exists, and is not shown after several looks.
+        """
+        head = self.head_or_none()
+        if head is not None:
+            return head
+        self.hub.account().require_creating_in(self.repo.namespace)
+        return RepoHead(None, {}) if self.hub.create(self.repo) else self._head_shown("main")
 
-def head_or_none(hub: Hub, repo: Repo) -> RepoHead | None:
-    """Return the head of ``main``, or ``None`` when one look does not find the repository."""
-    try:
-        return hub.head(repo)
-    except HubNotFoundError:
-        return None
+    def commit(
+        self,
+        head: RepoHead,
+        changes: Callable[[RepoHead], Mapping[str, bytes | None]],
+        *,
+        message: str,
+        revision: str = "main",
+    ) -> Edit:
+        """Commit the ``changes`` that ``head`` needs on top of that very head.
 
+        The parent makes "nothing of others is overwritten" the Hub's promise too: a commit that
+        got in between refuses ours, and ``changes`` is asked again about the new head.
 
-def head_or_created(hub: Hub, repo: Repo) -> RepoHead:
-    """Return the head of ``main`` of a repository of ours, which is created when there is none.
+        Args:
+            head: the head of the repository, as read by the caller.
+            changes: maps a head to the new content of each file, or to ``None`` to remove the
+                file; an empty mapping when there is nothing to do. Its errors are passed on.
+            message: title of the commit.
+            revision: branch or pull request.
 
-    One look decides: creating a repository that exists changes nothing. The head of a new one is
-    given as one without a commit, since a commit without a parent only adds, and a replica may not
-    show the repository yet.
+        Raises:
+            HubUnavailableError: others committed first in every one of :data:`ROUNDS` attempts.
+        """
 
-    Raises:
-        HubPermissionError: there is none, and the token may not create it.
-        HubUnavailableError: it exists, and is not shown after several looks.
-    """
-    head = head_or_none(hub, repo)
-    if head is not None:
-        return head
-    hub.account().require_creating_in(repo.namespace)
-    return RepoHead(None, {}) if hub.create(repo) else _head_of_existing(hub, repo, "main")
+        def commit(head: RepoHead) -> Edit:
+            wanted = changes(head)
+            if not wanted and head.commit is not None:
+                return Edit(head.commit, head.commit)
+            commit = self.hub.commit(
+                self.repo, wanted, message=message, parent=head.commit, revision=revision
+            )
+            return Edit(head.commit, commit, dict(wanted))
 
+        try:
+            return act_on_state(
+                self.hub,
+                head,
+                commit,
+                look_again=lambda: self._head_shown(revision),
+                again_on=HubHeadMovedError,
+            )
+        except HubHeadMovedError as error:
+            raise HubUnavailableError(
+                f"{self.repo.id} was changed {ROUNDS} times meanwhile; look who writes there, or "
+                "try again later"
+            ) from error
 
-def _head_of_existing(hub: Hub, repo: Repo, revision: str) -> RepoHead:
-    """Return the head of what exists, although a replica may not show it yet."""
+    def edit_file(
+        self,
+        path: str,
+        change: Callable[[bytes | None], bytes],
+        *,
+        message: str,
+        revision: str = "main",
+    ) -> Edit:
+        """Bring ``path`` into the state that ``change`` makes of it, and read it back.
 
-    def head(revision: str) -> RepoHead:
-        return hub.head(repo, revision)
+        Like :meth:`edit_files`, for one file that is not removed.
 
-    with just_written(repo.id):
-        return act_on_state(
-            hub, revision, head, look_again=lambda: revision, again_on=HubNotFoundError
-        )
+        Args:
+            path: path of the file in the repository.
+            change: maps the content of the file (``None`` when there is none) to the content
+                wanted; the same bytes when there is nothing to do. Its errors are passed on.
+            message: title of the commit.
+            revision: branch or pull request.
+        """
+
+        def changes(head: RepoHead) -> dict[str, bytes]:
+            before = self.hub.read(self.repo, head, path) if path in head.files else None
+            after = change(before)
+            return {} if after == before else {path: after}
+
+        return self.edit_files(changes, message=message, revision=revision)
+
+    def edit_files(
+        self,
+        changes: Callable[[RepoHead], Mapping[str, bytes | None]],
+        *,
+        message: str,
+        revision: str = "main",
+    ) -> Edit:
+        """Bring files into the state that ``changes`` asks for, in one commit, and read them back.
+
+        Args:
+            changes: as for :meth:`commit`. It should read by :meth:`Hub.read`, so that a damaged
+                transfer is never written back.
+            message: title of the commit.
+            revision: branch or pull request.
+
+        Raises:
+            HubIntegrityError: the repository has no commit yet, or the Hub serves something else
+                than it lists or than was committed.
+            HubUnavailableError: others changed the repository in every attempt.
+        """
+
+        def changes_of_commit(head: RepoHead) -> Mapping[str, bytes | None]:
+            if head.commit is None:
+                raise HubIntegrityError(f"{self.page_url} has no commit to change anything on")
+            return changes(head)
+
+        head = self.hub.head(self.repo, revision)
+        edit = self.commit(head, changes_of_commit, message=message, revision=revision)
+        if edit.changes:
+            with just_written(f"commit {edit.commit} of {self.repo.id}"):
+                self._read_back(edit.commit, edit.changes)
+        return edit
+
+    def listing(self, commit: str) -> Mapping[str, HubFile]:
+        """Return the Hub's description of each file at a commit."""
+        return self.hub.head(self.repo, commit).listing
+
+    def fetch(self, commit: str, path: str) -> bytes:
+        """Return the bytes of ``path`` at ``commit``, as :meth:`Hub.fetch` does."""
+        return self.hub.fetch(self.repo, commit, path)
+
+    def fetch_expected(
+        self, commit: str, path: str, is_expected: Callable[[bytes], bool]
+    ) -> bytes | None:
+        """Return the bytes of ``path`` that are as expected, or ``None`` when they never are.
+
+        A transfer may be damaged, so a difference must show in each of :data:`READINGS` downloads
+        before it is believed.
+        """
+        return self.hub.fetch_expected(self.repo, commit, path, is_expected)
+
+    def _head_shown(self, revision: str) -> RepoHead:
+        """Return the head of what exists, although a replica may not show it yet."""
+
+        def head(revision: str) -> RepoHead:
+            return self.hub.head(self.repo, revision)
+
+        with just_written(self.repo.id):
+            return act_on_state(
+                self.hub, revision, head, look_again=lambda: revision, again_on=HubNotFoundError
+            )
+
+    def _read_back(self, commit: str, wanted: Mapping[str, bytes | None]) -> None:
+        removed = {path for path, data in wanted.items() if data is None}
+        listed = self.listing(commit) if removed else {}
+        other = sorted(removed & listed.keys()) + [
+            path
+            for path, data in wanted.items()
+            if data is not None and self.fetch_expected(commit, path, data.__eq__) is None
+        ]
+        if other:
+            raise HubIntegrityError(
+                f"{self.page_url} serves another {', '.join(other)} at {commit} than was "
+                "committed; look at its history"
+            )
 
 
 @contextmanager
@@ -168,91 +268,3 @@ def just_written(what: str) -> Iterator[None]:
         raise HubUnavailableError(
             f"{what} was just written and is not shown yet ({error}); it should be soon, try again"
         ) from error
-
-
-def edit_file(
-    hub: Hub,
-    repo: Repo,
-    path: str,
-    change: Callable[[bytes | None], bytes],
-    *,
-    message: str,
-    revision: str = "main",
-) -> Edit:
-    """Bring ``path`` into the state that ``change`` makes of it, and read it back.
-
-    Like :func:`edit_files`, for one file that is not removed.
-
-    Args:
-        hub: the Hub.
-        repo: a repository that exists and has a commit.
-        path: path of the file in the repository.
-        change: maps the content of the file (``None`` when there is none) to the content wanted;
-            the same bytes when there is nothing to do. Its errors are passed on.
-        message: title of the commit.
-        revision: branch or pull request.
-    """
-
-    def changes(head: RepoHead) -> dict[str, bytes]:
-        before = hub.read(repo, head, path) if path in head.files else None
-        after = change(before)
-        return {} if after == before else {path: after}
-
-    return edit_files(hub, repo, changes, message=message, revision=revision)
-
-
-def edit_files(
-    hub: Hub,
-    repo: Repo,
-    changes: Callable[[RepoHead], Mapping[str, bytes | None]],
-    *,
-    message: str,
-    revision: str = "main",
-) -> Edit:
-    """Bring files into the state that ``changes`` asks for, in one commit, and read them back.
-
-    Args:
-        hub: the Hub.
-        repo: a repository that exists and has a commit.
-        changes: as for :func:`commit_on_head`. It should read by :meth:`Hub.read`, so that a
-            damaged transfer is never written back.
-        message: title of the commit.
-        revision: branch or pull request.
-
-    Raises:
-        HubIntegrityError: the Hub serves something else than it lists, or than was committed.
-        HubUnavailableError: others changed the repository in every attempt.
-    """
-
-    def changes_of_commit(head: RepoHead) -> Mapping[str, bytes | None]:
-        if head.commit is None:
-            raise HubIntegrityError(f"{hub.page_url(repo)} has no commit to change anything on")
-        return changes(head)
-
-    edit = commit_on_head(
-        hub,
-        repo,
-        hub.head(repo, revision),
-        changes_of_commit,
-        message=message,
-        revision=revision,
-    )
-    if edit.changes:
-        with just_written(f"commit {edit.commit} of {repo.id}"):
-            _read_back(hub, repo, edit.commit, edit.changes)
-    return edit
-
-
-def _read_back(hub: Hub, repo: Repo, commit: str, wanted: Mapping[str, bytes | None]) -> None:
-    removed = {path for path, data in wanted.items() if data is None}
-    still_there = sorted(removed & hub.head(repo, commit).files) if removed else []
-    other = [
-        path
-        for path, data in wanted.items()
-        if data is not None and hub.fetch_expected(repo, commit, path, data.__eq__) is None
-    ]
-    if still_there or other:
-        raise HubIntegrityError(
-            f"{hub.page_url(repo)} serves another {', '.join(still_there + other)} at {commit} "
-            "than was committed; look at its history"
-        )

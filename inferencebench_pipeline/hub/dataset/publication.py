@@ -12,13 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import (
-    Edit,
-    commit_on_head,
-    head_or_created,
-    head_or_none,
-    just_written,
-)
+from inferencebench_pipeline.hub.client.edit import Edit, RemoteRepo, just_written
 from inferencebench_pipeline.hub.client.errors import HubConflictError
 from inferencebench_pipeline.hub.client.repo import Repo, RepoHead
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE, ENVELOPE_FILE
@@ -74,12 +68,13 @@ def _publish(
 ) -> Receipt:
     record = prepare(run, organisation, verify, hub.endpoint)
     on_stage("Verifying envelope... OK")
-    edit = _place(hub, record, on_stage)
+    remote = RemoteRepo(hub, record.repo)
+    edit = _place(remote, record, on_stage)
     for name in (*record.signed, CARD_FILE):
         verb = "Rendering" if name == CARD_FILE else "Uploading"
         on_stage(f"{verb} {name}... {'done' if name in edit.changes else 'already there'}")
     with just_written(f"commit {edit.commit} of {record.repo.id}"):
-        files = check_served(hub, record, edit.commit, frozenset(edit.changes), verify)
+        files = check_served(remote, record, edit.commit, frozenset(edit.changes), verify)
     receipt = _receipt(hub, run, record, edit.commit, files)
     run.write(RunFile.PUBLICATION, receipt.model_dump_json(indent=2).encode() + b"\n")
     on_stage(f"Published: {receipt.url}")
@@ -107,31 +102,32 @@ def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     record = prepare(run, organisation, verify, hub.endpoint)
-    head = head_or_none(hub, record.repo)
-    missing = record.files if head is None else _missing(hub, record, head)
+    remote = RemoteRepo(hub, record.repo)
+    head = remote.head_or_none()
+    missing = record.files if head is None else _missing(remote, record, head)
     return Preview(record.repo, head is None, record.files, frozenset(missing))
 
 
-def _place(hub: Hub, record: RenderedRecord, on_stage: Callable[[str], None]) -> Edit:
+def _place(remote: RemoteRepo, record: RenderedRecord, on_stage: Callable[[str], None]) -> Edit:
     """Bring about that the repository holds the record, whatever state it is found in.
 
     Returns the commit that holds it, and the files that this attempt brought there.
     """
-    head = head_or_created(hub, record.repo)
+    head = remote.head_or_created()
     state = "" if head.commit is None else " already there"
-    on_stage(f"Creating dataset repo... {record.repo.id}{state}")
+    on_stage(f"Creating dataset repo... {remote.repo.id}{state}")
 
     def changes(head: RepoHead) -> dict[str, bytes]:
-        missing = _missing(hub, record, head)
+        missing = _missing(remote, record, head)
         if missing:
-            hub.account().require_creating_in(record.repo.namespace)
+            remote.hub.account().require_creating_in(remote.repo.namespace)
         return missing
 
     message = f"Publish record {record.content_hash}"
-    return commit_on_head(hub, record.repo, head, changes, message=message)
+    return remote.commit(head, changes, message=message)
 
 
-def _missing(hub: Hub, record: RenderedRecord, head: RepoHead) -> dict[str, bytes]:
+def _missing(remote: RemoteRepo, record: RenderedRecord, head: RepoHead) -> dict[str, bytes]:
     """Return the files to add: all, none, or the rest of somebody's half upload of this record.
 
     Raises:
@@ -142,18 +138,16 @@ def _missing(hub: Hub, record: RenderedRecord, head: RepoHead) -> dict[str, byte
         return record.files
     for name in record.signed:
         is_ours = record.signed[name].__eq__
-        if name in present and (
-            hub.fetch_expected(record.repo, head.commit, name, is_ours) is None
-        ):
+        if name in present and (remote.fetch_expected(head.commit, name, is_ours) is None):
             raise HubConflictError(
-                f"{hub.page_url(record.repo)} already holds a different {name} (expected: that of "
+                f"{remote.page_url} already holds a different {name} (expected: that of "
                 f"content hash {record.content_hash}); a published record is never overwritten. If "
                 "the run was signed again, restore the envelope.json that is published; if the "
                 "repository is a stranger's, publish under another organisation"
             )
     if ENVELOPE_FILE not in present:
         raise HubConflictError(
-            f"{hub.page_url(record.repo)} exists and holds other files ({_listed(present)}); "
+            f"{remote.page_url} exists and holds other files ({_listed(present)}); "
             "nothing was added. Rename or remove that repository, then publish again"
         )
     required = {*record.signed, CARD_FILE}

@@ -17,6 +17,7 @@ from inferencebench_pipeline.envelope import (
 )
 from inferencebench_pipeline.files import StoreError, sha256_of
 from inferencebench_pipeline.hub.client.client import READINGS, Hub
+from inferencebench_pipeline.hub.client.edit import RemoteRepo
 from inferencebench_pipeline.hub.client.errors import HubIntegrityError
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.card import ENVELOPE_FILE
@@ -29,7 +30,7 @@ _RESTORED: Final = (RunFile.ENVELOPE, RunFile.TRACES)
 
 
 def check_served(
-    hub: Hub, record: RenderedRecord, commit: str, sent: frozenset[str], verify: Verify
+    remote: RemoteRepo, record: RenderedRecord, commit: str, sent: frozenset[str], verify: Verify
 ) -> dict[str, PublishedFile]:
     """Return the files that the repository holds of the record at ``commit``.
 
@@ -37,7 +38,7 @@ def check_served(
     by the hash that the Hub gives for them: they state nothing that the signed files do not.
 
     Args:
-        hub: the Hub.
+        remote: the repository on the Hub.
         record: everything that belongs there.
         commit: the commit that is to hold it.
         sent: the files that this commit brought, which may not be others.
@@ -46,7 +47,7 @@ def check_served(
     Raises:
         HubIntegrityError: a file is not there or is another, or what is served does not verify.
     """
-    listed = hub.head(record.repo, commit).listing
+    listed = remote.listing(commit)
     files = {}
     for name, data in record.files.items():
         there = listed.get(name)
@@ -54,19 +55,18 @@ def check_served(
             files[name] = _described(data)
         elif name in sent or name in record.signed:
             raise HubIntegrityError(
-                f"{hub.page_url(record.repo)} lists another {name} at {commit} than was sent; do "
+                f"{remote.page_url} lists another {name} at {commit} than was sent; do "
                 "not announce it, and report it to the Hub"
             )
         elif there is not None:
-            files[name] = _described(hub.fetch(record.repo, commit, name))
+            files[name] = _described(remote.fetch(commit, name))
     served = {
-        name: _read_digest(hub, record.repo, commit, name, files[name].sha256)
-        for name in record.signed
+        name: _read_digest(remote, commit, name, files[name].sha256) for name in record.signed
     }
     verdict = verify(served[ENVELOPE_FILE], served.get(TRACES_FILE))
     if not verdict.ok:
         raise HubIntegrityError(
-            f"what {hub.page_url(record.repo)} serves at {commit} does not verify: "
+            f"what {remote.page_url} serves at {commit} does not verify: "
             f"{verdict.reason}; do not announce it, and report it to the Hub"
         )
     return files
@@ -87,14 +87,14 @@ def read_back(hub: Hub, receipt: Receipt) -> dict[str, bytes]:
 
 
 def _read_back(hub: Hub, receipt: Receipt, files: Mapping[str, PublishedFile]) -> dict[str, bytes]:
-    repo = Repo("dataset", receipt.repo_id)
+    remote = RemoteRepo(hub, Repo("dataset", receipt.repo_id))
     return {
-        name: _read_digest(hub, repo, receipt.commit, name, file.sha256)
+        name: _read_digest(remote, receipt.commit, name, file.sha256)
         for name, file in files.items()
     }
 
 
-def _read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> bytes:
+def _read_digest(remote: RemoteRepo, commit: str, name: str, sha256: str) -> bytes:
     """Return the file when one of several downloads hashes to ``sha256``."""
     found = set()
 
@@ -102,10 +102,10 @@ def _read_digest(hub: Hub, repo: Repo, commit: str, name: str, sha256: str) -> b
         found.add(hashlib.sha256(data).hexdigest())
         return sha256 in found
 
-    data = hub.fetch_expected(repo, commit, name, is_it)
+    data = remote.fetch_expected(commit, name, is_it)
     if data is None:
         raise HubIntegrityError(
-            f"{hub.page_url(repo)} serves {name} at {commit} with SHA-256 "
+            f"{remote.page_url} serves {name} at {commit} with SHA-256 "
             f"{', '.join(sorted(found))}, expected {sha256}, in each of {READINGS} downloads; do "
             "not announce it, and report it to the Hub"
         )

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.envelope import parse_envelope
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import edit_file
+from inferencebench_pipeline.hub.client.edit import RemoteRepo
 from inferencebench_pipeline.hub.client.pull_request import Proposal, one_pull_request
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE
@@ -285,9 +285,7 @@ class _Link:
                 raise FrontMatterError("the model's card is gone meanwhile")
             return card if _is_listed(card, self._entry.url) else _with_entry(card, self._entry)
 
-        edit = edit_file(
-            self._hub,
-            self._model,
+        edit = RemoteRepo(self._hub, self._model).edit_file(
             CARD_FILE,
             change,
             message=f"Link a verified benchmark result under {KEY}",

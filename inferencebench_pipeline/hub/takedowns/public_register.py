@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inferencebench_pipeline.hub.client.client import Hub
-from inferencebench_pipeline.hub.client.edit import edit_file, head_or_created, just_written
+from inferencebench_pipeline.hub.client.edit import RemoteRepo, just_written
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.hub.dataset.card import CARD_FILE
 from inferencebench_pipeline.hub.takedowns.register import (
@@ -74,11 +74,10 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
         HubUnavailableError: and the other errors of :mod:`inferencebench_pipeline.hub`.
     """
     repo = index_repo(organisation)
-    if CARD_FILE not in head_or_created(hub, repo).files:
+    index = RemoteRepo(hub, repo)
+    if CARD_FILE not in index.head_or_created().files:
         with just_written(repo.id):
-            edit_file(
-                hub, repo, CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is"
-            )
+            index.edit_file(CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is")
 
     def change(data: bytes | None) -> bytes:
         listed = Takedowns() if data is None else _parse(hub, repo, data)
@@ -86,7 +85,7 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
             return data or b""
         return listed.with_takedown(takedown).model_dump_json(indent=2).encode() + b"\n"
 
-    edit_file(hub, repo, REGISTER_FILE, change, message=f"Takedown of {takedown.target}")
+    index.edit_file(REGISTER_FILE, change, message=f"Takedown of {takedown.target}")
     return f"{hub.page_url(repo)}/blob/main/{REGISTER_FILE}"
 
 

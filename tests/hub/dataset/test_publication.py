@@ -27,6 +27,7 @@ from inferencebench_pipeline.hub.client.client import (
     HubUnavailableError,
     Repo,
 )
+from inferencebench_pipeline.hub.client.edit import RemoteRepo
 from inferencebench_pipeline.hub.client.repo import HubFile
 from inferencebench_pipeline.hub.dataset import rendered_record as record_module
 from inferencebench_pipeline.hub.dataset.naming import dataset_repo_id
@@ -500,7 +501,8 @@ def test_a_hub_that_lists_another_card_than_was_sent_just_now_is_told(
     )
     world.faults.add("status", method="GET", path="/revision/", status=200, body=body, times=None)
     with pytest.raises(HubIntegrityError, match=r"lists another README\.md"):
-        check_served(world.hub(), record, receipt.commit, frozenset({"README.md"}), accept)
+        remote = RemoteRepo(world.hub(), record.repo)
+        check_served(remote, record, receipt.commit, frozenset({"README.md"}), accept)
 
 
 @pytest.mark.parametrize("name", ["envelope.json", "traces.parquet"])
