@@ -83,6 +83,7 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
     def changes(head: RepoHead) -> dict[str, bytes]:
         local = load_evaluations(root)
         merged = _merged(local, _published(hub, repo, head))
+        # Written here before it is sent: a register that is restored survives a crash in between.
         if merged != local:
             record_results(root, merged.results)
         return register_files(merged)

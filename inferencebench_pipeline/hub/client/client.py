@@ -246,6 +246,7 @@ class Hub:
         )
         doing = f"list {kind} {which}"
         url: str | None = str(first)
+        # A Hub that links a page to itself would otherwise be read for ever.
         seen: set[str] = set()
         asked_s, listed_bytes = 0.0, 0
         while url is not None:
@@ -272,6 +273,7 @@ class Hub:
         """
 
         def ask(wire: Wire) -> Account:
+            # Remembered by a digest, so that the token itself is not kept.
             digest = hashlib.sha256(wire.require_token().encode()).hexdigest()
             if digest not in self._accounts:
                 answer = wire.get_object(wire.url("api/whoami-v2"))
@@ -437,6 +439,7 @@ class Hub:
 
     def _once(self, doing: str, ask: Callable[[Wire], T]) -> T:
         token = self._token() or None
+        # A line break in a token could become a header of its own.
         if token is not None and not _HEADER_SAFE.fullmatch(token):
             raise HubPermissionError(
                 "the Hub token holds characters that no token has (a line break, a space?); "
@@ -446,6 +449,7 @@ class Hub:
             with self.budget.active():
                 return ask(Wire(self.endpoint, token))
         except LIBRARY_ERRORS as error:
+            # Loggers print causes as well, and the library's may quote the request with its token.
             cause = None if tells_a_token(error, token) else error
             raise translate(error, f"{doing} at {self.endpoint}", token) from cause
 

@@ -130,6 +130,7 @@ class RemoteRepo:
 
         def commit(head: RepoHead) -> Edit:
             wanted = changes(head)
+            # A repository without a commit gets one in any case: a record needs a commit to name.
             if not wanted and head.commit is not None:
                 return Edit(head.commit, head.commit)
             commit = self.hub.commit(

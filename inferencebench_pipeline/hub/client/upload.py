@@ -82,6 +82,7 @@ def send_commit(
         path: data for path, data in put.items() if seen.present.get(path) != _oid(seen, path, data)
     }
     if not changed and not removed:
+        # The files are there already, as after a response that was lost.
         return seen.head
     if parent is None:
         if taken := sorted(path for path in changed if path in seen.present):

@@ -22,6 +22,7 @@ from inferencebench_pipeline.hub.dataset.rendered_record import RenderedRecord, 
 from inferencebench_pipeline.runs import SHORT_WORK_S, RunDirectory, RunFile
 from inferencebench_pipeline.trust import Verify
 
+# The Hub puts this file into every new repository, so it is nobody's content.
 _MADE_BY_THE_HUB = frozenset({".gitattributes"})
 
 
@@ -119,6 +120,7 @@ def _place(remote: RemoteRepo, record: RenderedRecord, on_stage: Callable[[str],
 
     def changes(head: RepoHead) -> dict[str, bytes]:
         missing = _missing(remote, record, head)
+        # Asked only when something is to be sent: a record that is published needs no write access.
         if missing:
             remote.hub.account().require_creating_in(remote.repo.namespace)
         return missing
@@ -150,6 +152,7 @@ def _missing(remote: RemoteRepo, record: RenderedRecord, head: RepoHead) -> dict
             f"{remote.page_url} exists and holds other files ({_listed(present)}); "
             "nothing was added. Rename or remove that repository, then publish again"
         )
+    # Half an upload of this very record is completed; a plot that is missing is not worth a commit.
     required = {*record.signed, CARD_FILE}
     return {name: record.files[name] for name in sorted(required - present)}
 

@@ -59,6 +59,7 @@ def check_served(
                 "not announce it, and report it to the Hub"
             )
         elif there is not None:
+            # The card of an earlier version stays, and the receipt describes it as it is.
             files[name] = _described(remote.fetch(commit, name))
     served = {
         name: _read_digest(remote, commit, name, files[name].sha256) for name in record.signed

@@ -43,6 +43,7 @@ def log_once(
         return services.log.create_entry(request)
     except Exception as error:
         response = response_behind(error)
+        # A conflict is no failure: the log holds this very entry, as after a lost response.
         if response is None or response.status_code != _CONFLICT:
             raise service_failure(services.log_name, error) from error
         try:
@@ -74,6 +75,7 @@ def find_in_log(
         found = [TransparencyLogEntry._from_v1_response(item) for item in response.json()]
     except Exception as error:
         raise service_failure(services.log_name, error) from error
+    # Entries of one signature state the same; the first is the one that any retry finds.
     return min(found, key=lambda entry: entry._inner.log_index, default=None)
 
 
@@ -93,6 +95,7 @@ def _existing(
     index = _INDEX.search(response.text)
     if index is None:
         raise SigningRefusedError(f"{services.log_name} holds the entry but does not say where")
+    # Rekor v2 gives no entry with its conflict, only an index.
     return _tiled(services, trust, int(index.group(1)))
 
 

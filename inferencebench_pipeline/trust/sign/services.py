@@ -116,8 +116,10 @@ def open_services(
         allowed_methods=None,
         backoff_factor=0.2,
         raise_on_status=False,
+        # A step must not sleep for as long as a server says: our error hands the wait on instead.
         respect_retry_after_header=False,
     )
+    # The sessions belong to sigstore, which has no setting for a deadline, so adapters set it.
     sessions: list[Any] = [fulcio.session, log._session, *(one._session for one in authorities)]  # type: ignore[attr-defined]
     for session in sessions:
         _mount(session, retries, deadlines)
@@ -149,7 +151,8 @@ def service_failure(service: str, error: Exception) -> PipelineError:
             )
         return SigningUnavailableError(
             f"{service} gave an answer that cannot be used ({type(error).__name__}: "
-            f"{_shorten(str(error))}); the unsigned envelope is kept, sign again later"
+            f"{printable(error, _SHOWN_CHARACTERS)}); the unsigned envelope is kept, sign again "
+            "later"
         )
     said = f"{service} answered {response.status_code}: {_server_words(response)}"
     if response.status_code in _RETRYABLE_STATUSES:
@@ -178,6 +181,7 @@ class _BoundedAdapter(DeadlineAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:  # noqa: ANN401
         ends_at = time.monotonic() + self._deadlines.answer_s
         options["timeout"] = (self._deadlines.connect_s, self._deadlines.answer_s)
+        # Otherwise requests reads the whole body itself, without any bound.
         options["stream"] = True
         with within(self._deadlines.answer_s):
             try:
@@ -247,15 +251,13 @@ def _server_words(response: requests.Response) -> str:
     try:
         document = parse_json(text, what="the answer", max_bytes=MAX_RESPONSE_BYTES)
     except JsonDocumentError:
-        return _shorten(text) or _shorten(response.reason) or "no text"
+        texts = (printable(said, _SHOWN_CHARACTERS) for said in (text, response.reason))
+        return next(filter(None, texts), "no text")
     message = document.get("message") if isinstance(document, dict) else None
-    return _shorten(message if isinstance(message, str) else text)
+    return printable(message if isinstance(message, str) else text, _SHOWN_CHARACTERS)
 
 
 def _network_words(error: requests.RequestException) -> str:
     reason = error.args[0] if error.args else error
-    return f"{type(error).__name__}: {_shorten(str(getattr(reason, 'reason', reason)))}"
-
-
-def _shorten(text: str) -> str:
-    return printable(text, _SHOWN_CHARACTERS)
+    said = printable(getattr(reason, "reason", reason), _SHOWN_CHARACTERS)
+    return f"{type(error).__name__}: {said}"

@@ -88,6 +88,7 @@ class SigningSession:
             SigningRefusedError: its timestamp does not verify.
         """
         signature = self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+        # The certificate lasts ten minutes: a trusted time shows later that it was still valid.
         times = self._timestamps(signature, services)
         return PreparedSignature(self.certificate, message_signature(message, signature), times)
 
@@ -137,6 +138,7 @@ def _require_certificate(
     Raises:
         ValueError: another key, an authority that is not trusted now, another identity.
     """
+    # An authority that answers with another certificate must be noticed before anything is logged.
     if certificate.public_key() != key.public_key():
         raise ValueError("it is for another key than ours")
     now = datetime.now(UTC)

@@ -128,6 +128,7 @@ class SigstoreSigner:
         self._renew_below = renew_below
         self._session: SigningSession | None = None
         self._beginning = threading.Lock()
+        # HTTP sessions must not be shared between threads; the certificate is.
         self._own = threading.local()
 
     def sign(self, envelope: Envelope, intent: Intent | None = None) -> Envelope:
@@ -199,6 +200,7 @@ class SigstoreSigner:
         services = self._services()
         session = self._certified(services, suite_id)
         prepared = session.sign_message(message, services)
+        # Kept before it is logged: after a crash the same signature is sent again, no second one.
         if intent is not None:
             intent.write(prepared.kept(log=services.log_url))
         bundle = prepared.bundle(log_once(prepared, services, self._trust))
@@ -224,6 +226,7 @@ class SigstoreSigner:
             bundle = prepared.bundle(entry)
             self._require(self._proven(message, bundle))
         except (UnusableIntentError, SigningRefusedError, ValueError):
+            # A new signature serves as well; only an outage is worth waiting for.
             return None
         return bundle
 

@@ -174,6 +174,7 @@ class BundleVerifier:
         _guard("checkpoint_size", lambda: _checkpoint_size(entry))
         _guard("log_index_proven", lambda: _log_index_proven(entry))
         _guard("key_windows", lambda: require_windows(self._facts(signing), log, times))
+        # Only the promise signs this time; without one it is the word of the bundle's maker.
         signed_time = entry.integrated_time if entry.inclusion_promise else None
         return VerifiedBundle(
             signer=_guard("certificate_identity", lambda: self._signer(signing)),
@@ -204,6 +205,7 @@ class BundleVerifier:
             raise ValueError(
                 f"the entry names log {key_id.hex()}, which the trust root does not know"
             )
+        # The common case costs nothing more: stock has verified with this log's one key.
         used = self._root.logs_keyring.key(key_id)
         if len(named) == 1 and used is not None and used.key_id == key_hash(named[0]):
             return named[0]

@@ -128,6 +128,7 @@ class EnvelopeVerifier:
             _traces(checklist, found, envelope, traces)
         except RejectedError as error:
             failure = error
+            # Each verdict lists every check, so that nobody takes a missing one for a passed one.
             checklist.skip_rest(found.expected, f"not reached: {error.check} failed")
         return Verdict(
             content_hash=found.content_hash,
@@ -157,6 +158,7 @@ class EnvelopeVerifier:
             bundle = parse_bundle(base64.b64decode(signature.bundle, validate=True))
             check.note("a Sigstore bundle", media_type=bundle._inner.media_type)
         with checklist.check("bundle_covers_content_hash", FailureClass.TAMPERED) as check:
+            # A changed document is told apart from a forged signature, which the next checks find.
             digest = signature_digest(bundle)
             if digest is not None and digest != hashlib.sha256(message).digest():
                 raise ValueError(
@@ -177,6 +179,7 @@ class EnvelopeVerifier:
         )
         found.log, found.signed_at = _position(verified), verified.times[0]
         with checklist.check("timestamps_verify", invalid) as check:
+            # Stock sigstore passes over a timestamp that does not verify, if another one does.
             carried, good = verified.timestamps_carried, verified.timestamps
             if carried != good:
                 raise ValueError(
@@ -188,6 +191,7 @@ class EnvelopeVerifier:
                 timestamps=good,
                 signed_at=", ".join(moment.isoformat() for moment in verified.times),
             )
+        # The envelope repeats the certificate and the index for readers without sigstore.
         with checklist.check("envelope_names_certificate", invalid) as check:
             if self._certificates(signature.certificate) != [verified.certificate]:
                 raise ValueError("the envelope's certificate is not the one that signed")
