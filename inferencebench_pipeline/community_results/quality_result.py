@@ -39,7 +39,7 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.untrusted import problems_of
 
 MAX_FILE_BYTES = 256 << 20
-"""Of a file that a person names; logs of frameworks hold every sample."""
+"""Bound on a file that a person names; logs of frameworks hold every sample."""
 
 
 class QualityResultError(PermanentError):

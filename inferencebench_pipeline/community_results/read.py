@@ -16,7 +16,7 @@ from inferencebench_pipeline.hub import HubIntegrityError
 from inferencebench_pipeline.untrusted import printable, problems_of
 
 _MOST_CHARACTERS = 2000
-"""Of a note or an address, as in a results file."""
+"""Bound on a note or an address, as in a results file."""
 
 
 class Tier(StrEnum):
@@ -27,7 +27,7 @@ class Tier(StrEnum):
     MERGED = "merged"
     """On the model's main branch: its author vouches for it."""
     COMMUNITY = "community"
-    """In an open pull request: whoever opened it vouches for it."""
+    """The result is in an open pull request, and its opener vouches for it."""
 
 
 @dataclass(frozen=True)

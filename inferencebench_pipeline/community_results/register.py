@@ -21,7 +21,7 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import file_lock, read_plain, write_atomically
 
 REGISTER_FILE = "evaluations.json"
-"""Its name under the root of the store."""
+"""Name of the register under the root of the store."""
 
 State = Literal["open", "merged", "withheld", "withdrawn", "gone"]
 """``open``: in an open pull request. ``merged``: on the model's main branch. ``withheld``: the

@@ -38,7 +38,7 @@ class Watched:
     register: EvaluationRegister
     new: tuple[CommunityResult, ...]
     withheld: tuple[CommunityResult, ...]
-    """Those that were there at the last look and were withheld since."""
+    """The results that were there at the last look and were withheld since."""
     failed: tuple[str, ...] = ()
     """One sentence for each thing that could not be read; what is known of it stays as it was."""
 

@@ -19,7 +19,7 @@ from inferencebench_pipeline.files.plain_files import MOST_BYTES, read_plain
 _DIGEST_CHARACTERS: Final = 64
 _SEAL: Final = b'{"sha256":'
 _HEADER_BYTES: Final = 65
-"""Of a second copy: the SHA-256 of what follows, in hexadecimal, and the end of the line."""
+"""Length of a copy's first line: the SHA-256 of what follows, in hexadecimal, and a line end."""
 
 
 class DamageError(ValueError):

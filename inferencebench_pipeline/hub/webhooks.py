@@ -30,7 +30,7 @@ from inferencebench_pipeline.settings import SettingsError
 from inferencebench_pipeline.untrusted import parse_json, problems_of
 
 NUDGE_FILE = "nudge.json"
-"""Its name under the root of the store."""
+"""Name of the file under the root of the store."""
 MAX_BODY_BYTES = 256 * 1024
 SECRET_VARIABLE = "INFERENCEBENCH_WEBHOOK_SECRET"  # noqa: S105 - a name
 SECRET_FILE_VARIABLE = "INFERENCEBENCH_WEBHOOK_SECRET_FILE"  # noqa: S105 - a name

@@ -50,7 +50,7 @@ PATIENCE: Final = timedelta(hours=1)
 QUARANTINE: Final = ".quarantine"
 REASON: Final = "reason.txt"
 MOST_DELIVERED_BYTES: Final = 64 << 30
-"""Of all files of a delivery together."""
+"""Bound on all files of a delivery together."""
 _MOST_MANIFEST_BYTES: Final = 1 << 20
 _SPARE_BYTES: Final = 1 << 30
 """Bytes that a delivery must leave free on the store's disk."""

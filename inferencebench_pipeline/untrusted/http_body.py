@@ -15,7 +15,7 @@ from inferencebench_pipeline.errors import PermanentError
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _PIECE_BYTES: Final = 1 << 16
 _MOST_MEMBERS: Final = 64
-"""Of one gzip stream; empty ones would cost time without ever becoming a byte."""
+"""Bound on the members of one gzip stream; empty ones cost time and never become a byte."""
 
 
 class AnswerTooLargeError(PermanentError):

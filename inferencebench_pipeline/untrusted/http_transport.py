@@ -49,9 +49,9 @@ class Bounds:
     """Bounds on the time and size of one answer."""
 
     max_bytes: int
-    """Of the body, after decompression."""
+    """Bound on the body in bytes, after decompression."""
     whole_s: float
-    """From the start of the connection to the last byte, in seconds."""
+    """Time from the start of the connection to the last byte, in seconds."""
 
     def extensions(self) -> dict[str, Any]:
         """Return the request extensions that have these bounds kept."""

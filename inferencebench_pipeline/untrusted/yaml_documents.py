@@ -26,9 +26,10 @@ MAX_NODES: Final = 500_000
 Model cards with the results of a large benchmark suite hold some tens of thousands.
 """
 MAX_NUMBER_CHARACTERS: Final = 400
-"""Of one number; the largest float has 309 digits, and long ones take quadratic time."""
+"""Bound on the characters of one number. The largest float has 309 digits; long ones take quadratic
+time."""
 MAX_CPU_S: Final = 30.0
-"""Of the thread that reads; the bounds above are met within two where libyaml is installed."""
+"""CPU time of the thread that reads; a document within the bounds above takes two with libyaml."""
 
 _BOM: Final = "\ufeff"
 _MOST_DIRECTIVES: Final = 16
@@ -249,9 +250,9 @@ class _Count:
         self._max_nodes = max_nodes
         self._total = 0
         self._open: list[tuple[str | None, int, int]] = []
-        """Of each open collection: its anchor, the total before it, and its height so far."""
+        """Open collections, each with its anchor, the total before it, and its height so far."""
         self._known: dict[str, tuple[int, int]] = {}
-        """Of each anchor: the nodes and levels that an alias of it stands for."""
+        """Mapping from each anchor to the nodes and levels that an alias of it stands for."""
 
     def take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.AliasEvent):

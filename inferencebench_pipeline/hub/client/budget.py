@@ -38,9 +38,9 @@ class BudgetReport:
     """The requests that were sent, and those that are left."""
 
     requests: Mapping[str, int]
-    """By kind, see :func:`kind_of`."""
+    """Number of requests of each kind (see :func:`kind_of`)."""
     remaining: Mapping[str, str]
-    """By kind, as last told: such as ``4210 of 5000 for 120 s``."""
+    """Last statement of the Hub for each kind, such as ``4210 of 5000 for 120 s``."""
 
     @property
     def total(self) -> int:

@@ -62,7 +62,7 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _MAX_PAGES = 10_000
 _MAX_LISTED_BYTES = 512 * 1024 * 1024
-"""Of one list, whose reader may keep every line of it."""
+"""Bound on the bytes of one list, whose reader may keep every line of it."""
 READINGS: Final = 3
 """Downloads that must all differ from what is expected before that is believed."""
 _BARE_PROPERTIES = ("sha", "createdAt", "lastModified")

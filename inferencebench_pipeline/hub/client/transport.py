@@ -49,7 +49,7 @@ LIBRARY_NAME = "inferencebench-pipeline"
 """First word of our ``User-Agent``; also how a request of ours is told from another library's."""
 
 MAX_JSON_BYTES: Final = 32 * 1024 * 1024
-"""Of an answer that is no file: 500 lines of a list with a card of 64 KB each."""
+"""Bound on an answer that is no file: 500 lines of a list with a card of 64 KB each."""
 SLOWEST_UPLOAD_BYTES_PER_S: Final = 64 * 1024
 """The slowest upload that is waited for: each second more of bytes gets a second more."""
 _MOST_REDIRECTS = 5
@@ -67,7 +67,7 @@ class Timeouts:
     """Between two reads of a response, and therefore also until its first byte."""
     write_s: float = 60.0
     whole_s: float = 120.0
-    """From the start of the connection to the last byte of the answer. What is uploaded, and a
+    """Time from the start of the connection to the last byte of the answer. What is uploaded, and a
     download that says how much longer it may take, get more."""
 
 

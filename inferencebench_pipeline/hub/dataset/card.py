@@ -53,7 +53,7 @@ _SHOWN_WARNINGS = 40
 _NAMED_METRICS = 6
 _PLAIN_CHARACTERS = 300
 _MOST_CHARACTERS = 2000
-"""Of a text in the front matter, and in the page; a longer one is cut and says so."""
+"""Bounds on a text in the front matter, and in the page; a longer one is cut and says so."""
 _COUNTED = frozenset({"request", "token"})
 """Units whose whole numbers are written without decimals."""
 

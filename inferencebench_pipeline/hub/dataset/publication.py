@@ -91,7 +91,7 @@ class Preview:
     files: Mapping[str, bytes]
     """Every file of the repository, as it would be sent."""
     missing: frozenset[str]
-    """Those that are not there yet."""
+    """Names of the files that are not there yet."""
 
 
 def preview(hub: Hub, run: RunDirectory, *, organisation: str, verify: Verify) -> Preview:

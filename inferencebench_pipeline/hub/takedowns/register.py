@@ -19,7 +19,7 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import file_lock, read_plain, write_atomically
 
 REGISTER_FILE = "takedowns.json"
-"""Its name under the root of the store."""
+"""Name of the register under the root of the store."""
 _TARGET = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", re.ASCII)
 _LONGEST_TEXT = 2000
 
@@ -36,7 +36,7 @@ class Takedown(DocumentPart):
     reason: str
     """The reason for the request, which is shown publicly."""
     requested_by: str
-    """As the person wants to be named; it is shown publicly."""
+    """Name that the person wants to be shown publicly."""
     requested_at: AwareDatetime
     """The time of the request (UTC)."""
     carried_out_at: AwareDatetime | None = None

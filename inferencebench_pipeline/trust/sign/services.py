@@ -45,8 +45,8 @@ class SigningDeadlines:
 
     connect_s: float = 5.0
     answer_s: float = 30.0
-    """From the request to the last byte of the answer; Rekor v2 answers once the entry is in the
-    log, and its client guide asks for 20 s or more."""
+    """Time from the request to the last byte of the answer. Rekor v2 answers once the entry is in
+    the log, and its client guide asks for 20 s or more."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from inferencebench_pipeline.untrusted import printable
 
 _DETAIL_CHARACTERS = 600
 _MOST_CHARACTERS = 4000
-"""Of what a check says itself, such as every metric that differs."""
+"""Bound on a check's own text, such as the list of all metrics that differ."""
 
 
 class RejectedError(Exception):

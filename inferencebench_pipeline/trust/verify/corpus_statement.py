@@ -74,7 +74,7 @@ class Counts(_StatementPart):
 
     envelopes: int = Field(ge=0)
     with_traces: int = Field(ge=0)
-    """Of them, those whose metrics were derived again from their traces."""
+    """Number of those whose metrics were derived again from their traces."""
     days: int = Field(ge=0)
 
 
@@ -98,7 +98,7 @@ class Subject:
     name: str
     """The repository it is published in."""
     sha256: str
-    """Of the exact bytes of ``envelope.json``."""
+    """SHA-256 of the exact bytes of ``envelope.json``."""
 
 
 @dataclass(frozen=True)
