@@ -289,3 +289,10 @@ def test_a_list_in_one_line_is_only_removed_whole() -> None:
 @pytest.mark.parametrize("card", [b"", b"# x\n", b"---\nk: text\n---\n", b"---\nk:\n---\n"])
 def test_where_no_such_list_is_nothing_is_removed(card: bytes) -> None:
     assert remove_items(card, "k", _is_ours) == card
+
+
+def test_a_value_that_refers_to_an_anchor_elsewhere_is_not_guessed_at() -> None:
+    card = b"---\nlicense: &l mit\nother: *l\n---\n"
+    with pytest.raises(FrontMatterError, match=r"on its own .line 2 of the front"):
+        get_key(card, "other")
+    assert get_key(card, "license") == "mit"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from inferencebench_pipeline.measure.metric_definitions import (
     DISTRIBUTIONS,
@@ -22,6 +23,7 @@ from inferencebench_pipeline.measure.metrics.arrays import TraceArrays
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics
 from inferencebench_pipeline.measure.metrics.estimators import percentile
 from inferencebench_pipeline.measure.metrics.samples import latencies_ms, samples_of
+from inferencebench_pipeline.measure.metrics.window_energy import WindowEnergy
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
 from inferencebench_pipeline.measure.traces.schema import PHASES
@@ -291,3 +293,23 @@ def test_fluidity_forgives_a_stall_that_was_paid_for_and_counts_one_that_was_not
     # 350 us after the first token where 100 were due: three deadlines passed, and one is met.
     assert compute_metrics(table([late]), slo)["fluidity"].value == 2 / 5
     assert compute_metrics(table([late]), Slo(ttft_ms=1.0))["fluidity"].null_reason is not None
+
+
+def test_energy_stated_for_another_number_of_repeats_is_none() -> None:
+    rows = [row for repeat in (1, 2) for row in spaced(4, repeat)]
+    found = compute_metrics(with_energy(rows, {"joules": 3.0}), SLO)["joules_per_output_token"]
+    assert (found.value, found.null_reason) == (None, "no telemetry was recorded")
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{"joules": 1.0, "null_reason": "x"}, {"joules": None}, {"joules": -1.0}, {"joules": 0.0}],
+)
+def test_energy_has_either_joules_or_a_reason(stated: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        WindowEnergy.model_validate(stated)
+
+
+def test_answers_without_any_token_have_no_fluidity() -> None:
+    found = compute_metrics(table([answered(0, [10], tokens=0)]), SLO)["fluidity"]
+    assert (found.value, found.null_reason) == (None, "no token")

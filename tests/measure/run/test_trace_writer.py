@@ -415,3 +415,17 @@ def test_arrivals_that_the_kernel_did_not_stamp_are_told() -> None:
             chunk["kernel_stamp"] = False
     found = judged_as(rows)["kernel_stamps"]
     assert (found.ok, found.detail) == (False, "only 985 of 1000 chunks carry the kernel's stamp")
+
+
+@pytest.mark.parametrize(
+    ("salt", "ok"), [("none", True), ("run", True), ("conversation", True), ("request", False)]
+)
+def test_a_cache_that_the_spec_chose_is_no_surprise(salt: str, ok: bool) -> None:
+    assert judged_as(steady_run(cached_tokens=5), salt=salt)["not_cached"].ok == ok
+
+
+def test_prompts_that_are_answered_as_fast_again_raise_no_suspicion() -> None:
+    rows = steady_run()
+    for index, changed in enumerate(rows):
+        changed["prompt_id"] = str(index % 100)
+    assert judged_as(rows)["not_cached"].ok

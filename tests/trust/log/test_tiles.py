@@ -57,3 +57,11 @@ def test_the_last_tile_is_asked_for_at_the_width_it_has(index: int, path: str) -
 def test_a_short_tile_is_an_error() -> None:
     with pytest.raises(TileError):
         inclusion_hashes(lambda _path: b"short", 0, 9)
+
+
+def test_a_bundle_of_entries_that_ends_too_early_is_told() -> None:
+    whole = b"".join(len(entry).to_bytes(2, "big") + entry for entry in (b"one", b"two"))
+    assert entry_leaf(lambda _path: whole, 1, 2) == b"two"
+    for cut in (1, 2, 3):
+        with pytest.raises(TileError):
+            entry_leaf(lambda _path, cut=cut: whole[:-cut], 1, 2)

@@ -14,6 +14,7 @@ from sigstore_models.common.v1 import TimeRange
 
 from inferencebench_pipeline.trust.errors import TrustConfigError
 from inferencebench_pipeline.trust.root.trust_root import (
+    MAX_TRUST_BYTES,
     load_trust,
     parse_trust,
     within,
@@ -84,3 +85,8 @@ def test_both_ends_of_a_window_belong_to_it() -> None:
     assert not within(window, datetime(2026, 2, 1, 0, 0, 1, tzinfo=UTC))
     assert within(TimeRange(start=start), datetime(2099, 1, 1, tzinfo=UTC))
     assert within(None, start)
+
+
+def test_a_trust_configuration_without_end_is_not_read() -> None:
+    with pytest.raises(TrustConfigError, match="exceeds"):
+        parse_trust(b" " * (MAX_TRUST_BYTES + 1), where="the test")

@@ -154,3 +154,9 @@ def test_what_is_too_little_to_tell_says_so() -> None:
 @given(st.lists(st.integers(-(2**62), 2**62), max_size=50))
 def test_exact_sums_do_not_overflow(values) -> None:
     assert exact_sum(np.array(values, dtype=np.int64)) == sum(values)
+
+
+def test_a_ratio_of_nothing_has_no_estimate() -> None:
+    zeros = np.zeros(64, dtype=np.int64)
+    assert ratio_estimate(Series(zeros, zeros, (64,))) is None
+    assert ratio_estimate(Series(zeros, zeros, ())) is None
