@@ -35,14 +35,13 @@ class WorkerPool(Generic[State]):
             here: what each task is given beside itself in this process.
             elsewhere: returns the same in another process, where it is called once. It is pickled.
             processes: how many may share the work; with one, nothing is shared.
-            shared_from: so much work is done here before others are asked to help. A process starts
+            shared_from: so much work, announced at once, is worth other processes, which start
                 slowly.
         """
         self._here = here
         self._elsewhere = elsewhere
         self._processes = processes
         self._shared_from = shared_from
-        self._announced = 0
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -58,9 +57,8 @@ class WorkerPool(Generic[State]):
             self._pool.shutdown(cancel_futures=True)
 
     def announce(self, work: int) -> None:
-        """Say how much work is about to come, in the unit of ``shared_from``."""
-        self._announced += work
-        if self._pool is None and self._processes > 1 and self._announced >= self._shared_from:
+        """Say how much work there is, in the unit of ``shared_from``; enough starts the others."""
+        if self._pool is None and self._processes > 1 and work >= self._shared_from:
             # Spawned: a fork of a process with threads may hang.
             self._pool = ProcessPoolExecutor(
                 self._processes, get_context("spawn"), _begin, (self._elsewhere,)

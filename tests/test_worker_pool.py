@@ -32,9 +32,9 @@ def test_little_work_and_a_single_process_start_no_other(processes, work):
 
 def test_once_enough_was_announced_others_work_each_with_a_state_of_its_own():
     with pool(processes=1 + 1, shared_from=10) as crew:
-        crew.announce(6)
+        crew.announce(9)
         assert crew.submit(where, 0).result()[0] == "here"
-        crew.announce(4)
+        crew.announce(10)
         found = [crew.submit(where, task).result() for task in range(3)]
     assert [task for _, task, _ in found] == [0, 1, 2]
     assert all(state == f"made in {pid}" and pid != os.getpid() for state, _, pid in found)

@@ -112,8 +112,12 @@ def verify_days(
         processes=processes,
         shared_from=SHARED_FROM_RECORDS,
     )
+    met = 0
     with store.verifying(), pool:
         for plan in _plans(store, days, judge, again=again):
+            # Many small days are as much work as a large one.
+            met += len(plan.tasks)
+            pool.announce(met)
             waiting.append((plan, _start(pool, plan.tasks)))
             if len(waiting) > _DAYS_IN_FLIGHT:
                 summaries.append(_finish(store, *waiting.popleft()))
@@ -263,7 +267,6 @@ def _read(store: CorpusStore, day: str, line: bytes) -> _Line:
 
 def _start(pool: WorkerPool[Examiner], tasks: list[_Task]) -> list[Future[list[Examined]]]:
     """Return the records' lines, in order, now or when they are ready."""
-    pool.announce(len(tasks))
     chunks = (tasks[at : at + _CHUNK_RECORDS] for at in range(0, len(tasks), _CHUNK_RECORDS))
     return [pool.submit(_examine, chunk) for chunk in chunks]
 
