@@ -24,6 +24,7 @@ Starter = Callable[[BenchmarkSpec, Any, Path], AbstractContextManager[RunningEng
 
 STARTERS: Final[Mapping[type[Engine], Starter]] = {
     EmbeddedEngine: embedded_engine,
+    # Its log is kept by whoever runs it.
     OpenAIEngine: lambda spec, settings, _log: openai_engine(spec, settings),
     VllmEngine: vllm_engine,
 }

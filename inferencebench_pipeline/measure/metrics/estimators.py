@@ -143,6 +143,7 @@ class Percentile(Estimator):
         """Return the interval from the share of samples below, request by request."""
         ascending, samples = given.ascending[self.of.name], given.samples[self.of.name]
         value = ascending[self.permille * (len(ascending) - 1) // 1000]
+        # Samples of one request depend on each other, so each request is one observation.
         below = _per_request(samples.values <= value, samples)
         series = given.series(below, samples.chosen, samples.counts)
         return quantile_interval(ascending, series, self.permille, samples.per_ms)

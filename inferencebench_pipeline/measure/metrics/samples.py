@@ -67,7 +67,7 @@ def latencies_ms(traces: Traces, *, most_tokens: int) -> dict[str, npt.NDArray[n
     """
     rows = Rows.of(traces.rows)
     found = {}
-    arrays = None
+    arrays = None  # one pass over all chunks, which is made only when a distribution needs it
     for of in (each for each in DISTRIBUTIONS if each.drawn):
         samples = request_samples(of, rows)
         if samples is None and rows.output_tokens[rows.good].sum() <= most_tokens:

@@ -180,6 +180,7 @@ def expand(file: BenchmarkFile, *, folder: Path) -> Plan:
             f"the spec {file.name} comes to {len(product)} runs, more than {MOST_RUNS}; shorten "
             "one of its lists"
         )
+    # By the fields of the common base, so that a new one cannot be forgotten here.
     shared = {name: getattr(file, name) for name in Benchmark.model_fields}
     runs = []
     for number, (model, engine, workload, load) in enumerate(product, start=1):

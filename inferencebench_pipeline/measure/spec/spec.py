@@ -1,4 +1,4 @@
-"""The benchmark spec: what to measure, on which engine, under which load, to which deadlines."""
+"""The spec of a run: model, engine, workload, load, repeats, SLO and deadlines."""
 
 from __future__ import annotations
 

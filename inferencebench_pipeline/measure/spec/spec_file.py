@@ -243,6 +243,7 @@ class _Document:
 
     def _place(self, steps: Steps) -> str:
         """Return file, line and column of what is nearest to ``steps``, or the override there."""
+        # An override stands on no line of the file, so it is named itself.
         for overridden in self._overridden:
             if steps[: len(overridden)] == overridden:
                 return f"{self._where}, with {_dotted(overridden)} overridden"

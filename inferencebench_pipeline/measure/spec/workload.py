@@ -1,4 +1,4 @@
-"""The part of a spec that says what is asked of the model: a data set, lengths, sampling."""
+"""The workload of a spec: a data set, lengths and sampling."""
 
 from __future__ import annotations
 
