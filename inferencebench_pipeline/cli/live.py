@@ -20,6 +20,7 @@ def shown(console: Console, title: str) -> Iterator[Listener]:
     if not console.is_terminal:
         yield ProgressLog(lambda line: console.print(line, markup=False, soft_wrap=True)).hear
         return
+    # The table disappears at the end, since the results are printed in its place.
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         yield lambda step: live.update(progress_table(title, step))
 

@@ -110,6 +110,7 @@ def _lines(path: Path) -> list[str]:
         raise TargetError(
             f"{path} is larger than {_MAX_LIST_BYTES} bytes, so it is no list of targets"
         )
+    # A list may hold comments, but it must not name other lists.
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "@"))]
 
 

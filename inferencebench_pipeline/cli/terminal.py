@@ -31,6 +31,7 @@ def say(line: str, *, stderr: bool = False) -> None:
 
 def say_document(text: str) -> None:
     """Print a document unchanged, except for characters that act on a terminal or hide."""
+    # Not through Rich, which would wrap the lines of a document.
     print(visible(text), end="")
 
 

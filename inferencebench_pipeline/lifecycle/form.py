@@ -43,6 +43,7 @@ class Form(BaseModel):
             FormError: a field is out of its bounds; the message names it.
         """
         if isinstance(context, dg.AssetExecutionContext):
+            # The context of an asset has its configuration in that of its step.
             context = context.op_execution_context
         try:
             return cls.model_validate(context.op_config)

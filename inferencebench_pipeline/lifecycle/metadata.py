@@ -114,4 +114,5 @@ def table(rows: Iterable[Mapping[str, str | int]]) -> dg.MetadataValue:
 
 def png(data: bytes, *, alt: str) -> dg.MetadataValue:
     """Return a PNG that the UI shows inline."""
+    # Inline, because the UI does not serve files of the run directory.
     return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(data).decode()})")

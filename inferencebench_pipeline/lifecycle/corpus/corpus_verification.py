@@ -75,6 +75,7 @@ def corpus_verification(
             again=VerificationForm.of(context).again,
         )
         findings = [item for result in results for item in result.findings]
+        # The check of a run passes again once its record verifies again.
         cleared = [repo_id for result in results for repo_id in result.cleared]
         reported = report_to_runs(context, run_store, findings, cleared)
         records = write_records(CorpusStore(run_store.root))

@@ -35,6 +35,7 @@ def published_corpus(
 ) -> dg.MaterializeResult[None]:
     """The inventory lists every published envelope with its commit and the hash of its bytes."""
     with retry_policy.guard():
+        # Read before the crawl, which replaces the findings.
         known = {item.identity for item in Inventory.load(CorpusStore(run_store.root)).findings}
         hub = deployment.crawl_hub()
         inventory = crawl(hub, deployment.require_organisation(), CorpusStore(run_store.root))

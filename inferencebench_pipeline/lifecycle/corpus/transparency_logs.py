@@ -45,6 +45,7 @@ def transparency_logs(
             CorpusStore(run_store.root),
             deployment.trust(),
             deployment.policy(),
+            # The checkpoint in each record of ours is a state that its log has signed.
             seen=list(seen_checkpoints(run_store)),
             known_digests=known_digests(run_store),
         )

@@ -53,6 +53,7 @@ def leaderboard_index(
         sources = Sources.now(board, prices)
         info = build_index(board, load_prices(prices) if prices else None)
         page = render_site(board)
+        # Kept last, so that a build that is cut off is done again.
         sources.keep(board)
     return dg.MaterializeResult(
         metadata={

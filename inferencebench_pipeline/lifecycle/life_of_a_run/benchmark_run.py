@@ -141,6 +141,7 @@ def spec_of(run: RunDirectory, specs: Path, form: BenchmarkForm) -> BenchmarkSpe
             f"this launch names ({printable(form.spec)}); leave spec empty to measure the "
             "requested one, or measure the other one under a new run id"
         )
+    # The request of the run comes first: its defaults are filled in from the host that made it.
     chosen = own or named
     assert chosen is not None
     return chosen

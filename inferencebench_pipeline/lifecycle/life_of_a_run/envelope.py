@@ -62,6 +62,7 @@ def metrics_rederive(
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         document = parse_envelope(run.read_as_written(RunFile.UNSIGNED_ENVELOPE))
+        # Read against its digest, because the disk between two stages is not trusted.
         differing = metric_disagreements(document, run.require_as_written(RunFile.TRACES))
     return dg.AssetCheckResult(
         passed=not differing,
