@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
 from inferencebench_pipeline.leaderboard.document import Leaderboard, MetricCell, RunRow
+from inferencebench_pipeline.leaderboard.run_columns import Shown
+from inferencebench_pipeline.leaderboard.site import data
 from inferencebench_pipeline.leaderboard.site.data import group_script, runs_script
 from inferencebench_pipeline.leaderboard.site.output_folder import Page, SiteFolder
 from inferencebench_pipeline.leaderboard.site.rendering import (
@@ -219,3 +221,18 @@ def test_a_page_shows_the_surest_spreads_and_says_how_many_there_are():
     assert f"The surest {MOST_SPREADS} of {MOST_SPREADS + 1} spreads" in page
     page = render("variance.html", root="", at="variance", spreads=drawn_spreads([sure])).decode()
     assert "The surest" not in page
+
+
+def test_a_column_that_is_declared_for_tables_is_in_each_of_them(tmp_path, monkeypatch):
+    mark = Shown("image", "Engine image", in_tables=True)
+    monkeypatch.setattr(data, "_SHOWN", [*data._SHOWN, (mark, lambda row: f"of {row.engine_name}")])
+    row = next(row for row in BOARD.runs if row.state == "verified" and row.model_id)
+
+    site = write_site(tmp_path / "site", BOARD, lambda _: iter(()), BlobStore(tmp_path)).parent
+
+    for name in (model_page(row.model_id), hardware_page(row.hardware)):
+        page = (site / name).read_text()
+        assert '<th scope="col">Engine image</th>' in page
+        assert f"<td>of {row.engine_name}</td>" in page
+    page = (site / run_page(row.row_id)).read_text()
+    assert f"<dt>Engine image</dt><dd>of {row.engine_name}</dd>" in page
