@@ -62,7 +62,9 @@ class Run:
 
     @property
     def seed(self) -> str:
-        return re.findall(rf"to repeat: {SEED_VARIABLE}=(\d+)", self.output)[0]
+        found = re.search(rf"to repeat: {SEED_VARIABLE}=(\d+)", self.output)
+        assert found is not None
+        return found[1]
 
     @property
     def order(self) -> list[str]:

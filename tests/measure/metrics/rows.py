@@ -39,7 +39,8 @@ def answered(
 ) -> Row:
     """A successful row whose text chunks arrived at ``text_ns``, after a role chunk."""
     instants = [(text_ns[0], 0), *((instant, 3) for instant in text_ns), (text_ns[-1], 0)]
-    told = iter(told_tokens or [None] * len(text_ns))
+    nothing: list[int | None] = [None] * len(text_ns)
+    told = iter(told_tokens or nothing)
     chunks = [
         {
             "received_ns": at,

@@ -62,8 +62,8 @@ def assert_same(key: str, metric: Metric, bounds: reference.Bounds | None) -> No
     assert (interval.method, interval.confidence) == (bounds.method, 0.95), key
     # Between 1e-6 and 1e-5 lies how far our table and expansion of Student's t are off.
     width = bounds.high - bounds.low
-    near = {"rel": 1e-9, "abs": 1e-5 * width + 1e-15}
-    assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high), **near), key
+    near = pytest.approx((bounds.low, bounds.high), rel=1e-9, abs=1e-5 * width + 1e-15)
+    assert (interval.low, interval.high) == near, key
     assert interval.n == pytest.approx(bounds.n, rel=1e-9), key
 
 
