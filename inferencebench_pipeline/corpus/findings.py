@@ -16,7 +16,7 @@ MAX_DETAIL_CHARACTERS = 2000
 
 
 class Severity(StrEnum):
-    """How much a finding matters; ``error`` is what blocks the corpus verification."""
+    """The weight of a finding; ``error`` blocks the corpus verification."""
 
     ERROR = "error"
     WARN = "warn"
@@ -77,7 +77,7 @@ class Finding(DocumentPart):
     detail: str
     """The finding in one sentence."""
     seen_at: AwareDatetime
-    """When it was first noticed (UTC); a finding that persists keeps this instant."""
+    """The instant (UTC) when it was first noticed, which a finding that persists keeps."""
 
     @property
     def identity(self) -> tuple[FindingKind, str, str | None, str]:

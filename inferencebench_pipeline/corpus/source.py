@@ -35,7 +35,7 @@ class HubSource:
 
     hub: Hub
     _files: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict, repr=False)
-    """What the list said is at a commit: what is not there need not be asked for."""
+    """The files at a commit, by the list. One that is not among them need not be asked for."""
 
     @property
     def endpoint(self) -> str:

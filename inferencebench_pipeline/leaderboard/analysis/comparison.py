@@ -97,7 +97,7 @@ class MetricComparison(DocumentPart):
     median_a: float
     median_b: float
     effect: float
-    """How much more B is than A, within the same load: relative where ``scale`` says so."""
+    """The difference of B from A within the same load; relative where ``scale`` says so."""
     effect_low: float | None
     effect_high: float | None
     """95 % interval; null when there are too few runs for one."""

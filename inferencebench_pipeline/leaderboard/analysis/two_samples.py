@@ -19,7 +19,7 @@ _OUTSIDE: Final = 0.025
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more level 1 is than level 0."""
+    """The difference of level 1 from level 0."""
 
     estimate: float
     low: float | None
