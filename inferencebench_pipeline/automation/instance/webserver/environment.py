@@ -18,6 +18,7 @@ _NEVER_ALLOWED = frozenset(
     {
         "HF_TOKEN",
         "HF_TOKEN_PATH",
+        "HUGGING_FACE_HUB_TOKEN",
         "INFERENCEBENCH_ALERTS",
         "INFERENCEBENCH_DEV_KEY",
         "INFERENCEBENCH_HEARTBEAT_URL",
