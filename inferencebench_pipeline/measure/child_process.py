@@ -67,6 +67,7 @@ def running_child(
             stdout=sink if stdout is None else stdout,
             stderr=sink,
             env={**inherited, _PARENT_VARIABLE: str(os.getpid())},
+            # Its group can then be killed as a whole, and Ctrl-C in a terminal reaches us alone.
             start_new_session=True,
         )
     try:

@@ -71,6 +71,7 @@ def measure(
     board = job.board()
     progress = _Progress(board, job.planned)
     shares = job.shares()
+    # The common case of one process measures here, without a fork and a merge of spools.
     if len(shares) == 1:
         between = progress.report_now_and_then
         reports = [job.measure(shares[0], board, capture.spool, housekeeping=between)]
@@ -82,6 +83,7 @@ def measure(
 
 def _facts(reports: list[LoopReport]) -> LoopFacts:
     """Return the facts of all processes together: the worst of each."""
+    # All processes count from one origin, so the first report has everybody's.
     first = reports[0]
     return LoopFacts(
         origin_monotonic_ns=first.origin_monotonic_ns,
@@ -115,10 +117,14 @@ def main() -> int:
     _allow_many_sockets()
     run = RunDirectory(arguments.run_id, arguments.run_directory)
     try:
+        # Engines that we start listen on loopback: only one at an address of its own has a proxy.
         proxy = getattr(Capture(run).spec().engine, "proxy", None)
+        # The key is read from the environment here: every user of the machine can read arguments.
         key = api_key(arguments.api_key_env, arguments.base_url, proxy=proxy)
         repeat = Repeat(arguments.repeat, arguments.run_origin_ns)
         measure(run, arguments.base_url, key, repeat)
+    # The parent raises these again under their own names. Anything else is a bug, whose
+    # traceback belongs in the client's log.
     except PipelineError as error:
         _say({"error": type(error).__name__, "message": str(error)})
         return 3

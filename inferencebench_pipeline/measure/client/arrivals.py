@@ -33,6 +33,7 @@ def arrival_offsets_ns(load: OpenLoad | ReplayLoad, seed: int) -> list[int]:
     if isinstance(load, ReplayLoad):
         return _replayed(load, count)
     if load.process == "constant":
+        # From the index, not from the gap before: the rounding of one gap must not add up.
         return [round(index * _NS_PER_S / load.rate_per_s) for index in range(count)]
     # The Mersenne Twister: random() is the one method that Python promises not to change.
     generator = random.Random(seed)  # noqa: S311 - a schedule, not a secret
@@ -43,6 +44,7 @@ def arrival_offsets_ns(load: OpenLoad | ReplayLoad, seed: int) -> list[int]:
     )
     offsets: list[int] = []
     elapsed_s = 0.0
+    # The first request is due at the origin, so each gap counts for the request after it.
     for gap in islice(gaps, count):
         offsets.append(round(elapsed_s * _NS_PER_S))
         elapsed_s += gap / load.rate_per_s
@@ -51,6 +53,7 @@ def arrival_offsets_ns(load: OpenLoad | ReplayLoad, seed: int) -> list[int]:
 
 def _exponential(generator: random.Random) -> Iterator[float]:
     while True:
+        # random() may return 0 but never 1, and the logarithm must not see 0.
         yield -math.log(1.0 - generator.random())
 
 
@@ -59,6 +62,7 @@ def _gamma(generator: random.Random, shape: float, scale: float) -> Iterator[flo
 
     A shape below one is drawn from the one above it and a power of a uniform variate (section 6).
     """
+    # Not random.gammavariate, since Python promises the sequence of random() alone.
     d = (shape if shape >= 1.0 else shape + 1.0) - 1.0 / 3.0
     c = 1.0 / math.sqrt(9.0 * d)
     while True:
@@ -82,6 +86,7 @@ def _replayed(load: ReplayLoad, count: int) -> list[int]:
         )
     if any(later < earlier for earlier, later in pairwise(offsets_s)):
         raise SpecError(f"load.schedule = {load.schedule!r} goes back in time; sort its lines")
+    # A recording may begin with any offset. Its first arrival is our origin.
     first = offsets_s[0]
     return [round((offset - first) / load.speed * _NS_PER_S) for offset in offsets_s[:count]]
 
@@ -91,6 +96,7 @@ def _seconds(text: bytes, number: int, load: ReplayLoad) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
+    # NaN fails every comparison, so this refuses text, "nan" and "inf" alike.
     if not 0.0 <= seconds <= _MOST_OFFSET_S * load.speed:
         raise SpecError(
             f"line {number} of load.schedule = {load.schedule!r} is {text[:40]!r}; write the "
@@ -113,4 +119,5 @@ def schedule_sha256(load: ClosedLoad | OpenLoad | ReplayLoad, seed: int) -> str:
 
 def offsets_sha256(offsets_ns: list[int]) -> str:
     """Return the SHA-256 of arrival offsets as little-endian int64."""
+    # The byte order is fixed, so that every machine states the same digest.
     return hashlib.sha256(struct.pack(f"<{len(offsets_ns)}q", *offsets_ns)).hexdigest()

@@ -141,6 +141,8 @@ class SpoolWriter:
     def _write(self, data: bytes) -> None:
         try:
             self._file.write(data)
+            # The kernel keeps what it was handed if this process is killed. Forcing it to the disk
+            # would stall the window, so close() does that once.
             self._file.flush()
         except OSError as error:
             raise _unwritable(self._path, error) from error
@@ -157,6 +159,8 @@ def _line(exchange: Exchange, secret: bytes | None) -> bytes:
     """Return the spool line of a request; an API key that the engine echoed is blanked out."""
     body = b"".join(read.data for read in exchange.reads)
     if secret is not None:
+        # As many stars as the key has bytes: the sizes of the reads must still add up. The reads
+        # are joined first, because a key may lie across two of them.
         body = body.replace(secret, b"*" * len(secret))
     return orjson.dumps(
         {
@@ -174,6 +178,7 @@ def _line(exchange: Exchange, secret: bytes | None) -> bytes:
             "error_class": exchange.error_class,
             "error_detail": exchange.error_detail,
             "reads": [[read.seen_ns, read.kernel_ns, len(read.data)] for read in exchange.reads],
+            # JSON holds text only, and an engine may send any bytes.
             "bytes": base64.b64encode(body).decode(),
         },
         option=orjson.OPT_APPEND_NEWLINE,
@@ -216,6 +221,7 @@ def read_spool_in_order(path: Path) -> Iterator[Exchange]:
     Raises:
         CaptureError: the spool is missing, or a line before the last one is damaged.
     """
+    # Three numbers a request are held, and never its bytes: a spool may exceed the memory.
     repeats, indices, offsets = array("q"), array("q"), array("q")
     with _opened(path) as handle:
         offset = len(handle.readline())
@@ -226,6 +232,7 @@ def read_spool_in_order(path: Path) -> Iterator[Exchange]:
                 indices.append(exchange.index)
                 offsets.append(offset)
             offset += len(line)
+        # lexsort takes its most significant key last: the repeat, then the index within it.
         for position in np.lexsort((indices, repeats)):
             handle.seek(offsets[position])
             yield _parsed(handle.readline(), path, offsets[position])
@@ -261,6 +268,7 @@ def merge_spools(path: Path, header: SpoolHeader, parts: Sequence[Path], *, plan
         StoreError: the disk is full or not writable.
     """
     drained = itertools.count(planned)
+    # Each process wrote its requests as they ended, so its part is already in order.
     rows = heapq.merge(*(_rows(part) for part in parts), key=itemgetter("end_ns"))
     try:
         with path.open("ab") as spool:
@@ -271,6 +279,7 @@ def merge_spools(path: Path, header: SpoolHeader, parts: Sequence[Path], *, plan
                     row["index"] = next(drained)
                 spool.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             spool.flush()
+            # The parts may go only once the whole is on the disk.
             os.fsync(spool.fileno())
         for part in parts:
             part.unlink()
@@ -307,6 +316,7 @@ class Capture:
         """
         try:
             self.run.path.mkdir(parents=True, exist_ok=True)
+            # A link that leads nowhere is in the way of a new folder, too.
             if os.path.lexists(self.path):
                 aside = free_name(self.path, "incomplete")
                 self.path.rename(aside)

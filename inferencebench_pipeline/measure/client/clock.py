@@ -42,5 +42,6 @@ class ClockBridge:
             wall = time.time_ns()
             gap = time.monotonic_ns() - before
             if gap < best_gap:
+                # The wall clock was read within the gap, so its middle is off by half at most.
                 best_gap, best_offset = gap, wall - before - gap // 2
         return best_offset

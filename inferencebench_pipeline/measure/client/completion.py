@@ -112,6 +112,8 @@ def write_completion(run: RunDirectory, completion: Completion) -> None:
         StoreError: the capture is not writable.
     """
     data = seal(completion.model_dump_json(indent=2).encode() + b"\n")
+    # The digest is kept before the file is there, so that a completion which is lost later is
+    # told from a run that never ended.
     run.keep_digest(RunFile.CAPTURE_COMPLETE.value, hashlib.sha256(data).hexdigest())
     write_atomically(_path(run), data)
 
@@ -125,6 +127,8 @@ def read_completion(run: RunDirectory) -> Completion | None:
     path = _path(run)
     data = _bytes_of(path)
     if data is None:
+        # A folder that is gone was put aside, to measure again. A file that is gone from its folder
+        # was lost.
         if run.was_written(RunFile.CAPTURE_COMPLETE.value) and path.parent.exists():
             raise CaptureError(
                 f"the capture of run {run.run_id} is incomplete: {path} was written and is lost; "
@@ -153,6 +157,7 @@ def require_unchanged(run: RunDirectory, completion: Completion) -> None:
     """
     for name, file in completion.files.items():
         _require_unchanged(run.path / name, file.sha256, file.size_bytes)
+    # A capture of version 1 lists no files, so nobody can tell which came later.
     if completion.files and (added := set(_names(run)) - completion.files.keys()):
         raise CaptureError(
             f"{run.path / min(added)} came into the capture after the run had ended; remove it"

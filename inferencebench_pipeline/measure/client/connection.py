@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 _SO_TIMESTAMPNS: Final = 35
 """Linux: attach the kernel's receive time to every ``recvmsg`` (``SCM_TIMESTAMPNS``)."""
 
+# The kernel's struct timespec on 64-bit Linux: seconds and nanoseconds, in native order.
 _TIMESPEC: Final = struct.Struct("qq")
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_TIMESPEC.size)
 
@@ -66,6 +67,8 @@ class Endpoint:
         way_host, way_port = way.hostname or "", way.port or (port if proxy is None else 80)
         last: OSError = OSError(errno.EHOSTUNREACH, f"{way_host} has no address")
         found = socket.getaddrinfo(way_host, way_port, type=socket.SOCK_STREAM)
+        # A name may have an address where nothing listens: localhost is often ::1 first, and many
+        # engines bind 127.0.0.1 alone.
         for family, _, _, _, address in found:
             try:
                 with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -107,6 +110,8 @@ class Connection:
         """The most that one :meth:`receive` returns; less means that nothing more is at hand."""
         self._socket = socket.socket(endpoint.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
+        # Nagle's algorithm (RFC 896) would hold the end of a large request back until the engine
+        # has acknowledged what came before.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stamp_arrivals()
         self._connecting = True
@@ -138,6 +143,7 @@ class Connection:
         if result:
             raise OSError(result, os.strerror(result))
         try:
+            # A socket that still connects has no error either, and no peer yet.
             self._socket.getpeername()
         except OSError as error:
             if error.errno == errno.ENOTCONN:
@@ -178,6 +184,8 @@ class Connection:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                 seconds, nanoseconds = _TIMESPEC.unpack_from(value)
                 return data, seconds * 10**9 + nanoseconds
+        # The first packets after the option was set may lack a stamp: the kernel switches its
+        # stamping on a little later.
         return data, None
 
     def close(self) -> None:
@@ -191,8 +199,10 @@ class TlsConnection(Connection):
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         super().__init__(endpoint)
         self.read_bytes = _TLS_READ_BYTES
+        # The library must not read the socket itself, or the kernel's stamps would be lost.
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        # The certificate is asked of the engine, whichever proxy the tunnel leads through.
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.host)
         self._unsent = endpoint.tunnel_request
         self._tunnel_answer: bytes | None = b"" if self._unsent else None
@@ -229,7 +239,9 @@ class TlsConnection(Connection):
             except BlockingIOError:
                 return False
             self._tunnel_answer += data
+            # Nothing of the engine can follow the head: in TLS the client speaks first.
             head, end, _ = self._tunnel_answer.partition(b"\r\n\r\n")
+            # A proxy that never ends its head must not be read for ever.
             if not end and data and len(head) <= _TLS_READ_BYTES:
                 continue
             line = head.partition(b"\r\n")[0]
@@ -269,6 +281,7 @@ class TlsConnection(Connection):
         while True:
             try:
                 piece = self._tls.read(_TLS_READ_BYTES)
+            # After the engine's close_notify the socket itself reports the end of the stream.
             except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
                 return b"".join(pieces) or None
             pieces.append(piece)

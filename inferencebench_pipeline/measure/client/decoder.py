@@ -133,6 +133,7 @@ class _HttpMessage:
             try:
                 parser.feed_data(read.data)
             except httptools.HttpParserError as error:
+                # What follows a complete answer is no part of it.
                 if not message.complete:
                     message.error = f"not HTTP: {error}"
             if message._headers_complete:
@@ -179,6 +180,7 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
         if not isinstance(content, dict):
             answer.fail("malformed_stream", f"an event is not an object: {data[:80]!r}")
             break
+        # An engine has answered 200 long before it fails in the middle, so errors come as events.
         if name == b"error" or content.get("error"):
             answer.fail("engine_error", str(content.get("error") or content))
             break
@@ -190,6 +192,7 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
             usages.append(usage)
         totals.append(_whole(usage, "completion_tokens"))
         answer.cached_tokens = _cached_tokens(content, answer.cached_tokens)
+        # A large event lies in several reads. It counts from the one that holds its first byte.
         arrived_ns, from_kernel = message.arrival_of(start)
         answer.chunks.append(Chunk(arrived_ns, size, len(text), from_kernel))
     answer.text = "".join(texts)
@@ -199,6 +202,7 @@ def _decode_stream(message: _HttpMessage, answer: Answer) -> None:
 
 
 def _judge_ending(message: _HttpMessage, answer: Answer, *, done: bool) -> None:
+    # Not every engine sends [DONE]. A finish reason and the end of the HTTP body say as much.
     ended = done or (message.complete and answer.finish_reason is not None)
     if not ended and message.complete and not answer.chunks:
         answer.fail("malformed_stream", f"not an event stream: {message.body[:80]!r}")
@@ -250,9 +254,11 @@ def _choice(content: dict[str, Any]) -> tuple[str, str | None]:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return "", None
     choice = choices[0]
+    # Chat answers carry the text in `delta`, completions beside the finish reason.
     source = choice.get("delta") if "delta" in choice else choice
     text = ""
     if isinstance(source, dict):
+        # Reasoning is generated text as well. Engines differ in the name that they give it.
         for key in ("content", "reasoning_content", "reasoning", "text"):
             part = source.get(key)
             if isinstance(part, str):

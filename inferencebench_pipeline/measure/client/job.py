@@ -87,6 +87,7 @@ class Job:
             workload_sha256=workload.identity_sha256,
             schedule_sha256=schedule_sha256(spec.load, spec.seed),
         )
+        # The bound is the run's, and earlier repeats stand in the same spool.
         kept_bytes = capture.spool.stat().st_size if capture.spool.exists() else 0
         left = max(0, spec.limits.capture_bytes - kept_bytes)
         return cls(spec, plan, endpoint, api_key, repeat, header, left)
@@ -99,6 +100,7 @@ class Job:
     def shares(self) -> list[Share]:
         """Return the share of each process."""
         processes, load = self.spec.client.processes, self.spec.load
+        # Arrivals of an open loop fill no slots, so they are dealt out one by one.
         slots = load.concurrency if isinstance(load, ClosedLoad) else processes
         return [Share(number, processes, slots) for number in range(processes)]
 
@@ -164,6 +166,7 @@ class Job:
             return self.plan.item(number).id, message
 
         def ended(exchange: Exchange) -> None:
+            # The loop is made below, and exists by the time a request ends.
             board.count(share.number, exchange)
             exchange.repeat = self.repeat.number
             if self.repeat.run_origin_ns is not None:
@@ -183,6 +186,7 @@ class Job:
             limits=Limits(
                 request_ns=round(self.spec.deadlines.request_s * 1e9),
                 run_ns=round(self.spec.deadlines.run_s * 1e9),
+                # Processes do not see each other's answers, so each gets an equal part.
                 capture_bytes=self.capture_bytes // share.processes,
             ),
         )
@@ -191,6 +195,7 @@ class Job:
                 connect_ahead=self._connections_ahead(share), agree_on_start=agree_on_start
             )
         finally:
+            # After an error as well: what came until then is kept, and tells what went wrong.
             spool.close()
 
     def _connections_ahead(self, share: Share) -> int:
@@ -216,6 +221,7 @@ def http_request(endpoint: Endpoint, api: str, body: bytes, api_key: str | None)
         f"User-Agent: inferencebench-pipeline/{__version__}",
         "Content-Type: application/json",
         "Accept: text/event-stream",
+        # The decoder takes bodies as they came and unpacks nothing.
         "Accept-Encoding: identity",
         f"Content-Length: {len(body)}",
     ]

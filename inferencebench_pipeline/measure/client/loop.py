@@ -31,6 +31,7 @@ _KEPT_OF_NO_ANSWER: Final = 2**18
 _KEPT_PER_READ: Final = 40
 """Bytes in the capture for the instants of one read; those of the read itself take a third more."""
 
+# A stream that never runs dry must keep neither the others nor the deadlines waiting.
 _MAX_READS_PER_WAKE: Final = 64
 _HOUSEKEEPING_NS: Final = 20_000_000
 _REFUSED_IN_A_ROW: Final = 3
@@ -125,10 +126,12 @@ class MeasuringLoop:
             CaptureTooLargeError: the answers come to more than they may.
         """
         try:
+            # A preliminary origin, for the connections that are opened before the agreed one.
             self._origin_ns = time.monotonic_ns()
             self._connect_ahead(connect_ahead)
             with _no_garbage_collection():
                 self._rebase_origin(agree_on_start())
+                # The agreed origin lies a little ahead, so that all processes can reach it in time.
                 time.sleep(max(0.0, -self._now() / 1e9))
                 cpu_ns = time.process_time_ns()
                 self._until_done()
@@ -178,6 +181,7 @@ class MeasuringLoop:
             wake = min(self._next_due_ns, next_housekeeping, self._first_deadline())
             for descriptor in self._poller.wait(self._origin_ns + wake):
                 lane = self._lanes.get(descriptor)
+                # An earlier event of this wake may have dropped the connection.
                 if lane is not None:
                     self._advance(lane)
                 if self._next_due_ns <= self._seen_ns:
@@ -187,9 +191,11 @@ class MeasuringLoop:
             if now >= next_housekeeping:
                 self._bridge.refresh()
                 self._housekeeping()
+                # Counted from the end of the work: slow housekeeping must not follow upon itself.
                 next_housekeeping = self._now() + _HOUSEKEEPING_NS
 
     def _first_deadline(self) -> int:
+        # All requests may take equally long, so the one that started first ends first.
         for _, deadline in self._in_flight.values():
             return min(deadline, self._limits.run_ns)
         return self._limits.run_ns
@@ -259,6 +265,7 @@ class MeasuringLoop:
             return
         lane.exchange = exchange
         lane.unsent = request
+        # A request that is sent again keeps its key, and with it its place among the oldest.
         self._in_flight[exchange.index] = (lane, deadline)
         if lane.connected_ns is not None:
             self._send_first(lane)
@@ -297,6 +304,7 @@ class MeasuringLoop:
         else:
             if lane.unsent or lane.connection.wants_write:
                 self._send_more(lane)
+            # Sending may have failed, which ended the exchange.
             if lane.exchange is not None:
                 self._receive(lane)
 
@@ -323,6 +331,7 @@ class MeasuringLoop:
         try:
             lane.connection.receive()
         except BlockingIOError:
+            # Not a byte of an answer. Over TLS it was a session ticket (RFC 8446, section 4.6.1).
             return
         except OSError:
             pass
@@ -332,6 +341,7 @@ class MeasuringLoop:
         """Take what has arrived, a read at a time; the rest of the process waits for this."""
         exchange, answer, connection = lane.exchange, lane.answer, lane.connection
         assert exchange is not None and answer is not None and exchange.sent_ns is not None
+        # Looked up once: the loop below runs for every token of every stream.
         reads, origin_ns, sent_ns = exchange.reads, self._origin_ns, exchange.sent_ns
         for _ in range(_MAX_READS_PER_WAKE):
             try:
@@ -411,6 +421,7 @@ class MeasuringLoop:
         deadline = self._in_flight[exchange.index][1]
         self._drop(lane)
         self._reuse = False
+        # Those that have served an answer may be closed by now in the same way.
         for idle in [idle for idle in self._idle.values() if idle.served]:
             self._drop(idle)
         exchange.restart()
@@ -460,6 +471,7 @@ def _plausible(stamp_ns: int, sent_ns: int, seen_ns: int) -> int | None:
     """Return a kernel stamp within the time it must lie in, or None when it cannot be right."""
     if not sent_ns - _KERNEL_STAMP_SLACK_NS <= stamp_ns <= seen_ns + _KERNEL_STAMP_SLACK_NS:
         return None
+    # Within the slack it is the conversion between the clocks that is off, not the kernel.
     return min(max(stamp_ns, sent_ns), seen_ns)
 
 
@@ -484,6 +496,7 @@ def _too_large() -> str:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     """Keep the collector out of the window."""
+    # A full collection walks every object of the process and holds up all streams meanwhile.
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -178,6 +178,7 @@ class Share:
         return rounds * self._places(self.slots) + place // self.processes
 
     def _places(self, slots: int) -> int:
+        # The places number, number + processes, ... below slots: a division rounded up.
         return (slots - self.number + self.processes - 1) // self.processes
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+# The kernel's own values: Python 3.11 exports neither timerfd's constants nor those of prctl.
 _CLOCK_MONOTONIC: Final = 1
 _TFD_TIMER_ABSTIME: Final = 1
 _PR_SET_TIMERSLACK: Final = 29
@@ -69,6 +70,7 @@ class LinuxPoller:
 
     def add(self, descriptor: int) -> None:
         """Report ``descriptor`` when it is readable or writable."""
+        # A socket that connects becomes writable once it is established, or has failed.
         self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLOUT)
 
     def watch(self, descriptor: int, *, write: bool) -> None:
@@ -83,10 +85,12 @@ class LinuxPoller:
     def wait(self, until_ns: int) -> Iterator[int]:
         """Yield the descriptors that are ready, after ``until_ns`` (monotonic) at the latest."""
         if until_ns != self._set_for:
+            # A timer that is set to zero is disarmed (timerfd_settime(2)), so it gets 1 at least.
             setting = struct.pack("qqqq", 0, 0, *divmod(max(until_ns, 1), _NS_PER_S))
             if self._set_timer(self._timer, _TFD_TIMER_ABSTIME, setting, None) != 0:
                 raise OSError(ctypes.get_errno(), "timerfd_settime failed")
             self._set_for = until_ns
+        # Without a timeout of its own: the timer is one of the descriptors that are waited for.
         for descriptor, _ in self._epoll.poll():
             if descriptor != self._timer:
                 yield descriptor

@@ -77,6 +77,7 @@ def measure_in_processes(
         WorkerError: one of them failed; the others were stopped.
         RuntimeError: one of them crashed.
     """
+    # Text in a buffer at the time of a fork would be written once by every process.
     sys.stdout.flush()
     sys.stderr.flush()
     workers: list[_Worker] = []
@@ -87,6 +88,7 @@ def measure_in_processes(
         reports = _conduct(workers, on_progress)
     finally:
         for worker in workers:
+            # One that has ended keeps its number until waitpid, so the signal can hit nobody else.
             with suppress(ProcessLookupError):
                 os.kill(worker.process, signal.SIGKILL)
             os.waitpid(worker.process, 0)
@@ -99,8 +101,10 @@ def measure_in_processes(
 def _fork(job: Job, share: Share, board: Board, part: Path) -> _Worker:
     messages, say = os.pipe()
     told, start = os.pipe()
+    # A fork shares the board's memory and holds the plan already. This process has no threads.
     process = os.fork()
     if process == 0:
+        # Each side closes the ends of the other, so that its death shows as the end of a pipe.
         os.close(messages)
         os.close(start)
         _work(job, share, board, part, say, told)
@@ -128,10 +132,12 @@ def _work(job: Job, share: Share, board: Board, part: Path, say: int, told: int)
     except PipelineError as error:
         os.write(say, orjson.dumps({"error": type(error).__name__, "message": str(error)}) + b"\n")
         status = _REPORT_ERROR
+    # Nothing may unwind into the parent's frames, which this process still holds.
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()
+        # Without exit handlers and buffers: both are the parent's.
         os._exit(status)
 
 
