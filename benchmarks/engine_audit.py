@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -118,4 +117,4 @@ def spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

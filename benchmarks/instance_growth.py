@@ -26,6 +26,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def measured(count: int, storage: str) -> dict[str, list[float]]:
         ask = stack.enter_context(webserver(environment))
         for name, (query, variables) in QUERIES.items():
             given = variables | ({"t": keys[count // 2]} if "t" in variables else {})
-            times[name] = timed(lambda query=query, given=given: ask(query, given))
+            times[name] = timed(partial(ask, query, given))
         times["register one more run"] = timed(
             lambda: instance.add_dynamic_partitions("runs", [new_run_id()])
         )

@@ -100,7 +100,8 @@ class Peer:
         Raises:
             RuntimeError: it failed, or took longer than four minutes.
         """
-        make_tokenizer = [self.environment / "bin/python", "-c", _TOKENIZER_CODE, folder]
+        python = str(self.environment / "bin/python")
+        make_tokenizer = [python, "-c", _TOKENIZER_CODE, str(folder)]
         subprocess.run(make_tokenizer, check=True, capture_output=True)
         environment = os.environ | {"GUIDELLM__MAX_WORKER_PROCESSES": "1"}
         environment.pop("PYTHONPATH", None)

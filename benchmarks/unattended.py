@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.attackers import (
+from attackers import (
     CARDS,
     LIMIT_BEFORE,
     Deliveries,
@@ -46,7 +46,8 @@ from benchmarks.attackers import (
     WebPage,
     hostile_engines,
 )
-from benchmarks.unattended_report import left_in_the_inbox, report, unended
+from unattended_report import left_in_the_inbox, report, unended
+
 from inferencebench_pipeline.hub.webhooks import nudge
 from inferencebench_pipeline.inbox.deliveries import deliver
 from inferencebench_pipeline.leaderboard import LeaderboardStore

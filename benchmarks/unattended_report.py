@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from huggingface_hub import HfApi
-
-from benchmarks.attackers import (
+from attackers import (
     ENGINE_KEY,
-    HOSTILE_NAMES,
     LIMIT_BEFORE,
     WebPage,
     is_one_sentence,
     tracebacks,
 )
+from huggingface_hub import HfApi
+
 from inferencebench_pipeline.inbox.deliveries import QUARANTINE
 from inferencebench_pipeline.leaderboard import LeaderboardStore
 from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.runs.run_directory import RunFile
+from tests.attacks.test_inbox import HOSTILE_NAMES
 
 if TYPE_CHECKING:
-    from benchmarks.unattended import Stretch
+    from unattended import Stretch
 
 
 def failures(stretch: Stretch, run_id: str) -> tuple[set[str], list[str | None]]:
