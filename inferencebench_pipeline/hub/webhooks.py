@@ -81,6 +81,7 @@ def webhook_app(root: Path, secret: Callable[[], str]) -> Starlette:
 
     async def receive(request: Request) -> Response:
         sent = request.headers.get("x-webhook-secret", "")
+        # An ordinary comparison tells by its duration how much of a guess was right.
         if not hmac.compare_digest(sent.encode(), secret().encode()):
             return JSONResponse({"error": "the secret is not ours"}, 403)
         body = await _bounded_body(request)
@@ -92,6 +93,7 @@ def webhook_app(root: Path, secret: Callable[[], str]) -> Starlette:
             return JSONResponse({"error": problems_of(error, whole="the body")}, 400)
         if not payload.concerns_records():
             return JSONResponse({"nudged": False})
+        # Writing waits for the disk, and the event loop must not.
         await run_in_threadpool(nudge, root)
         return JSONResponse({"nudged": True})
 

@@ -69,8 +69,10 @@ def account_of(answer: Mapping[str, Any]) -> Account:
         for organisation in answer.get("orgs", [])
     }
     writable = {name} | {org for org, held in roles.items() if held in {"admin", "write"}}
+    # A contributor may change only those repositories of an organisation that it has created.
     creatable = writable | {org for org, held in roles.items() if held == "contributor"}
     if role == "fineGrained":
+        # A fine-grained token can reach less than its account, and never more.
         scoped = set(_scoped(token.get("fineGrained", {})))
         writable, creatable = writable & scoped, creatable & scoped
     return Account(name, role, frozenset(writable), frozenset(creatable))

@@ -20,6 +20,7 @@ from huggingface_hub.utils._http import parse_ratelimit_headers
 
 from inferencebench_pipeline.hub.client.errors import HubRateLimitError
 
+# Requests pass through the one HTTP client of huggingface_hub, which cannot be handed a budget.
 _active: ContextVar[RateBudget | None] = ContextVar("rate_budget", default=None)
 
 
@@ -90,6 +91,8 @@ class RateBudget:
                         f"begins in {wait_s:.0f} s",
                         retry_after_s=wait_s,
                     )
+                # Other threads must see this request now, and not only when its answer says what is
+                # left.
                 left = window.remaining - 1
                 self._windows[kind] = Window(left, window.limit, window.resets_at_s)
             self._requests[kind] += 1

@@ -65,6 +65,7 @@ _MAX_LISTED_BYTES = 512 * 1024 * 1024
 """Bound on the bytes of one list, whose reader may keep every line of it."""
 READINGS: Final = 3
 """Downloads that must all differ from what is expected before that is believed."""
+# The Hub leaves all of these out of a list unless they are asked for by name.
 _BARE_PROPERTIES = ("sha", "createdAt", "lastModified")
 _LISTED_PROPERTIES = ("sha", "cardData", "createdAt", "lastModified", "siblings")
 
@@ -242,6 +243,7 @@ class Hub:
     ) -> Iterator[dict[str, Any]]:
         first = httpx2.URL(
             f"{self.endpoint}/api/{kind}",
+            # The Hub's own JavaScript client asks for 500 a page at most.
             params=[*asked, ("limit", str(page_size))] + [("expand", key) for key in properties],
         )
         doing = f"list {kind} {which}"

@@ -243,6 +243,7 @@ class RemoteRepo:
 
     def _read_back(self, commit: str, wanted: Mapping[str, bytes | None]) -> None:
         removed = {path for path, data in wanted.items() if data is None}
+        # A removal can only be seen in the list. Content is proven by a download.
         listed = self.listing(commit) if removed else {}
         other = sorted(removed & listed.keys()) + [
             path

@@ -50,8 +50,10 @@ LIBRARY_ERRORS = (
 )
 """Exceptions of the library for an answer that it does not accept; any other is a bug of ours."""
 
+# The Hub's words: "(128 per hour). You can retry this action in about 1 hour."
 _ACTION_QUOTA = re.compile(r"\bper (?:hour|day)\b", re.IGNORECASE)
 _TRY_AGAIN_IN = re.compile(r"\bin (?:about )?(an?|\d+) (second|minute|hour|day)", re.IGNORECASE)
+# The Hub's words: "Another commit operation is in progress", and "another conflicting operation".
 _LOCKED = re.compile(r"another \w+ operation is in progress", re.IGNORECASE)
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{4,}")
 _UNIT_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -126,6 +128,7 @@ def _from_status(error: HfHubHTTPError, doing: str, token: str | None) -> Pipeli
         return HubHeadMovedError(f"{answer}; somebody else committed first, read again")
     if status == 409:
         return HubConflictError(f"{answer}; the name is taken")
+    # Asked before 401, with which the Hub answers for repositories that are absent or hidden, too.
     if status == 404 or code in {"RepoNotFound", "RevisionNotFound", "EntryNotFound"}:
         return HubNotFoundError(f"{answer}; check the name, or whether the token may see it")
     if code == "GatedRepo":
@@ -147,6 +150,8 @@ def _rate_limit(response: httpx2.Response, said: str, answer: str) -> HubRateLim
     """Return the error with the wait the Hub asks for, by the first hint it gives."""
     window = parse_ratelimit_headers(response.headers)
     text_hint_s = _text_hint_s(said)
+    # With requests left in the window, a 429 is about a quota on actions, and the window says
+    # nothing.
     if window is not None and window.remaining == 0:
         # One second more, as the client library waits: the hint is rounded down.
         wait_s: float | None = min(window.reset_in_seconds + 1.0, LONGEST_S)

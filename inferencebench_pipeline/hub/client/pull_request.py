@@ -87,6 +87,8 @@ def _withdraw(
     hub: Hub, repo: Repo, doubles: list[PullRequest], proposal: Proposal, kept: PullRequest
 ) -> None:
     for pull in doubles:
+        # Renamed before it is closed: closed under its first title it would look like the owner's
+        # no.
         if pull.title == proposal.title:
             hub.rename_pull_request(repo, pull.number, proposal.title + _WITHDRAWN)
         hub.close_pull_request(

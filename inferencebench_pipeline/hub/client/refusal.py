@@ -56,6 +56,7 @@ def hf_raise_for_status(response: httpx2.Response) -> None:
             "answer nor a refusal; is this endpoint a Hub?"
         )
     kept = tame_headers(response.headers)
+    # These describe the body that came, and the copy has another.
     for name in ("Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding"):
         kept.pop(name, None)
     copy = httpx2.Response(

@@ -79,6 +79,7 @@ class HubFile:
 
     def is_of(self, data: bytes) -> bool:
         """Return whether this describes a file of exactly these bytes."""
+        # The Hub decides which files are large ones, so its list may hold either digest.
         digests = {hashlib.sha256(data).hexdigest(), git_blob_oid(data)}
         return self.size_bytes == len(data) and self.oid in digests
 

@@ -54,4 +54,5 @@ class RetryPolicy:
         if hint_s is not None:
             return hint_s
         ceiling_s = min(self.longest_wait_s, self.first_wait_s * 2.0 ** (attempt - 1))
+        # Writers that collided once would collide again after equal waits.
         return ceiling_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret

@@ -53,6 +53,7 @@ MAX_JSON_BYTES: Final = 32 * 1024 * 1024
 SLOWEST_UPLOAD_BYTES_PER_S: Final = 64 * 1024
 """The slowest upload that is waited for: each second more of bytes gets a second more."""
 _MOST_REDIRECTS = 5
+# The statuses on which the library's own calls would try again without being asked.
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _installed: Timeouts | None = None
 _install_lock = threading.Lock()
@@ -86,6 +87,8 @@ class Client(httpx2.Client):
     """A client whose transient failures surface at once, for requests that are ours."""
 
     def __init__(self, timeouts: Timeouts) -> None:
+        # A client that is given a transport no longer looks for proxies in the environment by
+        # itself.
         proxies = get_environment_proxies().items()
         super().__init__(
             transport=BoundedTransport(),
@@ -114,12 +117,16 @@ class Client(httpx2.Client):
             AnswerTooLargeError: more came than may, and the request is ours.
             HubRateLimitError: the active budget has nothing left; nothing was sent.
         """
+        # The client belongs to the process, and others who use the library in it get the stock
+        # behaviour.
         if not request.headers.get("user-agent", "").startswith(LIBRARY_NAME):
             return super().send(request, **kwargs)
         bounds = self._bound(request)
         try:
             with within(bounds.whole_s):
                 response = self._follow(request, **{**kwargs, "follow_redirects": False})
+            # Read in here, because the message needs the body and the connection may end in the
+            # middle of it.
             if response.status_code in _TRANSIENT_STATUS:
                 response.read()
         except httpx2.TransportError as error:
@@ -190,6 +197,7 @@ def _is_inside(host: str) -> bool:
     try:
         return not ipaddress.ip_address(name.strip("[]")).is_global
     except ValueError:
+        # Resolvers also take 2130706433, 127.1 and 0x7f000001 for addresses of this machine.
         return name.replace(".", "").isdigit() or name.startswith("0x")
 
 

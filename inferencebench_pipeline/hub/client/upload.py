@@ -27,6 +27,7 @@ from inferencebench_pipeline.hub.client.transport import get_session, hf_raise_f
 from inferencebench_pipeline.hub.client.wire import Wire, headers, json_object, reading
 from inferencebench_pipeline.untrusted import printable
 
+# As much as the client library shows the Hub, which decides by it how a file is to be sent.
 _SAMPLE_BYTES = 512
 _PART_NUMBER = re.compile(r"[0-9]{1,6}")
 _LFS_JSON = "application/vnd.git-lfs+json"
@@ -179,6 +180,7 @@ def _line(key: str, value: Mapping[str, object]) -> bytes:
 
 def _store(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) -> None:
     """Bring large files into the Hub's store; what it has already is not sent again."""
+    # By digest, because files of equal content are one object of the store.
     contents = {hashlib.sha256(data).hexdigest(): data for data in files.values()}
     answer = get_session().post(
         wire.url(f"{repo.url_path}.git/info/lfs/objects/batch"),
@@ -246,6 +248,7 @@ def _store_one(wire: Wire, wanted: _Transfer) -> None:
         _put(wanted.href, data, wanted.extra)
     if wanted.verify_at is not None:
         href = wanted.verify_at
+        # The store may be another host, and the token is for the Hub alone.
         sent = wire.headers() if wire.is_ours(href) else headers(None)
         answer = get_session().post(href, headers=sent, json={"oid": oid, "size": len(data)})
         hf_raise_for_status(answer)

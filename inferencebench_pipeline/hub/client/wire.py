@@ -99,12 +99,15 @@ class Wire:
             AnswerTooLargeError: they are too many.
             httpx2.TimeoutException: they did not all come within ``deadline_s``.
         """
+        # What comes is compared with digests of the file as it is stored.
         asked = {**self.headers(), "Accept-Encoding": "identity"}
         bounds = Bounds(max_bytes, deadline_s)
         with get_session().stream(
             "GET", url, headers=asked, extensions=bounds.extensions()
         ) as response:
             hf_raise_for_status(response)
+            # Behind a redirect the store answers, which knows no commits. The first answer is the
+            # Hub's.
             first = response.history[0] if response.history else response
             told = first.headers.get("X-Repo-Commit", revision)
             if told != revision:

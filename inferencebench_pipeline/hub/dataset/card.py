@@ -41,6 +41,7 @@ FIXED_TAGS = ("benchmark", "inferencebench", "llm")
 CORPUS_TAG = "inferencebench"
 """The tag a crawl filters on: unknown front-matter keys cannot be searched for, tags can."""
 
+# Categories of the Hub's dataset card (datasetcard.md of hub-docs).
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _NOT_IN_A_TAG = re.compile(r"[^a-z0-9._-]+")
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$^#]")
@@ -107,6 +108,8 @@ def front_matter(read: ReadEnvelope, *, verified: bool) -> dict[str, Any]:
         card["size_categories"] = [
             next((name for limit, name in _SIZES if binding.rows < limit), over)
         ]
+        # The one configuration makes the Hub's viewer show the traces, and keeps envelope.json out
+        # of it.
         card["configs"] = [
             {
                 "config_name": "traces",
@@ -291,6 +294,8 @@ def _verification(repo_id: str, signer: VerifiedSigner | None) -> str:
         issuer = f"--require-issuer {shlex.quote(_one_line(signer.issuer))}"
         identity = _one_line(signer.identity)
         ours = [issuer, f"--require-identity {shlex.quote(identity)}"]
+        # Upstream's tool takes a pattern. Without both anchors a longer identity would pass as
+        # well.
         pattern = shlex.quote(f"^{re.escape(identity)}$")
         theirs = [issuer, f"--require-identity-pattern {pattern}"]
     place = f"hf://datasets/{repo_id}/{ENVELOPE_FILE}"
@@ -396,6 +401,8 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("inferencebench_pipeline.hub.dataset"),
         autoescape=True,
+        # A name that the template misspells is an error, and not an empty place in a published
+        # card.
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )

@@ -166,6 +166,7 @@ def _receipt(
 ) -> Receipt:
     previous = read_receipt(run)
     published_at = datetime.now(UTC).replace(microsecond=0)
+    # Publishing again must give the same receipt, so the time of the first stays.
     if previous is not None and (previous.repo_id, previous.commit) == (record.repo.id, commit):
         published_at = previous.published_at
     return Receipt(

@@ -100,6 +100,8 @@ def _read_digest(remote: RemoteRepo, commit: str, name: str, sha256: str) -> byt
     found = set()
 
     def is_it(data: bytes) -> bool:
+        # Every digest is kept for the message: equal wrong ones mean other bytes, different ones
+        # damage.
         found.add(hashlib.sha256(data).hexdigest())
         return sha256 in found
 

@@ -187,6 +187,7 @@ def compare_cards(before: bytes, after: bytes, url: str) -> str | None:
         return f"the card cannot be read: {error}"
     if rest != rest_before:
         return f"bytes outside the lines of {KEY!r} changed"
+    # Our entry is only ever added at the end, so what was listed must still lead.
     if listed[: len(listed_before)] != listed_before:
         return f"an item that was under {KEY!r} before was changed or lost"
     times = sum(isinstance(item, dict) and item.get("url") == url for item in listed)
@@ -271,6 +272,7 @@ class _Link:
             return self._skipped(pull)
         address = f"{self._hub.page_url(self._model)}/discussions/{pull.number}"
         receipt = self._commit(pull.ref, mode="pull_request", url=address)
+        # Shown to the owner only now that it holds the change.
         if pull.status == "draft":
             self._hub.submit_draft(self._model, pull.number)
         return receipt

@@ -154,6 +154,7 @@ def remove_items(data: bytes, key: str, unwanted: Callable[[object], bool]) -> b
         raise FrontMatterError(
             f"{key!r} is a list in one line; write one '- ' per item, or edit it by hand"
         )
+    # From the last one, so that the places of those before it stay right.
     for index in reversed(removed):
         start, end = _item_lines(card.block, entry, index)
         card = replace(
@@ -218,6 +219,7 @@ def _entries(block: str) -> tuple[_Entry, ...]:
         FrontMatterError: not one YAML mapping in block style.
     """
     events = _events(block)
+    # Without the start and the end of the stream. An empty text has nothing in between.
     body = events[1:-1]
     if not body:
         return ()
@@ -228,6 +230,7 @@ def _entries(block: str) -> tuple[_Entry, ...]:
         raise FrontMatterError(
             "the front matter is not one mapping with one 'key: value' per line; rewrite it so"
         )
+    # What is left is inside of the document and of its mapping.
     return tuple(_pairs(block, body[2:-2]))
 
 
@@ -311,6 +314,7 @@ def _item_lines(block: str, entry: _Entry, index: int) -> tuple[int, int]:
         for token in yaml_tokens(block[: entry.end], what=_BLOCK)
         if isinstance(token, yaml.BlockEntryToken)
         and token.start_mark.index >= entry.start
+        # A dash that is further in belongs to a list inside of an item.
         and token.start_mark.column == column
     ]
     start = max(block.rfind("\n", 0, dashes[index]), block.rfind("\r", 0, dashes[index])) + 1

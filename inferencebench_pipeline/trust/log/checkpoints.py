@@ -48,6 +48,7 @@ def checkpoint_of_envelope(envelope: bytes) -> Checkpoint | None:
     if signature is None or signature.method == "dev-key":
         return None
     bundle = json.loads(base64.b64decode(signature.bundle))
+    # The verdict is good, and the verifier accepts a bundle with exactly one entry only.
     (entry,) = bundle["verificationMaterial"]["tlogEntries"]
     note = entry["inclusionProof"]["checkpoint"]["envelope"]
     return unverified_checkpoint(note, base64.b64decode(entry["logId"]["keyId"]).hex())
@@ -60,6 +61,7 @@ def unverified_checkpoint(note: str, log_id: str) -> Checkpoint:
         CheckpointRefusedError: it is no checkpoint.
     """
     try:
+        # C2SP tlog-checkpoint: the first three lines are the origin, the size and the root hash.
         origin, size, root = note.split("\n", 3)[:3]
         return Checkpoint(
             log_id=log_id,
@@ -79,8 +81,10 @@ def verified_checkpoint(note: str, log: TransparencyLogInstance) -> Checkpoint:
     """
     try:
         signed = SignedCheckpoint.from_text(note).signed_note
+        # A trust root may leave the id for checkpoints out. Then they carry the id of the log.
         key_id = (log.checkpoint_key_id or log.log_id).key_id
         signed.verify(RekorKeyring(Keyring([log.public_key])), KeyID(key_id))
+    # Sigstore raises errors of many kinds for text it does not expect. Only none is acceptance.
     except Exception as error:
         raise CheckpointRefusedError(
             f"log {log.base_url} shows a checkpoint that its trusted key did not sign: {error}"

@@ -13,7 +13,9 @@ from cryptography import x509
 
 from inferencebench_pipeline.trust.verify.certificates import SignerIdentity, certificate_identity
 
+# The base64 of "-----BEGIN CERTIFICATE", cut where the next letter would change it.
 _PEM_IN_BASE64: Final = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS"
+# The base64 of a DER sequence (0x30) with a length of two bytes (0x82), as any certificate has.
 _DER_IN_BASE64: Final = "MII"
 _SHORTEST = 64
 _MAX_DEPTH = 16
@@ -36,6 +38,7 @@ def signed_entry(index: int, body: bytes) -> SignedEntry | None:
     Entries of every kind are looked into, since whoever misuses an identity picks the kind. What
     cannot be read as JSON or as a certificate names nobody.
     """
+    # Most entries of a log are looked at for nothing, and a search is cheaper than parsing JSON.
     if _PEM_IN_BASE64.encode() not in body and _DER_IN_BASE64.encode() not in body:
         return None
     try:
@@ -75,10 +78,13 @@ def _signer(text: str) -> SignerIdentity | None:
 
 def _digest(document: dict[str, Any]) -> str | None:
     match document.get("spec"):
+        # Rekor v1 hashedrekord states hex.
         case {"data": {"hash": {"value": str(value)}}}:
             return value
+        # Rekor v2 has this one kind, for DSSE as well, and states base64.
         case {"hashedRekordV002": {"data": {"digest": str(value)}}}:
             return _hex(value)
+        # Rekor v1 dsse: its digest is that of the payload, not of the signed PAE.
         case {"payloadHash": {"value": str(value)}}:
             return value
         case _:

@@ -36,9 +36,12 @@ def require_consistency(
         if proof or first_root != second_root:
             raise ProofError(f"two roots for the same {first} entries")
         return
+    # Steps 2 and 3: the root of a complete tree is a node of the larger one, so proofs leave it
+    # out.
     path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
     if not path:
         raise ProofError("the proof is empty")
+    # The names are those of the section: fn and sn walk up both trees along their last leaf.
     fn, sn = first - 1, second - 1
     while fn & 1:
         fn, sn = fn >> 1, sn >> 1
@@ -46,8 +49,10 @@ def require_consistency(
     for step in path[1:]:
         if sn == 0:
             raise ProofError("the proof is longer than the tree is deep")
+        # Step 6: a left sibling belongs to both trees, a right one to the larger tree only.
         if fn & 1 or fn == sn:
             old, new = node_hash(step, old), node_hash(step, new)
+            # Each one bit at the end of the size is a complete subtree that gets its sibling now.
             while not fn & 1 and fn != 0:
                 fn, sn = fn >> 1, sn >> 1
         else:
@@ -87,8 +92,10 @@ class Frontier:
     def root(self) -> bytes:
         """Return the root hash of the tree so far."""
         if not self.hashes:
+            # Section 2.1.1: the root of an empty tree is the hash of nothing.
             return hashlib.sha256(b"").digest()
         node = self.hashes[-1]
+        # The smallest subtree is the rightmost one, and it is joined to its left neighbours first.
         for left in reversed(self.hashes[:-1]):
             node = node_hash(left, node)
         return node
@@ -100,6 +107,7 @@ def consistency_proof(first: int, second: int, node: Node) -> list[bytes]:
 
 
 def _subproof(first: int, start: int, stop: int, node: Node, *, whole: bool) -> list[bytes]:
+    # A verifier has the root of the whole old tree already, so the proof does not repeat it.
     if first == stop:
         return [] if whole else [_subtree(start, stop, node)]
     middle = start + _split(stop - start)

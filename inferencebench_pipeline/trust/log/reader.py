@@ -33,8 +33,10 @@ from inferencebench_pipeline.untrusted import (
     within,
 )
 
+# C2SP tlog-tiles: a tile holds eight levels of the tree, so it is 256 hashes wide.
 TILE_WIDTH: Final = 256
 _CONNECT_S, _READ_S, _WHOLE_S = 5.0, 20.0, 60.0
+# The largest answer is a full bundle of a tiled log: 256 entries of up to 64 KiB are 16 MiB.
 _MAX_ANSWER_BYTES: Final = 32 << 20
 _V1_BATCH = 10
 """So many entries does Rekor v1 return at once."""
@@ -111,6 +113,7 @@ class _Http:
                     headers=_JSON,
                     timeout=(_CONNECT_S, _READ_S),
                     stream=True,
+                    # The address is the trust root's, and a redirect would lead to another one.
                     allow_redirects=False,
                 ) as answer,
             ):
@@ -176,6 +179,7 @@ class RekorV1Log:
                         found[int(entry["logIndex"])] = base64.b64decode(entry["body"])
             except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise LogUnavailableError("the log's entries are malformed") from error
+            # An entry that is left out could be the very one by which an identity was misused.
             if sorted(found) != asked:
                 raise LogUnavailableError(f"the log did not return the entries {asked}")
             yield from sorted(found.items())
@@ -206,6 +210,8 @@ class TiledLog:
         """Put the proof together from the tiles of the tree that ``second`` is the state of."""
 
         def node(level: int, index: int) -> bytes:
+            # Only every eighth level is served. A node between two of them is computed from the
+            # lower one.
             tile_level, above = divmod(level, 8)
             start, count = index << above, 1 << above
             tile, offset = divmod(start, TILE_WIDTH)
@@ -230,6 +236,8 @@ class TiledLog:
                     yield index, body
 
     def _hashes(self, level: int, tile: int, size: int) -> list[bytes]:
+        # The width belongs to the key of the cache: a partial tile grows, but never changes at one
+        # width.
         width = min(TILE_WIDTH, (size >> (8 * level)) - tile * TILE_WIDTH)
         return self._tile(level, tile, width)
 
@@ -260,6 +268,7 @@ def _tile_path(index: int, width: int) -> str:
 def _bundled(data: bytes, count: int) -> Iterator[bytes]:
     at = 0
     for _ in range(count):
+        # C2SP tlog-tiles: each entry of a bundle stands behind its length in two bytes, big-endian.
         length = int.from_bytes(data[at : at + 2])
         body = data[at + 2 : at + 2 + length]
         if at + 2 > len(data) or len(body) != length:
@@ -280,6 +289,7 @@ def newest_states(
     found: dict[str, tuple[Checkpoint, str]] = {}
     for note in reader.notes():
         checkpoint = verified_checkpoint(note, log)
+        # Of two states of one shard the caller would trust whichever came last.
         if checkpoint.origin in found:
             raise CheckpointRefusedError(f"log {log.base_url} shows {checkpoint.origin} twice")
         found[checkpoint.origin] = (checkpoint, note)

@@ -31,6 +31,7 @@ def entry_leaf(read: Read, index: int, size: int) -> bytes:
     """
     data = read(_path("entries", index // WIDTH, size))
     offset = 0
+    # A bundle has no table of contents: an entry is found behind the lengths of those before it.
     for _ in range(index % WIDTH):
         offset += 2 + _length(data, offset)
     start, end = offset + 2, offset + 2 + _length(data, offset)
@@ -57,6 +58,7 @@ def inclusion_hashes(read: Read, index: int, size: int) -> list[bytes]:
         else:
             path.append(subtree_hash(read, start, middle, size))
             start = middle
+    # The walk went from the root down, and a proof is read from the leaf up.
     return path[::-1]
 
 
@@ -76,6 +78,7 @@ def subtree_hash(read: Read, start: int, end: int, size: int) -> bytes:
 
 def _complete(read: Read, height: int, start: int, size: int) -> bytes:
     """Return the hash of a complete subtree from the tile that holds it, or holds what is below."""
+    # Only every eighth level is stored, so a node between two of them is hashed from the lower one.
     level, above = divmod(height, 8)
     first = start >> (8 * level)
     tile = read(_path(str(level), first // WIDTH, size >> (8 * level)))
@@ -95,6 +98,7 @@ def _path(level: str, number: int, reached: int) -> str:
     digits = f"{number:03d}"
     groups = [digits[max(0, end - 3) : end] for end in range(len(digits), 0, -3)][::-1]
     groups[0] = groups[0].zfill(3)
+    # C2SP tlog-tiles: tile 1234067 of a level is at x001/x234/067.
     path = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
     width = min(WIDTH, reached - number * WIDTH)
     partial = "" if width == WIDTH else f".p/{width}"

@@ -143,6 +143,7 @@ class KeptRoots:
         Raises:
             TrustConfigError: it is not kept, or its bytes are not those of the hash.
         """
+        # The shipped version lies in the package and is never copied, so it cannot be lost here.
         if sha256 == SHIPPED_SHA256:
             return _shipped()
         path = self._directory / f"{sha256}.json"
@@ -183,9 +184,14 @@ class KeptRoots:
         pin, before = self.pin(), self.current()
         data = self._fetch()
         now = datetime.now(UTC)
+        # Parsed before anything is written: what this client cannot use must not be pinned.
         root = parse_trust(data, where=f"{self._directory / hashlib.sha256(data).hexdigest()}.json")
+        # The version is on the disk before the pin names it, so a crash in between leaves the old
+        # pin good.
         write_atomically(self._directory / f"{root.sha256}.json", data)
         versions = () if pin is None else pin.versions
+        # TUF may name a version again that was current before. It is listed with its first time
+        # only.
         if root.sha256 not in {version.sha256 for version in versions}:
             versions = (*versions, KeptVersion(sha256=root.sha256, first_seen=now))
         renewed = Pin(sha256=root.sha256, checked_at=now, versions=versions)
@@ -221,6 +227,8 @@ class KeptRoots:
             )
             updater.refresh()
             parts = {part: json.loads(_target(updater, name)) for part, name in _TARGETS.items()}
+        # TUF, HTTP and JSON fail in many ways, and each means the same here: the pinned version
+        # stays.
         except Exception as error:
             raise TrustRefreshError(
                 f"cannot refresh the trust root from {repository.url} "
@@ -230,6 +238,7 @@ class KeptRoots:
             "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
             **parts,
         }
+        # The digest names the version, so the same content must give the same bytes.
         return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
@@ -277,6 +286,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
                     sentences.append(
                         f"{what} {name}: valid {_window(new[name])}, was {_window(old[name])}"
                     )
+    # A change for which there is no sentence must not be reported as no change.
     return sentences or [
         f"{holder}.{part} changed"
         for holder in ("trustedRoot", "signingConfig")
@@ -288,6 +298,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _name(item: dict[str, Any]) -> str:
     """Return what one key or service is called: its address, and of a key the digest too."""
     address = item.get("baseUrl") or item.get("uri") or item.get("url") or "unnamed"
+    # After a rotation two keys share one address, so the address alone does not tell them apart.
     if "publicKey" in item:
         material = str(item["publicKey"].get("rawBytes"))
     elif "certChain" in item:

@@ -71,6 +71,8 @@ def load_trust(path: Path) -> TrustRoot:
     """
     try:
         with path.open("rb") as handle:
+            # One byte more than is allowed shows that a file is too large without reading all of
+            # it.
             data = handle.read(MAX_TRUST_BYTES + 1)
     except OSError as error:
         raise TrustConfigError(

@@ -35,6 +35,7 @@ def require_fit(run: RunDirectory, unsigned: Envelope, traces: bytes) -> None:
     """
     capture = Capture(run)
     completion = None
+    # A link that leads nowhere, or a note without its file, is a damaged capture and not none.
     if os.path.lexists(capture.path) or run.was_written(RunFile.CAPTURE_COMPLETE):
         completion = capture.require_completion()
     problems = metric_disagreements(unsigned, traces)

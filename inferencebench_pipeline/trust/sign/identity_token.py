@@ -60,6 +60,7 @@ def command_identity(
 
     def run() -> IdentityToken:
         try:
+            # A command that asks a question would find nobody to answer it in a step.
             done = subprocess.run(  # noqa: S603  # the operator's own setting
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline_s
             )
@@ -68,6 +69,8 @@ def command_identity(
                 f"cannot run the identity token command {command[0]}: {error.strerror or error}; "
                 "check INFERENCEBENCH_IDENTITY_TOKEN_COMMAND"
             ) from error
+        # This error holds what the command has written, which may be the token, so it is not
+        # chained.
         except subprocess.TimeoutExpired:
             raise SigningUnavailableError(
                 f"the identity token command {command[0]} gave nothing within {deadline_s:g} s; "
@@ -95,6 +98,7 @@ def ambient_identity() -> TokenSource:
     """Return a source that asks ``SIGSTORE_ID_TOKEN`` first, then the CI service we run on."""
 
     def detect() -> IdentityToken:
+        # What the operator has set goes before what the surroundings offer.
         given = os.environ.get(TOKEN_VARIABLE)
         if given:
             return parse_token(given.encode(), where=f"the variable {TOKEN_VARIABLE}")
@@ -134,6 +138,7 @@ def parse_token(raw: bytes, *, where: str) -> IdentityToken:
     try:
         return IdentityToken(raw.decode("ascii").strip())
     except (IdentityError, ValueError) as error:
+        # The cause may quote the token, so it is named by its class and not chained.
         why = type(error.__cause__ or error).__name__
         raise IdentityTokenError(
             f"the identity token from {where} cannot be used ({why}: malformed, expired, not yet "

@@ -23,7 +23,9 @@ from inferencebench_pipeline.trust.sign.services import (
 )
 
 _CONFLICT: Final = 409
+# Rekor v2 names the index in the text of its conflict.
 _INDEX = re.compile(r"index (\d{1,18})\b")
+# Rekor v1 names the entry: the 64 digits of its leaf, with or without the 16 of its shard before.
 _UUID = re.compile(r"(?:[0-9a-f]{16})?[0-9a-f]{64}")
 
 
@@ -69,6 +71,7 @@ def find_in_log(
             f"{services.log.url}/log/entries/retrieve",
             json={"entries": [prepared.request(services.log)]},
         )
+        # This endpoint searches, and a search that finds nothing is no failure.
         if response.status_code == requests.codes.not_found:
             return None
         response.raise_for_status()
@@ -108,6 +111,7 @@ def _tiled(services: SigningServices, trust: TrustRoot, index: int) -> Transpare
         answer.raise_for_status()
         return answer.content
 
+    # Its signature is not looked at here: the finished bundle is verified before anybody keeps it.
     checkpoint = read("checkpoint").decode()
     _, size_line, root, *_ = checkpoint.split("\n")
     size = int(size_line)
@@ -116,6 +120,7 @@ def _tiled(services: SigningServices, trust: TrustRoot, index: int) -> Transpare
     document: dict[str, Any] = {
         "logIndex": str(index),
         "logId": {"keyId": base64.b64encode(log.log_id.key_id).decode()},
+        # Rekor v2 holds no other kind. A DSSE envelope is a hashedrekord there as well.
         "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"},
         "inclusionProof": {
             "logIndex": str(index),

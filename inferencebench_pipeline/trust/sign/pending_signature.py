@@ -85,6 +85,7 @@ class PreparedSignature:
     def kept(self, *, log: str) -> bytes:
         """Return what to keep of a signature over a message before it is sent to ``log``."""
         content = self.content
+        # Only signatures on envelopes are kept. A corpus statement is made anew after a crash.
         assert isinstance(content, MessageSignature)
         assert content.message_digest is not None
         kept = _Kept(
@@ -115,6 +116,7 @@ class PreparedSignature:
             )
         except (ValidationError, ValueError) as error:
             raise UnusableIntentError(f"not a prepared signature: {error}") from error
+        # The log belongs to the signature: sent to another one it would become a second entry.
         if (kept.message_sha256, kept.log) != (hashlib.sha256(message).hexdigest(), log):
             raise UnusableIntentError(f"it is over another message, or for {kept.log}")
         return cls(certificate, message_signature(message, signature), timestamps)
@@ -124,6 +126,7 @@ def message_signature(message: bytes, signature: bytes) -> MessageSignature:
     """Return a bundle's statement that ``signature`` is over the SHA-256 of ``message``."""
     return MessageSignature(
         message_digest=HashOutput(
+            # The models of sigstore take their bytes as base64, as they stand in the JSON.
             algorithm=HashAlgorithm.SHA2_256,
             digest=base64.b64encode(hashlib.sha256(message).digest()),
         ),

@@ -43,6 +43,7 @@ class RunState(StrEnum):
 def state_of(run: RunDirectory) -> RunState:
     """Return how far ``run`` has come."""
     for name, state in (
+        # The furthest state comes first, because the files of the earlier ones stay.
         (RunFile.PUBLICATION, RunState.PUBLISHED),
         (RunFile.ENVELOPE, RunState.LOGGED),
         (RunFile.SIGNATURE, RunState.SIGNED),
@@ -100,9 +101,13 @@ def sign_run(run: RunDirectory, signer: Signer, *, verify: Verify) -> Verdict:
         unsigned = parse_envelope(run.read_as_written(RunFile.UNSIGNED_ENVELOPE))
         traces = run.read_as_written(RunFile.TRACES)
         signed = read_signed(run)
+        # A development signature is in no log, so the signature of an identity may still take its
+        # place.
         local = signed is not None and signed.is_local and not run.has(RunFile.PUBLICATION)
         if signed is not None:
             verdict = verify(signed.data, traces)
+            # A log keeps what was signed for ever. It stands even where policy or traces now speak
+            # against it.
             if not local and (verdict.ok or _is_whole(verdict)):
                 return _kept(run, unsigned, signed, verdict)
             if verdict.ok and not differences(signed.envelope, unsigned):
@@ -232,6 +237,7 @@ def _sign(
     require_fit(run, unsigned, traces)
     intent = RunIntent(run)
     _require_same_message(run, unsigned, intent)
+    # The envelope may be lost, but the note of its digest and its verdict outlive it.
     was_signed = run.was_written(RunFile.ENVELOPE) or run.has(RunFile.VERDICT)
     if was_signed and signer.logs and not anew:
         finished = signer.finish(unsigned, intent)

@@ -93,6 +93,7 @@ def open_services(
     own.force_tlog_version = rekor_version
     try:
         signing = own.signing_config
+        # Stock signing sends to the first log only, whatever the configuration's selector asks for.
         fulcio, log = signing.get_fulcio(), signing.get_tlogs()[0]
         authorities = [_StrictTimestamps(client.url) for client in signing.get_tsas()]
     except Exception as error:
@@ -113,8 +114,10 @@ def open_services(
         other=0,
         redirect=0,
         status_forcelist={502, 503, 504},
+        # Otherwise urllib3 would not repeat a POST.
         allowed_methods=None,
         backoff_factor=0.2,
+        # The last answer is needed, because the server's own words go into our error.
         raise_on_status=False,
         # A step must not sleep for as long as a server says: our error hands the wait on instead.
         respect_retry_after_header=False,
@@ -187,6 +190,8 @@ class _BoundedAdapter(DeadlineAdapter):
             try:
                 response = super().send(request, **options)
                 try:
+                    # Sigstore reads the answer through ``content``, which requests keeps in this
+                    # attribute.
                     response._content = self._body(response, ends_at)
                 finally:
                     response.raw.release_conn()
@@ -233,6 +238,7 @@ def _mount(session: requests.Session, retries: Retry, deadlines: SigningDeadline
 def _chain(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     current: BaseException | None = error
+    # The contexts of exceptions can form a circle.
     while current is not None and len(found) < 20:
         found.append(current)
         current = current.__cause__ or current.__context__

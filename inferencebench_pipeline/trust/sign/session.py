@@ -57,6 +57,8 @@ class SigningSession:
         """
         where = f"the certificate authority {services.certificate_authority}"
         try:
+            # It must cache its key: without that, sigstore 4.5 makes a new one whenever the key is
+            # asked for.
             session = SigstoreSession(token, services.context)
         except ExpiredIdentity as error:
             raise IdentityTokenError("the identity token expired; fetch a fresh one") from error
@@ -117,6 +119,7 @@ class SigningSession:
                 stamp = authority.request_timestamp(signature)
             except Exception as error:
                 raise service_failure(where, error) from error
+            # At signing, stock parses a timestamp and verifies nothing of it.
             verified = verifier._verify_signed_timestamp(stamp, signature)
             if verified is None or not _valid_at(self.certificate, verified.time):
                 raise SigningRefusedError(

@@ -127,6 +127,7 @@ class SigstoreSigner:
         self._deadlines = deadlines or SigningDeadlines()
         self._renew_below = renew_below
         self._session: SigningSession | None = None
+        # Two threads that find the certificate near its end must not fetch one each.
         self._beginning = threading.Lock()
         # HTTP sessions must not be shared between threads; the certificate is.
         self._own = threading.local()
@@ -215,6 +216,7 @@ class SigstoreSigner:
         services = self._services()
         try:
             prepared = PreparedSignature.from_kept(kept, message=message, log=services.log_url)
+            # The policy may have changed since the attempt that was cut off.
             self._require_allowed(certificate_identity(prepared.certificate), suite_id)
             entry = (
                 log_once(prepared, services, self._trust)
@@ -291,6 +293,7 @@ class SigstoreSigner:
 def _with_bundle(envelope: Envelope, bundle: Bundle) -> Envelope:
     certificate = bundle.signing_certificate.public_bytes(Encoding.PEM).decode("ascii")
     signature = SignatureBlock(
+        # Upstream's envelope v1 has this word for a keyless signature.
         method="sigstore-cosign",
         certificate=certificate,
         rekor_log_index=log_index(bundle),

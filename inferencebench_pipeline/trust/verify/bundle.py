@@ -40,9 +40,11 @@ from inferencebench_pipeline.trust.verify.memoised import (
     log_ids,
 )
 
+# Genuine bundles have 5 to 10 KB, most of it the certificate.
 MAX_BUNDLE_BYTES: Final = 1 << 20
 INTOTO_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 
+# Only tile-backed logs hold hashedrekord in this version. Rekor v1 holds 0.0.1.
 _REKOR_V2_ENTRY = "0.0.2"
 
 
@@ -157,6 +159,7 @@ class BundleVerifier:
         kind, payload = _guard(
             "bundle_verifies", lambda: self._stock.verify_dsse(bundle, _HAS_IDENTITY)
         )
+        # Stock returns the type of the payload and leaves it to the caller to look at it.
         if kind != INTOTO_PAYLOAD_TYPE:
             raise BundleRejectedError(
                 "bundle_verifies", f"the payload is {kind!r}, not in-toto JSON"
@@ -167,6 +170,7 @@ class BundleVerifier:
         """Make the checks that sigstore-python 4.5 leaves out, on a bundle it accepted."""
         entry = bundle.log_entry._inner
         signing = bundle.signing_certificate
+        # Stock keeps these times to itself. They are remembered from its verification a moment ago.
         clocks = self._stock._establish_time(bundle)
         times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
         timestamps = sum(clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks)

@@ -15,6 +15,8 @@ from sigstore_models.trustroot.v1 import CertificateAuthority, TransparencyLogIn
 
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, within
 
+# Fulcio's oid-info.md: extension 1 holds the issuer as raw bytes, 8 as a DER UTF8String, and an
+# OtherName of type 7 holds a user name.
 _ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _USERNAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
@@ -91,6 +93,7 @@ def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
             if other.type_id == _USERNAME
         ),
     ]
+    # The second count includes names of kinds that are not looked into, such as DNS names.
     if len(found) != 1 or len(names) != 1:
         raise ValueError(f"the certificate must name one identity, it names {len(names)}")
     return SignerIdentity(found[0], _issuer(certificate), _workflow(certificate))
@@ -107,6 +110,7 @@ def require_windows(
     Raises:
         ValueError: the log or the certificate authority was not trusted then.
     """
+    # A signature may carry the word of several clocks, and none of them may contradict the window.
     for moment in times:
         if not within(log.public_key.valid_for, moment):
             raise ValueError(f"log {log.base_url} was not trusted at {moment}")
@@ -117,6 +121,7 @@ def require_windows(
 
 
 def _require_ct_window(log_id: bytes, moment: datetime, trust: TrustRoot) -> None:
+    # RFC 6962 section 3.2: a promise names its log by the hash of the log's key.
     keys = [log.public_key for log in trust.ct_logs if key_hash(log) == log_id]
     if not any(within(key.valid_for, moment) for key in keys):
         raise ValueError(f"no trusted certificate log {log_id.hex()} was trusted at {moment}")
@@ -136,6 +141,7 @@ def _issuer(certificate: x509.Certificate) -> str:
             issuers.add(extension.value.value.decode())
         elif extension.oid == _ISSUER_V2:
             issuers.add(asn1.decode_der(str, extension.value.value))
+    # A certificate may state the issuer in both forms. Two that differ would let a reader choose.
     if len(issuers) != 1:
         raise ValueError(f"the certificate must name one issuer, it names {sorted(issuers)}")
     return issuers.pop()
@@ -151,6 +157,7 @@ def _workflow(certificate: x509.Certificate) -> dict[str, str]:
 
 
 def _issued(authority: CertificateAuthority, certificate: x509.Certificate) -> bool:
+    # An authority signs with its root or with an intermediate, and the chain holds both.
     for stored in authority.cert_chain.certificates:
         issuer = x509.load_der_x509_certificate(stored.raw_bytes)
         try:

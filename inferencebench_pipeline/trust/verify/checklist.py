@@ -59,6 +59,7 @@ class RunningCheck:
             self._checklist.add(self._name, CheckStatus.PASSED, self.detail, self.evidence)
         elif isinstance(error, RejectedError):
             self._checklist.add(self._name, CheckStatus.FAILED, str(error), self.evidence)
+        # An interrupt from the keyboard is no result of a check, and goes on upwards.
         elif isinstance(error, Exception):
             detail = _describe(error)
             self._checklist.add(
@@ -93,6 +94,7 @@ class Checklist:
         try:
             yield evidence
         except BundleRejectedError as error:
+            # The call makes its checks in this order, so those before the failed one have passed.
             for name in names[: names.index(error.check)]:
                 self.add(name, CheckStatus.PASSED, details[name], {})
             self.add(error.check, CheckStatus.FAILED, _describe(error), _cause(error))

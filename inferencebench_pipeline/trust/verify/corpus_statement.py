@@ -35,6 +35,7 @@ STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/verification_summary/v1"
 VERIFIED_LEVEL: Final = "INFERENCEBENCH_ENVELOPE_VERIFIED"
 VERIFIER_ID: Final = "pkg:pypi/inferencebench-pipeline"
+# A subject takes 165 bytes of the bundle (measured with 1,000 and 10,000 of them).
 MAX_STATEMENT_BYTES: Final = 192 << 20
 """Largest bundle read: a million subjects."""
 
@@ -45,6 +46,7 @@ class StatementRejectedError(PermanentError):
     """A corpus statement does not say, or does not prove, what it should."""
 
 
+# Statement and summary are open standards: a reader ignores fields that it does not know.
 class _StatementPart(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
@@ -194,6 +196,7 @@ def verify_corpus_statement(
 def logged_digests(statement: bytes) -> tuple[str, str]:
     """Return the digests by which logs know a statement: Rekor v1 by payload, v2 by DSSE's PAE."""
     kind = INTOTO_PAYLOAD_TYPE.encode()
+    # DSSE's pre-authentication encoding: the type and the payload, each behind its length.
     pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(statement), statement)
     return hashlib.sha256(statement).hexdigest(), hashlib.sha256(pae).hexdigest()
 

@@ -77,6 +77,8 @@ def create_dev_key(path: Path) -> str:
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
+        # The mode is given at creation, so that there is no moment in which others could read the
+        # key.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pem)
     except OSError as error:

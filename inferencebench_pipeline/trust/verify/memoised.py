@@ -69,6 +69,7 @@ class SharedKeyring(Keyring):
     def __init__(self, logs: Iterable[tuple[TransparencyLogInstance, RememberingKey]]) -> None:
         super().__init__()
         self._stated: dict[bytes, RememberingKey] = {}
+        # An id that two keys share decides nothing. Without it, stock's way tries every key.
         ambiguous: set[bytes] = set()
         for log, key in logs:
             self._keyring[key.key_id] = key
@@ -201,6 +202,7 @@ class SharedVerifier(Verifier):
     def _establish_time(self, bundle: Bundle) -> list[TimestampVerificationResult]:
         """Return the verified times of a bundle; those of the bundle just seen are known."""
         latest = self._latest
+        # The reference keeps that bundle alive, so that no later object can be taken for it.
         if latest is not None and latest[0] is bundle:
             return latest[1]
         times = super()._establish_time(bundle)
@@ -252,6 +254,8 @@ class SharedVerifier(Verifier):
         )
 
     def _remember(self, about: tuple[Certificate, VerificationPolicy], span: _Span) -> None:
+        # Anybody can send certificates without end. Forgetting all of them costs time and nothing
+        # else.
         if len(self._spans) >= REMEMBERED:
             self._spans.clear()
         self._spans[about] = span

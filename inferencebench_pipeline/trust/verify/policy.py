@@ -56,6 +56,7 @@ class _Rule(DocumentPart):
 
     def covers(self, organisation: str | None, suite_id: str) -> bool:
         """Return whether the rule is about this suite, and this organisation when one is given."""
+        # The plain fnmatch would ignore case on some systems.
         return organisation in (None, self.organisation) and any(
             fnmatch.fnmatchcase(suite_id, pattern) for pattern in self.suites
         )
@@ -182,6 +183,8 @@ class IdentityPolicy(DocumentPart):
             rule
             for rule in self.dev_keys
             if rule.covers(organisation, suite_id)
+            # Asked with the rule's organisation: the one that was given may be None, which covers
+            # all.
             and not any(other.covers(rule.organisation, suite_id) for other in self.signers)
         ]
 
@@ -233,6 +236,7 @@ def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
     except YamlDocumentError as error:
         said = "" if error.repeated is None else f" (the key {error.repeated!r} appears twice)"
         raise PolicyError(f"the identity policy is not valid YAML: {error}{said}") from error
+    # The digest is computed from the file, which must not state one of its own.
     if not isinstance(content, dict) or "sha256" in content:
         raise PolicyError(
             f"the identity policy {where} must be a mapping with version, signers and dev_keys"

@@ -66,6 +66,7 @@ def _definitions(envelope: Envelope) -> PipelineExtension:
 def _differences(
     key: str, stated: MetricValue, note: MetricNote | None, derived: Metric
 ) -> list[str]:
+    # Envelope v1 lets a metric be a text, but none that is derived from traces is one.
     if isinstance(stated, str) or stated != derived.value:
         return [f"{key} is stated as {stated!r}, the traces give {derived.value!r}"]
     if note is None:

@@ -14,6 +14,7 @@ from cryptography.x509 import Certificate
 from sigstore.models import TransparencyLogEntry
 from sigstore.verify.verifier import _v2_verifier_from_certificate
 
+# Canonical as RFC 8785 writes it: sorted keys, no blanks. Hex and base64 need no escapes.
 _V1 = (
     '{{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{{"data":{{"hash":{{"algorithm":"sha256",'
     '"value":"{digest}"}}}},"signature":{{"content":"{signature}",'

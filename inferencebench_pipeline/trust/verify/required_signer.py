@@ -85,6 +85,8 @@ def policy_for(*, issuer: str, identity: str, organisation: str) -> IdentityPoli
         "suites": ["*"],
         "issuer": issuer,
         "identity": identity,
+        # The stranger knows no date. The ten minutes of the certificate bound the time all the
+        # same.
         "valid_from": "1970-01-01T00:00:00Z",
     }
     text = write_yaml({"version": 1, "signers": [rule]})

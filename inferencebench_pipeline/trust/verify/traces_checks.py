@@ -33,6 +33,7 @@ def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | b
     """
     mismatch = FailureClass.TRACES_MISMATCH
     with checklist.check("traces_hash", mismatch) as check:
+        # Read once and hashed before anything parses it: only the signed bytes get any further.
         content = _bounded(traces) if isinstance(traces, Path) else traces
         binding = traces_binding(envelope)
         if binding is None:

@@ -47,6 +47,7 @@ _DOCUMENT_CHECKS: Final = ("schema", "content_hash", "signature_present")
 _KEYLESS_CHECKS: Final = (
     "bundle_format",
     "bundle_covers_content_hash",
+    # The first of them, bundle_format, is listed above: the check after it comes in between.
     *BUNDLE_CHECKS[1:],
     "timestamps_verify",
     "envelope_names_certificate",
@@ -152,6 +153,7 @@ class EnvelopeVerifier:
         signature: SignatureBlock,
         organisation: str | None,
     ) -> None:
+        # Upstream's envelope v1 signs the 64 characters of the hash in hex, and not its 32 bytes.
         message = (found.content_hash or "").encode("ascii")
         invalid = FailureClass.SIGNATURE_INVALID
         with checklist.check("bundle_format", invalid) as check:
@@ -193,6 +195,7 @@ class EnvelopeVerifier:
             )
         # The envelope repeats the certificate and the index for readers without sigstore.
         with checklist.check("envelope_names_certificate", invalid) as check:
+            # Compared as a list: a second certificate behind the right one is refused as well.
             if self._certificates(signature.certificate) != [verified.certificate]:
                 raise ValueError("the envelope's certificate is not the one that signed")
             check.note(
