@@ -62,6 +62,8 @@ def send_alert(addresses: Sequence[str], *, title: str, body: str) -> None:
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     targets = apprise.Apprise()
     for position, address in enumerate(addresses, start=1):
+        # All are parsed before anything is sent: a wrong one
+        # fails the tick, which is then tried again.
         if not targets.add(address):
             scheme = address.partition("://")[0] if "://" in address else "none"
             raise AlertAddressError(
@@ -89,6 +91,8 @@ def send_heartbeat(url: str) -> None:
         )
     try:
         host, scheme = urlsplit(url).netloc, urlsplit(url).scheme
+        # The bounded exchange asks no environment, so the proxy
+        # that urllib would use is named to it.
         proxy = None if proxy_bypass(host) else getproxies().get(scheme)
         answer = exchange("GET", url, _HEARTBEAT_BOUNDS, headers={}, proxy=proxy)
     except (NoAnswerError, AnswerTooLargeError, OSError, ValueError) as error:

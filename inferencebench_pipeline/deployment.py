@@ -35,6 +35,7 @@ class Deployment:
 
     def hub(self) -> hub_room.Hub:
         """Return a Hub client; the token is read from its place at each request."""
+        # A function and no text, so that a rotated token counts at once.
         return hub_room.Hub(endpoint=self.settings.hub_endpoint, token=hub_token)
 
     def crawl_hub(self) -> hub_room.Hub:

@@ -85,11 +85,14 @@ def _parked(run: RunDirectory, stage: str, error: RetryableError) -> Parked:
         # A step that tries once more before the time has come is still the same attempt; a time
         # beyond the longest wait was written while the clock was ahead.
         attempts = before.attempts + (not now < before.not_before <= now + LONGEST_WAIT)
+    # Bounded: beyond 20 doublings a timedelta overflows, and six hours are long exceeded.
     wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
+    # A hint is followed up to the longest wait; a server that asks for a month is not believed.
     asked = timedelta(seconds=min(error.retry_after_s or 0.0, LONGEST_WAIT.total_seconds()))
     return Parked(
         stage=stage,
         reason=str(error)[:_REASON_CHARACTERS],
+        # A time ahead of now was written by a clock that was wrong.
         since=min(before.since, now) if before is not None and again else now,
         attempts=attempts,
         not_before=now + max(wait, asked),

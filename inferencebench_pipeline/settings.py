@@ -48,6 +48,7 @@ class SettingsError(PermanentError):
 
 
 def _absolute(path: Path) -> Path:
+    # A link is not resolved: that of a projected token is pointed to a new file now and then.
     return path.expanduser().absolute()
 
 
@@ -62,6 +63,7 @@ _Address = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
 
 
 def _variable(name: str, default: Any = None, **bounds: Any) -> Any:  # noqa: ANN401 - as pydantic's Field
+    # Defaults are validated as well, so that a default path is absolute like a given one.
     return Field(default=default, validate_default=True, validation_alias=name, **bounds)
 
 
@@ -172,6 +174,7 @@ def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
     Raises:
         SettingsError: the file is named but cannot be read.
     """
+    # A secret that was pasted or mounted often ends with a line break, which no header may hold.
     if token := environ.get("HF_TOKEN", "").strip():
         return token
     if not (name := environ.get("HF_TOKEN_PATH")):

@@ -32,6 +32,8 @@ def leave_requests(
     """
     for run_id, spec in zip(run_ids, plan.runs, strict=True):
         run = store.run(run_id)
+        # A tick that is tried again names the same runs, and a
+        # request that was written once stands.
         if not run.has(RunFile.SPEC):
             run.write(RunFile.SPEC, spec_json(spec))
         context.log.info(

@@ -90,6 +90,7 @@ def unheard_ticks(
         expected = list(_expected(schedule, begin, until))[-MOST_REMEMBERED:]
         if not expected:
             continue
+        # Dagster leaves the instant of ``after`` itself out, hence a second earlier.
         ticks = instance.get_ticks(
             state.instigator_origin_id, state.selector_id, after=begin.timestamp() - 1
         )
@@ -136,6 +137,7 @@ def failed_ticks(
 
 def missed_lines(schedule: str, ticks: list[datetime]) -> Iterator[str]:
     """Yield a sentence for each missed tick of a schedule, or one sentence for more than three."""
+    # A daemon that was away for a night would otherwise fill the whole message with one schedule.
     if len(ticks) > 3:
         yield (
             f"schedule {schedule} missed {len(ticks)} ticks, "
@@ -150,6 +152,7 @@ def _expected(
     schedule: dg.ScheduleDefinition, after: datetime, until: datetime
 ) -> Iterator[datetime]:
     """Yield the ticks of a schedule after an instant, as Dagster's scheduler computes them."""
+    # It yields its start as well, and the last look has already covered the tick at that instant.
     ticks = schedule_execution_time_iterator(
         after.timestamp() + 1, schedule.cron_schedule, schedule.execution_timezone or "UTC"
     )

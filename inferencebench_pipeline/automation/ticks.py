@@ -41,6 +41,7 @@ def due_at(spec_name: str, tick: datetime, jitter_s: int) -> datetime:
     The delay is derived from the tick, so that a tick that is tried again names the same time.
     """
     drawn = hashlib.sha256(f"{spec_name}@{_seconds(tick)}:jitter".encode()).digest()
+    # 64 bits against a day of seconds: the remainder favours no second that anybody could notice.
     later_s = int.from_bytes(drawn[:8]) % (jitter_s + 1)
     return datetime.fromtimestamp(_seconds(tick) + later_s, tz=UTC)
 
@@ -73,6 +74,7 @@ def missed_ticks(
     """
     found: list[datetime] = []
     for earlier in _ticks_before(schedule, tick):
+        # The newest comes first, so the first tick that does not count ends the search.
         if since is None or earlier <= since or len(found) == MOST_REMEMBERED:
             break
         found.insert(0, earlier)
@@ -83,6 +85,7 @@ def missed_ticks(
 
 def switched_on_at(instance: DagsterInstance, schedule_name: str) -> datetime | None:
     """Return the time at which a schedule was last switched on, or None if it is not known."""
+    # Dagster's public interface does not say when a schedule was switched on.
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
         data = state.instigator_data
         if state.name == schedule_name and isinstance(data, ScheduleInstigatorData):
@@ -130,6 +133,8 @@ def _path(store_root: Path, schedule_name: str) -> Path:
 
 def _ticks_before(schedule: Schedule, tick: datetime) -> Iterator[datetime]:
     """Yield the ticks before ``tick``, newest first, as Dagster's scheduler computes them."""
+    # It yields its start as well, so it begins a second before
+    # ``tick``; cron ticks are minutes apart.
     for earlier in schedule_execution_time_iterator(
         tick.timestamp() - 1, schedule.cron, schedule.timezone, ascending=False
     ):

@@ -119,6 +119,7 @@ class LazyCommands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - private types
         """Return the command that the words name, with its file loaded."""
+        # Typer finds the stand-in by its name; it is replaced before its options are parsed.
         name, unloaded, rest = super().resolve_command(ctx, args)
         by_name = {command.name: command for command in COMMANDS}
         return name, unloaded if name is None else with_options(by_name[name]), rest

@@ -21,6 +21,7 @@ from inferencebench_pipeline.leaderboard import (
 from inferencebench_pipeline.leaderboard import compare as compare_runs
 from inferencebench_pipeline.settings import Settings
 
+# The backslash keeps Rich, which prints the help, from reading ``[@revision]`` as markup.
 _SIDE = (
     "A run directory, an envelope.json, hf://datasets/ORG/NAME\\[@revision], a folder of run "
     "directories, or @FILE with one of these on each line."

@@ -145,6 +145,7 @@ def _from_hub(target: str, hub: Hub, asked: str | None) -> Corpus:
     if match is None:
         raise CorpusTargetError(f"{target!r} is not of the form hf://datasets/ORG/NAME[@revision]")
     repo = Repo("dataset", f"{match['organisation']}/{match['name']}")
+    # Pinned once, so that the statement and the table are of the same commit.
     revision = hub.head(repo, asked or match["rev"] or "main").commit
     if revision is None:
         raise CorpusTargetError(f"{repo.id} has no commit; there is nothing to verify")

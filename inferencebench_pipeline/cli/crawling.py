@@ -58,6 +58,7 @@ def serve(
 
     from inferencebench_pipeline.hub import webhook_app, webhook_secret
 
+    # Read once now, so that a missing secret is an error at the start and not at the first webhook.
     webhook_secret()
     receiver = webhook_app(Settings.from_environment().store, webhook_secret)
     say(f"Listening for webhooks on http://{host}:{port}/")

@@ -53,6 +53,7 @@ def extra_of(package: str) -> str | None:
     extras = {
         found["extra"]
         for found in map(_REQUIREMENT.match, required)
+        # Names of distributions have hyphens and dots where names of modules have underscores.
         if found and re.sub(r"[-.]", "_", found["name"]) == package
     }
     return next((extra for extra in _PREFERRED if extra in extras), None)

@@ -17,6 +17,7 @@ Listener = Callable[[Progress], None]
 @contextmanager
 def shown(console: Console, title: str) -> Iterator[Listener]:
     """Yield a listener that shows the progress of a run on ``console``."""
+    # A log keeps every line, and a table that redraws itself would fill it.
     if not console.is_terminal:
         yield ProgressLog(lambda line: console.print(line, markup=False, soft_wrap=True)).hear
         return

@@ -298,6 +298,7 @@ def measure(spec: BenchmarkSpec, directory: RunDirectory, console: Console) -> M
 def _print_flags(measurement: Measurement, console: Console) -> None:
     """Print the validity flags that are raised, with the errors first."""
     raised = [flag for flag in measurement.validity if not flag.ok]
+    # "error" sorts before "warn".
     for flag in sorted(raised, key=lambda flag: flag.severity):
         word = "not valid" if flag.severity == "error" else "warning"
         line = f"{word}: {flag.name}: {printable(flag.detail)}"

@@ -62,6 +62,7 @@ def sign(
     """
     settings = _settings(org)
     deployment, store = Deployment(settings), RunStore(settings.store)
+    # Asked before anything is signed, since an entry in a public log cannot be taken back.
     deployment.require_organisation()
     runs = [store.run(run_id) for run_id in run_ids]
     verify, hub = deployment.own_verifier(), deployment.hub()

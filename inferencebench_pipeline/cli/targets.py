@@ -147,6 +147,7 @@ def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str
     repo = Repo("dataset", f"{match['organisation']}/{match['name']}")
     file = match["file"] or RunFile.ENVELOPE.value
     asked = revision or match["rev"] or "main"
+    # Pinned once, so that the envelope and the traces are of the same commit.
     commit = hub.head(repo, asked).commit
     if commit is None:
         raise TargetError(f"{repo.id} has no commit at {asked}; there is nothing to verify")

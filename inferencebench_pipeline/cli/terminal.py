@@ -39,6 +39,7 @@ def say_json(text: str) -> None:
     """Print JSON text, with JSON's escapes for characters that act on a terminal or hide."""
     shown = text
     if not text.isprintable():
+        # JSON texts hold no raw line break, so each one here is layout.
         acting = {mark for mark in set(text) if mark != "\n" and visible(mark) != mark}
         shown = text.translate({ord(mark): json.dumps(mark)[1:-1] for mark in acting})
     print(shown)
@@ -69,6 +70,7 @@ class _Shown:
 
 def _visible(segments: Iterable[Segment]) -> Iterable[Segment]:
     for segment in segments:
+        # Control segments are Rich's own, such as those that move the cursor of a progress bar.
         if segment.control or segment.text.isprintable():
             yield segment
         else:

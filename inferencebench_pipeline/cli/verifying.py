@@ -154,6 +154,7 @@ def judged(
 def _policy(
     deployment: Deployment, organisation: str | None, issuer: str | None, identity: str | None
 ) -> IdentityPolicy:
+    # Only the two together name a signer: an identity means nothing without who vouched for it.
     if deployment.settings.policy is None and issuer is not None and identity is not None:
         return policy_for(issuer=issuer, identity=identity, organisation=organisation or _ANYBODY)
     return deployment.policy()

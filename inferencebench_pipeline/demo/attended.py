@@ -59,6 +59,8 @@ class AttendedJobs:
             instance=self.instance,
             partition_key=partition_key,
             run_config={**(run_config or {}), "loggers": {_NARRATOR: {}}},
+            # The narrator has kept the sentence of a failure, and
+            # Dagster's exception adds only a stack.
             raise_on_error=False,
         )
         if narrator.interrupted:
@@ -125,6 +127,7 @@ def _root_message(error: Any) -> str:  # noqa: ANN401  (its type is not public)
 def _logger_into(handler: logging.Handler) -> dg.LoggerDefinition:
     @dg.logger
     def narrator(_context: dg.InitLoggerContext) -> logging.Logger:
+        # Not from the registry of loggers, where the handlers of all jobs would pile up.
         logger = logging.Logger("inferencebench.attended", logging.DEBUG)
         logger.addHandler(handler)
         return logger

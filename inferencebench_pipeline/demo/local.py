@@ -27,10 +27,14 @@ def local_deployment(home: Path = HOME) -> Iterator[SandboxEnvironment]:
         signal.signal(number, signal.default_int_handler)
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
+    # Dagster reads the file in DAGSTER_HOME and no other. It is
+    # copied anew, since it may have changed.
     shutil.copyfile(CLONE / "dagster.yaml", dagster_home / "dagster.yaml")
     with running_sandbox(home / "sandbox") as sandbox:
         os.environ.update(sandbox.environ)
         os.environ["INFERENCEBENCH_HOME"] = str(home)
         os.environ["DAGSTER_HOME"] = str(dagster_home)
+        # The cards are the sandbox's own, so the demo shows the
+        # link that a deployment must ask for.
         os.environ.setdefault("INFERENCEBENCH_UPDATE_MODEL_CARD", "1")
         yield sandbox

@@ -30,6 +30,8 @@ def main() -> int:
         str(port),
     ]
     with local_deployment() as sandbox, ExitStack() as stack:
+        # Before the daemon, which does not hold back the first runs in a pool that it never saw. It
+        # also creates the database, over which two processes at once could collide.
         _hold_pools()
         print(f"Hub (sandbox)  {sandbox.hub_url}")
         print(
@@ -39,6 +41,7 @@ def main() -> int:
         try:
             for module, *options in (webserver, ["dagster._daemon", "run"]):
                 stack.enter_context(_running([module, *options, *workspace]))
+            # Returns when the first part ends, and leaves that part for its own block to collect.
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         except KeyboardInterrupt:
             return 0

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.untrusted import problems_of
 
+# Run configuration knows no instants, so one travels as a text that pydantic then reads.
 _SCALARS: Final = {str: str, bool: bool, AwareDatetime: str}
 
 

@@ -17,6 +17,7 @@ from inferencebench_pipeline.measure import (
 from inferencebench_pipeline.trust import Verdict
 from inferencebench_pipeline.untrusted import printable
 
+# The details of checks and findings may quote a stranger's text, which can be of any length.
 _CELL_CHARACTERS = 2000
 
 

@@ -35,6 +35,7 @@ def hold_pools(instance: dg.DagsterInstance) -> dict[str, int]:
     batch of runs in a pool that it has never seen. A limit that an operator has set stays.
     """
     storage = instance.event_log_storage
+    # A pool that only has Dagster's default limit does not hold back its first batch either.
     known = {pool.name for pool in storage.get_pool_limits() if not pool.from_default}
     unset = {pool: limit for pool, limit in LIMITS.items() if pool not in known}
     for pool, limit in unset.items():

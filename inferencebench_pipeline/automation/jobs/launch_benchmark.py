@@ -29,6 +29,7 @@ def launch_benchmark(specs: Path) -> dg.JobDefinition:
     """
     names = sorted(path.stem for path in specs.glob("*.yaml"))
     proposed = PREFERRED_SPEC if PREFERRED_SPEC in names else names[0] if names else PREFERRED_SPEC
+    # A choice lets Dagster refuse an unknown name at the launch, before a run exists.
     choice = cast(Any, Literal)[tuple(names or [PREFERRED_SPEC])]
 
     class LaunchForm(Form):

@@ -38,6 +38,7 @@ def launch_backfill(
     """
     with retry_policy.guard():
         known = created_days(CorpusStore(run_store.root))
+    # A backfill pays for each partition, so only the days with something to verify are named.
     days = [day for day in known if day >= FIRST_DAY]
     if not days:
         raise dg.Failure(
@@ -45,6 +46,7 @@ def launch_backfill(
             "crawl_corpus first",
             allow_retries=False,
         )
+    # Dagster's own ids of backfills have eight characters, too.
     backfill_id = uuid.UUID(context.run_id).hex[:8]
     # A step that is tried again has the same id, and finds the backfill that it launched.
     if context.instance.get_backfill(backfill_id) is None:
@@ -85,6 +87,7 @@ def _backfill(
     instance: dg.DagsterInstance, backfill_id: str, days: Sequence[str], *, again: bool
 ) -> PartitionBackfill:
     config = {"ops": {corpus_verification.key.path[-1]: {"config": {"again": again}}}}
+    # Dagster has no public way to launch a backfill; this is the way that its UI's mutation takes.
     return PartitionBackfill.from_asset_partitions(
         backfill_id=backfill_id,
         asset_graph=AssetGraph.from_assets([corpus_verification]),

@@ -12,6 +12,7 @@ from inferencebench_pipeline.automation.instance.pools import GOING_ON
 
 FIRST_WAIT: Final = timedelta(minutes=1)
 LONGEST_WAIT: Final = timedelta(hours=6)
+# A hundred attempts that fail take three weeks, and the longest wait is reached after the tenth.
 _MOST_READ: Final = 100
 
 

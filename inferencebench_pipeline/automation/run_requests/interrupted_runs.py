@@ -41,6 +41,7 @@ MOST_AT_ONCE: Final = 20
 RETRIED_BY_DAGSTER_WITHIN: Final = timedelta(minutes=1)
 """Dagster's daemon retries a crashed run within this time, or never."""
 _MOST_READ: Final = 50
+# An event holds the name of an error's class and no class, so the name is compared.
 _CHECK_FAILED: Final = "DagsterAssetCheckFailedError"
 
 _LOG = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def read_failures(
     """Return ``watch`` with the failures since then: at most 50, and the next tick reads on."""
     waiting, read = dict(watch.waiting), watch.failures_read
     for storage_id, run_id, job_name in _failures(instance, read, since):
+        # Moved on for failures of other jobs as well, so that no failure is read at every tick.
         read = storage_id
         if job_name != publish_run.name or (run := instance.get_run_by_id(run_id)) is None:
             continue
@@ -132,14 +134,18 @@ def due(
     for run_id, item in sorted(waiting.items(), key=lambda one: one[1].not_before):
         if item.not_before > now or len(again) == MOST_AT_ONCE:
             break  # they are sorted, so none of the others is due
+        # The cursor is kept together with the request, so a tick
+        # that is cut off finds the run here again.
         del waiting[run_id]
         run = instance.get_run_by_id(run_id)
+        # A person or Dagster's own retry has launched it since, and that newer run answers for it.
         if run is None or _is_followed(instance, item.partition, run_id):
             continue
         if not _is_asked_for(store, item.partition) or not LIFE.issuperset(
             run.asset_selection or ()
         ):
             continue
+        # Counted by tags in Dagster's storage and not in the cursor, which may be lost or damaged.
         asks = _interruptions(instance, item.partition)
         if asks > MOST_ASKS:
             instance.add_run_tags(run_id, {ENDED_TAG: GIVEN_UP})
@@ -173,6 +179,8 @@ def _failures(
         dg.RunStatusChangeRecordsFilter(
             event_type=dg.DagsterEventType.RUN_FAILURE,
             after_storage_id=after,
+            # Without it, the first look of a new cursor would read
+            # all failures that Dagster remembers.
             after_timestamp=since.timestamp(),
         ),
         limit=_MOST_READ,
@@ -220,6 +228,7 @@ def _not_before(instance: dg.DagsterInstance, run: dg.DagsterRun, now: datetime)
     """Return the time of the next request, which is later after each further interruption."""
     if _dagster_retries(run):
         return now + RETRIED_BY_DAGSTER_WITHIN
+    # The first interruption is followed at once, and the growing waits begin with the second.
     return now + wait_after(_interruptions(instance, run.tags[PARTITION_TAG]) - 1)
 
 
@@ -230,6 +239,7 @@ def _interruptions(instance: dg.DagsterInstance, partition: str) -> int:
 
 def _is_followed(instance: dg.DagsterInstance, partition: str, run_id: str) -> bool:
     """Return whether another Dagster run of this partition was launched after ``run_id``."""
+    # Dagster lists runs with the newest first.
     newest = instance.get_runs(dg.RunsFilter(tags={PARTITION_TAG: partition}), limit=1)
     return bool(newest) and newest[0].run_id != run_id
 

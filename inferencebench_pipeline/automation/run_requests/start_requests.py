@@ -35,6 +35,7 @@ def with_partitions(
     instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest], cursor: str | None = None
 ) -> dg.SensorResult:
     """Return the tick that makes ``requests`` and registers their runs as partitions."""
+    # Dagster refuses a request for an unknown partition, unless the same tick registers it.
     known = set(instance.get_dynamic_partitions(str(runs.name)))
     asked = [str(request.partition_key) for request in requests]
     unknown = [run_id for run_id in asked if run_id not in known]

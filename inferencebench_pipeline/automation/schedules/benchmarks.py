@@ -90,6 +90,7 @@ def _schedule(spec_name: str, schedule: Schedule) -> dg.ScheduleDefinition:
         asked = context.instance.get_runs_count(dg.RunsFilter(tags={RUN_KEY_TAG: run_key}))
         now = tick if asked else datetime.now(tz=UTC)
         root = run_store.root
+        # Recorded before anything is decided, since a tick that is skipped was not missed.
         missed = _heard(context.instance, root, name, schedule, tick, now)
         for one in missed:
             context.log.warning("the tick of %s was missed and is not made up for", one.isoformat())
@@ -98,6 +99,8 @@ def _schedule(spec_name: str, schedule: Schedule) -> dg.ScheduleDefinition:
                 f"the tick was missed: it was evaluated more than {schedule.grace_s} s after its "
                 "time, and a benchmark does not run at another hour"
             )
+        # Asked at the tick: a benchmark that waits in a queue
+        # would run at an hour that nobody chose.
         if schedule.when_busy == "skip" and is_busy(context.instance, GPU):
             return dg.SkipReason(
                 f"every slot of the pool {GPU} is taken, or other runs wait for it"
@@ -127,6 +130,7 @@ def _heard(
     ledger = load_ledger(root, name)
     last = ledger.last_tick if ledger else None
     known = [moment for moment in (last, switched_on_at(instance, name)) if moment is not None]
+    # Ticks before a schedule was switched on were nobody's to hear, whatever the ledger says.
     since = max(known, default=None)
     if since is not None and since > now:
         since = None  # a clock was ahead when it was recorded, so no earlier tick is known

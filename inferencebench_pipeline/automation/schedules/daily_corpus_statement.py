@@ -6,6 +6,8 @@ from inferencebench_pipeline.automation.jobs.state_corpus import state_corpus
 daily_corpus_statement = utc_schedule(
     name="daily_corpus_statement",
     job=state_corpus,
+    # After the verifications (03:30, 03:45) and the examination
+    # of the logs (04:30), on which it rests.
     cron_schedule="0 5 * * *",
     description="Signs and publishes the corpus statement every day on which the verified corpus "
     "has changed.",

@@ -29,6 +29,7 @@ def rolling_share(days: Iterable[str], tick: date) -> list[tuple[str, str]]:
     due: dict[int, list[str]] = {}
     for day in sorted(days):
         block = date.fromisoformat(day).toordinal() // BLOCK_DAYS
+        # Decided by the calendar and not by a counter, so that a missed tick shifts no other week.
         if block % ROUND_DAYS == tick.toordinal() % ROUND_DAYS:
             due.setdefault(block, []).append(day)
     return [(span[0], span[-1]) for span in due.values()]
@@ -56,7 +57,9 @@ def rolling_reverification(
         return dg.SkipReason("nothing was published in the weeks that are due today")
     return [
         dg.RunRequest(
+            # Dagster never launches a key twice, and the same days come again in four weeks.
             run_key=f"{first}..{last}@{tick}",
+            # A range in tags makes the span one run; partition keys would make a run of each day.
             tags={
                 "dagster/asset_partition_range_start": first,
                 "dagster/asset_partition_range_end": last,

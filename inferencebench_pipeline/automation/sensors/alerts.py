@@ -180,6 +180,7 @@ class _Watch:
         if self.now - since > AWAY:
             settled_at = self.now + SETTLING
         examined = max(min(seen.examined or self.now, self.now), self.now - LOOK_BACK)
+        # Until then ``examined`` stays, so that no tick of the absence is passed over.
         if settled_at is None or settled_at <= self.now:
             until = self.now - GRACE
             for name, ticks in unheard_ticks(
@@ -276,6 +277,7 @@ def _failed_evaluations(
             key, limit=_PAGE, cursor=cursor, status=_FAILED
         )
         for record in page:
+            # The newest comes first, so the first known one ends the search.
             if record.id <= (after or 0):
                 return
             yield record

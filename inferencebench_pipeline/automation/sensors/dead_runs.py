@@ -59,6 +59,7 @@ def _elsewhere(instance: dg.DagsterInstance) -> str:
 def _silent(instance: dg.DagsterInstance, before: datetime) -> Iterator[dg.DagsterRun]:
     """Yield the runs that started before ``before`` and whose process does not exist."""
     started = dg.RunsFilter(
+        # A run that is only starting has reported no process; Dagster's start timeout ends it.
         statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
         updated_before=before,
     )
@@ -100,5 +101,8 @@ def _lives(pid: int, started_at: float | None) -> bool:
         return False
     if fields[0] in {"Z", "X"}:  # a zombie, or dead
         return False
+    # See proc(5): field 22 is the start in clock ticks after
+    # boot; field 3, the state, is first here.
     began_s = boot_s + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    # A process that began after the run is another one, which got the same number later.
     return started_at is None or began_s <= started_at + _CLOCK_TOLERANCE_S

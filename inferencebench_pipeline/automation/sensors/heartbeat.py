@@ -53,6 +53,7 @@ def _wrong(context: dg.SensorEvaluationContext) -> Iterator[str]:
         instance,
         instance.get_required_daemon_types(),
         heartbeat_tolerance_seconds=SILENT_AFTER.total_seconds(),
+        # A part whose work fails is alive, and alerts can tell of it. A silent part tells nothing.
         ignore_errors=True,
     )
     for kind, status in statuses.items():

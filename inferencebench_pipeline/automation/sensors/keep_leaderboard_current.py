@@ -43,9 +43,12 @@ def keep_leaderboard_current(
     built = Sources.of_the_index(board)
     if now == built:
         return dg.SkipReason("the leaderboard is up to date")
+    # The job publish_index builds the index as well.
     if any(_going_on(context.instance, job.name) for job in (rebuild_leaderboard, publish_index)):
         return dg.SkipReason("a build of the leaderboard is in progress")
     if (
+        # A verification writes the verdicts of its days first and the table of records last. While
+        # that table is the old one, a build would be repeated as soon as the verification ends.
         built is not None
         and now.records == built.records
         and any(_going_on(context.instance, job.name) for job in (reverify, take_in_community))

@@ -28,6 +28,7 @@ def crawl_reason(
         return "this is the first crawl"
     if last_asked > now:
         return "the last crawl was requested while the clock was ahead"
+    # It waits all the same, so that damage that no crawl repairs does not cause one a minute.
     if damaged and now - last_asked >= DAMAGE_WAIT:
         return "the inventory is not what the last crawl wrote"
     if nudged:

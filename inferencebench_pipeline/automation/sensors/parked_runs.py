@@ -24,6 +24,7 @@ LEFT_BEHIND_AFTER = timedelta(minutes=10)
 MOST_LAUNCHES = 5
 """A run that was left behind more often kills its process, so a person has to look."""
 
+# The stages that park a run at an outage (``guarded_run``), in the order in which they run.
 _STAGES = (signature, hub_dataset, model_card_backlink)
 
 
@@ -68,6 +69,8 @@ def parked_runs(
         of_this_run = {PARTITION_TAG: item.run_id}
         launches = context.instance.get_runs_count(dg.RunsFilter(tags=of_this_run))
         busy = dg.RunsFilter(tags=of_this_run, statuses=GOING_ON)
+        # An outage is waited out, however many launches it
+        # takes. A run that kills its process is not.
         if context.instance.get_runs_count(busy) or (item.left_behind and launches > MOST_LAUNCHES):
             continue
         context.log.info("run %s goes on with %s: %s", item.run_id, item.stage, item.why)

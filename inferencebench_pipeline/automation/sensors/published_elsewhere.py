@@ -40,6 +40,7 @@ def published_elsewhere(
     of_the_job = dg.RunsFilter(job_name=take_in_community.name, statuses=GOING_ON)
     if context.instance.get_runs_count(of_the_job):
         return dg.SkipReason("the previous community crawl is still running")
+    # Without a token, since what is read is the work of strangers and public anyway.
     hub = Hub(deployment.settings.hub_endpoint, lambda: None, retry=GLANCE)
     try:
         news = news_elsewhere(hub, organisation, CorpusStore(run_store.root), BOUNDS)

@@ -33,6 +33,8 @@ def unanswered(store: RunStore, *, since: datetime, until: datetime) -> list[str
 
 @dg.sensor(
     job=publish_run,
+    # A person waits for the answer to launch_benchmark, so
+    # this sensor looks more often than others.
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts publish_run for each run that was requested and has not begun. Starts it "
@@ -65,6 +67,7 @@ def requested_runs(
     elif again:
         requests = []
     else:
+        # A bare SkipReason would not keep the cursor.
         return dg.SensorResult(skip_reason=_why_none(started, watch), cursor=cursor)
     requests.extend(one.request() for one in again)
     return with_partitions(context.instance, requests, cursor)

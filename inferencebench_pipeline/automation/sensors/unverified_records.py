@@ -36,6 +36,8 @@ def unverified_records(
         # The next crawl repairs the inventory, and nudged_crawl requests it.
         return dg.SkipReason(str(error))
     requests = []
+    # The newest days come first, since somebody waits for what was just published. Days before the
+    # first are no partitions, so nothing can be requested for them.
     for day, records in [item for item in found.items() if item[0] >= FIRST_DAY][-MOST_DAYS:]:
         of_the_day = {PARTITION_TAG: day}
         going_on = dg.RunsFilter(job_name=reverify.name, tags=of_the_day, statuses=GOING_ON)

@@ -53,6 +53,7 @@ def community_corpus(
         days = sorted({entry.created_day for entry in taken.inventory.entries if entry.community})
         judge = deployment.corpus_verifier()
         verify_days(corpus, days, judge, processes=os.cpu_count() or 1)
+        # Written last, because it tells the leaderboard that the verification has ended.
         write_records(corpus)
         rows = list(_rows(corpus, taken.inventory, days))
     outcomes = Counter(row["outcome"] for row in rows)

@@ -65,6 +65,8 @@ def corpus_statement(
             verified_records(CorpusStore(run_store.root), organisation, rules),
             rules,
             lambda statement: signer.sign_statement(statement, suite_id=STATEMENT_SUITE),
+            # A statement that still verifies is kept, since each
+            # signing leaves an entry in a public log.
             holds=lambda bundle: _holds(deployment, organisation, bundle),
             published=lambda: published_file(deployment.hub(), organisation, STATEMENT_FILE),
         )

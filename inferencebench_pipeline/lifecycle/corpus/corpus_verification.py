@@ -47,6 +47,8 @@ class VerificationForm(Form):
 @dg.asset(
     deps=[published_corpus],
     partitions_def=days,
+    # Three years of days are 36 runs. With a run for each day,
+    # some twelve days a minute were verified.
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=31),
     pool="verification",
     group_name="corpus",

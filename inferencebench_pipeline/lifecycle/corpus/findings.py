@@ -79,6 +79,7 @@ def report_to_runs(
         if item.severity is Severity.ERROR:
             failing.setdefault(item.repo_id, []).append(item)
     concerned = {**{repo_id: [] for repo_id in cleared}, **failing}
+    # Almost always the end: to know our own runs, every run directory has to be read.
     if not concerned:
         return []
     reported = []

@@ -49,6 +49,8 @@ def transparency_logs(
             seen=list(seen_checkpoints(run_store)),
             known_digests=known_digests(run_store),
         )
+        # Kept before anything is reported: a report to a run may
+        # fail, and evidence must not be lost.
         keep_reports(CorpusStore(run_store.root), reports)
         report_to_runs(context, run_store, [item for one in reports for item in one.findings])
     return dg.MaterializeResult(metadata={"logs": table(map(_row, reports))})

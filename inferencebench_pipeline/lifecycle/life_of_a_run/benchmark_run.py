@@ -59,6 +59,8 @@ def benchmark_run(
 
     A complete capture is never measured again. An interrupted one is set aside and measured anew.
     """
+    # Not parked as the later stages are: what was cut off is
+    # measured anew, and requested_runs asks for it.
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         spec = spec_of(run, deployment.settings.specs, BenchmarkForm.of(context))

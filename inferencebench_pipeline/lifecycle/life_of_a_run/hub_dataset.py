@@ -68,6 +68,8 @@ def hub_serves_what_was_signed(
     retry_policy: RetryPolicyResource,
 ) -> dg.AssetCheckResult:
     """Download the commit, compare it with the receipt and the run directory, and verify it."""
+    # An outage of the check parks the run too; then the stage
+    # changes nothing and this is done again.
     with retry_policy.guarded_run(context, run_store, "hub_dataset") as run:
         receipt = require_receipt(run)
         served = read_back(deployment.hub(), receipt)

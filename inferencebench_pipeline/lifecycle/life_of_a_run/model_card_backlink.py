@@ -40,6 +40,8 @@ def model_card_backlink(
                 pull_requests=deployment.settings.open_pull_requests,
             )
         else:
+            # A receipt all the same, so that the check and the UI
+            # tell "not requested" from "not done yet".
             receipt = skip_backlink(
                 run,
                 "not requested; set INFERENCEBENCH_UPDATE_MODEL_CARD=1 to link from model cards",

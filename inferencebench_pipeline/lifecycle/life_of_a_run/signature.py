@@ -65,6 +65,7 @@ def signature_verifies(
     """Verify the files alone, as a stranger would, and keep the verdict with the run."""
     with retry_policy.guarded_run(context, run_store, "signature") as run:
         verify = deployment.own_verifier()
+        # Read from disk again, because later stages publish these files and not what was in memory.
         verdict = verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES))
         run.write(RunFile.VERDICT, verdict.model_dump_json(indent=2).encode())
     return dg.AssetCheckResult(

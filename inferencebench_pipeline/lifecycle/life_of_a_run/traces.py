@@ -45,6 +45,7 @@ def traces(
         run = run_store.run(context.partition_key)
         info = write_traces(run)
         measurement = write_measurement(run)
+        # Read back from disk, so that the UI plots what a verifier will read.
         table = open_traces(run.file(RunFile.TRACES))
     return dg.MaterializeResult(
         metadata={
@@ -85,6 +86,8 @@ def traces_valid(
     """Read the file from disk and judge it; only errors fail the check."""
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
+        # Against its digest, so that the flags are about the
+        # file that the measurement was made from.
         flags = check_traces(open_traces(run.require_as_written(RunFile.TRACES)))
     return dg.AssetCheckResult(
         passed=not errors_of(flags), metadata={"flags": validity_table(flags)}

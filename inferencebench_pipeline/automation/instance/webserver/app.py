@@ -86,6 +86,7 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
         self._read_only = read_only
         self._executions = asyncio.Semaphore(MAX_EXECUTIONS)
         self._sockets = 0
+        # Dagster builds its schema here, so the mutations can only be guarded afterwards.
         super().__init__(context, path_prefix, live_data_poll_rate)
         _guard_mutations(self._graphene_schema.graphql_schema, read_only=read_only)
 
@@ -141,6 +142,7 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
                 HTTPStatus.SERVICE_UNAVAILABLE, "too many queries at once; try again in a moment"
             )
         try:
+            # Whoever waited too long may be gone, and that query would keep the others waiting.
             if await request.is_disconnected():
                 return _refused(HTTPStatus.BAD_REQUEST, "nobody waits for the answer")
             return await super().execute_graphql_request(request, query, variables, operation_name)
@@ -178,6 +180,8 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
     ) -> DocumentNode:
         """Return the query's document, or say why it is not executed."""
         try:
+            # The parser calls itself for each level, so a very deep
+            # text ends it before a depth is counted.
             document = parse(query, no_location=True, max_tokens=self._max_tokens())
             if self._read_only:
                 _require_no_mutation(document)
@@ -211,6 +215,7 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
 
     async def graphql_ws_endpoint(self, websocket: WebSocket) -> None:
         """Speak ``graphql-ws`` with a page, and end the conversation with whoever does not."""
+        # Counted without a lock: the event loop runs nothing else between the test and the count.
         if self._read_only and self._sockets >= MAX_SOCKETS:
             await websocket.close(1013, "too many pages follow this server; try again later")
             return
@@ -394,5 +399,6 @@ class _Conversation(WebSocket):
         return (
             len(self._started) <= MAX_SUBSCRIPTIONS
             and _is_request(payload)
+            # Over a WebSocket, Dagster reads the name of the operation under this key.
             and isinstance(payload.get("operation_name"), str | None)
         )

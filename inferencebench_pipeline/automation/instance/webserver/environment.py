@@ -57,12 +57,15 @@ _SWITCHING = frozenset(
     {"ALLOW", "DISABLE", "DISABLED", "ENABLE", "ENABLED", "NO", "REQUIRE", "USE", "VERIFY"}
 )
 """With these and a value of yes or no, a name is a switch: ``HF_HUB_DISABLE_IMPLICIT_TOKEN=1``."""
+# The words of HF_TOKEN, hfToken and HFToken are the same ones.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SWITCH = re.compile(r"(?i)[01]|true|false|yes|no|on|off")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FINGERPRINT = re.compile(r"(0x)?[0-9A-Fa-f]{16,64}")
+# Kubernetes gives each container the services of its namespace, as in DB_PORT_5432_TCP_ADDR.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP)(_[A-Z]+)?)?)$")
 _ADDRESS = re.compile(r"((tcp|udp)://)?[0-9a-f.:\[\]]+|tcp|udp")
+# The repetitions are bounded, so that no long value makes the search slow.
 _SECRET_VALUE = re.compile(
     # A URL with a password, or one that carries its secret in the query.
     r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#@:]*:[^\s/?#@]+@"

@@ -24,8 +24,10 @@ HOSTS_VARIABLE = "INFERENCEBENCH_UI_HOSTS"
 MAX_QUERY_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """The most that is read of a post where changes are allowed, such as a run's configuration."""
+# A body is read whole before it is passed on, so a slow sender holds a connection and memory.
 MAX_BODY_SECONDS = 30.0
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+# ``none`` is an address that a person typed or a bookmark (W3C Fetch Metadata Request Headers).
 _OWN_SITES = frozenset({"same-origin", "none"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?")
 _HEADERS = {
@@ -98,6 +100,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
+        # Of two Host headers, a proxy and an application may each believe another one.
         if len(hosts) != 1 or _host_name(hosts[0]) not in self._hosts:
             return Refusal(
                 HTTPStatus.MISDIRECTED_REQUEST,
@@ -117,6 +120,8 @@ class Guard:
         if scope["method"] != "POST":
             return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "nothing here is asked for in that way")
         kinds = [kind.partition(";")[0].strip().lower() for kind in headers.getlist("content-type")]
+        # A page of another site cannot send JSON without a CORS
+        # preflight, which nothing here grants.
         if kinds != ["application/json"]:
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, and say so")
         if self._read_only and not scope["path"].endswith("/graphql"):
@@ -139,8 +144,11 @@ def _is_of_another_site(scope: Scope, headers: Headers, host: str) -> bool:
     Following a link to the UI is not refused: it opens a page, and opening one changes nothing.
     """
     for origin in headers.getlist("origin"):
+        # Both schemes count, since a proxy ends TLS: the page's
+        # origin is https, and this request http.
         if origin.lower() not in {f"http://{host.lower()}", f"https://{host.lower()}"}:
             return True
+    # A program or an old browser sends none of these, and passes by the Origin and the type alone.
     sites = [site.strip().lower() for site in headers.getlist("sec-fetch-site")]
     if all(site in _OWN_SITES for site in sites):
         return False
@@ -203,6 +211,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
+        # After the body, the server itself tells the application when the client has gone.
         return messages.pop() if messages else await receive()
 
     return replay

@@ -26,6 +26,7 @@ from graphql import (
 
 MAX_TOKENS = 20_000
 MAX_FRAGMENTS = 250
+# It bounds validation too, where one rule of GraphQL compares overlapping fields in pairs.
 MAX_FIELDS = 1_500
 MAX_DEPTH = 16
 MAX_ALIASES = 20
@@ -181,6 +182,7 @@ def spend_budget(
     budget = _BUDGET.get()
     if budget is None:
         return resolve(root, info, **arguments)
+    # Charged before, so that nothing is resolved over budget, and after, when the size is known.
     budget.spend(info.path.key if isinstance(info.path.key, str) else "", None)
     _require_small_page(info.field_name, arguments)
     value = resolve(root, info, **arguments)
@@ -195,6 +197,7 @@ def _require_small_page(name: str, arguments: dict[str, object]) -> None:
     until, start = arguments.get("until"), arguments.get("cursor") or time.time()
     if not isinstance(until, int | float) or not isinstance(start, int | float):
         return
+    # Written with ``not`` so that NaN, which compares as false, is refused.
     if not until - start <= MAX_TICK_SECONDS:
         raise BudgetSpentError(f"{name} looks {MAX_TICK_SECONDS:g} s ahead at most here")
 
