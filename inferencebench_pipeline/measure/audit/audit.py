@@ -81,6 +81,7 @@ def _settled_metrics(engine: RunningEngine, served_name: str) -> bytes:
 
 def _counts(text: bytes, served_name: str) -> dict[str, float]:
     values = read_exposition(text.decode(errors="replace"), served_name)
+    # Of all the text only what is compared: gauges in it may never stand still.
     names = {
         name
         for figures in FAMILIES.values()
@@ -156,6 +157,7 @@ def _lines(
         if name not in last:
             return None
         change = last[name] - first.get(name, 0.0)
+        # An engine that restarted counts from zero again.
         return change if change >= 0 else None
 
     for figure in figures:

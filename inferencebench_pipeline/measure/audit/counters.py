@@ -36,9 +36,11 @@ FAMILIES: Final[dict[str, tuple[Figure, ...]]] = {
     "vllm": (
         Figure("TTFT", "ms", "vllm:time_to_first_token_seconds", "ttft", scale=_S_TO_MS),
         Figure("ITL", "ms", "vllm:inter_token_latency_seconds", "itl", scale=_S_TO_MS),
+        # The name of the same histogram in older versions.
         Figure("ITL", "ms", "vllm:time_per_output_token_seconds", "itl", scale=_S_TO_MS),
         Figure("E2E latency", "ms", "vllm:e2e_request_latency_seconds", "e2e", scale=_S_TO_MS),
         Figure("queue time", "ms", "vllm:request_queue_time_seconds", None, scale=_S_TO_MS),
+        # Counted with the first token, as an answered request is in the traces.
         Figure("answered requests", "requests", "vllm:time_to_first_token_seconds_count", "n"),
         Figure("prompt tokens", "tokens", "vllm:prompt_tokens_total", "prompt"),
         Figure("output tokens", "tokens", "vllm:generation_tokens_total", "output"),

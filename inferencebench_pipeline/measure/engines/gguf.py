@@ -15,6 +15,7 @@ from typing import IO, Final
 from inferencebench_pipeline.measure.errors import EngineMissingError
 
 _MOST_HEADER_BYTES: Final = 64 * 2**20
+# The numbers of gguf_metadata_value_type in ggml's docs/gguf.md, and their formats in struct.
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?"} | {
     10: "Q",
     11: "q",
@@ -109,6 +110,7 @@ def _value(handle: IO[bytes], kind: int) -> object:
         return _string(handle)
     if kind == _ARRAY:
         element, length = _number(handle, "I"), _number(handle, "Q")
+        # An array that claims to be longer than the file fails at its end, where nothing unpacks.
         return [_value(handle, element) for _ in range(length)]
     return _number(handle, _SCALARS[kind])
 
@@ -120,6 +122,7 @@ def _number(handle: IO[bytes], code: str) -> int:
 
 def _string(handle: IO[bytes]) -> str:
     length = _number(handle, "Q")
+    # A damaged file may state any length, and read() would ask for that much memory.
     if length > _MOST_HEADER_BYTES:
         raise ValueError(f"a string of {length} bytes in its header")
     return handle.read(length).decode("utf-8", errors="replace")

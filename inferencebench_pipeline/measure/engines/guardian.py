@@ -37,10 +37,12 @@ def _told_to_stop(_sign: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """Run the command to its end; return its exit status, negative as in ``subprocess``."""
+    # First of all: an orphan comes to us only if we are a reaper when its parent dies (prctl(2)).
     process_control(_PR_SET_CHILD_SUBREAPER, 1)
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, _told_to_stop)
     try:
+        # SIGTERM and not SIGKILL: we must live on for as long as it takes to end the engine.
         die_with_parent(signal.SIGTERM)
         engine = subprocess.Popen(  # noqa: S603 - our own command
             sys.argv[1:],
@@ -50,6 +52,7 @@ def main() -> int:
         try:
             return engine.wait()
         except _StopError:
+            # A second request must not interrupt the stopping.
             _ignore_further_requests()
             engine.terminate()
             try:
@@ -77,6 +80,7 @@ def _end_all_descendants() -> None:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         try:
+            # Any child, adopted ones included, so that none stays behind as a zombie.
             ended, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
@@ -95,4 +99,5 @@ def _children() -> list[int]:
 
 if __name__ == "__main__":
     status = main()
+    # A shell's way to state a signal: 128 and its number.
     sys.exit(status if status >= 0 else 128 - status)

@@ -220,6 +220,7 @@ def _models_listed(answer: HttpAnswer) -> list[str] | None:
 
 def free_port() -> int:
     """Return a loopback port that is free now, for an engine that we start."""
+    # Closing the probe frees the port for the engine, and for anybody who is faster.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -9,6 +9,7 @@ import platform
 
 def main() -> None:
     """Print ``{}`` when it has none, else its distribution, versions and the wheel's digest."""
+    # Looked for and not imported, which would load torch.
     if importlib.util.find_spec("vllm") is None:
         print("{}")  # noqa: T201 - the answer
         return

@@ -96,6 +96,7 @@ def local_server(
 def described(spec: BenchmarkSpec, server: LocalServer, identity: Identity) -> RunningEngine:
     """Return the engine of ``server`` with its provenance."""
     says, weights = server.says, identity.weights
+    # What the engine made of its settings decides as much as the settings, so both are hashed.
     config = identity.config | {"engine_says": says.config}
     return RunningEngine(
         base_url=f"{server.root_url}/v1",
@@ -110,6 +111,7 @@ def described(spec: BenchmarkSpec, server: LocalServer, identity: Identity) -> R
             resolved_id=spec.model.served_name or spec.model.id,
             weights=None if weights is None else weights.files,
             tokenizer_sha256=None if weights is None else weights.tokenizer_sha256,
+            # The engine's own word comes first: an argument may replace the weights' template.
             chat_template_sha256=says.chat_template_sha256 or identity.chat_template_sha256,
             unsaid=(*identity.unsaid, *says.unsaid),
         ),

@@ -148,6 +148,7 @@ def _ask_vllm(root_url: str, access: Access) -> EngineSays | None:
 def _ask_sglang(root_url: str, access: Access) -> EngineSays | None:
     for path in ("/get_server_info", "/server_info"):
         info = _object(root_url + path, access)
+        # vLLM has a /server_info as well, so a field of SGLang's own tells the two apart.
         if "mem_fraction_static" in info:
             break
     else:
@@ -234,12 +235,14 @@ def _text(value: object) -> str | None:
 
 def _dtype(value: object) -> str | None:
     text = _text(value)
+    # vLLM names the type as PyTorch prints it.
     return None if text is None else text.removeprefix("torch.") or None
 
 
 def _template_sha256(template: object) -> str | None:
     if not isinstance(template, str) or not template:
         return None
+    # An engine may send half a surrogate pair, which strict UTF-8 refuses.
     return hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -248,6 +251,7 @@ def _object(url: str, access: Access, timeout_s: float = _QUICK_S) -> dict[str, 
     try:
         answer = ask(url, access, timeout_s)
         content = answer.json() if answer.status == HTTPStatus.OK else None
+    # A question that fails leaves its fields null: the engine can be measured all the same.
     except PipelineError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -66,10 +66,12 @@ def vllm_engine(spec: BenchmarkSpec, settings: VllmEngine, log: Path) -> Iterato
     command = [
         *(sys.executable, "-m", "inferencebench_pipeline.measure.engines.guardian"),
         *(python, "-m", "vllm.entrypoints.openai.api_server", *arguments),
+        # Apart from `arguments`, which are recorded: the port differs in every run.
         *("--host", "127.0.0.1", "--port", str(port)),
     ]
     config = {
         "kind": settings.kind,
+        # No record states where something lies on one machine.
         "args": [_PATH_WORD if word == settings.model_path else word for word in arguments],
         "env": recorded_environment(environment),
         "package": package,
@@ -98,6 +100,7 @@ def installed(python: str) -> dict[str, str]:
     """
     try:
         answer = subprocess.run(  # noqa: S603 - the operator's interpreter, our script
+            # By its file, since that interpreter need not have our package.
             [python, str(installed_vllm.__file__)],
             check=True,
             capture_output=True,
@@ -131,6 +134,7 @@ def serve_arguments(spec: BenchmarkSpec, settings: VllmEngine) -> list[str]:
 
 def _environment(settings: VllmEngine) -> dict[str, str]:
     """Return its variables; it tells its configuration on loopback unless the spec says no."""
+    # vLLM reports its use over the network by default, also while it is measured.
     telling = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
     return engine_environment(os.environ, telling | settings.env)
 

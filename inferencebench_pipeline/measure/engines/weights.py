@@ -14,6 +14,7 @@ from inferencebench_pipeline.measure.engines.http import sha256_text
 from inferencebench_pipeline.measure.errors import EngineMissingError
 
 _SUFFIXES: Final = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+# The first that is there counts: many models carry an older form beside tokenizer.json.
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json")
 
 
@@ -57,6 +58,7 @@ def cached_snapshot(model_id: str, revision: str | None) -> Path | None:
         config = try_to_load_from_cache(model_id, "config.json", revision=revision)
     except HFValidationError:
         return None  # a path, not an id of the Hub
+    # A file that is known to be missing gives a marker object, which is no text.
     return Path(config).parent if isinstance(config, str) else None
 
 

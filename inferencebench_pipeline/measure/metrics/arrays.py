@@ -50,6 +50,7 @@ class Rows:
     @classmethod
     def of(cls, table: pa.Table) -> Rows:
         """Return the columns of ``table``, which needs none of the chunks."""
+        # A file of anybody may claim a success without an answer, whose instants would be -1.
         answered = ~_is_null(table, "first_token_ns") & ~_is_null(table, "sent_ns")
         return cls(
             repeat=_int64s(table, "repeat"),
@@ -78,6 +79,7 @@ class Rows:
     def tpot_ps(self) -> Int64s:
         """TPOT of every row, in picoseconds; meaningful where ``has_tpot``."""
         span = (self.last_token - self.first_token) * 1000
+        # Rows without a TPOT divide by 1 here, and are masked by `has_tpot`.
         return span // np.maximum(self.output_tokens - 1, 1)
 
     @property
@@ -89,6 +91,7 @@ class Rows:
         """Return which rows succeeded within every bound of the SLO."""
         meets = self.succeeded.copy()
         if slo.ttft_ms is not None:
+            # From the schedule: waiting in a client that is late counts (coordinated omission).
             meets &= (self.first_token - self.scheduled) <= slo.ttft_ms * 10**6
         if slo.tpot_ms is not None:
             single = self.has_tokens & (self.output_tokens == 1)
@@ -126,6 +129,7 @@ class Windows:
     @property
     def bin_ns(self) -> Int64s:
         """The length of each part in nanoseconds, an array of repeats by parts."""
+        # In whole nanoseconds: parts may differ by one, and together they are exactly the window.
         edges = self.length[:, None] * np.arange(BINS + 1) // BINS
         return np.diff(edges, axis=1)
 
@@ -259,6 +263,7 @@ class _ChunkPass:
         counted = np.bincount(local[1:][pooled], minlength=len(batch.lengths))
         self.gap_counts[here] = counted
         tokens = chunk_tokens(batch.tokens[batch.has_text], lengths, self._rows.output_tokens[here])
+        # Of every phase: whatever arrived in the window is the engine's output in it.
         usable = (self._rows.succeeded & self._rows.has_tokens)[row]
         self.tokens += self._windows.totals(
             self._position[row[usable]], received[usable], tokens[usable]
@@ -315,6 +320,7 @@ def _energy(rows: pa.Table, repeats: int) -> tuple[WindowEnergy, ...]:
         stated = orjson.loads(traces_metadata(rows)["energy"])
         energy = tuple(WindowEnergy.model_validate(each) for each in stated)
     except (KeyError, TypeError, ValueError, ValidationError):
+        # What the metadata does not state properly was not measured.
         return (NO_TELEMETRY,) * repeats
     return energy if len(energy) == repeats else (NO_TELEMETRY,) * repeats
 

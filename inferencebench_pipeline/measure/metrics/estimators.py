@@ -142,6 +142,7 @@ class Percentile(Estimator):
     def interval(self, given: Given) -> Interval:
         """Return the interval from the share of samples below, request by request."""
         ascending, samples = given.ascending[self.of.name], given.samples[self.of.name]
+        # The sample at the rank, rounded down: what is inverted is the interval of this rank.
         value = ascending[self.permille * (len(ascending) - 1) // 1000]
         # Samples of one request depend on each other, so each request is one observation.
         below = _per_request(samples.values <= value, samples)
@@ -198,6 +199,7 @@ class Rate(Estimator):
     def interval(self, given: Given) -> Interval:
         """Return the interval of the ratio of amounts to times, part by part of the windows."""
         arrays = given.arrays
+        # The parts of a window always number 400, however few requests fill them.
         requests = min(int(given.rows.measured[start:stop].sum()) for start, stop in arrays.bounds)
         if requests < FEWEST_OBSERVATIONS:
             raise TooFewError(f"{requests} requests, at least {FEWEST_OBSERVATIONS} needed")
@@ -320,6 +322,7 @@ def _per_request(values: npt.NDArray[Any], samples: OrderedSamples) -> npt.NDArr
     some = counts > 0
     starts = (np.cumsum(counts) - counts)[some]
     if len(starts):
+        # Of an empty range reduceat gives the value at its start and not 0, so those stay out.
         sums[some] = np.add.reduceat(values, starts, dtype=np.int64)
     return sums
 

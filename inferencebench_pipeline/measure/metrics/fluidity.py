@@ -31,6 +31,7 @@ class Deadlines:
         """Return the deadlines an SLO sets, rounded down; None unless it bounds TTFT and TPOT."""
         if slo.ttft_ms is None or slo.tpot_ms is None:
             return None
+        # At least 1 ns, since lateness is divided by it.
         return cls(int(slo.ttft_ms * _NS_PER_MS), max(1, int(slo.tpot_ms * _NS_PER_MS)))
 
 
@@ -56,6 +57,7 @@ def missed_and_set(
     slack = np.zeros(len(lengths), dtype=np.int64)
     before = due.copy()
     step = np.full(len(lengths), deadlines.first_ns, dtype=np.int64)
+    # The slack depends on the token before, so all requests advance together by one position.
     longest_first = np.argsort(-lengths, kind="stable")
     # How many requests have more than p chunks, for every position p.
     longer = np.searchsorted(-lengths[longest_first], -np.arange(lengths.max(initial=0)))

@@ -71,6 +71,7 @@ def _possible(interval: Interval, metric: Metric) -> Interval:
     low, high = max(interval.low, 0.0), interval.high
     if metric.unit == "ratio":
         high = min(high, 1.0)
+    # The mean of the repeats' values is another number than the pooled value.
     if interval.method != "repeats" and metric.value is not None:
         low, high = min(low, metric.value), max(high, metric.value)
     return interval.model_copy(update={"low": low, "high": high})

@@ -41,6 +41,7 @@ def latency_plot_png(traces: Traces | pa.Table) -> bytes:
         latencies = rows.column(column).to_numpy() - rows.column("sent_ns").to_numpy()
         latencies_ms = np.sort(latencies / 1e6)
         if len(latencies_ms):
+            # One point more than latencies: the curve begins at 0 where the first one lies.
             share = np.arange(len(latencies_ms) + 1) / len(latencies_ms)
             steps_ms = np.concatenate((latencies_ms[:1], latencies_ms))
             axes.step(steps_ms, share, where="post", color=colour, label=label)
@@ -59,5 +60,6 @@ def latency_plot_png(traces: Traces | pa.Table) -> bytes:
             frameon=False,
         )
     buffer = io.BytesIO()
+    # Matplotlib would write its own version into the file.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -30,6 +30,7 @@ from inferencebench_pipeline.measure.traces.schema import (
 _LATENESS_FLOOR_NS: Final = 1_000_000
 _LATENESS_SHARE_OF_TTFT: Final = 0.01
 _KERNEL_SHARE: Final = 0.99
+# MLPerf's compliance test TEST09 grants the mean output length as much.
 _LENGTH_TOLERANCE: Final = 0.10
 _COUNT_TOLERANCE: Final = 0.02
 """The tolerated distance of the engine's token counts from the tokenizer's, since special tokens
@@ -85,6 +86,7 @@ class _Judge:
 
     def __init__(self, traces: Traces) -> None:
         self._table = traces.rows
+        # No statement here is about an SLO, so no deadline needs to be set for tokens.
         self._arrays = TraceArrays.of(traces, Slo())
         self._chunks = ChunkFacts.of(traces)
         rows = self._arrays.rows
@@ -117,6 +119,7 @@ class _Judge:
             planned = planned_requests(self._table)
         except (KeyError, TypeError, ValueError):
             return "the metadata does not say how many requests were planned"
+        # A file without rows lacks every planned request. It must not pass for want of a repeat.
         for start, stop in bounds or [(0, 0)]:
             if not np.array_equal(index[start:stop], np.arange(stop - start)):
                 return "request_index does not count up from 0 without a gap"

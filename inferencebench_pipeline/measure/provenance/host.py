@@ -93,6 +93,7 @@ def _cpu(warnings: list[str]) -> Cpu:
     for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
         key, separator, value = line.partition(":")
         if separator:
+            # Every core repeats the fields, and the first one speaks for all.
             fields.setdefault(key.strip(), value.strip())
     model = fields.get("model name") or fields.get("Processor") or UNKNOWN
     microcode = fields.get("microcode") or UNKNOWN
@@ -140,6 +141,7 @@ def parse_nvidia_smi(text: str, warnings: list[str]) -> _Nvidia:
     """Return the facts about drivers and GPUs in the text of ``nvidia-smi -q``."""
     blocks = re.split(r"^GPU ([0-9A-Fa-f:.]+)\s*$", text, flags=re.MULTILINE)
     gpus: list[Gpu] = []
+    # The separator is captured and stays in the list: id and block of each GPU in turn.
     for pci_id, block in zip(blocks[1::2], blocks[2::2], strict=True):
         gpu = Gpu(
             model=_smi(block, "Product Name"),

@@ -60,8 +60,10 @@ def read_memory(warnings: list[str], *, edac: Path = _EDAC, tables: Path = _TABL
         tables: the raw SMBIOS tables.
     """
     structures = list(_structures(_read(tables)))
+    # At 0x0C is the size of the module. An empty socket has 0.
     fitted = [item for item in structures if item.kind == _DEVICE and item.word(0x0C)]
     channels = _edac_channels(edac) or _smbios_channels(fitted)
+    # At 0x20 is the speed that it runs at. Older tables have only the rated one, at 0x15.
     speeds = [speed for item in fitted if (speed := item.word(0x20) or item.word(0x15))]
     if not channels:
         warnings.append(
@@ -131,6 +133,7 @@ def _structures(table: bytes) -> Iterator[_Structure]:
     place = 0
     while place + 4 <= len(table):
         kind, length = table[place], table[place + 1]
+        # Strings follow the fields of a structure, and two zero bytes end it.
         end = table.find(b"\0\0", place + length)
         if length < 4 or end < 0:
             return

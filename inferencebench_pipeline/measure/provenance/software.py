@@ -62,10 +62,12 @@ def _git_commit() -> tuple[str, tuple[str, ...]]:
     git = shutil.which("git")
     if git is None:
         return UNKNOWN, ("software.git_commit is unknown: git is not installed",)
+    # git itself would also find a repository further up, which holds other code.
     if not (source.parent / ".git").exists():
         return UNKNOWN, ("software.git_commit is unknown: not run from a git checkout",)
     try:
         commit = _git(git, source, "rev-parse", "HEAD")
+        # Of our own source alone: other files of the checkout decide nothing that is measured.
         changed = _git(git, source, "status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.SubprocessError) as error:
         return UNKNOWN, (f"software.git_commit is unknown: git failed ({error})",)

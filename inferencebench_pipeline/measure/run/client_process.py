@@ -66,6 +66,7 @@ def measure_repeat(
         *("--repeat", str(report.repeat)),
     ]
     if report.repeat > 1:
+        # CLOCK_MONOTONIC is one for the whole machine, so every repeat can count from one origin.
         command += ["--run-origin-ns", str(capture.loop_facts(1).origin_monotonic_ns)]
     if engine.api_key_env:
         command += ["--api-key-env", engine.api_key_env]
@@ -105,6 +106,7 @@ def _messages(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any] | N
             if not selector.select(_POLL_S):
                 yield None
                 continue
+            # read1 returns what is there. read would wait until its buffer is full.
             data = stream.read1(65_536)  # type: ignore[attr-defined]
             if not data:
                 return

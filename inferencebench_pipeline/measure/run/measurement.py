@@ -157,6 +157,7 @@ def read_measurement(run: RunDirectory) -> Measurement:
 def _client_report(capture: Capture, completion: Completion, traces: Traces) -> ClientReport:
     gaps = array("q")
     reads = retried = 0
+    # From the spool: a chunk of the traces has one stamp, and only a read has both clocks.
     for exchange in read_spool(capture.spool):
         retried += exchange.attempt > 1
         reads += len(exchange.reads)
@@ -182,6 +183,7 @@ def _client_report(capture: Capture, completion: Completion, traces: Traces) -> 
 
 def _shared_arrivals(traces: Traces) -> float | None:
     facts = ChunkFacts.of(traces)
+    # The first text chunk of an answer has none before it whose arrival it could share.
     gaps = int(np.maximum(facts.text - 1, 0).sum())
     return int(facts.shared.sum()) / gaps if gaps else None
 

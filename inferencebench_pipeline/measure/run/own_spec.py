@@ -59,6 +59,7 @@ def own_spec_among(plan: Sequence[BenchmarkSpec], run: RunDirectory) -> Benchmar
             return own_spec(given, run)
         except SpecError as error:
             problems.append(error)
+    # The message lists what differs, so the shortest is about the nearest spec.
     raise min(problems, key=lambda error: len(str(error)))
 
 
@@ -76,6 +77,7 @@ def _differences(given: BenchmarkSpec, recorded: BenchmarkSpec) -> list[str]:
     return [
         f"{name} is {_value(ours, name)} there and {_value(theirs, name)} here"
         for name in sorted(ours.keys() | theirs.keys())
+        # A field may be null in one and absent in the other, which get() alone would not tell.
         if ours.get(name) != theirs.get(name) or (name in ours) != (name in theirs)
     ]
 

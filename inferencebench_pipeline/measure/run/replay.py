@@ -64,13 +64,17 @@ def replayed_spec(
             "do, in driver_options.spec"
         )
     try:
+        # An envelope leaves out the private fields of its engine, without which it is no spec.
+        # None of it would be taken in any case, so ours stands in from the beginning.
         strangers = parse_spec({**stated, "engine": engine, "client": {}}, where=_ENVELOPE)
         content = _chosen(strangers, {Role.LOAD}, lambda part, name: _found(part, name, folder))
         content["engine"] = engine
         content["model"] = model or _asked_for(strangers.model, engine)
         content["client"] = {"processes": processes}
+        # Once more, so that what was put together obeys every rule that a spec obeys.
         return parse_spec(content, where=_ENVELOPE)
     except SpecError as error:
+        # The message quotes values that a stranger wrote.
         raise SpecError(printable(str(error), _MOST_ERROR)) from error
 
 

@@ -99,6 +99,7 @@ def _run_benchmark(
     if run.has(RunFile.SPEC):
         spec = own_spec(spec, run)
     elif os.path.lexists(capture.path):
+        # Of a capture without its spec nobody can tell what it measured, so no other stands in.
         run.require(RunFile.SPEC)
     usable = _usable_completion(capture)
     if isinstance(usable, Completion):
@@ -121,9 +122,11 @@ def _run_benchmark(
         if recipe.needs_tokenizer:
             count_answers(capture, lambda: _tokenizer(resolved, engine), resolved.load.requests)
     capture.write(CONDUCT, conduct)
+    # Last of all, since it names the digests of all other files.
     completion = _complete(capture, started_at, conduct.repeats)
     summary = _summary(capture, completion)
     report.say("finishing", completion.requests, completion.requests, completion.failed)
+    # Only now: the complete capture tells why everything failed.
     if completion.succeeded == 0:
         raise errors.AllRequestsFailedError(_all_failed(capture))
     return summary
@@ -201,6 +204,7 @@ def _measure_repeats(
         if report.repeat > 1:
             time.sleep(rule.pause_s)
         measure_repeat(spec, capture, engine, report)
+        # A fixed number of repeats stops at no look, so none is taken.
         if rule.most is not None:
             values.append(_metrics_of_repeat(capture, report.repeat, spec))
             if report.repeat >= rule.least:

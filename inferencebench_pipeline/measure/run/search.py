@@ -94,6 +94,7 @@ def find_highest(spec: BenchmarkSpec, search: Search, measure: Measure) -> Searc
         probe, run_id = probe_spec(spec, load, number=len(probes) + 1), new_run_id()
         try:
             attainment = measure(probe, run_id).metrics["slo_attainment"]
+        # An engine that answers nothing at this load did not pass. The search goes on below it.
         except AllRequestsFailedError:
             requests = spec.load.requests * spec.repeats.least
             attainment = Metric(value=0.0, unit="ratio", n=requests)
@@ -115,6 +116,7 @@ def find_highest(spec: BenchmarkSpec, search: Search, measure: Measure) -> Searc
         return result(None, low, f"the SLO is not met at the lowest load, {low:g}")
     if passes(high):
         return result(high, None, f"the SLO is still met at the highest load, {high:g}")
+    # Between two neighbouring numbers in flight there is none to try.
     while high - low > (max(search.resolution * low, 1) if whole else search.resolution * low):
         if len(probes) == search.most_probes:
             return result(low, high, f"search.most_probes = {search.most_probes} was reached")

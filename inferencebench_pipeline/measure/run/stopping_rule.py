@@ -66,6 +66,7 @@ class Conduct(DocumentPart):
 
 def error_to_spend(rule: Repeats, repeats: int) -> float:
     """Return the error that the look after so many repeats may spend."""
+    # The first look comes after `least` repeats, and may spend what no look spent before.
     spent_before = _spent(rule, repeats - 1) if repeats > rule.least else 0.0
     return _spent(rule, repeats) - spent_before
 
@@ -74,6 +75,7 @@ def _spent(rule: Repeats, repeats: int) -> float:
     """Return the error that all looks up to this one may spend together."""
     normal = NormalDist()
     whole = 1.0 - rule.confidence
+    # Lan and DeMets (1983), the O'Brien-Fleming shape, at the share of repeats that are done.
     z = normal.inv_cdf(1.0 - whole / 2)
     return 2.0 - 2.0 * normal.cdf(z / math.sqrt(repeats / rule.at_most))
 
@@ -114,9 +116,11 @@ def _estimate(name: str, values: Sequence[float | None], reach: float) -> Estima
 @functools.cache
 def t_quantile(share: float, degrees: int) -> float:
     """Return the quantile of Student's t distribution, for a share of more than one half."""
+    # Written out, because scipy is 35 MB and changes last digits with its versions.
     low, high = 0.0, 1.0
     while _t_below(high, degrees) < share:
         low, high = high, 2 * high
+    # Sixty halvings use up the 53 bits of a float.
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if _t_below(middle, degrees) < share else (low, middle)

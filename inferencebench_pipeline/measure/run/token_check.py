@@ -44,6 +44,7 @@ def count_answers(capture: Capture, tokenizer: Callable[[], Tokenizer], requests
             for exchange in read_spool(capture.spool):
                 if exchange.phase != "measured" or exchange.index % step:
                     continue
+                # `within` ends a question that hangs. Here it is enough not to ask another one.
                 if time.monotonic() > deadline:
                     break
                 answer = decode(exchange)

@@ -72,6 +72,7 @@ _INSTANTS: Final = [
     *(f"{_CHUNK}received_ns", f"{_CHUNK}size_bytes"),
 ]
 """Columns whose values are near the ones before them, kept as differences."""
+# Columns of few distinct values, which a dictionary keeps once for each row group.
 _REPEATING: Final = [
     *(field.name for field in SCHEMA if pa.types.is_string(field.type)),
     *(f"{_CHUNK}content_chars", f"{_CHUNK}tokens"),
@@ -108,11 +109,13 @@ def _write_traces(run: RunDirectory) -> TracesInfo:
     }
     tokenizer_tokens = counted_answers(capture)
     path = run.file(RunFile.TRACES)
+    # Contexts end in reverse: the writer closes the file before it takes its place.
     with run.replacing(RunFile.TRACES) as temporary, TracesWriter(temporary, metadata) as writer:
         for exchange in read_spool_in_order(capture.spool):
             answer = decode(exchange)
             asked = tokenizer_tokens(exchange.repeat, exchange.index)
             writer.append(_row(exchange, answer, asked), answer.chunks)
+    # Opened by the reader that strangers use, so a file that it refuses is found here.
     return traces_info(path, open_traces(path))
 
 

@@ -25,6 +25,7 @@ def why_not_an_argument(argument: str) -> str | None:
     if not name.startswith("--"):
         return None  # a value, or a short option, which none of these has
     read_as = "--" + name[2:].replace("_", "-").lower()
+    # `--` by itself begins every name and is none: it ends the options.
     if any(ours.startswith(read_as) and len(read_as) > 2 for ours in _OURS | _SECRET) or is_secret(
         read_as
     ):

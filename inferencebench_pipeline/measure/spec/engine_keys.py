@@ -16,6 +16,7 @@ from inferencebench_pipeline.measure.errors import EngineAccessError
 from inferencebench_pipeline.measure.spec.secret_names import is_secret
 from inferencebench_pipeline.settings import ENGINE_KEYS_VARIABLE, engine_keys, origin_of
 
+# Azure's and Google's model services have their keys under names that are let through here.
 _OURS: Final = re.compile(
     r"HF_.+|HUGGING_?FACE.+|SIGSTORE_.+|INFERENCEBENCH_.+|DAGSTER_.+|ACTIONS_.+|GITHUB_.+|GH_.+"
     r"|GITLAB_.+|CI_.+|CIRCLE_.+|BUILDKITE_.+|AWS_.+|S3_.+|FSSPEC_.+|AZURE_(?!OPENAI_|AI_).+"
@@ -28,6 +29,7 @@ _OURS: Final = re.compile(
 
 def why_never_a_key(variable: str) -> str | None:
     """Return why a variable can never hold the key of an engine; None when it can."""
+    # In any spelling, since a name in lower case may hold the same secret.
     if _OURS.fullmatch(variable.upper()) is None:
         return None
     return (
@@ -69,6 +71,7 @@ def api_key(
         raise EngineAccessError(
             f"engine.api_key_env names {variable}, which is not set; export the API key in it"
         )
+    # A line break in a key would begin a header of its own.
     if not key.isascii() or not key.isprintable():
         raise EngineAccessError(
             f"the API key in {variable} holds characters that no HTTP header can; export it again"

@@ -50,6 +50,7 @@ def reaches_engines(name: str) -> bool:
 def why_not_in_a_spec(name: str, value: str) -> str | None:
     """Return why ``engine.env`` may not set this variable to ``value``; None when it may."""
     words = words_of(name)
+    # The tables end in `.+`, which also takes what no variable can be called.
     if not reaches_engines(name) or not _NAME.fullmatch(name):
         return f"{name!r:.100} is not among the variables an engine may get (docs/engines.md)"
     if is_secret(name):

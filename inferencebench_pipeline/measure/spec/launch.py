@@ -35,6 +35,7 @@ def require_same_code(written: Plan, asked: Plan) -> None:
         for name, fields in _guarded(spec):
             if (name, fields) in known:
                 continue
+            # The message names what differs from the part of the file that is nearest.
             beside = [set(others) for place, others in known if place == name] or [set()]
             replaced = min((set(fields) - others for others in beside), key=len)
             raise SpecError(
@@ -70,4 +71,5 @@ def _fields(name: str, part: Part, roles: Set[Role]) -> Iterator[tuple[str, str]
     """Yield the fields of ``part`` that have one of ``roles``, by their full names."""
     for field, role, value in fields_of(part):
         if role in roles:
+            # As text: values may be lists and mappings, which no set can hold.
             yield f"{name}.{field}" if name else field, repr(value)

@@ -195,6 +195,7 @@ def expand(file: BenchmarkFile, *, folder: Path) -> Plan:
                 place=place if len(product) > 1 else None,
             )
         except ValidationError as error:
+            # pydantic writes its own word before the sentence of a validator.
             said = "; ".join(
                 detail["msg"].removeprefix("Value error, ") for detail in error.errors()
             )
@@ -220,6 +221,7 @@ def _schedule_found_from(load: LoadSpec, folder: Path) -> LoadSpec:
 
 def _data_found_from(workload: Workload, folder: Path) -> Workload:
     """Return ``workload`` with an absolute path, for a reader that stands elsewhere."""
+    # Data sets that ship with the package, and those that are made up, have no path.
     path = getattr(workload.dataset, "path", None)
     if path is None:
         return workload

@@ -23,9 +23,11 @@ _FIELDS: Final[tuple[tuple[str, range, tuple[str, ...]], ...]] = (
     ("hour", range(24), ()),
     ("day of the month", range(1, 32), ()),
     ("month", range(1, 13), _MONTHS),
+    # 0 and 7 are both Sunday.
     ("day of the week", range(8), _WEEKDAYS),
 )
 _TERM: Final = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,3}))?", re.ASCII)
+# February has its longest month in it: a tick on the 29th is rare, and comes.
 _LEAP_YEAR: Final = 2024
 
 
@@ -87,6 +89,7 @@ def shortest_gap_s(cron: str) -> int:
     """
     minutes, hours, *_ = _parse(cron)
     times = sorted(hour * 60 + minute for hour in hours for minute in minutes)
+    # The last time of a day is followed by the first one of the next.
     gaps = [later - earlier for earlier, later in pairwise([*times, times[0] + _DAY_MINUTES])]
     return min(gaps) * 60
 
@@ -109,6 +112,7 @@ def _parse(cron: str) -> list[set[int]]:
     ]
     days, months = fields[2], fields[3]
     longest_days = max(calendar.monthrange(_LEAP_YEAR, month)[1] for month in months)
+    # With a day of the week as well, cron ticks on either, so that something can come.
     if texts[4] == "*" and min(days) > longest_days:
         raise ValueError(f"no date is day {min(days)} of the month {texts[3]}; it would never tick")
     return fields
@@ -122,6 +126,7 @@ def _values(text: str, name: str, allowed: range, names: tuple[str, ...]) -> set
             raise ValueError(f"the {name} {text!r} is neither *, 5, 1-5, */5 nor a list of those")
         first, last, step = match.groups()
         low = allowed.start if first is None else _number(first, name, allowed, names)
+        # `5` is five alone, and `5/10` goes from five to the end.
         high = low if first and step is None else allowed.stop - 1
         if last is not None:
             high = _number(last, name, allowed, names)

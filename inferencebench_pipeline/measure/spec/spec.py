@@ -139,6 +139,7 @@ class Repeats(Part):
 
 
 def _counted(value: Any) -> Any:  # noqa: ANN401 - anything that YAML can hold
+    # `true` of YAML is an int to Python, and no number of repeats.
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return {"least": value} if is_number else value
 
@@ -230,9 +231,11 @@ class BenchmarkSpec(Benchmark):
 
     def seed_of(self, repeat: int) -> int:
         """Return the seed of a repeat's arrivals: its own, so that repeats are independent."""
+        # The first repeat keeps the seed of the spec, whose schedule's hash the record states.
         if repeat == 1:
             return self.seed
         drawn = hashlib.sha256(f"{self.seed}:repeat:{repeat}".encode()).digest()
+        # One bit less, since the seed of a spec is below 2^63.
         return int.from_bytes(drawn[:8]) >> 1
 
 

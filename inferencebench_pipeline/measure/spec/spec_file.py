@@ -60,6 +60,7 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = F
     document = _Document.read(path)
     written = None
     if overrides and not allow_code:
+        # Before the overrides, which change the document in place.
         written = document.plan(path.parent)
     for override in overrides:
         document.override(override)
@@ -154,6 +155,7 @@ class _Document:
         name, equals, written = text.partition("=")
         *parents, last = name.strip().split(".")
         if len(parents) > _MOST_FIELDS_DEEP:
+            # This and an unreadable value end in the one refusal below.
             equals = ""
         node = self._content
         for step in parents[:_MOST_FIELDS_DEEP]:
@@ -198,6 +200,7 @@ class _Document:
             details = _without_consequences(error.errors(include_url=False))
             problems = [self._problem(detail) for detail in details]
             raise SpecError("\n".join(problems)) from error
+        # Not all is a ValidationError: half a surrogate pair in a stranger's JSON, for one.
         except (UnicodeError, OverflowError, RecursionError) as error:
             raise SpecError(
                 f"{self._where}: holds a value that cannot be read ({printable(error)})"
@@ -237,6 +240,7 @@ class _Document:
             elif not (detail["type"] == "missing" and step == detail["loc"][-1]):
                 continue
             steps.append(step)
+        # The field that tells the members of a union apart is wrong, and the location omits it.
         if detail["type"].startswith("union_tag"):
             steps.append("kind" if "kind" in str(detail.get("ctx", {})) else "distribution")
         return tuple(steps)

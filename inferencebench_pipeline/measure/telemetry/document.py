@@ -78,6 +78,7 @@ def telemetry_parquet(
         described: goes into the file's metadata.
         origin_unix_ns: the run's origin, in Unix time.
     """
+    # Readings carry the monotonic clock, and the origin is in Unix time.
     shift = described.realtime_minus_monotonic_ns - origin_unix_ns
     columns: dict[str, list[Any]] = {
         "time_ns": [reading.time_ns + shift for reading in readings],

@@ -18,6 +18,7 @@ _LARGEST_GAP_S: Final = 3.0
 """The longest time between two readings of a GPU in seconds, as InferenceX allows."""
 _LARGEST_RAPL_GAP_S: Final = 60.0
 """A counter of 32 bits and 15 uJ at 1 kW starts again after 65 s: twice could not be told."""
+# InferenceX grants the counter and the integral of power as much.
 _DISAGREEMENT: Final = 0.05
 _SHORTEST_GPU_WINDOW_S: Final = 10.0
 """The shortest window in seconds. Below, the time that NVML averages over (100 ms to 1 s) is not
@@ -137,6 +138,7 @@ def _series(readings: Sequence[Reading], device: str, quantity: str) -> Series:
 
 def _at(series: Series, time_ns: int) -> float:
     """Return the value at an instant inside the series, on the line between its neighbours."""
+    # Minus infinity sorts before every value of the same instant.
     place = bisect_left(series, (time_ns, float("-inf")))
     later_ns, later = series[place]
     if later_ns == time_ns:

@@ -42,6 +42,7 @@ class HostLoad:
         if times is None or self._last is None:
             return None
         busy, total = times[0] - self._last[0], times[1] - self._last[1]
+        # Within one clock tick nothing has been counted. The next reading covers that time, too.
         if total > 0:
             self._last = times
         return busy / total if total > 0 else None
@@ -78,6 +79,7 @@ def _cpu_times() -> tuple[int, int] | None:
     if not line or line[0] != "cpu":
         return None
     ticks = [int(word) for word in line[1:9]]  # guest time is inside user time
+    # Waiting for I/O (iowait) is not busy either.
     idle = ticks[3] + ticks[4]
     return sum(ticks) - idle, sum(ticks)
 
@@ -85,6 +87,7 @@ def _cpu_times() -> tuple[int, int] | None:
 def _memory_available() -> float | None:
     for line in (_read(Path("/proc/meminfo")) or "").splitlines():
         if line.startswith("MemAvailable:"):
+            # The file says kB and means 1024 bytes (proc(5)).
             return float(line.split()[1]) * 1024
     return None
 

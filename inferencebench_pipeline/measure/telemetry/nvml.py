@@ -138,6 +138,7 @@ class NvmlSource:
             ask(function, handle)
             for function in (nvml.nvmlDeviceGetEccMode, nvml.nvmlDeviceGetMigMode)
         )
+        # Volatile counts: those since the driver was loaded, which a difference makes the run's.
         corrected, uncorrected = (
             ask(nvml.nvmlDeviceGetTotalEccErrors, handle, kind, pynvml.NVML_VOLATILE_ECC)
             for kind in _ECC_KINDS

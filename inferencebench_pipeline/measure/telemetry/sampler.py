@@ -103,11 +103,13 @@ class _Sampler(threading.Thread):
         self.cost = Cost(0.0, 0.0, 0)
         self._samples = 0
         with suppress(OSError):
+            # The first reading lies before the load, so that its whole window is covered.
             for source in sources:
                 self._keep(source.read())
 
     def run(self) -> None:
         cpu_s, begun = time.thread_time(), time.monotonic()
+        # A full disk ends the sampling and not the run. The energy is then null with a reason.
         with suppress(OSError):
             self._sample(begun)
         self.cost = Cost(time.thread_time() - cpu_s, time.monotonic() - begun, self._samples)
@@ -119,6 +121,7 @@ class _Sampler(threading.Thread):
             for index, source in enumerate(self._sources):
                 if due[index] <= now:
                     self._keep(source.read())
+                    # A reading that took long is not made up for by a burst of later ones.
                     due[index] = max(due[index] + source.period_s, now)
         for source in self._sources:
             self._keep(source.read())

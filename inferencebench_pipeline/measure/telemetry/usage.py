@@ -60,8 +60,10 @@ def process_tree(pid: int, proc: Path = _PROC) -> set[int]:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # ended meanwhile
+            # After the command come the state and then the parent (proc(5)).
             parents[int(entry.name)] = int(fields[1])
     tree = {pid}
+    # In rounds, since a process may be listed before its parent.
     grown = True
     while grown:
         more = {child for child, parent in parents.items() if parent in tree} - tree

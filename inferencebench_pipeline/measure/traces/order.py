@@ -15,6 +15,7 @@ from inferencebench_pipeline.measure.traces.reader import ChunkBatch, Traces
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+# Connecting has a chain of its own: a connection may be older than the request is due.
 _CHAINS: Final = (
     ("scheduled_ns", "sent_ns", "first_byte_ns", "first_token_ns", "last_token_ns", "end_ns"),
     ("connect_started_ns", "connected_ns", "sent_ns"),
@@ -109,6 +110,7 @@ def out_of_order(rows: pa.Table, chunks: ChunkFacts) -> str | None:
 
 
 def _broken(rows: pa.Table, chain: tuple[str, ...]) -> str | None:
+    # Below every instant, since those before the origin are negative.
     latest = np.full(rows.num_rows, np.iinfo(np.int64).min)
     latest_name = np.zeros(rows.num_rows, dtype=np.int64)
     for position, name in enumerate(chain):
@@ -118,6 +120,7 @@ def _broken(rows: pa.Table, chain: tuple[str, ...]) -> str | None:
         if found is not None:
             earlier = chain[latest_name[int(np.argmax(wrong))]]
             return f"{found}: {name} lies before {earlier}"
+        # A null instant is passed over: the next one is held against the last that is known.
         latest = np.where(known, instants, latest)
         latest_name = np.where(known, position, latest_name)
     return None

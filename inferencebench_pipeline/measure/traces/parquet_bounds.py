@@ -29,6 +29,7 @@ memory."""
 MOST_PAGES: Final = 2**20
 
 _MAGIC: Final = b"PAR1"
+# PageType of parquet.thrift.
 _DATA, _INDEX, _DICTIONARY, _DATA_V2 = range(4)
 _ENCODINGS: Final = frozenset({0, 2, 3, 5, 8, 9})
 """Plain, dictionary, run lengths, deltas of numbers, split bytes. Not strings as changes of the
@@ -71,6 +72,7 @@ def check_bounds(data: bytes | memoryview) -> None:
 
 def _check(data: memoryview) -> None:
     footer = _footer(data)
+    # FileMetaData: 3 is num_rows, and 4 the row groups, whose own field 3 is num_rows.
     groups: list[Struct] = footer[4]
     rows = sum(group[3] for group in groups)
     if rows != footer[3] or any(group[3] < 0 for group in groups):
@@ -98,6 +100,7 @@ def _check(data: memoryview) -> None:
 
 
 def _footer(data: memoryview) -> Struct:
+    # Both magic words and the length of the footer are 12 bytes.
     if len(data) < 12 or bytes(data[:4]) != _MAGIC or bytes(data[-4:]) != _MAGIC:
         raise ParquetDamagedError("it does not begin and end as a Parquet file does")
     size = int.from_bytes(data[-8:-4], "little")
@@ -110,12 +113,16 @@ def _footer(data: memoryview) -> Struct:
 
 
 def _column(stored: Struct, file_bytes: int) -> _Column:
+    # ColumnChunk: 8 and 9 are there when it is encrypted, 3 is its ColumnMetaData.
     if 8 in stored or 9 in stored:
         raise ParquetDamagedError("it has an encrypted column")
     described: Struct = stored[3]
+    # ColumnMetaData: 5 is num_values, 6 and 7 are the bytes unpacked and packed, 9 and 11 the
+    # offsets of the first data page and of the dictionary.
     if described[5] == 0:
         return _Column(0, 0, 0, 0)  # no page of it is read, wherever it is said to lie
     start: int = described[9]
+    # The dictionary lies before the data that refers to it, and 0 stands for none.
     if 0 < described.get(11, 0) < start:
         start = described[11]
     end = start + described[7]
@@ -140,6 +147,7 @@ def _page_sizes(data: memoryview, column: _Column) -> Iterator[int]:
     at, values, unpacked = column.start, 0, 0
     while at < column.end:
         header, body = read_struct(here, at)
+        # PageHeader: 1 is the type, 2 and 3 are the bytes of the page unpacked and packed.
         size, packed = header[2], header[3]
         if not 0 <= packed <= column.end - body or size < 0:
             raise ParquetDamagedError(
@@ -151,6 +159,7 @@ def _page_sizes(data: memoryview, column: _Column) -> Iterator[int]:
                 f"({MOST_PAGE_BYTES})"
             )
         values += _values(header, size)
+        # The footer counts the headers of pages among the unpacked bytes.
         unpacked += size + body - at
         at = body + packed
         yield size
@@ -167,6 +176,7 @@ def _values(header: Struct, size: int) -> int:
     if kind == _INDEX:
         return 0
     described: dict[int, Any] = header[{_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}[kind]]
+    # In each of these headers 1 is num_values. The encoding is 2, or 4 in the newer data page.
     count: int = described[1]
     if count < 0:
         raise ParquetDamagedError(f"a page is said to have {count} values")

@@ -230,6 +230,7 @@ def _damaged(where: str, error: Exception) -> TracesError:
 def _read_group(file: pq.ParquetFile, group: int, columns: list[str], where: str) -> pa.Table:
     try:
         table = file.read_row_group(group, columns=columns, use_threads=False)
+        # Arrow believes offsets and UTF-8 of a file until it is told to look.
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
@@ -287,6 +288,7 @@ def _decoded_bytes(column: pa.ChunkedArray[Any]) -> int:
 
 
 def _check_schema(schema: pa.Schema, where: str) -> None:
+    # Any bytes decode as Latin-1, and only the version itself compares equal.
     version = (
         (schema.metadata or {})
         .get(METADATA_PREFIX + b"traces_schema_version", b"")

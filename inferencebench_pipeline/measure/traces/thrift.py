@@ -43,11 +43,13 @@ def _struct(data: memoryview, at: int, depth: int) -> tuple[Struct, int]:
         at += 1
         if head == 0:
             return found, at
+        # The upper four bits are the distance from the last field. 0 says that its number follows.
         if head >> 4:
             field += head >> 4
         else:
             field, at = _integer(data, at)
         kind = head & 15
+        # The type of a boolean field is its value. Only in lists and maps does it take a byte.
         if kind in (_TRUE, _FALSE):
             found[field] = kind == _TRUE
         else:
@@ -77,6 +79,7 @@ def _list(data: memoryview, at: int, depth: int) -> tuple[list[Any], int]:
     head = data[at]
     at += 1
     count, kind = head >> 4, head & 15
+    # 15 says that the count follows.
     if count == 15:
         count, at = _size(data, at)
     found = []
@@ -88,6 +91,7 @@ def _list(data: memoryview, at: int, depth: int) -> tuple[list[Any], int]:
 
 def _map(data: memoryview, at: int, depth: int) -> tuple[list[tuple[Any, Any]], int]:
     count, at = _size(data, at)
+    # An empty map ends here: the byte with the types of its keys and values is left out.
     if count == 0:
         return [], at
     kinds = data[at]
@@ -110,6 +114,7 @@ def _size(data: memoryview, at: int) -> tuple[int, int]:
 
 def _integer(data: memoryview, at: int) -> tuple[int, int]:
     value, at = _varint(data, at)
+    # Zigzag: the lowest bit is the sign.
     return (value >> 1) ^ -(value & 1), at
 
 

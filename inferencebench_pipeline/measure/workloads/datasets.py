@@ -20,6 +20,7 @@ from inferencebench_pipeline.measure.workloads.items import Item, Message, Role
 FileDataset = BuiltinDataset | JsonlDataset | ShareGptDataset
 
 _MOST_BYTES: Final = 2 * 2**30
+# ShareGPT's names for who speaks, beside those of the API.
 _ROLES: Final[dict[str, Role]] = {
     "human": "user",
     "user": "user",
@@ -166,6 +167,7 @@ def _sharegpt(
         name = str(row.get("id", number))
         messages = [_message(entry.get("from"), entry.get("value"), where) for entry in said]
         turns = _turns(name, messages, dataset.turns, max_tokens)
+        # A conversation without a question asks nothing.
         if turns:
             conversations.append(turns)
     return tuple(conversations)
@@ -196,5 +198,6 @@ def _message(role: Any, content: Any, where: str) -> Message:  # noqa: ANN401
 def _parsed(data: bytes, where: str) -> Any:  # noqa: ANN401
     try:
         return json.loads(data)
+    # The parser goes down one call a level, and a file may nest as deeply as it likes.
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{where}: not valid JSON: {error}") from error

@@ -29,6 +29,7 @@ def draw_length(length: Length, key: str) -> int:
         drawn = round(_quantile(length, share))
         if length.min <= drawn <= length.max:
             return drawn
+    # The bounds leave nearly nothing of the distribution. Its mean always lies within them.
     return round(length.mean)
 
 
@@ -37,5 +38,6 @@ def _quantile(length: Length, share: float) -> float:
     standard = NormalDist().inv_cdf(share)
     if isinstance(length, NormalLength):
         return length.mean + length.stdev * standard
+    # The parameters of the logarithm, from the mean and the deviation of the length itself.
     variance = math.log1p((length.stdev / length.mean) ** 2)
     return math.exp(math.log(length.mean) - variance / 2 + math.sqrt(variance) * standard)

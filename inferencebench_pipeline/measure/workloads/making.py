@@ -24,6 +24,7 @@ from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
 
 OPENER: Final = "Note"
 """The beginning of made-up text, since the first word has no space before it."""
+# Of 64 words or more, six make 2^36 different salts or more.
 SALT_WORDS: Final = 6
 _FEWEST_WORDS: Final = 64
 _MOST_ATTEMPTS: Final = 5
@@ -92,6 +93,7 @@ class _Maker:
             missing = item.prompt_tokens - self._count(made)
             if missing == 0:
                 return made
+            # Where made-up text meets the template or the salt, tokens may merge: add what lacks.
             fill += missing
         raise SpecError(
             f"no text of exactly {item.prompt_tokens} tokens could be made for this tokenizer; "
@@ -113,6 +115,7 @@ class _Maker:
                 text += piece
             else:
                 wanted = fill if piece.tokens is None else piece.tokens
+                # The opener takes the place of the first word.
                 text += self._text(piece.key, wanted - (opens and text == OPENER))
         return Message(message.role, (text,))
 
@@ -145,6 +148,7 @@ def _single_tokens(tokenizer: Tokenizer) -> list[str]:
     def single(words: list[str]) -> list[str]:
         if tokenizer.length(" ".join([OPENER, *words])) == opener + len(words):
             return words
+        # Nearly all common words are single tokens, so halving finds the others in few questions.
         if len(words) == 1:
             return []
         middle = len(words) // 2

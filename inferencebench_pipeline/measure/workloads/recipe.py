@@ -74,6 +74,7 @@ def recipe_of(workload: Workload, seed: int) -> Recipe:
         )
     identity = _identity(workload, seed, items)
     if isinstance(dataset, SyntheticDataset | SharedPrefixDataset | ConversationDataset):
+        # Made-up text comes from no file, so the recipe is also the data set.
         return Recipe(dataset.kind, identity, items, identity)
     return Recipe(contents.id, contents.sha256, items, identity)
 
@@ -90,6 +91,7 @@ def _drawn(
     def draw(turns: Conversation) -> str:
         return hashlib.sha256(f"{seed}:{turns[0].conversation}".encode()).hexdigest()
 
+    # Each prompt draws its own place, whatever else the file holds.
     return sorted(available, key=draw)[: workload.prompts]
 
 
@@ -133,6 +135,7 @@ def _conversations(
             answered = draw_length(dataset.answer_tokens, f"{key}:answer:length")
             said.append(Message("user", (Made(f"{key}:question", asked),)))
             turns.append(Item(f"{name}/{turn}", tuple(said), workload.max_tokens, name))
+            # Not the engine's own words: the load must be the same for every model and replay.
             said.append(Message("assistant", (Made(f"{key}:answer", answered),)))
         conversations.append(tuple(turns))
     return conversations
@@ -147,6 +150,7 @@ def _with_output(item: Item, workload: Workload, seed: int) -> Item:
 
 def _identity(workload: Workload, seed: int, items: tuple[Item, ...]) -> str:
     """Return the SHA-256 of the recipe as canonical JSON."""
+    # Neither the model nor the load: two models, and the points of a sweep, must compare.
     content = {
         "version": RECIPE_VERSION,
         "api": workload.api,

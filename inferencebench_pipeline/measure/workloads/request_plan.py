@@ -27,6 +27,7 @@ from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
 from inferencebench_pipeline.measure.workloads.tokenizer import Tokenizer
 
 _SALT_DIGITS: Final = 9
+# A mark that no prompt of a person holds: the encoded body is split at it.
 _SALT_PLACE: Final = "\x00salt\x00"
 _SALT_PLACE_JSON: Final = json.dumps(_SALT_PLACE)[1:-1].encode()
 
@@ -127,6 +128,7 @@ class RequestPlan:
             return scope
         if self.salted_by == "request":
             return f"{scope}:{number}"
+        # A later round through the items has other salts, or a cache would serve all of it.
         turn_of = number // len(self.workload.items)
         return f"{scope}:{turn_of}:{self.item(number).conversation}"
 
@@ -140,6 +142,7 @@ def _body(spec: BenchmarkSpec, item: Item) -> tuple[bytes, bytes]:
         "temperature": workload.temperature,
         "seed": spec.seed % 2**31,
         "stream": True,
+        # A stream holds no token counts unless it is asked for them.
         "stream_options": {"include_usage": True},
     }
     if workload.ignore_eos:

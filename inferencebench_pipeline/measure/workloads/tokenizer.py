@@ -92,6 +92,7 @@ class LlamaCppTokenizer:
         return self._count(text, special=True)
 
     def _count(self, text: str, *, special: bool) -> int:
+        # The marks of a template are tokens in a whole prompt, and characters in plain text.
         content = {"content": text, "add_special": special, "parse_special": special}
         return len(_required(self._ask("/tokenize", content) or {}, "tokens", list, "/tokenize"))
 
@@ -135,6 +136,7 @@ def engine_tokenizer(base_url: str, model: str, access: Access) -> Tokenizer:
         EngineUnreachableError: the engine does not answer.
     """
     ask = _Asked(base_url, model, access)
+    # Both offer /tokenize, so the route that only llama.cpp has is tried first.
     if ask("/apply-template", {"messages": [{"role": "user", "content": "a"}]}) is not None:
         return LlamaCppTokenizer(ask)
     answer = ask("/tokenize", {"model": model, "prompt": "a"})

@@ -56,7 +56,9 @@ def exact_sum(values: npt.NDArray[Any]) -> int:
         values: of a signed or unsigned integer type.
     """
     if values.dtype.itemsize < 8:
+        # A file holds at most 2^28 chunks, so sums of 32-bit values fit in 64 bits.
         return int(values.sum(dtype=np.int64))
+    # The upper and the lower 32 bits are summed apart, so that neither sum can overflow.
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
@@ -95,6 +97,7 @@ def ratio_estimate(series: Series) -> RatioEstimate | None:
 def _variance_of_sum(residuals: npt.NDArray[np.float64]) -> float:
     count = len(residuals)
     length = block_length(count)
+    # One running sum gives the sums of all overlapping blocks as differences.
     running = np.concatenate(([0.0], np.cumsum(residuals)))
     sums = running[length:] - running[:-length]
     mean_square = math.fsum((sums * sums).tolist()) / len(sums)

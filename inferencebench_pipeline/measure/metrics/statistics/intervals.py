@@ -60,6 +60,7 @@ def student_t(degrees: int) -> float:
     Args:
         degrees: degrees of freedom, at least 1.
     """
+    # Written out, because scipy is 35 MB and changes last digits with its versions.
     if degrees <= len(_STUDENT_T):
         return _STUDENT_T[degrees - 1]
     z, v = _Z, float(degrees)
@@ -117,6 +118,7 @@ def quantile_interval(
     share = permille / 1000
     if estimate.error == 0.0:
         raise TooFewError("all samples are equal, so nothing tells how far they would vary")
+    # So many independent samples would give a share of this standard error.
     effective = share * (1 - share) / (estimate.error * estimate.error)
     beyond = effective * min(share, 1 - share)
     if beyond < FEWEST_BEYOND:
@@ -125,6 +127,7 @@ def quantile_interval(
         )
     reach = student_t(estimate.degrees) * estimate.error
     last = len(ordered) - 1
+    # Rounded outwards, so that no sample inside the rank's interval falls out.
     low = min(max(math.floor((share - reach) * last), 0), last)
     high = min(max(math.ceil((share + reach) * last), 0), last)
     return Interval(
