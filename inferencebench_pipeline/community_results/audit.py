@@ -132,6 +132,7 @@ def examine(
     try:
         shown = read_results(hub, submission.model_id)
     except HubNotFoundError as error:
+        # A replica that lags answers the same for a model that is there.
         if hub.find(model) is None:
             said = "there is no such model on the Hub, or it is hidden from us"
             return Assessment(State.MISSING, said)

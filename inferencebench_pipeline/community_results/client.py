@@ -108,6 +108,7 @@ class EvaluationHub(Hub):
                     f"{url} does not describe a pull request; is this endpoint a Hub?"
                 ) from error
             decisions = [event for event in found.events if event.type == "status-change"]
+            # A pull request may have been closed and opened again, and the last word holds.
             last = max(decisions, key=lambda event: event.createdAt, default=None)
             return PullRequestFate(
                 status=found.status,

@@ -151,6 +151,7 @@ def _lighteval(log: Mapping[str, Any], reading: Reading, filename: str) -> Quali
     values = {
         f"{task}/{name}": value
         for task, metrics in log["results"].items()
+        # This one is lighteval's mean over all tasks.
         if task != "all"
         for name, value in metrics.items()
         if not name.endswith("_stderr")

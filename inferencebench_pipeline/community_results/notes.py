@@ -91,6 +91,7 @@ def render_notes(configuration: RunConfiguration) -> str:
     ``;``, ``=``, ``%`` and what is not printable ASCII are percent-encoded inside a value.
     """
     return _SEPARATOR.join(
+        # The tools are encoded one by one already, so that the commas between them stay commas.
         f"{key}={value if key == 'tools' else quote(value, safe=_SAFE)}"
         for key, value in configuration.facets().items()
     )

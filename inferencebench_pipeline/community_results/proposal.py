@@ -86,6 +86,7 @@ def propose(
         pull = one_pull_request(hub, model, assessment.author, request)
         if isinstance(pull, str):
             return replace(assessment, state=State.WITHHELD, reason=pull)
+        # Before the Hub can show it: after a crash no result of ours passes for a stranger's.
         _register(hub, root, submission, pull)
         commit = _put(hub, model, pull.ref, submission)
         if pull.status == "draft":

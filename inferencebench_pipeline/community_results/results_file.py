@@ -35,6 +35,7 @@ FOLDER = ".eval_results"
 """Folder of the files in a model repository; the Hub does not read sub-folders."""
 
 _RESULT_FILE = re.compile(r"\.eval_results/[^/]+\.ya?ml")
+# A larger one fits no 64-bit column of a table.
 _LARGEST_INTEGER = 2**63
 _REMEDIES = {
     "dataset": "give id and task_id",
@@ -62,6 +63,7 @@ def _iso_8601(text: str) -> str:
         date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError("not an ISO 8601 date such as 2026-05-15T10:30:00Z") from error
+    # Since Python 3.11 fromisoformat also takes 20260515 and dates by week.
     if not re.match(r"\d{4}-\d\d-\d\d", text):
         raise ValueError("not an ISO 8601 date such as 2026-05-15T10:30:00Z")
     return text
@@ -178,6 +180,7 @@ def _slug(text: str) -> str:
 
 def _plain(entry: EvaluationEntry) -> dict[str, Any]:
     document = entry.model_dump(by_alias=True, exclude_none=True)
+    # Readers guess types: unquoted, a date or a token of digits would not stay a text.
     for key in ("verifyToken", "date", "notes"):
         if key in document:
             document[key] = Quoted(document[key])

@@ -183,6 +183,7 @@ class _Look:
             filename=item.filename,
             entry=item.entry,
             proposed_by=author,
+            # Ours are in the register before the Hub shows them, and a known result keeps its mark.
             ours=False,
             first_seen_at=self._now,
         )

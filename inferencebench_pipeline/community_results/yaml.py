@@ -42,6 +42,7 @@ _CORE_SCHEMA = (
         r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
         "-+.0123456789",
     ),
+    # Not part of the core schema: it marks what other readers would turn into a date.
     ("timestamp", f"^(?:{_DATE.pattern})$", "0123456789"),
 )
 

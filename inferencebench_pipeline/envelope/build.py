@@ -217,6 +217,7 @@ def _provenance_values(envelope: Envelope) -> Iterator[tuple[str, str]]:
 
 def _fingerprint(hardware: Hardware) -> HardwareFingerprint:
     parts: dict[str, Any] = {
+        # Every reader of v1 trims texts before it computes the digest.
         "dmi_uuid": hardware.dmi_uuid.strip(),
         "gpus": [FingerprintGpu(**gpu.model_dump()) for gpu in hardware.gpus],
         "cpu": FingerprintCpu(**hardware.cpu.model_dump()),
@@ -227,6 +228,7 @@ def _fingerprint(hardware: Hardware) -> HardwareFingerprint:
         "cuda": hardware.cuda.strip(),
         "nccl": hardware.nccl.strip(),
     }
+    # Not validated, because validation demands the very digest that is computed here.
     unstamped = HardwareFingerprint.model_construct(**parts)
     return HardwareFingerprint(fingerprint_sha256=fingerprint_sha256(unstamped), **parts)
 

@@ -119,6 +119,7 @@ def _decode(data: bytes, *, object_pairs_hook: _Hook | None = None) -> object:
     if len(data) > MAX_ENVELOPE_BYTES:
         raise EnvelopeError(f"envelope is {len(data)} bytes; at most {MAX_ENVELOPE_BYTES} are read")
     try:
+        # Given bytes, Python's parser would accept UTF-16 and UTF-32 as well.
         document = json.loads(data.decode("utf-8"), object_pairs_hook=object_pairs_hook)
     except UnicodeDecodeError as error:
         raise EnvelopeError(f"envelope is not UTF-8: {error}") from error

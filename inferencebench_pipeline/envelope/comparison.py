@@ -23,6 +23,7 @@ def differences(before: Envelope, after: Envelope) -> list[str]:
     return [
         f"{name} was {_value(ours, name)} and is {_value(theirs, name)}"
         for name in sorted(ours.keys() | theirs.keys())
+        # Long values may differ behind the cut of their texts, and null differs from absent there.
         if _value(ours, name) != _value(theirs, name) or ours.get(name) != theirs.get(name)
     ]
 

@@ -46,6 +46,7 @@ class FingerprintCpu(_EnvelopePart):
 class FingerprintMemory(_EnvelopePart):
     """The host's memory: populated channels and their speed in MT/s."""
 
+    # The bounds are upstream's, whose readers refuse an envelope outside of them.
     channels: Annotated[int, Field(ge=1, le=16)]
     speed_mts: Annotated[int, Field(ge=1)]
     ecc: bool = False

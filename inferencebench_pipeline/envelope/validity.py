@@ -17,4 +17,5 @@ def validity_errors(read: ReadEnvelope, traces: Path | bytes | None) -> list[Val
     """
     stated = () if read.extension is None else read.extension.validity
     found = () if traces is None else check_traces(open_traces(traces))
+    # By name, so that what both sides say is told once, in the words of the traces.
     return list({flag.name: flag for flag in errors_of((*stated, *found))}.values())

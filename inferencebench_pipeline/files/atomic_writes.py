@@ -93,7 +93,9 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _renamed_into_place(path) as temporary:
             yield temporary
+            # Synced before it has its name, which a loss of power must not leave without content.
             _fsync(temporary)
+        # The new name is content of the folder, which is synced apart from the file.
         _fsync(path.parent)
 
 
@@ -104,8 +106,10 @@ def _renamed_into_place(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        # Temporary files begin as readable by their owner only.
         temporary.chmod(0o644)
         temporary.replace(path)
+    # An interrupt from the keyboard must leave nothing behind either.
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

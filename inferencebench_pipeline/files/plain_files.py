@@ -44,6 +44,7 @@ def read_plain(path: Path, *, max_bytes: int = MOST_BYTES) -> bytes:
         OSError: as in :func:`opened_plain`, or it is larger than ``max_bytes``.
     """
     with opened_plain(path) as file:
+        # It may grow between the two looks.
         data = file.read(max_bytes + 1) if size_of(file) <= max_bytes else None
         if data is None or len(data) > max_bytes:
             raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))

@@ -49,6 +49,7 @@ def file_state(path: Path) -> str:
         found = path.stat()
     except OSError:
         return "absent"
+    # A replaced file has another inode, even where its size and its time are the same.
     return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
 
 
@@ -75,6 +76,7 @@ def unsealed(data: bytes) -> bytes:
 
 def without_seal(data: bytes) -> bytes:
     """Return a document without its digest, true or not; one that names none as it is."""
+    # Two quotes and a comma stand around the digits.
     start = len(_SEAL) + _DIGEST_CHARACTERS + 3
     return b"{" + data[start:] if data.startswith(_SEAL) and len(data) > start else data
 
@@ -102,6 +104,7 @@ def write_twice(path: Path, data: bytes) -> None:
         StoreError: the disk is full or refuses; the file holds what it held.
     """
     digest = hashlib.sha256(data).hexdigest()
+    # The copy comes first, so that a write that is cut off leaves one whole file of the two.
     write_atomically(copy_of(path), digest.encode() + b"\n" + data)
     write_atomically(path, data)
 

@@ -57,6 +57,7 @@ _SPARE_BYTES: Final = 1 << 30
 _LONGEST_NAME: Final = 120
 _OUTAGES: Final = (ConnectionError, TimeoutError)
 """Errors of a storage that does not answer, which are nobody's delivery's fault."""
+# A capture is a folder of files, each with a name of its own, and no manifest names itself.
 _DELIVERABLE: Final = frozenset(RunFile) - {RunFile.CAPTURE, RunFile.DELIVERY}
 _CAPTURE_FILE: Final = re.compile(r"capture/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
@@ -192,6 +193,7 @@ class Inbox:
                 runs.append(name)
             elif missing is not None:
                 waiting.append(Delivery(printable(name), missing))
+        # What was taken must be told. The next look meets the outage again, if it lasts.
         if outage is not None and not runs:
             with self.reaching():
                 raise outage
@@ -223,6 +225,7 @@ class Inbox:
     def put(self, name: str, files: dict[str, Path], manifest: bytes) -> None:
         """Write a delivery; what tells that it is whole comes last."""
         folder = f"{self._root}/{name}"
+        # Under the old manifest a folder would pass for whole while it is being replaced.
         if self._fs.exists(f"{folder}/{RunFile.DELIVERY}"):
             self._fs.rm_file(f"{folder}/{RunFile.DELIVERY}")
         for relative, path in files.items():
@@ -266,6 +269,7 @@ class Inbox:
     ) -> str:
         name = run.run_id
         if run.path.exists():
+            # From this very delivery: an earlier look was cut off before it removed the folder.
             if not _is_from(run, data):
                 raise InboxError(
                     f"run {name} is in the store already, and not from this delivery; nothing was "
@@ -323,6 +327,7 @@ class Inbox:
                     )
             _require_finished(RunDirectory(run.run_id, incoming))
             write_atomically(incoming / RunFile.DELIVERY, data)
+            # Temporary folders begin as open to their owner only.
             incoming.chmod(0o755)
             incoming.rename(run.path)
         finally:
@@ -360,6 +365,7 @@ def _no_room(folder: Path, manifest: DeliveryManifest) -> str | None:
     """Return why a delivery has to wait for room on the store's disk; None when there is enough."""
     needed = sum(file.size_bytes for file in manifest.files.values())
     try:
+        # Before the first run the folder itself is not there.
         free = free_bytes(next(above for above in folder.parents if above.exists()))
     except (OSError, StopIteration):
         return None  # writing says what is wrong
@@ -372,6 +378,7 @@ def _parse_manifest(name: str, data: bytes) -> DeliveryManifest:
     what = RunFile.DELIVERY.value
     try:
         document = parse_json(data, what=what, max_bytes=_MOST_MANIFEST_BYTES)
+        # Within bounds by now. This second reading only looks for what is said twice.
         json.loads(data, object_pairs_hook=_require_distinct)
         manifest = DeliveryManifest.model_validate(document)
     except JsonDocumentError as error:
@@ -383,6 +390,7 @@ def _parse_manifest(name: str, data: bytes) -> DeliveryManifest:
     for relative in manifest.files:
         if not _may_be_delivered(relative):
             raise InboxError(f"{what} names {printable(repr(relative))}, which is no file of a run")
+    # On a file system that ignores case the second would overwrite the first.
     if len({relative.casefold() for relative in manifest.files}) < len(manifest.files):
         raise InboxError(f"{what} names two files that differ in upper and lower case only")
     if RunFile.SPEC not in manifest.files:

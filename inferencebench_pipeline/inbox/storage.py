@@ -121,6 +121,7 @@ class LocalFolder:
                 above, _, name = relative.rpartition("/")
                 with suppress(FileNotFoundError), _below(inside, above) as parent:
                     os.unlink(name, dir_fd=parent)
+            # What somebody else put into a folder keeps it, and is nobody's failure.
             for above in sorted({relative.rpartition("/")[0] for relative in files} - {""}):
                 with suppress(OSError):
                     os.rmdir(above, dir_fd=inside)
@@ -132,6 +133,7 @@ class LocalFolder:
         above, _, name = place.rpartition("/")
         with _directory(self._root) as root:
             with _directory(folder, root) as inside:
+                # Written before the folder moves, which so never lies there without a reason.
                 _write_new(inside, note, reason)
             with suppress(FileExistsError):
                 os.mkdir(above, dir_fd=root)
@@ -163,6 +165,7 @@ class ObjectFolder:
 
     def folders(self) -> list[str]:
         """Return the names of the folders, hidden ones left out; none when there is no inbox."""
+        # Others write here, and fsspec would answer from the list of an earlier look.
         self._fs.invalidate_cache()
         try:
             found = self._fs.ls(self._root, detail=True)
@@ -204,6 +207,7 @@ class ObjectFolder:
         """Remove these files, the last one last, and whatever else lies in the folder."""
         for relative in files:
             with suppress(FileNotFoundError):
+                # Unlike rm, this takes a star in a name for a star.
                 self._fs.rm_file(self._path(folder, relative))
         for relative in self._all(folder):
             self._fs.rm_file(self._path(folder, relative))
@@ -265,6 +269,7 @@ def _copy(file: IO[bytes], target: Path, size_bytes: int) -> str:
             copy.write(block)
             digest.update(block)
             left -= len(block)
+        # One byte more shows that the file has grown.
         if left or file.read(1):
             raise UnusableFileError(f"does not have the {size_bytes:,} bytes of its manifest")
     return digest.hexdigest()
@@ -300,9 +305,11 @@ def _below(inside: int, above: str) -> Iterator[int]:
 
 def _open_file(name: str, parent: int) -> int:
     try:
+        # Without O_NONBLOCK the opening of a pipe would wait for somebody who writes to it.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags, dir_fd=parent)
     except OSError as error:
+        # These are the answers for a link, for a socket and for a device that is not there.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
             raise UnusableFileError("is not a plain file; deliver the file itself") from error
         raise
@@ -311,6 +318,7 @@ def _open_file(name: str, parent: int) -> int:
 def _problem(facts: os.stat_result) -> str | None:
     if not stat.S_ISREG(facts.st_mode):
         return "is not a plain file; deliver the file itself"
+    # The other name may be that of a file that nobody meant to deliver.
     if facts.st_nlink > 1:
         return "has other names too (hard links); deliver a copy"
     return None

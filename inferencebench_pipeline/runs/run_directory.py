@@ -89,6 +89,7 @@ def new_run_id(*, unix_ms: int | None = None, entropy: bytes | None = None) -> s
     value = bytearray(milliseconds.to_bytes(6, "big") + tail)
     if len(value) != 16:
         raise ValueError(f"entropy must be 10 bytes, got {len(tail)}")
+    # The version, 7, and the variant, binary 10 (RFC 9562 sections 4.1 and 4.2).
     value[6] = 0x70 | (value[6] & 0x0F)
     value[8] = 0x80 | (value[8] & 0x3F)
     text = value.hex()
@@ -266,6 +267,7 @@ class RunDirectory:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replaced_atomically(path) as temporary:
                 yield temporary
+                # Kept before the rename: a crash in between must leave no file that is unknown.
                 self.keep_digest(name.value, sha256_of(temporary))
                 _move_folder_aside(path)
 
@@ -363,4 +365,5 @@ class RunStore:
             raise StoreError(
                 f"cannot read {runs}: {error.strerror or error}; fix the permissions of the store"
             ) from error
+        # What is still on its way in has another name, and is no run yet.
         return sorted(name for name in names if _UUID7.fullmatch(name))

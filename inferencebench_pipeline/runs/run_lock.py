@@ -110,6 +110,7 @@ def run_lock(path: Path, *, run_id: str, purpose: str, wait_s: float = GRACE_S) 
         RunBusyError: another process or thread holds it, and went on holding it.
         OSError: the lock file cannot be made.
     """
+    # Two ways to one file are one lock.
     name = os.path.realpath(path)
     if _held.enter_again(name):
         try:
@@ -130,6 +131,7 @@ def run_lock(path: Path, *, run_id: str, purpose: str, wait_s: float = GRACE_S) 
         yield
     finally:
         _held.leave(name)
+        # Before the lock is free: afterwards the note could be that of the next holder.
         with contextlib.suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()

@@ -46,6 +46,7 @@ def _say(text: str) -> None:
 def _stop_with_parent(parent_pid: int) -> None:
     """Have the kernel send SIGTERM when the process that started us dies, however it dies."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # The parent may have died before the kernel was asked to watch it.
     if os.getppid() != parent_pid:
         raise SystemExit("sandbox: the process that started it is gone")
 

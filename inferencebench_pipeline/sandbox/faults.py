@@ -196,6 +196,7 @@ class FaultInjection:
         elif request.method == "POST":
             try:
                 fault = Fault.model_validate_json(await request.body())
+                # A wrong pattern is refused now, and not at the first request that it is tried on.
                 re.compile(fault.method)
                 re.compile(fault.path)
             except (ValidationError, re.error) as error:

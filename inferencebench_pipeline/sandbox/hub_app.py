@@ -67,6 +67,7 @@ def create_hub_app(state: Path, *, base_url: str, quotas: Quotas = Quotas()) -> 
     seed(store)
     modules = (
         account, repos, listing, commit, lfs, discussions, evaluations, webhooks, read, resolve,
+        # The pages come last: their patterns match the addresses of the others, too.
         admin, pages,
     )  # fmt: skip
     windows = RequestWindows()

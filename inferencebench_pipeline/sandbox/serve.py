@@ -67,6 +67,7 @@ def serve(options: ServeOptions, *, announce: Callable[[str], None]) -> None:
     state = options.state.resolve()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _sole_server_of(state):
+        # A killed predecessor may have left one, which names addresses that nobody answers at.
         env_file = state / "env"
         env_file.unlink(missing_ok=True)
         try:
@@ -133,6 +134,7 @@ def _server(app: Starlette, host: str) -> _Server:
 def _stop_on_signals(servers: list[_Server]) -> None:
     def stop() -> None:
         for server in servers:
+            # A second signal does not wait for requests in flight.
             server.force_exit = server.should_exit
             server.should_exit = True
 
@@ -151,6 +153,7 @@ async def _all_started(servers: list[_Server], running: list[asyncio.Task[None]]
 
 @contextlib.contextmanager
 def _sole_server_of(state: Path) -> Iterator[None]:
+    # Opened without emptying it: the process that holds the lock has left its id in it.
     with (state / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

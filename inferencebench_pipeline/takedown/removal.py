@@ -115,6 +115,7 @@ def _without_items(card: bytes, ours: Ours) -> bytes:
     """
     after = remove_items(card, KEY, ours.is_item)
     listed, left = get_key(card, KEY), get_key(after, KEY)
+    # A list that would be empty goes with its key, so there is no value then.
     kept = [item for item in listed or [] if not ours.is_item(item)] or None
     if card != after and (left != kept or remove_key(after, KEY) != remove_key(card, KEY)):
         raise FrontMatterError("more than our own items would change")

@@ -105,6 +105,7 @@ def _taken_down(
     lines = (
         f"{model_id}: {outcome.line}"
         for model_id, outcome in outcomes
+        # Asked again after all is gone, that nothing was found is no news for the record.
         if not known or outcome.state != "nothing"
     )
     done = takedown.model_copy(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+# The waits lie deep in libraries that take no argument of ours, so the deadline is in the context.
 _ENDS_AT_S: Final[ContextVar[float]] = ContextVar("ends_at_s", default=math.inf)
 
 

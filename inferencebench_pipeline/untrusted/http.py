@@ -81,6 +81,7 @@ def exchange(
             content=body,
             extensions={"timeout": seconds, **bounds.extensions()},
         )
+        # The caller names the proxy, so the environment is not asked for one.
         with BoundedTransport(verify=_tls(url), trust_env=False, proxy=proxy) as transport:
             answer = transport.handle_request(request)
             try:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from inferencebench_pipeline.errors import PermanentError
 
+# Adding 16 is how zlib is asked for the header and the checksum of gzip.
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _PIECE_BYTES: Final = 1 << 16
 _MOST_MEMBERS: Final = 64
@@ -72,7 +73,9 @@ class Gunzip:
                 raise AnswerDamagedError(f"the body is no gzip stream ({error})") from error
             if piece:
                 yield piece
+            # The tail is what the bound on a piece held back. Unused data is the next member.
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
+        # Output may be left inside when all of the input is used up.
         while not self._inflate.eof and (piece := self._inflate.decompress(b"", _PIECE_BYTES)):
             yield piece
 

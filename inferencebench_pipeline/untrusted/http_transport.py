@@ -106,6 +106,7 @@ class BoundedTransport(httpx2.HTTPTransport):
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - those of httpx2.HTTPTransport
         super().__init__(**settings)
+        # httpx2 has no argument for the backend of its connections.
         self._pool._network_backend = _Backend()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -139,6 +140,7 @@ def _bounded_answer(
         if len(name) + len(value) > _LONGEST_HEADER:
             raise too_large(f"a header in {what}", _LONGEST_HEADER)
     announced = answer.headers.get("Content-Length", "")
+    # Python refuses to read a number of thousands of digits, and twenty are too many already.
     if request.method != "HEAD" and announced.isdecimal() and int(announced[:20]) > max_bytes:
         raise too_large(what, max_bytes)
     assert isinstance(answer.stream, httpx2.SyncByteStream)

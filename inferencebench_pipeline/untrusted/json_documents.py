@@ -49,6 +49,7 @@ def parse_json(data: bytes | str, *, what: str, max_bytes: int, max_depth: int =
         raise JsonDocumentError(_too_deep(what, max_depth)) from None
     except (ValueError, OverflowError) as error:
         raise JsonDocumentError(f"{what} is not JSON: {printable(error)}") from error
+    # Counting brackets is cheaper than walking, and most documents do not have so many of them.
     if _openings(data) > max_depth and _is_deeper(document, max_depth):
         raise JsonDocumentError(_too_deep(what, max_depth))
     return document
@@ -75,6 +76,7 @@ def _openings(data: bytes | str) -> int:
 
 
 def _is_deeper(document: Json, max_depth: int) -> bool:
+    # Level by level, because recursion is what a deep document would exhaust.
     level: list[Json] = [document]
     for _ in range(max_depth):
         level = [child for node in level for child in _children(node)]

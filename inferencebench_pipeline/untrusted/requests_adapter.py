@@ -70,6 +70,7 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         plain = super()._new_conn()
         limit_s = plain.gettimeout()
+        # The socket is urllib3's own. Its descriptor moves into one that looks at the deadline.
         bounded = _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach())
         bounded.settimeout(limit_s)
         return bounded
@@ -85,6 +86,7 @@ class DeadlineAdapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - requests'
         """Make the pools of connections that keep to a deadline."""
         context = create_urllib3_context()
+        # The ssl module makes its sockets of this class, so they need no moving.
         context.sslsocket_class = _TlsSocket
         super().init_poolmanager(*arguments, ssl_context=context, **options)
         assert isinstance(self.poolmanager, PoolManager)

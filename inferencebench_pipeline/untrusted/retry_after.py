@@ -20,6 +20,7 @@ def retry_after_s(value: str | None) -> float | None:
         value: a number of seconds or a date; None when there is no such header.
     """
     text = (value or "").strip()
+    # Parsers of numbers and dates stumble over ² and other digits that are not ASCII.
     if not text or len(text) > _MOST_CHARACTERS or not text.isascii():
         return None
     try:

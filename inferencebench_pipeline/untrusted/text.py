@@ -32,6 +32,7 @@ def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
         limit: the most characters of it to return.
     """
     whole = text if isinstance(text, str) else str(text)
+    # Cut before it is looked at, so that a text of any length costs the same.
     shown = " ".join(whole[: limit + 1].split())
     if not shown.isascii() or not shown.isprintable():
         shown = "".join(map(_visible, shown))

@@ -114,6 +114,7 @@ class PlainConstructor(yaml.constructor.SafeConstructor, yaml.resolver.Resolver)
             key = "<<" if merges else self.construct_object(key_node, deep=True)
             if isinstance(key, list | dict | set):
                 raise _refused(key_node, "a key must be one text or number, not a collection")
+            # PyYAML by itself lets the last of two equal keys win.
             if key in seen:
                 raise _RepeatedKeyError(printable(key, 80), key_node)
             seen.add(key)
@@ -263,6 +264,7 @@ class _Count:
             if event.anchor is not None:
                 self._known[event.anchor] = (1, 0)
         elif isinstance(event, yaml.CollectionStartEvent):
+            # Inside of its own collection an anchor is not known: an alias of it would not end.
             if event.anchor is not None:
                 self._known.pop(event.anchor, None)
             self._open.append((event.anchor, self._total, 0))

@@ -16,6 +16,7 @@ _NUMBER_IN_YAML_1_2: Final = re.compile(
 _ACTING: Final = re.compile(r"[^\n -~]")
 """Characters that may act or hide; a text in double quotes holds their escapes instead."""
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+# YAML 1.1 reads these as booleans or null.
 _RESERVED: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _TEXT: Final = "tag:yaml.org,2002:str"
 

@@ -126,6 +126,7 @@ class Hub:
             answer = wire.get_object(wire.url(place))
             with reading(f"the answer about {repo.kind} {repo.id}"):
                 return RepoHead(
+                    # A repository without any commit has no sha.
                     commit=str(answer["sha"]) if answer.get("sha") else None,
                     listing={
                         str(file["rfilename"]): HubFile(

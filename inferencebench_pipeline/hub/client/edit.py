@@ -59,6 +59,7 @@ def act_on_state(
     When ``act`` fails with ``again_on``, the Hub gets time to settle and is looked at again; there
     are at most :data:`ROUNDS` attempts. The last failure is passed on, and so is any other error.
     """
+    # The last attempt stands behind the loop, so that its failure is passed on.
     for attempt in range(1, ROUNDS):
         try:
             return act(state)

@@ -35,6 +35,7 @@ class RetryPolicy:
             HubRateLimitError: limited, and the wait asked for is too long to sit out.
         """
         started_s = time.monotonic()
+        # The last attempt stands behind the loop, so that its failure is passed on.
         for attempt in range(1, self.attempts):
             try:
                 return action()

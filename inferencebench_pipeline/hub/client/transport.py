@@ -143,6 +143,7 @@ class Client(httpx2.Client):
             sending_s = int(sent) / SLOWEST_UPLOAD_BYTES_PER_S if sent.isdecimal() else 0.0
             bounds = Bounds(MAX_JSON_BYTES, self._whole_s + sending_s)
             request.extensions = {**request.extensions, **bounds.extensions()}
+        # Our bounded decoder understands this one coding.
         if request.headers.get("Accept-Encoding") != "identity":
             request.headers["Accept-Encoding"] = "gzip"
         return bounds

@@ -90,6 +90,7 @@ def send_commit(
             raise HubHeadMovedError(
                 f"{repo.id} holds another {', '.join(taken)} meanwhile; read again"
             )
+        # Added on top of the head that was looked at: if it has moved meanwhile, the Hub refuses.
         parent = seen.head
     large = {path: data for path, data in changed.items() if path in seen.large}
     if large:

@@ -83,7 +83,7 @@ def _slug(text: str, budget: int, *, dots: bool) -> str:
     folded = unicodedata.normalize("NFKD", text).lower()
     readable = "".join(mark for mark in folded if not unicodedata.combining(mark))
     slug = re.sub(r"[^a-z0-9.]+" if dots else r"[^a-z0-9]+", "-", readable)
-    # The Hub refuses these runs, and a point between two hyphens separates nothing.
+    # The Hub refuses two points in a row, and a point beside a hyphen separates nothing.
     slug = re.sub(r"[.-]{2,}+", lambda run: "-" if "." in run[0] else run[0], slug).strip(".-")
     if readable.isascii() and 0 < len(slug) <= budget:
         return slug

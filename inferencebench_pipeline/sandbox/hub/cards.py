@@ -57,6 +57,7 @@ class _CoreSchemaLoader(_SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  (PyYAML's own class attribute)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # No set, because YAML lets a key be a list or a mapping.
         seen: list[object] = []
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:

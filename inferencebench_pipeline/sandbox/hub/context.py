@@ -213,5 +213,6 @@ def next_link(request: Request, **changes: str) -> dict[str, str]:
     """Return the ``Link`` header to the next page: this URL with other query parameters."""
     kept = [(key, value) for key, value in request.query_params.multi_items() if key not in changes]
     query = urlencode([*kept, *changes.items()])
+    # The path is the raw one, so its percent signs are encodings that must stay as they are.
     path = quote(request.scope["path"], safe="/%:@!$&'()*+,;=~-._")
     return {"Link": f'<{hub_of(request).url(path)}?{query}>; rel="next"'}

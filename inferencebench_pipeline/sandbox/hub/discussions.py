@@ -201,6 +201,7 @@ def merge(repository: Repository, discussion: Discussion, author: str) -> Discus
         [
             Change(path, entry)
             for path, entry in ours.items()
+            # Removing what the target has lost meanwhile would be refused, though both sides agree.
             if entry is not None or path in present
         ],
         CommitMessage(author, f"{discussion.title} (#{discussion.num})"),
@@ -216,5 +217,6 @@ def merge(repository: Repository, discussion: Discussion, author: str) -> Discus
 
 def _next_number(repository: Repository) -> int:
     taken = [discussion.num for discussion in load_all(repository)]
+    # A crash may leave a ref without its document, and its number is taken all the same.
     taken += [int(match[1]) for ref in repository.refs if (match := _PR_REF.fullmatch(ref))]
     return max(taken, default=0) + 1

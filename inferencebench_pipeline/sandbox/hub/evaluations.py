@@ -30,6 +30,7 @@ BENCHMARK_TAG = "benchmark:official"
 SPEC_FILE = "eval.yaml"
 _RESULTS_FILE = re.compile(r"\.eval_results/[^/]+\.ya?ml")
 _ISO_8601 = r"^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})?)?$"
+# From the list of the Hub's own source (packages/tasks/src/eval.ts of huggingface.js).
 _FRAMEWORK_NAMES = """
 apex-evals archipelago claw-eval exgentic harbor inspect-ai lighteval math-arena mdpbench mteb
 nemo-evaluator olmocr-bench open-asr-leaderboard parsebench screenspot-pro swe-bench swe-bench-pro
@@ -189,6 +190,7 @@ def results_of(repository: Repository, tokens: VerifyTokens) -> list[dict[str, A
         added = {
             path: entry
             for path, entry in changed_paths(base, repository.resolve(discussion.ref)).items()
+            # What the main branch holds as well is shown there already.
             if entry is not None and main.get(path) != entry
         }
         found += _results(repository, added, tokens, {"pullRequest": discussion.num})

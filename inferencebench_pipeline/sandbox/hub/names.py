@@ -57,6 +57,7 @@ def check_name(name: str, *, what: str) -> str:
         HubError: 400, with the rule that is broken.
     """
     if (
+        # The rules that huggingface_hub checks before it asks (validate_repo_id).
         not _NAME.fullmatch(name)
         or "--" in name
         or ".." in name

@@ -55,6 +55,7 @@ class ActionQuotas:
             if len(taken) >= limit:
                 raise HubError(
                     429,
+                    # The Hub's own words, from which a client has to read the wait.
                     f"You have exceeded the rate limit for {action} ({limit} per hour). "
                     "You can retry this action in about 1 hour.",
                     headers={"RateLimit": '"api";r=949;t=220'},

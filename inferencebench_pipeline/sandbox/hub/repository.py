@@ -22,6 +22,7 @@ from inferencebench_pipeline.sandbox.hub.objects import Commit, FileEntry, Objec
 
 MAIN = "refs/heads/main"
 _COMMIT_OID = re.compile(r"[0-9a-f]{40}")
+# The Hub's own words: clients tell a lock from a name that is taken by the text alone.
 _STALE_PARENT = "The branch was updated since you opened this page. Please refresh and try again."
 _BUSY = "Another commit operation is in progress for this repository. Please try again later."
 
@@ -208,6 +209,7 @@ class Repository:
     def set_ref(self, ref: str, oid: str) -> None:
         """Point ``ref`` at ``oid``, durably. This is what makes a commit exist."""
         write_atomically(self.folder / ref, oid.encode())
+        # A new mapping instead of a changed one, because readers hold no lock.
         self._refs = {**self._refs, ref: oid}
 
 

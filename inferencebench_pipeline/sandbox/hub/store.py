@@ -72,6 +72,7 @@ class HubStore:
             folder.parent.mkdir(parents=True, exist_ok=True)
             aside.rename(folder)
             repository = Repository(repo_id, folder)
+            # A new mapping instead of a changed one, because readers hold no lock.
             self._repositories = {**self._repositories, repo_id: repository}
             return repository, True
 

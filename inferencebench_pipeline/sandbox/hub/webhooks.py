@@ -144,6 +144,7 @@ class Webhooks:
 
     def _save(self, hooks: tuple[Webhook, ...]) -> None:
         write_atomically(self._path, _REGISTER.dump_json(hooks, indent=2))
+        # An atomic write leaves it readable by all, and the webhooks hold secrets.
         self._path.chmod(0o600)
         self._hooks = hooks
 
@@ -203,6 +204,7 @@ def _deliver(hook: Webhook, payload: dict[str, Any]) -> None:
     request = urllib.request.Request(  # noqa: S310  (http on loopback only, see put)
         hook.url, json.dumps(payload).encode(), headers, method="POST"
     )
+    # A proxy of the environment would take the delivery off this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as response:

@@ -91,6 +91,7 @@ class RateLimiting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request that exceeds the limit, or pass it on and report the rest."""
+        # The controls of the sandbox and the store of large files count against nothing.
         if scope["type"] != "http" or scope["path"].startswith("/_"):
             await self._app(scope, receive, send)
             return

@@ -66,6 +66,7 @@ def create_sigstore_app(state: Path, *, base_url: str) -> Starlette:
         ct_log, v1_log, v2_log = (
             _open_log(state, name, opened) for name in ("ct", "rekor-v1", "rekor-v2")
         )
+        # Until here a failure closes what is open. From here on the lifespan does.
         logs = opened.pop_all()
     issuer = oidc.OidcIssuer(keys.oidc)
     authority = fulcio.CertificateAuthority(keys.fulcio, issuer, CertificateLog(keys.ct, ct_log))

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+# C2SP signed-note gives each kind of signature a byte, and this is Ed25519's.
 _ED25519_NOTE = b"\x01"
 
 

@@ -20,6 +20,7 @@ _CERTIFICATE_TIMESTAMP = b"\x00"
 _TIMESTAMPED_ENTRY = b"\x00"
 _PRECERT_ENTRY = 1
 _NO_EXTENSIONS = b"\x00\x00"
+# The hash is sha256 (4) and the signature ecdsa (3), as TLS numbers them (RFC 5246, 7.4.1.4.1).
 _SHA256_ECDSA = b"\x04\x03"
 
 

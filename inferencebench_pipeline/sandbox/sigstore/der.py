@@ -30,6 +30,7 @@ def tlv(tag: int, *contents: bytes) -> bytes:
 
 def integer(value: int) -> bytes:
     """Return a non-negative INTEGER."""
+    # One bit more than the number needs, since the first one is the sign.
     return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
@@ -37,6 +38,7 @@ def oid(dotted: str) -> bytes:
     """Return an OBJECT IDENTIFIER."""
     first, second, *rest = (int(part) for part in dotted.split("."))
     encoded = bytearray()
+    # X.690 section 8.19: the first two arcs share one subidentifier.
     for arc in (first * 40 + second, *rest):
         groups = [arc & 0x7F]
         while arc := arc >> 7:
@@ -100,6 +102,7 @@ def _length(data: bytes) -> tuple[int, int]:
     if (
         not 1 <= count <= 4
         or len(octets) != count
+        # DER has one encoding of each length: no leading zeros, and one octet below 128.
         or octets[0] == 0
         or (count == 1 and octets[0] < 0x80)
     ):

@@ -79,6 +79,7 @@ class CertificateAuthority:
             )
         except LogStorageError as error:
             raise RpcError(503, f"the certificate could not be logged: {error}") from error
+        # Nothing else is added: without this the certificate is what was logged, byte for byte.
         value = x509.UnrecognizedExtension(_SCT_LIST, der.tlv(der.OCTET_STRING, scts))
         return builder.add_extension(value, critical=False).sign(
             self._authority.key, hashes.SHA256()
@@ -113,6 +114,7 @@ class CertificateAuthority:
                 ),
                 critical=False,
             )
+            # RFC 5280 section 4.2.1.6: it is critical where the subject is empty.
             .add_extension(x509.SubjectAlternativeName([name]), critical=True)
             .add_extension(x509.UnrecognizedExtension(_ISSUER_V1, ISSUER.encode()), critical=False)
             .add_extension(x509.UnrecognizedExtension(_ISSUER_V2, issuer_utf8), critical=False)

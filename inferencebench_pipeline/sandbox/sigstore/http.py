@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from inferencebench_pipeline.errors import PermanentError
 
+# The codes of google.rpc.Code. Any other status is 2, UNKNOWN.
 _GRPC_CODES = {400: 3, 401: 16, 404: 5, 409: 6, 413: 8, 503: 14}
 
 

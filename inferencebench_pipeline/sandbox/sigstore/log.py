@@ -149,6 +149,7 @@ class TransparencyLog:
             ) from error
 
     def _load(self) -> None:
+        # A duplicate, because closing the reader must not close the log.
         with os.fdopen(os.dup(self._file), "rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
@@ -176,6 +177,7 @@ class TransparencyLog:
 
     def _store(self, line: bytes) -> None:
         try:
+            # An earlier attempt may have left half a line that could not be cut off then.
             self._drop_unfinished()
             written = 0
             while written < len(line):

@@ -30,6 +30,7 @@ from inferencebench_pipeline.sandbox.sigstore.rekor_v1_entries import (
 )
 
 _BODY_LIMIT_BYTES = 8 << 20
+# As many as the public Rekor v1 answers at once.
 _SEARCH_LIMIT = 10
 
 Answer = dict[str, object]
@@ -55,6 +56,7 @@ class RekorV1:
     def __init__(self, key: NoteKey, log: TransparencyLog) -> None:
         self.log = log
         self._key = key
+        # Tree ids of Rekor are signed 64-bit numbers, so a positive one has 63 bits.
         self._tree_id = int.from_bytes(key.log_id[:8]) >> 1
         self._indexing = threading.Lock()
         self._by_hash: dict[str, list[int]] = {}
@@ -164,6 +166,7 @@ class RekorV1:
         return self._checkpoint(proof.tree_size, proof.root)
 
     def _checkpoint(self, size: int, root: bytes) -> str:
+        # The origin of a Rekor v1 checkpoint is the name of the log and the id of the shard's tree.
         origin = f"{self._key.name} - {self._tree_id}"
         return signed_checkpoint(self._key, origin=origin, size=size, root=root)
 
@@ -183,6 +186,7 @@ class RekorV1:
             "logID": self._key.log_id.hex(),
             "logIndex": entry.index,
         }
+        # The signed entry timestamp covers just these four members, as RFC 8785 writes them.
         promise = base64.b64encode(self._key.sign(rfc8785.dumps(promised))).decode()
         inclusion = {
             "checkpoint": self.checkpoint(proof),

@@ -9,6 +9,7 @@ from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.sandbox.sigstore.log import TransparencyLog
 
 WIDTH = 256
+# A bundle gives the length of an entry in two bytes.
 LONGEST_ENTRY_BYTES = 0xFFFF
 _PATH = re.compile(
     r"(?P<level>[0-5]|entries)/(?P<index>(?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"

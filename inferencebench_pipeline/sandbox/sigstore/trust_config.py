@@ -97,6 +97,7 @@ def _trusted_root(keys: SandboxKeys, addresses: Addresses) -> Document:
     v2_log_id = rekor_v2_note_key(REKOR_V2_ORIGIN, keys.rekor_v2).log_id
     since = keys.created_at
     return {
+        # The versions are those that sigstore-python reads: it refuses 0.2 of this file.
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
         "tlogs": [
             _log(addresses.rekor_v1, keys.rekor_v1.public_key(), since, None),

@@ -30,6 +30,7 @@ _CONTENT_TYPE = oid("1.2.840.113549.1.9.3")
 _MESSAGE_DIGEST = oid("1.2.840.113549.1.9.4")
 _SIGNING_TIME = oid("1.2.840.113549.1.9.5")
 _SIGNING_CERTIFICATE_V2 = oid("1.2.840.113549.1.9.16.2.47")
+# The policy that Sigstore's own timestamp authority states.
 _POLICY = oid("1.3.6.1.4.1.57264.2")
 _UTC_TIME = 0x17
 _CONTEXT_0 = 0xA0
@@ -104,6 +105,7 @@ class TimestampAuthority:
         content = tlv(der.SEQUENCE, _TST_INFO, tlv(_CONTEXT_0, tlv(der.OCTET_STRING, info)))
         signed_data = tlv(
             der.SEQUENCE,
+            # RFC 5652 section 5.1: version 3, because the content is not plain data (id-data).
             der.integer(3),
             tlv(der.SET, _SHA256_ALGORITHM),
             content,

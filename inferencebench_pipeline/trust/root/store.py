@@ -298,7 +298,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _name(item: dict[str, Any]) -> str:
     """Return what one key or service is called: its address, and of a key the digest too."""
     address = item.get("baseUrl") or item.get("uri") or item.get("url") or "unnamed"
-    # After a rotation two keys share one address, so the address alone does not tell them apart.
+    # Keys that followed each other may share one address, which then does not tell them apart.
     if "publicKey" in item:
         material = str(item["publicKey"].get("rawBytes"))
     elif "certChain" in item:

@@ -40,7 +40,7 @@ from inferencebench_pipeline.trust.verify.memoised import (
     log_ids,
 )
 
-# Genuine bundles have 5 to 10 KB, most of it the certificate.
+# Genuine bundles have 5 to 10 KB.
 MAX_BUNDLE_BYTES: Final = 1 << 20
 INTOTO_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 

@@ -213,6 +213,7 @@ def _read(payload: bytes) -> tuple[VerificationSummary, dict[str, str]]:
         stated = len(document["subject"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise StatementRejectedError(f"the statement cannot be read: {error}") from error
+    # A summary may name levels of others as well, and only this one is about envelopes.
     if VERIFIED_LEVEL not in summary.verified_levels:
         raise StatementRejectedError(f"the statement does not say {VERIFIED_LEVEL}")
     if not all(map(_is_sha256, found)) or not stated == len(found) == summary.counts.envelopes:

@@ -264,6 +264,7 @@ def _dev_key(
         try:
             verify_dev_key((found.content_hash or "").encode("ascii"), signature, key)
         except WrongSignatureError as error:
+            # The pinned key has signed something, so it is the document that was changed.
             raise RejectedError("dev_key_signature", FailureClass.TAMPERED, str(error)) from error
         check.note("the pinned key signed this document's content hash")
     found.signer = VerifiedSigner(

@@ -65,6 +65,7 @@ async def preupload(request: Request) -> Response:
             {
                 "path": path,
                 "uploadMode": "lfs" if lfs else "regular",
+                # The Hub says this of files that a .gitignore excludes, which is not played here.
                 "shouldIgnore": False,
                 **({"oid": present.etag} if present is not None else {}),
             }
@@ -113,6 +114,7 @@ def _commit(
             before = repository.refs[ref]
             made = repository.commit(ref, changes, message, expected_parent=parent)
             extra = {}
+    # Told only now: whoever is told may read the commit at once.
     hub.webhooks.content_changed(repository, hub.base_url, ref, before, made.oid)
     return JSONResponse(_receipt(hub, repository, made) | extra)
 
@@ -159,6 +161,7 @@ def _changes(
     for key, value in lines:
         if key == "header":
             continue
+        # The client names a folder with a slash at its end.
         path = check_file_path(text_field(value, "path").rstrip("/"))
         if key == "file":
             content = _decode(value)
@@ -186,6 +189,7 @@ def _decode(value: Mapping[str, Any]) -> bytes:
 
 
 def _check_metadata(repository: Repository, path: str, content: bytes) -> None:
+    # The Hub validates at the commit too, whether or not the client asked for a validation before.
     if path == SPEC_FILE and repository.id.kind is RepoKind.DATASET:
         errors = spec_errors(content)
         if errors:

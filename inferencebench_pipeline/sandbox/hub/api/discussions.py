@@ -119,6 +119,7 @@ async def set_status(request: Request) -> Response:
         raise HubError(400, f"Invalid status {status!r}; use 'open' or 'closed'")
 
     def change(discussion: Discussion, author: str) -> Discussion:
+        # An error on the Hub as well: a client whose answer was lost has to look first.
         if discussion.status in (status, "merged"):
             raise HubError(400, f"Discussion {discussion.num} is already {discussion.status}")
         if body.get("comment"):

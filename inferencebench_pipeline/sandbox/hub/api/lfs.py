@@ -106,6 +106,7 @@ def _actions(hub: Hub, oid: str, size_bytes: int, *, in_parts: bool) -> dict[str
         }
     count = -(-size_bytes // PART_SIZE_BYTES)
     header = {"chunk_size": str(PART_SIZE_BYTES)} | {
+        # The client takes the keys that are numbers for parts, written 00001 and so on.
         f"{number:05d}": hub.url(f"/_lfs/{oid}/part/{number}?sig={signature}")
         for number in range(1, count + 1)
     }

@@ -28,12 +28,14 @@ from inferencebench_pipeline.sandbox.hub.names import RepoKind
 from inferencebench_pipeline.sandbox.hub.repository import Repository
 
 DEFAULT_PAGE = 100
+# The most that the Hub's own JavaScript client asks for.
 MAX_PAGE = 500
 
 _SORT_KEYS: dict[str, Callable[[Repository], str]] = {
     "createdAt": lambda repository: repository.settings.created_at,
     "lastModified": lambda repository: repository.head.created_at,
     "trendingScore": lambda repository: repository.head.created_at,
+    # Nobody downloads or likes anything here, so age decides among equals.
     "downloads": lambda repository: repository.settings.created_at,
     "likes": lambda repository: repository.settings.created_at,
 }

@@ -24,6 +24,7 @@ from inferencebench_pipeline.sandbox.hub.errors import HubError, entry_not_found
 from inferencebench_pipeline.sandbox.hub.objects import Commit, FileEntry, lfs_pointer
 from inferencebench_pipeline.sandbox.hub.repository import Repository
 
+# The Hub's own sizes: a list with the last commit of each file has shorter pages.
 TREE_PAGE = 1000
 EXPANDED_TREE_PAGE = 50
 COMMITS_PAGE = 50

@@ -64,6 +64,7 @@ def _create(hub: Hub, caller: Caller, body: Mapping[str, Any]) -> Response:
     repo_id = _named(body, caller)
     check_name(repo_id.name, what="repository name")
     assert caller.name is not None
+    # Spent first, because the Hub counts the request even when the repository exists.
     hub.quotas.spend_repository(caller.name)
     if not caller.may_write(repo_id.owner):
         raise HubError(

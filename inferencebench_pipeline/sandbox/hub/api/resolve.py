@@ -35,6 +35,7 @@ def resolve(request: Request) -> Response:
     headers = {
         "ETag": f'"{entry.etag}"',
         "X-Repo-Commit": commit.oid,
+        # The file is a stranger's, and opened in a browser it must not run anything here.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "X-Content-Type-Options": "nosniff",
         "Access-Control-Expose-Headers": "X-Repo-Commit, ETag, X-Linked-Size, X-Linked-Etag",
