@@ -136,8 +136,11 @@ class _Bounded:
         }
         chosen: Counter[str] = Counter()
         for repo in listing:
+            # The Hub takes names of other case for the same, so
+            # another spelling buys no further share.
             owner = repo.repo_id.partition("/")[0].lower()
             if known.get(repo.repo_id) == repo.revision:
+                # Its commit is the known one, so it would be refused or found empty again.
                 if repo.repo_id in hopeless:
                     self.passed_over.add(repo.repo_id)
                 else:
@@ -165,6 +168,7 @@ class _Bounded:
             data = self._hub.fetch(Repo("dataset", repo_id), revision, path, max_bytes=of_kind)
         except HubNotFoundError:
             if path == ENVELOPE_FILE:
+                # Its traces need not be asked for either.
                 self._without_envelope.add(repo_id)
             return None
         self.fetched_bytes += len(data)

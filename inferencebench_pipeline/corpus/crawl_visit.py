@@ -51,6 +51,7 @@ class Visit:
         entry = self._fetched(listed)
         if known is None or known.state in GONE:
             return entry
+        # The known digests stay, so that the crawl which can read it again notices a replacement.
         if entry.state is RepoState.UNREADABLE:
             return replace(
                 entry,
@@ -77,6 +78,7 @@ class Visit:
         )
         return (
             known.revision == listed.revision
+            # The same name at another endpoint is another repository.
             and known.endpoint == self._source.endpoint
             and known.community == (self._organisation is None)
             and known.state in (RepoState.PUBLISHED, RepoState.MALFORMED)
@@ -161,4 +163,5 @@ class Visit:
 
 def _card_json(listed: PublishedRepo) -> str:
     block = listed.card.get(CARD_KEY)
+    # YAML has dates, which JSON does not know.
     return json.dumps(block if isinstance(block, dict) else {}, sort_keys=True, default=str)

@@ -118,6 +118,7 @@ def subjects_of_days(
     """
     found: dict[str, list[Subject]] = {}
     for day in days:
+        # It refuses what is no date, before the text becomes part of a path.
         store.verdicts_path(day)
         found[day] = []
     for entry in entries_of_days(store, days):
@@ -148,6 +149,7 @@ class Examiner:
 
     @cached_property
     def _verify(self) -> VerifyFor:
+        # Opened at the first record that needs it; a pass that recognises everything opens none.
         return self._judge.open()
 
     def bytes_are_sound(self, subject: Subject) -> bool:
@@ -229,6 +231,7 @@ class Examiner:
             revision=entry.revision,
             envelope_sha256=entry.envelope_sha256 or "",
             traces_sha256=entry.traces_sha256,
+            # The old instant stays, so that verifying again leaves the file as it is.
             verified_at=known.verified_at if known and unchanged else now,
             checkpoint=checkpoint_of_envelope(envelope) if verdict.ok else None,
             verdict=verdict,

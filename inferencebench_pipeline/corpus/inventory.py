@@ -303,6 +303,7 @@ def _take_in(
     except BaseException:
         save_so_far()
         raise
+    # Decided only after the whole listing was read: half a listing would make the rest vanish.
     absent = mine - seen.keys() - set(passed_over)
     gone = _gone((known[repo_id] for repo_id in absent), seen.values())
     entries = {**known, **seen, **gone}
@@ -366,6 +367,7 @@ def _save(
     with io.BytesIO() as buffer:
         pq.write_table(inventory.table(), buffer, compression="zstd")
         table = buffer.getvalue()
+    # The findings first, because an inventory without its findings is read as a damaged one.
     write_twice(store.findings_path, _FINDINGS.dump_json(list(found), indent=2) + b"\n")
     write_twice(store.inventory_path, table)
     return inventory

@@ -281,6 +281,7 @@ class _Examination:
             return _Problem(str(error), lasting=False)
         for origin, (checkpoint, note) in newest.items():
             before = trusted.get(origin)
+            # An append-only log cannot shrink, and both sizes are signed by it (RFC 6962).
             if before is not None and checkpoint.size < before.checkpoint.size:
                 return _Problem(
                     f"the log shows {checkpoint.size} entries of {origin}, and had signed for "
@@ -346,7 +347,9 @@ class _Examination:
         Returns why they are not the entries that the log has signed for, if they are not.
         """
         size, state = report.size, self._state
+        # One page at least, so that every pass gets further, however many proofs it had to ask for.
         budget = max(self._requests, 1) * self._reader.entries_at_once
+        # The first pass begins near the end: a public log holds more than one pass may ask for.
         start = state.scanned_to if state.scanned_from is not None else max(0, size - budget)
         stop = min(size, start + budget)
         frontier = self._frontier(start)
@@ -374,6 +377,7 @@ class _Examination:
     def _frontier(self, start: int) -> Frontier | None:
         known = self._state.frontier
         first = self._state.scanned_from is None and start > 0
+        # A frontier is of one tree that was read from its beginning, and each shard is a tree.
         if known is None or first or len(self._state.trusted) != 1:
             return None
         return Frontier(start, [bytes.fromhex(item) for item in known])

@@ -131,6 +131,7 @@ def write_records(store: CorpusStore) -> Path | None:
         StoreError: the table cannot be written.
     """
     path = store.records_path
+    # Under the lock, so that the table does not mix verdicts of two passes.
     with store.verifying():
         inventory, days = inventory_table(store), verified_days(store)
         crawled = inventory.num_rows or is_there(store.inventory_path)
@@ -141,6 +142,7 @@ def write_records(store: CorpusStore) -> Path | None:
             connection.register("judged", _judged(store, days))
             connection.register("inventory", inventory)
             table = connection.sql(_RECORDS).to_arrow_table()
+        # Kept inside the table, so that the two can never be of different passes.
         made_of = table.replace_schema_metadata({_MADE_OF: orjson.dumps(states)})
         with replaced_atomically(path) as temporary:
             pq.write_table(made_of, temporary, compression="zstd")

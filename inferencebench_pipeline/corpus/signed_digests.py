@@ -47,6 +47,7 @@ def seen_checkpoints(store: RunStore) -> Iterator[SeenCheckpoint]:
 def _of_runs(store: RunStore) -> Iterator[str]:
     for run_id in store.run_ids():
         run = store.run(run_id)
+        # The unsigned one counts too: a crash may fall between the log's entry and the signed file.
         for name in (RunFile.UNSIGNED_ENVELOPE, RunFile.ENVELOPE):
             try:
                 if run.has(name):

@@ -51,6 +51,7 @@ class HubSource:
 
     def fetch(self, repo_id: str, revision: str, path: str) -> bytes | None:
         """Return a file's bytes at ``revision``; a file the commit lacks is None, not an error."""
+        # Without a list of the files, the commit is asked for the file itself.
         if path not in self._files.get((repo_id, revision), (path,)):
             return None
         try:

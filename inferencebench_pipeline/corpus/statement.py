@@ -307,6 +307,7 @@ def _register(folder: Path, statement: bytes) -> None:
     if before and not before.endswith(b"\n"):
         before += b"\n"  # the end of the last line is lost; the next one must not be
     line = {"at": datetime.now(UTC).isoformat(), "logged": logged_digests(statement)}
+    # Written as a whole and not appended, so that a crash leaves no half line.
     write_atomically(path, before + orjson.dumps(line) + b"\n")
 
 

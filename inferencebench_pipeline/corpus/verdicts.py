@@ -92,6 +92,7 @@ class RecordLine(DocumentPart):
 
     def sealed(self) -> bytes:
         """Return the line as it is stored, without its end."""
+        # The digest is appended to the text, so that cutting it off gives back the very bytes.
         line = self.model_dump_json(exclude={"line_sha256"}).encode()
         return b'%s,"line_sha256":"%s"}' % (line[:-1], _digest_of(line))
 

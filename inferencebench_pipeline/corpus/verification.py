@@ -196,6 +196,8 @@ def _plan(
             known is not None
             and known.ok is not None
             and known.inputs_sha256 == subject.inputs_sha256
+            # A line of an earlier version has no digest that could
+            # tell whether the disk has changed it.
             and is_sealed(known.line)
             and not again
             and examiner.bytes_are_sound(subject)
@@ -215,6 +217,7 @@ def _finish(store: CorpusStore, plan: _Plan, work: Iterable[Future[list[Examined
     )
     path = store.verdicts_path(plan.day)
     changed = bool(examined) or len(plan.kept) != plan.lines_before or plan.damaged
+    # Written only when it differs, since the index recognises a day by the state of this file.
     if changed or not is_plain_file(path):
         write_atomically(path, b"".join(read.line + b"\n" for read in lines))
     findings = tuple(

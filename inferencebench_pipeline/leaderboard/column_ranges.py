@@ -110,6 +110,7 @@ def _require_measure(name: str, value: float) -> None:
 
 
 def _text(name: str, value: str) -> str:
+    # A printable text holds neither NUL nor half a pair, so most texts need no closer look.
     if not value.isprintable():
         _require_characters(name, value)
     if name in _EXPLAINING:
@@ -119,6 +120,7 @@ def _text(name: str, value: str) -> str:
             f"{name} is a text of {len(value)} characters; at most {MAX_IDENTITY_CHARACTERS} are "
             "taken"
         )
+    # Escapes make a text longer, and what identifies must not be cut for that.
     return value if value.isprintable() else printable(value, 8 * MAX_IDENTITY_CHARACTERS)
 
 

@@ -153,6 +153,8 @@ def comparison_group(*parts: str | None) -> str:
     Those are suite, suite version, workload, SLO and metric definitions. Results that differ in
     any of them answer different questions and are never ranked against each other.
     """
+    # JSON keeps the parts apart and tells null from an empty
+    # text; texts that are joined do neither.
     text = json.dumps(parts, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -224,6 +226,7 @@ def finite(value: object) -> float | None:
     if not isinstance(value, int | float):
         return None
     try:
+        # An integer of a stranger's JSON can be too large for any float.
         number = float(value)
     except OverflowError:
         return None

@@ -23,6 +23,7 @@ from inferencebench_pipeline.leaderboard.envelope_source import (
     load_setting,
 )
 
+# Sixteen digits of a SHA-256, because row ids name files and a stranger's text must not.
 RowId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
@@ -132,6 +133,7 @@ class EnvelopeFacts(StatedRow):
         Stated(lambda of: of.envelope.quantization.method if of.envelope.quantization else None),
     ] = None
     dataset_hash: Annotated[str | None, Stated(lambda of: of.envelope.dataset.hash)] = None
+    # As a text, because an envelope may hold a seed that is too large for a column of integers.
     seed: Annotated[str | None, Stated(lambda of: str(of.envelope.seed))] = None
     binds_traces: Annotated[
         bool | None, Stated(lambda of: TRACES_FILE in of.envelope.distributions)
@@ -169,6 +171,7 @@ def _arrow_type(annotation: object) -> pa.DataType:
     Raises:
         KeyError: a field has a type that no column of the index holds.
     """
+    # Every column may be null, since an envelope of somebody else may state nothing of it.
     (held,) = {*get_args(annotation)} - {NoneType}
     return _ARROW[getattr(held, "__origin__", held)]
 

@@ -146,6 +146,8 @@ def change_point(values: Values, *, seed: int) -> ChangePoint:
         # A tie with the observed order counts as being as surprising; rounding must not decide.
         extreme += int((_shifts(shuffled).max(axis=1) >= observed[at] - 1e-9).sum())
         drawn += PERMUTATIONS
+    # What was observed counts as one more order, so that no
+    # p-value is zero (Phipson and Smyth 2010).
     return ChangePoint(at=at + SMALLEST_SEGMENT, p_value=(extreme + 1) / (drawn + 1))
 
 
@@ -237,6 +239,8 @@ def _shifts(ranks: Values) -> Values:
     sizes = np.arange(SMALLEST_SEGMENT, n - SMALLEST_SEGMENT + 1)
     sums = np.cumsum(ranks, axis=1)[:, sizes - 1]
     expected = sizes * (n + 1) / 2
+    # The standard deviation of a rank sum without ties (Mann and Whitney 1947). Ties make it
+    # smaller by a factor that is the same for all orders, so it decides nothing.
     spread = np.sqrt(sizes * (n - sizes) * (n + 1) / 12)
     result: Values = np.abs(sums - expected) / spread
     return result

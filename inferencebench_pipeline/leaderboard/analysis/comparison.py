@@ -135,6 +135,7 @@ def read_run(data: bytes, where: str) -> ComparedRun:
     except EnvelopeError as error:
         raise ComparisonError(f"{where} cannot be read: {error}") from error
     try:
+        # The digest is left empty, because nothing here is looked up by it.
         columns, found = stated_facts(envelope, "")
     except UnfitError as error:
         raise ComparisonError(f"{where} cannot be compared: {error}") from error
@@ -232,12 +233,14 @@ def _compared(
     """Return the comparison of a metric, without its verdict; None when a side has no value."""
     sides = [[run for run in side if definition.key in run.values] for side in (a, b)]
     values = [np.array([run.values[definition.key] for run in side]) for side in sides]
+    # Logarithms need positive values. Shares are compared in points, whatever their size.
     relative = definition.unit != "ratio" and all(bool((v > 0).all()) for v in values)
     strata = _strata(definition.key, sides, relative=relative)
     if not strata:
         return None
     identical = all(np.ptp(stratum.values) == 0 for stratum in strata)
     testable = not identical and enough_runs([stratum.levels for stratum in strata])
+    # Sorted, so that the same runs give the same answer in whatever order they are named.
     seed = seed_of(definition.key, *sorted(run.run_id for side in sides for run in side))
     found = difference(strata, seed=seed)
     told = [

@@ -50,6 +50,7 @@ def fronts_of(rows: Iterable[RankedRun], prices: Prices | None = None) -> tuple[
     per system, because a host and a GPU are not the same unit. A front of fewer than two runs
     compares nothing and is left out.
     """
+    # Under other definitions, a number of the same name may be the number of something else.
     known = [row for row in rows if row.metric_definitions == METRIC_DEFINITIONS_VERSION]
     found = (_front(trade_off, known) for trade_off in _trade_offs(prices))
     return tuple(front for front in found if front is not None)
@@ -154,6 +155,7 @@ def _rate(key: str, unit: str) -> _Axis:
 
 def _cost(prices: Prices) -> _Axis:
     def read(row: RankedRun) -> Measured | None:
+        # A host with several kinds of accelerators has no single price, and so no cost.
         kind = _ONE_KIND.fullmatch(row.hardware or "")
         per_hour = prices.per_hour(kind["model"]) if kind else None
         if per_hour is None or not row.accelerators:
@@ -192,6 +194,7 @@ def _inverse(item: Measured | None, of: float) -> Measured | None:
         return None
     if item.low is None or item.high is None or item.low <= 0:
         return Measured(of / item.value)
+    # The inverse turns the interval round.
     return Measured(of / item.value, of / item.high, of / item.low)
 
 

@@ -24,6 +24,7 @@ SIGNIFICANCE: Final = 0.05
 BATCH: Final = 500
 """Orders drawn at a time; more are drawn while fewer than ``_ENOUGH`` were as extreme."""
 MOST_DRAWN: Final = 20_000
+# Ten extreme ones fix a p-value to about a third of itself, which is enough at any size.
 _ENOUGH: Final = 10
 
 Values = NDArray[np.float64]
@@ -92,6 +93,7 @@ def p_values(values: Values, levels: Levels, within: Levels, *, seed: int) -> li
     scores = np.hstack([_scores(values[:, block]) for block in blocks])
     _, level = np.unique(levels, return_inverse=True)
     member = np.eye(int(level.max()) + 1)[level]
+    # Divided by the root of its size, a level does not look far off for having many runs.
     member /= np.sqrt(member.sum(axis=0))
     # A tie with what was observed is as surprising; rounding must not decide.
     reached = _distance(scores, member) * (1 - 1e-9)
@@ -102,6 +104,8 @@ def p_values(values: Values, levels: Levels, within: Levels, *, seed: int) -> li
         for at in open_:
             extreme[at] += (_distance(scores[at][orders], member) >= reached[at]).sum()
         drawn[open_] += BATCH
+    # What was observed counts as one more order, so that no
+    # p-value is zero (Phipson and Smyth 2010).
     return [float(chance) for chance in (extreme + 1) / (drawn + 1)]
 
 
@@ -113,6 +117,7 @@ def adjusted_p_values(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(p)[::-1]
     scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
+    # A larger p-value bounds the adjusted value of each smaller one, so the largest come first.
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled), 1.0)
     return [float(value) for value in adjusted]
 

@@ -71,6 +71,8 @@ def quality_variances(results: Iterable[CommunityResult]) -> tuple[Variance, ...
             entry = result.entry
             task = (result.model_id, *entry.key, entry.dataset.revision or "")
             source = entry.source.url if entry.source else result.url
+            # One result may be proposed in several pull requests,
+            # and would then count for each of them.
             tasks[task].setdefault((entry.value, entry.date, source, entry.notes), result)
     found: list[Variance] = []
     for (model_id, dataset_id, task_id, revision), distinct in sorted(tasks.items()):

@@ -80,6 +80,7 @@ def quantization(form: str | None, method: str | None) -> str | None:
 def _cells(headlines: pa.ChunkedArray[Any]) -> list[dict[str, Cell]]:
     """Return each row's cells by the key of their metric."""
     found: list[dict[str, Cell]] = []
+    # Read by the column, because Arrow would make a dictionary of each cell.
     for chunk in headlines.chunks:
         lists: Any = chunk
         keys = lists.values.field("key").to_pylist()

@@ -82,6 +82,7 @@ def _ranks(rows: Sequence[RankedRun], by: Column | None) -> tuple[int | None, ..
     sign = -1.0 if by.better == "higher" else 1.0
     ends = [_interval(row, by.key, sign) for row in rows]
     worst = sorted(high for _, high in filter(None, ends))
+    # It counts the runs whose worse end is still better than this one's better end.
     return tuple(None if end is None else 1 + bisect_left(worst, end[0]) for end in ends)
 
 
@@ -150,6 +151,7 @@ def run_row(line: Row) -> RunRow:
 def _verify_command(endpoint: str, repo_id: str, revision: str) -> str:
     target = shlex.quote(f"hf://datasets/{repo_id}/envelope.json@{revision}")
     command = f"inferencebench verify {target} --policy policy.yaml"
+    # Elsewhere, the command would ask the public Hub for a repository that is not there.
     if endpoint == PUBLIC_ENDPOINT:
         return command
     return f"HF_ENDPOINT={shlex.quote(endpoint)} {command}"

@@ -51,6 +51,7 @@ def difference(strata: Sequence[Stratum], *, seed: int) -> Difference:
         + differences[np.searchsorted(reached, reached[-1] / 2 + tolerance)]
     ) / 2
     critical = _critical(strata, np.random.default_rng(seed))
+    # With so few runs, even the most extreme assignment is no rarer than 2.5 %.
     if critical <= tolerance:
         return Difference(float(middle), None, None)
     low = differences[np.searchsorted(reached, critical - tolerance)]

@@ -165,6 +165,7 @@ def variances_of(
     """
     measured: dict[bytes, list[MetricSeries]] = defaultdict(list)
     for metric in metrics:
+        # Metrics of the same runs are tested by the same random orders, which are drawn only once.
         measured[np.isfinite(metric.values).tobytes()].append(metric)
     found = []
     for mask, together in measured.items():
@@ -220,6 +221,7 @@ def significant_variances(tested: Iterable[KeptVariance]) -> list[Raw]:
         for item in known
     ]
     judged.sort(
+        # 2.0 is larger than any q-value, so spreads of too few runs come last.
         key=lambda pair: (min((q for q in pair[0] if q is not None), default=2.0), pair[1].place)
     )
     return [item.judged(q_values) for q_values, item in judged]
@@ -251,6 +253,8 @@ def _comparable(observations: Sequence[Observation], present: Iterable[int]) -> 
     ]
     chosen: list[int] = []
     for stratum in sorted(kept, key=len, reverse=True):
+        # The first is taken whatever its size, or a model with
+        # one large stratum would have no spread.
         if not chosen or len(chosen) + len(stratum) <= MOST_RUNS:
             chosen += stratum
     return chosen
@@ -349,6 +353,7 @@ def _as_if_in(
     """
     if within.max() == 0:
         return values
+    # A logarithm turns factors into sums, where every value is positive.
     additive = np.array(
         [
             topic.kind == "quality" or metric.unit == "ratio" or bool((line <= 0).any())

@@ -99,6 +99,7 @@ def _build(store: LeaderboardStore, folder: Path, prices: Prices | None) -> Inde
     with workers() as pool, session() as connection:
         manifest, extracted, sound = update_spans(store, folder, inputs, before, pool)
         partitions = mark_repeated(folder, manifest, known, connection)
+        # On disk for good before the manifest names them.
         sync_files([folder / name for name in manifest.partitions() - sound])
         standing = standing_of(partitions)
         groups = update_groups(standing, folder, pool, connection, prices)
@@ -151,6 +152,7 @@ def load_leaderboard(store: LeaderboardStore) -> Leaderboard:
     """
     summary = load_summary(store)
     rows = sorted(load_rows(store), key=lambda row: row.repo_id)
+    # Nothing is validated again, since the summary and the rows have just been.
     return Leaderboard.model_construct(**vars(summary), runs=tuple(rows))
 
 

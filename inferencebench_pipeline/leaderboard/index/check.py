@@ -109,6 +109,7 @@ def check_rows(store: LeaderboardStore) -> list[str]:
     new = sorted(day for day, key in keys.items() if done.get(day) != key)
     wrong = _read_anew(_tasks(store, folder, inputs, manifest, new))
     problems.extend(problem for found in wrong.values() for problem in found)
+    # A day with a problem is left out, so that it is read again until it has none.
     _keep(folder, {day: key for day, key in keys.items() if day not in wrong})
     return sorted(problems)
 
@@ -188,6 +189,7 @@ def _ungrouped(folder: Path, manifest: Manifest, summary: Summary) -> Iterator[s
         return
     files = {"files": manifest.run_files(folder)}
     with session() as connection:
+        # Counters and no sets, so that a row which stands twice is found as well.
         ranked = Counter(connection.execute(_RANKED, files).fetchall())
     listed = Counter((row_id, group.group_id) for group in summary.groups for row_id in group.rows)
     for row_id, group_id in (ranked - listed) + (listed - ranked):
@@ -210,6 +212,7 @@ def _days(folder: Path, manifest: Manifest) -> dict[str, tuple[int, int, str]]:
 def _tasks(
     store: LeaderboardStore, folder: Path, inputs: CorpusInputs, manifest: Manifest, days: list[str]
 ) -> Iterator[_Task]:
+    # The days come in order, so those of one span are beside each other.
     for span, members in groupby(days, key=span_of):
         names = [day for day in members if day in manifest.days and day in inputs.rows]
         entries = inputs.of_days(names)

@@ -83,6 +83,7 @@ class FactColumns:
             )
             if taken is None:
                 return
+            # Both are fitted before anything is appended, so that no column is longer than another.
             facts, metrics = fitted_facts(taken[0]), fitted_metrics(METRIC_FIELDS, taken[1])
         except UnfitError as error:
             self.unfit[repo_id] = str(error)

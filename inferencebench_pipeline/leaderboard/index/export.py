@@ -88,6 +88,8 @@ def published_files(store: LeaderboardStore) -> dict[str, Path]:
     digests: dict[str, str] = {}
     for path, key in keys.items():
         known, there = made.get(path, ("", "")), _digest(out / path)
+        # The digest of the file is compared too, so that one
+        # which the disk has changed is made again.
         if there is None or known != (key, there):
             remove(out / path)
             _MAKERS[path.split("/")[1]](folder, manifest, out / path, path)
@@ -96,6 +98,7 @@ def published_files(store: LeaderboardStore) -> dict[str, Path]:
     for name, rows in _small(store).items():
         write_changed(out / f"{DATA_FOLDER}/{name}.parquet", parquet_bytes(rows))
     content = {"made_by": made_by(), "keys": {path: (keys[path], digests[path]) for path in keys}}
+    # Written after the files that it names, so that what was cut off is made again.
     write_changed(out / _KEYS_FILE, sealed(orjson.dumps(content)))
     current = {*keys, *(f"{DATA_FOLDER}/{name}.parquet" for name in _SMALL)}
     _remove_others(out / DATA_FOLDER, {out / path for path in current})

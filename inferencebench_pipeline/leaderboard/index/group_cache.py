@@ -35,6 +35,7 @@ from inferencebench_pipeline.leaderboard.index.workers import Workers
 
 GROUPS_FILE: Final = "groups.json"
 
+# The range of ids lets DuckDB skip row groups by their statistics, before it looks into the list.
 _ROWS = f"""
 SELECT {", ".join(RANKED_COLUMNS)}
 FROM read_parquet($files, hive_partitioning = false)
@@ -79,6 +80,8 @@ def compare(
     return KeptGroup(
         group_id=group_id,
         key=key,
+        # The separator sorts before all that may stand in a name,
+        # so a name sorts before its continuations.
         order="\x1f".join((str(int(foreign)), *(_plain(str(name)) for name in names))),
         group=Raw(group.model_dump_json(exclude_defaults=True).encode()),
         changes=tuple(item.kept() for item in tested_changes(group, rows)),
@@ -103,6 +106,7 @@ def update_groups(
         prices: what costs are computed from.
     """
     priced = f"/{prices.digest}" if prices else ""
+    # Prices are part of the key, because a group's fronts hold costs.
     keys = {name: item.key + priced for name, item in standing.groups.items()}
     current = [group for group in load_groups(folder) if keys.get(group.group_id) == group.key]
     stale = sorted(keys.keys() - {group.group_id for group in current})

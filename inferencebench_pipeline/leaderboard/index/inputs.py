@@ -62,6 +62,8 @@ def read_inputs(store: LeaderboardStore) -> CorpusInputs:
     entries = _inventory(store)
     rows: dict[str, tuple[int, int]] = {}
     start = 0
+    # The counts come in the order in which the days first
+    # appear, and the entries are ordered by day.
     found: Any = entries["created_day"].value_counts()
     for item in found.to_pylist():
         rows[str(item["values"])] = (start, int(item["counts"]))
@@ -85,6 +87,7 @@ def _inventory(store: LeaderboardStore) -> pa.Table:
     table = inventory_table(store.corpus, INVENTORY_SCHEMA)
     if not table.num_rows:
         return table
+    # There are few days and many repositories, so numbers are sorted instead of texts.
     encoded: Any = table["created_day"].combine_chunks().dictionary_encode()
     names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     places = np.empty(len(names), dtype=np.int64)
@@ -105,6 +108,7 @@ def _noted(
     about = {item.repo_id for _, item in found}
     places = {
         repo_id: day
+        # Only the few repositories with a finding are looked up, and not the whole inventory.
         for repo_id, day in zip(
             entries["repo_id"].to_pylist(), entries["created_day"].to_pylist(), strict=True
         )

@@ -32,6 +32,7 @@ def made_by() -> str:
         _source_digest(),
         run_columns.FACTS_SCHEMA.to_string(),
         columns.METRICS_SCHEMA.to_string(),
+        # Sorted, because the order of a set of texts differs from process to process.
         *sorted(columns.SHOWN_METRICS),
         measure.METRIC_DEFINITIONS_VERSION,
         *map(_definition_text, measure.DEFINITIONS.values()),

@@ -25,6 +25,7 @@ from inferencebench_pipeline.leaderboard.index.tables import read_batches
 
 STANDING_FILE: Final = "standing.json"
 
+# The keys are put in order, because DuckDB gives rows in the order in which its threads finish.
 _STANDING = """
 SELECT filename, state, CASE WHEN state = 'verified' THEN group_id END AS ranked_in,
     sha256(string_agg(row_key, ',' ORDER BY row_key))[:32] AS key, count(*) AS rows,
@@ -67,6 +68,7 @@ class PartitionStanding(Struct, array_like=True, gc=False):
     def overlaps(self, other: PartitionStanding) -> bool:
         """Return whether one of its runs may be one of the other's."""
         return (
+            # Run ids begin with their time, so partitions of other days hardly ever overlap.
             self.runs is not None
             and other.runs is not None
             and self.runs[0] <= other.runs[1]

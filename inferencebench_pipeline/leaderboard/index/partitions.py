@@ -174,6 +174,7 @@ def _known(task: DayTask) -> tuple[pa.Table, pa.Table]:
     )
     measured = set(unique_texts(metrics["repo_id"]))
     kept = [
+        # A run whose metrics were lost with their partition is read from its envelope again.
         run_id is not None and repo_id in measured and current.get(repo_id) == sha256
         for repo_id, sha256, run_id in zip(
             *(task.known[name].to_pylist() for name in ("repo_id", "envelope_sha256", "run_id")),
@@ -245,9 +246,11 @@ def _write_metrics(folder: Path, rows: pa.Table, metrics: pa.Table) -> dict[str,
     )
     written: dict[str, str] = {}
     first = 0
+    # The counts come in the order in which the days first appear, and each day is one stretch.
     runs: Any = table["created_day"].value_counts()
     for item in runs.to_pylist():
         day, count = str(item["values"]), int(item["counts"])
+        # The day is in the name of the folder, so the file does not repeat it for each metric.
         part = table.slice(first, count).drop(["created_day"])
         written[day] = write_partition(folder, f"metrics/created_day={day}", part)
         first += count

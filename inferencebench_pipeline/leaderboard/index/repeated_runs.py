@@ -69,6 +69,7 @@ def mark_repeated(
     """
     found = look_into(known, manifest.spans.values(), folder, connection)
     _mark(folder, manifest, may_repeat(known, found), connection)
+    # A second time, because the marks were written into partitions with new names.
     return look_into(found, manifest.spans.values(), folder, connection)
 
 
@@ -80,6 +81,7 @@ def _mark(
     suspects = [run_id for (run_id,) in found]
     if not suspects:
         return
+    # Suspects are sought in a few partitions, but the first publication may lie in any.
     files = manifest.run_files(folder)
     values = {"files": files, "runs": suspects}
     wrong = defaultdict(list)
@@ -93,5 +95,7 @@ def _mark(
         connection.register("patches", pa.Table.from_pylist(patches, schema=_PATCHES))
         patched = connection.sql(_PATCHED).to_arrow_table()
         if table is not None:
+            # Columns and types as before, so that the same rows
+            # give the same bytes and the same name.
             patched = patched.select(table.schema.names).cast(table.schema)
         manifest.spans[span] = write_span(folder, span, patched)

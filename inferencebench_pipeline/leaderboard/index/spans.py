@@ -28,6 +28,7 @@ from inferencebench_pipeline.leaderboard.index.workers import Workers
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _TASK_ROWS: Final = 2500
+# It bounds the rows that are in memory at a time, however many spans have changed.
 _SPANS_IN_FLIGHT: Final = 2
 
 
@@ -159,6 +160,8 @@ class _Span:
                 )
         tables = [part.rows for part in built]
         if self.kept is not None:
+            # The kept rows were read from a file, where a list's
+            # items have another name than in a query.
             tables.append(self.kept.cast(tables[0].schema) if tables else self.kept)
         manifest.spans[self.name] = write_span(folder, self.name, pa.concat_tables(tables))
         return sum(part.extracted for part in built)

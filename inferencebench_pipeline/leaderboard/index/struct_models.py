@@ -71,7 +71,10 @@ def struct_of(
     return msgspec.defstruct(
         f"{model.__name__}Struct",
         fields,
+        # Documents hold no cycles, so the garbage collector need not follow every metric of each.
         gc=False,
+        # A model may have a required field after an optional one,
+        # which a structure takes by name only.
         kw_only=True,
         rename={name: spelt for name, spelt, _ in beside},
         forbid_unknown_fields=model.model_config.get("extra") == "forbid",

@@ -85,6 +85,7 @@ INVENTORY_SCHEMA: Final = pa.schema(
 
 # A verdict counts only for the bytes, the repository and the namespace it was reached for. Whatever
 # decides what a row says is in its ``row_key``: two rows with the same key are the same row.
+# Nulls count as a dash in it, because concat_ws leaves them out and would let two rows be one.
 _RUNS = """
 WITH judged AS (
     SELECT
@@ -173,6 +174,7 @@ def run_rows(
         connection.register("facts", facts.select(_DECIDING))
         connection.register("unfit", unfit)
         connection.register("verdicts", verdicts)
+        # SQL tables have no order, so the order of the findings becomes a column.
         positions = pa.array(range(len(findings)), pa.int64())
         connection.register("findings", findings.append_column("position", positions))
         judged: pa.Table = connection.sql(_RUNS.format(cells=_FINDING_CELLS)).to_arrow_table()

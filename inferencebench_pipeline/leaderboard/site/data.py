@@ -239,5 +239,6 @@ def _js_string(value: object) -> bytes:
 
     Nothing in it can end the string, or a script element should it ever stand in one.
     """
+    # Backslashes come first, since the other replacements add some.
     text = orjson.dumps(value).replace(b"\\", b"\\\\").replace(b"'", b"\\'")
     return b"'" + text.replace(b"<", b"\\\\u003c") + b"'"

@@ -21,6 +21,7 @@ from inferencebench_pipeline.measure import (
     open_traces,
 )
 
+# Steps of one per cent, and finer ones at the end, where the tail is.
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
 _PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")
 _NONE = np.empty(0)

@@ -113,6 +113,7 @@ class SiteFolder:
 
 def _holds(path: Path, data: bytes) -> bool:
     try:
+        # The size is asked first, because most files that differ differ in it and need not be read.
         return path.stat().st_size == len(data) and read_plain(path) == data
     except OSError:
         return False

@@ -60,6 +60,7 @@ def _shown(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
+    # Markup stays Markup, or Jinja would escape what a template has escaped already.
     return Markup(visible(value)) if isinstance(value, Markup) else visible(value)  # noqa: S704
 
 

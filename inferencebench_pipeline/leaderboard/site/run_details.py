@@ -61,6 +61,7 @@ def _days(rows: Iterable[RunRow]) -> dict[str, list[str]]:
 def _details(row: RunRow, found: RepoVerdict | None, blobs: BlobStore) -> RunDetails:
     envelope = _envelope(row, blobs)
     extension = _extension(envelope)
+    # The verdict may be newer or older than the row, and then about other bytes.
     judged = found is not None and _subject(found) == _subject(row)
     return RunDetails(
         run=row,

@@ -62,6 +62,8 @@ def write_site(folder: Path, board: Leaderboard, details: Details, blobs: BlobSt
     scripts = data_scripts(board)
     shared = (_copied(), model_pages(board), hardware_pages(board), list_pages(board), scripts)
     site.write(chain.from_iterable(shared))
+    # The last script is that of the runs. Its name changes
+    # with its content, so this page comes last.
     site.write([_front_page(board, scripts[-1].name)])
     site.remove_stale()
     return folder / "index.html"

@@ -80,6 +80,7 @@ def _drawn(
         for value in (*metric.medians, *metric.lows, *metric.highs)
         if value is not None
     ]  # fmt: skip
+    # Never zero, since every place on the bar is divided by it.
     largest = max([*values, 0.0]) or 1.0
 
     def place(value: float | None) -> float | None:
