@@ -85,6 +85,7 @@ def _stop(child: subprocess.Popen[bytes], grace_s: float) -> None:
         # One that crashed may have left others behind; their group bears its id until they end.
         os.killpg(child.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
+        # A process that hangs in the kernel outlives even SIGKILL. Nobody waits for it for ever.
         child.wait(_KILLED_S)
     if child.stdout is not None:
         child.stdout.close()

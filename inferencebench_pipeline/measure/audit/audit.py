@@ -38,6 +38,7 @@ _SETTLE_S: Final = 2.0
 _SETTLE_STEP_S: Final = 0.2
 _ANSWERS_LOOKED_AT: Final = 200
 _AGREES_SHARE: Final = 0.10
+# The way between the two clocks takes milliseconds even where latencies are short.
 _AGREES_MS: Final = 10.0
 
 
@@ -114,6 +115,7 @@ def audit(capture: Capture, table: pa.Table) -> EngineAudit:
     first, last = (
         read_exposition(text.decode(errors="replace"), served_name) for text in (before, after)
     )
+    # By the second reading: engines show some metrics only once there is something to count.
     family = next(
         (name for name, figures in FAMILIES.items() if _present(figures, last)),
         None,
@@ -168,6 +170,7 @@ def _lines(
             value, count = moved(figure.metric + "_sum"), moved(figure.metric + "_count")
         else:
             value = moved(figure.metric)
+            # llama.cpp counts no answered requests, so its sum is divided by ours.
             count = ours["n"] if figure.count == "requests" else moved(figure.count)
         if value is None or (figure.unit == "ms" and not count):
             continue
@@ -204,6 +207,7 @@ def _ours(table: pa.Table) -> dict[str, float]:
     return found
 
 
+# The beginning of an answer is no whole JSON, so the names are looked for in its bytes.
 _SAID: Final = {
     name: re.compile(rb'"' + name.encode() + rb'"\s*:\s*"((?:[^"\\]|\\.){1,200})"')
     for name in ("model", "provider", "system_fingerprint")

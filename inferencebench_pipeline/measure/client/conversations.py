@@ -47,6 +47,7 @@ class ConversationPacer:
     def _new_conversation(self) -> int:
         rounds, place = divmod(self._begun, len(self._lengths))
         self._begun += 1
+        # Numbers go on after the last item: the request plan repeats the items under other salts.
         return rounds * self._starts[-1] + self._starts[place]
 
     def next_ns(self) -> int | None:

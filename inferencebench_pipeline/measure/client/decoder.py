@@ -282,6 +282,7 @@ def _count_tokens(answer: Answer, usages: list[Any]) -> None:
     if (
         last is None
         or any(later[1] < earlier[1] for earlier, later in pairwise(known))
+        # A stream that broke off may lack the report that counts its last chunks.
         or (answer.error_class is None and len(answer.text_chunks) > last[1] + 1)
     ):
         answer.token_source = TOKENS_CONTRADICTORY

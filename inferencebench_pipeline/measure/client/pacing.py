@@ -73,6 +73,7 @@ class ClosedPacer:
         self._measured = measured
         self._measured_left = measured
         self._started = 0
+        # One entry for each free slot: the instant since which it is free.
         self._free: deque[int] = deque([0] * concurrency)
 
     @property

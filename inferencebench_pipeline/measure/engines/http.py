@@ -172,6 +172,7 @@ def require_model(base_url: str, spec: BenchmarkSpec, access: Access) -> tuple[s
             f"the environment variable that engine.api_key_env names "
             f"({access.api_key_env or 'it names none'})"
         )
+    # Worth another try, unlike the refusal above: a server that still loads answers like this.
     if answer.status >= 500:
         raise EngineUnreachableError(
             f"the engine at {url} answers HTTP {answer.status}; is it still loading?"
@@ -183,6 +184,7 @@ def require_model(base_url: str, spec: BenchmarkSpec, access: Access) -> tuple[s
             "the engine's own address there"
         )
     served = _models_listed(answer)
+    # A server that lists nothing may serve the model all the same, so this is a warning only.
     if served is None:
         return (f"the engine does not list its models (HTTP {answer.status} from /v1/models)",)
     wanted = spec.model.served_name or spec.model.id

@@ -46,6 +46,7 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
     access = Access(settings.api_key_env, settings.proxy)
     access.key_for(settings.base_url)  # a key that may not go there is told before anything is sent
     warnings = require_model(settings.base_url, spec, access)
+    # What engines tell of themselves stands at their root, beside the API.
     says = engine_says(settings.base_url.removesuffix("/v1"), access)
     name, version, more = _identity(says, settings)
     local = _on_loopback(settings.base_url)
@@ -69,6 +70,7 @@ def openai_engine(spec: BenchmarkSpec, settings: OpenAIEngine) -> Iterator[Runni
             id=spec.model.id,
             revision=revision or UNKNOWN,
             provider=provider,
+            # No envelope states an address, yet one can tell that two of them are the same.
             endpoint_hash=sha256_text(settings.base_url),
             file_sha256=None,
             resolved_id=spec.model.served_name or spec.model.id,

@@ -40,6 +40,7 @@ def compute_metrics(traces: Traces | pa.Table, slo: Slo) -> dict[str, Metric]:
     given = Given.of(TraceArrays.of(Traces.of(traces), slo), slo)
     metrics = _values(given)
     repeats = [metrics]
+    # A single repeat is all there is, and is not computed twice.
     if len(given.arrays.bounds) > 1:
         repeats = [_values(Given.of(each, slo)) for each in given.arrays.repeats()]
     return with_intervals(metrics, repeats, given)

@@ -273,6 +273,7 @@ class EnergyPerToken(Estimator):
         """Return the joules per token."""
         arrays, rows = given.arrays, given.rows
         tokens = int(arrays.tokens.sum())
+        # The tokens of all repeats are below the line, so the energy of each is needed above it.
         unknown = [energy for energy in arrays.energy if energy.joules is None]
         if unknown:
             return Value(None, tokens, unknown[0].null_reason or "")

@@ -52,6 +52,7 @@ def mser5(series: npt.ArrayLike) -> Truncation:
         needed = BATCH * FEWEST_BATCHES
         return Truncation(count, 0, False, f"{count} observations, at least {needed} needed")
     errors = _marginal_errors(batches)
+    # The few batches after a late cut would have a small error by chance.
     last = len(batches) // 2
     best = int(np.argmin(errors[: last + 1]))
     cut = best * BATCH

@@ -229,6 +229,7 @@ class _Judge:
         if not len(lengths):
             return None
         most = workload.max_tokens
+        # One answer is enough: the engine did not keep the bound.
         if int(lengths.max()) > most:
             return f"an answer of {lengths.max()} tokens, though max_tokens was {most}"
         drawn = workload.output_tokens
@@ -245,6 +246,7 @@ class _Judge:
         if not len(self._ttft):
             return None
         late = np.sort((rows.sent - rows.scheduled)[self._good])
+        # The nearest rank: a lateness that did occur.
         p99 = int(late[(len(late) * 99 - 1) // 100])
         median = int(np.sort(self._ttft)[len(self._ttft) // 2])
         allowed = max(_LATENESS_FLOOR_NS, _LATENESS_SHARE_OF_TTFT * median)

@@ -95,6 +95,7 @@ def _cpu(warnings: list[str]) -> Cpu:
         if separator:
             # Every core repeats the fields, and the first one speaks for all.
             fields.setdefault(key.strip(), value.strip())
+    # ARM kernels call it Processor.
     model = fields.get("model name") or fields.get("Processor") or UNKNOWN
     microcode = fields.get("microcode") or UNKNOWN
     for name, value in (("model", model), ("microcode", microcode)):
@@ -166,6 +167,7 @@ def parse_nvidia_smi(text: str, warnings: list[str]) -> _Nvidia:
 
 
 def _smi(block: str, name: str) -> str:
+    # Possessive repetitions keep the time linear, whatever the text holds.
     found = re.search(rf"^[ \t]*+{re.escape(name)}[ \t]*+:(.*)$", block, flags=re.MULTILINE)
     value = "" if found is None else found[1].strip()
     return UNKNOWN if value in ("", "N/A") else value
@@ -189,6 +191,7 @@ def hardware_class(gpus: tuple[Gpu, ...]) -> str:
 def gpu_class(model: str) -> str:
     """Return the short name of a GPU's model, such as ``h100``."""
     words = [word.lower() for word in re.split(r"[\s_-]+", model)]
+    # The first word like H100, L40S or 4090. Sizes of memory, such as 80GB, come after it.
     for word in words:
         if re.fullmatch(r"(?:[abhlvpt]|gh|gb|rtx)?\d{1,4}[a-z]{0,2}", word) and word != "gpu":
             return word

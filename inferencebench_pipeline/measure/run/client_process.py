@@ -117,6 +117,7 @@ def _messages(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any] | N
 
 def _watch_engine(engine: RunningEngine, capture: Capture, patience_s: float = 0.0) -> None:
     """Raise with the end of its log when an engine of ours has ended, or does within patience."""
+    # An engine that somebody else runs has no process to look at from here.
     if engine.process is None:
         return
     with suppress(subprocess.TimeoutExpired):

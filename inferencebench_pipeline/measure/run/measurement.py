@@ -164,6 +164,7 @@ def _client_report(capture: Capture, completion: Completion, traces: Traces) -> 
         gaps.extend(
             read.seen_ns - read.kernel_ns for read in exchange.reads if read.kernel_ns is not None
         )
+    # A request that was never sent was not late, but failed.
     sent = traces.rows.filter(pc.is_valid(traces.rows.column("sent_ns")))
     late = sent.column("sent_ns").to_numpy() - sent.column("scheduled_ns").to_numpy()
     stamped = np.frombuffer(gaps, dtype=np.int64)

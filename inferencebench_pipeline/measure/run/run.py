@@ -238,6 +238,7 @@ def _enough(rule: Repeats, repeats: int, looks: list[Look]) -> str | None:
 
 def _complete(capture: Capture, started_at: datetime, repeats: int) -> Completion:
     """Write ``complete.json``: from here on the capture is complete."""
+    # The client decodes nothing while it measures, so successes are counted here.
     succeeded = failed = requests = 0
     for exchange in read_spool(capture.spool):
         requests += 1

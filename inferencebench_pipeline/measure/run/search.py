@@ -177,6 +177,7 @@ def _bounds(attainment: Metric) -> tuple[float, float]:
     Of few requests it has none; they are then taken to be independent (Wilson 1927).
     """
     if attainment.value is None:
+        # Without a value every attainment is possible, which decides nothing.
         return 0.0, 1.0
     if attainment.interval is not None:
         return attainment.interval.low, attainment.interval.high

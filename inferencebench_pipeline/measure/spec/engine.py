@@ -80,6 +80,7 @@ class OpenAIEngine(Engine):
     def _no_credentials(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        # Before the path only, in which an @ is no credential.
         if "@" in value.split("//", 1)[1].split("/", 1)[0]:
             raise ValueError(
                 "holds credentials; put the key in an environment variable and name it in "

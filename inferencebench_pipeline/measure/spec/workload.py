@@ -37,6 +37,7 @@ class _DrawnLength(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> _DrawnLength:
+        # A draw that finds nothing within the bounds falls back on the mean (workloads/lengths.py).
         if not self.min <= self.mean <= self.max:
             raise ValueError(
                 f"min = {self.min}, mean = {self.mean:g} and max = {self.max} must not fall"

@@ -123,6 +123,7 @@ def unwrapped(values: Sequence[float], counter_range: float | None) -> list[floa
         if after < before:
             if counter_range is None:
                 raise ValueError("the counter went backwards and its range is unknown")
+            # Once: a gap in which it could have started again twice is a reason of its own.
             offset += counter_range
         straight.append(after + offset)
     return straight

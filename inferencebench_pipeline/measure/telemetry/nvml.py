@@ -70,6 +70,7 @@ class NvmlSource:
             module.nvmlInit()
             for index in range(module.nvmlDeviceGetCount()):
                 handle = module.nvmlDeviceGetHandleByIndex(index)
+                # By UUID, since NVML does not promise the order of its indices after a reboot.
                 self._gpus[_text(module.nvmlDeviceGetUUID(handle))] = handle
         except module.NVMLError as error:
             self._reasons.append(f"nvml: no NVIDIA GPU can be read ({error})")

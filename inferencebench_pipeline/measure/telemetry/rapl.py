@@ -50,6 +50,7 @@ class RaplSource:
         if not (name.startswith("package") or name == "dram"):
             return
         try:
+            # Tried once here, so that an unreadable counter is a reason and no row of gaps.
             (zone / ENERGY).read_text()
         except PermissionError:
             self._reasons.append(

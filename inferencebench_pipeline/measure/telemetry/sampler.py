@@ -154,6 +154,7 @@ def _with_states(facts: SourceFacts, before: States, after: States) -> SourceFac
 def _merged(used: Sequence[EngineUse]) -> EngineUse:
     """Return which GPUs were used before or after: an engine may take its GPUs late."""
     known = [use for use in used if use.gpus is not None]
+    # One look that could not tell leaves the whole unknown.
     if len(known) < len(used):
         return next(use for use in used if use.gpus is None)
     gpus = tuple(dict.fromkeys(gpu for use in known for gpu in use.gpus or ()))

@@ -91,6 +91,7 @@ def _throttled(
     """Return the throttle reasons that were read of the engine's GPUs inside the windows."""
     masks = dict.fromkeys(use.gpus or (), 0)
     for reading in readings:
+        # Between the windows nothing is measured, so throttling there slowed down no number.
         inside = any(begin <= reading.time_ns <= end for begin, end in windows)
         if reading.quantity == THROTTLE and reading.device in masks and reading.value and inside:
             masks[reading.device] |= int(reading.value)
@@ -140,6 +141,7 @@ def telemetry_flags(report: TelemetryReport) -> tuple[ValidityFlag, ...]:
 
 def _uncorrected(device: DeviceFacts) -> int:
     before, after = (side.get("ecc_uncorrected") for side in (device.before, device.after))
+    # What a GPU does not count cannot be held against it.
     return 0 if before is None or after is None else int(after - before)
 
 

@@ -163,6 +163,7 @@ def open_traces(source: Path | bytes) -> Traces:
     """
     where = "the traces" if isinstance(source, bytes) else str(source)
     try:
+        # Mapped and not read: a file may exceed the memory, and its row groups are taken in turn.
         handle = (
             pa.BufferReader(source) if isinstance(source, bytes) else pa.memory_map(str(source))
         )
@@ -179,6 +180,7 @@ def open_traces(source: Path | bytes) -> Traces:
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
     _check_schema(schema, where)
+    # Before the rows are read, which unpacks every string.
     _check_strings(handle, where)
     groups = [_read_group(file, group, ROW_COLUMNS, where) for group in range(file.num_row_groups)]
     empty = SCHEMA.with_metadata(schema.metadata).empty_table().select(ROW_COLUMNS)

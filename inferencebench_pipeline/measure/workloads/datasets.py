@@ -73,6 +73,7 @@ def read_dataset(dataset: FileDataset, *, max_tokens: int) -> Contents:
         conversations = _jsonl(dataset.path, data, max_tokens)
     else:
         conversations = _sharegpt(dataset, data, max_tokens)
+    # The draw, the salts and the rows of the traces all go by the id.
     if len({turns[0].conversation for turns in conversations}) != len(conversations):
         raise SpecError(f"two prompts of {dataset.path} have the same id; give each its own")
     return Contents(f"{dataset.kind}:{name}", digest, conversations)
