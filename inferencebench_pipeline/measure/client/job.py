@@ -166,10 +166,10 @@ class Job:
             return self.plan.item(number).id, message
 
         def ended(exchange: Exchange) -> None:
-            # The loop is made below, and exists by the time a request ends.
             board.count(share.number, exchange)
             exchange.repeat = self.repeat.number
             if self.repeat.run_origin_ns is not None:
+                # The loop is made below, and exists by the time a request ends.
                 exchange.repeat_origin_ns = loop.origin_monotonic_ns - self.repeat.run_origin_ns
             spool.append(exchange)
 

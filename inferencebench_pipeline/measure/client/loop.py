@@ -331,7 +331,7 @@ class MeasuringLoop:
         try:
             lane.connection.receive()
         except BlockingIOError:
-            # Not a byte of an answer. Over TLS it was a session ticket (RFC 8446, section 4.6.1).
+            # No byte of an answer. Over TLS it may be a session ticket (RFC 8446, section 4.6.1).
             return
         except OSError:
             pass

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-# The kernel's own values: Python 3.11 exports neither timerfd's constants nor those of prctl.
 _CLOCK_MONOTONIC: Final = 1
+# The kernel's own values: Python 3.11 exports neither timerfd's constants nor those of prctl.
 _TFD_TIMER_ABSTIME: Final = 1
 _PR_SET_TIMERSLACK: Final = 29
 _NS_PER_S: Final = 10**9

@@ -101,7 +101,7 @@ def measure_in_processes(
 def _fork(job: Job, share: Share, board: Board, part: Path) -> _Worker:
     messages, say = os.pipe()
     told, start = os.pipe()
-    # A fork shares the board's memory and holds the plan already. This process has no threads.
+    # A fork shares the board's memory and holds the plan already.
     process = os.fork()
     if process == 0:
         # Each side closes the ends of the other, so that its death shows as the end of a pipe.
