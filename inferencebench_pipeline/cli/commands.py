@@ -130,6 +130,7 @@ def with_options(command: Command) -> Any:  # noqa: ANN401 - Typer's classes of 
     loaded = command.load()
     if isinstance(loaded, typer.Typer):
         return typer.main.get_group(loaded)
+    # Typer makes commands of applications only, so the function gets one of its own.
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.command(command.name)(loaded)
     return typer.main.get_command(alone)

@@ -128,6 +128,7 @@ def verify_corpus(
             corpus.bundle, trust=trust, policy=policy, organisation=corpus.organisation
         )
     except StatementRejectedError as error:
+        # A rejection is an answer of this command (exit code 1), and no failure of it.
         ok, reason = False, str(error)
     else:
         ok, reason = _judged(corpus, statement, issuer, identity)

@@ -38,6 +38,7 @@ def crawl(
         for item in inventory.findings:
             say(f"{item.severity}: {item.repo_id}: {item.kind}: {item.detail}")
     finally:
+        # After a failure as well, since its requests count against the quota all the same.
         say(f"Hub: {hub.budget.report()}")
 
 

@@ -78,6 +78,7 @@ def run(
         raise SpecError(
             "no spec is named; name a spec file or a shipped spec, or a run with --run-id"
         )
+    # Each id is made when its run begins, because it carries that time.
     for point in plan_of(spec, overrides).runs:
         measure(point, store.run(new_run_id()), console)
 
@@ -232,6 +233,7 @@ def _require_verified(
     except SettingsError as error:
         raise SettingsError(f"{error}; or {advice}") from error
     if not verdict.ok:
+        # A rejected record has an exit code of its own, which no error of ours may use.
         said = f"REJECTED: {printable(verdict.reason, 500)}; {advice}"
         say(said, stderr=True)
         sys.exit(1)
@@ -267,6 +269,7 @@ def own_engine(named: str | None, model: str | None) -> tuple[EngineSpec, ModelS
                 f"the spec {named} has several engines or models; name a spec with one of each"
             )
     try:
+        # Through the model, so that an address is held to the same rules as in a spec.
         engine: EngineSpec = TypeAdapter(EngineSpec).validate_python(content)
         return engine, own_model if model is None else ModelSpec(id=model)
     except ValidationError as error:

@@ -226,6 +226,7 @@ def _print_diff(before: bytes, after: bytes, name: str) -> None:
     lines = difflib.unified_diff(
         before.decode(errors="replace").splitlines(),
         after.decode(errors="replace").splitlines(),
+        # A new file is shown as git shows one.
         fromfile=f"a/{name}" if before else "/dev/null",
         tofile=f"b/{name}",
         lineterm="",

@@ -102,6 +102,7 @@ def _envelope_in(folder: Path) -> Path | None:
 def _lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
+            # One byte more tells a list that is too long from one that just fits.
             data = file.read(_MAX_LIST_BYTES + 1)
         lines = data.decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -21,6 +21,7 @@ from inferencebench_pipeline.trust import (
 )
 
 _MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
+# A file on disk belongs to no organisation, and a rule of a policy needs one.
 _ANYBODY = "anybody"
 
 TargetArgument = Annotated[
@@ -126,6 +127,7 @@ def explain(
     deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = judged(deployment, found, organisation, require_issuer, require_identity)
+    # Loaded here, so that the command verify starts without it.
     from inferencebench_pipeline.cli.explaining import verdict_tree
 
     console().print(verdict_tree(found.where, verdict))

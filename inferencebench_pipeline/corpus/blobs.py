@@ -131,6 +131,7 @@ class BlobStore:
         Raises:
             StoreError: the disk refuses.
         """
+        # A rename replaces a file by a file only, so a folder on either side has to go first.
         aside = path.with_name(f"{path.name}.damaged")
         with store_errors(aside):
             if aside.is_dir() and not aside.is_symlink():

@@ -92,6 +92,7 @@ def take_in_elsewhere(
     """
     source = _Bounded(hub, bounds, clock)
     before = Inventory.load(store)
+    # Read to its end first, since only its length tells whether it was cut.
     listing = list(list_elsewhere(hub, organisation, most=bounds.listed))
     # When the list was cut, what is not in it may still be there.
     cut_off = {entry.repo_id for entry in before.entries if entry.community}

@@ -181,9 +181,11 @@ class Examiner:
         try:
             envelope = self._blobs.get(entry.envelope_sha256 or "")
             recognised = not again and known is not None and _same_question(known, subject)
+            # Recognised without its checks, but not without its bytes: both files are hashed again.
             if recognised and known is not None:
                 if entry.traces_sha256 is not None:
                     self._blobs.get(entry.traces_sha256)
+                # The verdict is on the bytes, which another commit may hold now.
                 judged = known.model_copy(update={"revision": entry.revision})
             else:
                 judged = self._judged(entry, envelope, known, now)
@@ -197,6 +199,7 @@ class Examiner:
             judged = None
             findings = [finding(kind, entry.repo_id, entry.revision, detail, now)]
         except _ERRORS_OF_THE_INPUT as error:
+            # An error of ours is about the store, and says nothing about the record.
             if isinstance(error, PipelineError):
                 raise
             said = f"it cannot be examined: {type(error).__name__}: {error}"
@@ -233,6 +236,7 @@ class Examiner:
             traces_sha256=entry.traces_sha256,
             # The old instant stays, so that verifying again leaves the file as it is.
             verified_at=known.verified_at if known and unchanged else now,
+            # The proof of a rejected record is not believed, so the log need not account for it.
             checkpoint=checkpoint_of_envelope(envelope) if verdict.ok else None,
             verdict=verdict,
         )
@@ -256,6 +260,7 @@ def _problems(
         yield FindingKind.TRACES_MISSING, detail
     if not verdict.ok:
         yield _KINDS.get(verdict.failure_class or "", FindingKind.REJECTED), verdict.reason
+    # A card without our block says nothing that could disagree.
     if entry.state not in GONE and entry.card_json != "{}":
         for detail in card_differences(entry.card_json, envelope, verdict):
             yield FindingKind.CARD_DISAGREES, detail

@@ -101,6 +101,7 @@ class Inventory:
         if not entries:
             return cls()
         findings = store.findings_path
+        # An empty list would be silent about everything that was replaced in the past.
         if not (is_there(findings) or is_there(copy_of(findings))):
             raise _unreadable(findings, FileNotFoundError("it is gone"))
         return cls(entries=entries, findings=tuple(load_findings(store)))
@@ -290,7 +291,9 @@ def _take_in(
     seen: dict[str, InventoryEntry] = {}
 
     def save_so_far() -> None:
+        # Nothing is declared gone yet, and entries that were not reached stay as they were.
         noticed = keep_first_seen([*before.findings, *visit.findings], before.findings)
+        # The bytes first: no name may be on disk for good before them.
         blobs.sync()
         _save(store, {**known, **seen}.values(), noticed)
 
@@ -298,9 +301,11 @@ def _take_in(
         for listed in listing:
             fetched = visit.fetched
             seen[listed.repo_id] = visit.entry(listed, known.get(listed.repo_id))
+            # Right after a fetch only, or each unchanged repository after it would save once more.
             if visit.fetched > fetched and visit.fetched % SAVED_EVERY == 0:
                 save_so_far()
     except BaseException:
+        # For Ctrl-C and for an outage as well: what was fetched once is not fetched again.
         save_so_far()
         raise
     # Decided only after the whole listing was read: half a listing would make the rest vanish.
@@ -323,6 +328,7 @@ def _gone(
     homes = {entry.envelope_sha256: entry.repo_id for entry in seen if entry.envelope_sha256}
     gone: dict[str, InventoryEntry] = {}
     for entry in missing:
+        # A move that was seen once stays a move, also when the new home is gone later.
         moved_to = homes.get(entry.envelope_sha256 or "") or entry.moved_to
         state = RepoState.VANISHED if moved_to is None else RepoState.MOVED
         gone[entry.repo_id] = replace(entry, state=state, moved_to=moved_to)

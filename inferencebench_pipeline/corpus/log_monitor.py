@@ -274,6 +274,7 @@ class _Examination:
 
         What a stale trust root or a wrong address could cause as well does not last.
         """
+        # A copy, which counts only when every shard has extended its past.
         trusted = dict(self._state.trusted)
         try:
             newest = newest_states(self._reader, self._log)
@@ -288,6 +289,7 @@ class _Examination:
                     f"{before.checkpoint.size} at {before.seen_at:%Y-%m-%d %H:%M}Z",
                     lasting=True,
                 )
+            # Everything extends the empty tree, from which RFC 6962 defines no proof.
             if before is not None and before.checkpoint.size > 0:
                 problem = self._inconsistency(before.checkpoint, checkpoint)
                 if problem is not None:
@@ -353,6 +355,7 @@ class _Examination:
         start = state.scanned_to if state.scanned_from is not None else max(0, size - budget)
         stop = min(size, start + budget)
         frontier = self._frontier(start)
+        # What something of ours explains by now is unknown no more.
         found = [item for item in state.unknown if item.sha256 not in known]
         for index, body in self._reader.entries(start, stop):
             found.extend(self._unknown(index, body, known))

@@ -159,6 +159,7 @@ def state_corpus(
             with_traces=sum(record.entry.traces_sha256 is not None for record in records),
             days=len({record.entry.created_day for record in records}),
         ),
+        # The newest verdict and no clock, so that the same corpus gives the same statement.
         verified_at=max(record.verified_at for record in records),
     )
     folder = store.statement_folder
@@ -166,6 +167,7 @@ def state_corpus(
     kept = _kept_bundle(folder)
     signed_now = False
     if kept is None or not _states(kept, statement) or not holds(kept):
+        # What is lost here is fetched back first, since each signature is in a public log for ever.
         kept = published()
         if kept is None or not _states(kept, statement) or not holds(kept):
             _register(folder, statement)

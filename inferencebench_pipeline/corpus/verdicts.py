@@ -195,6 +195,7 @@ def raw_lines(store: CorpusStore, day: str) -> Iterator[bytes]:
         return
     except OSError as error:
         raise unreadable(path, error) from error
+    # An empty file has no lines, and split would find an empty one.
     yield from data.removesuffix(b"\n").split(b"\n") if data else ()
 
 

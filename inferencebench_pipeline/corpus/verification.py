@@ -262,6 +262,7 @@ def _read(store: CorpusStore, day: str, line: bytes) -> _Line:
             line=line,
             inputs_sha256=document["inputs_sha256"],
             ok=None if judged is None else bool(judged["verdict"]["ok"]),
+            # The severity is asked for by name, so that a line without it is refused here.
             findings=[{**item, "severity": item["severity"]} for item in document["findings"]],
         )
     except (KeyError, TypeError) as error:

@@ -179,6 +179,7 @@ def compare(
     kept = [[run for run in side if run.facts.load_point in shared] for side in (a, b)]
     compared = [
         found
+        # A metric that is named twice is tested once, or it would cost the others certainty.
         for definition in map(_definition, dict.fromkeys(metrics))
         if (found := _compared(definition, *kept)) is not None
     ]
@@ -244,6 +245,7 @@ def _compared(
     seed = seed_of(definition.key, *sorted(run.run_id for side in sides for run in side))
     found = difference(strata, seed=seed)
     told = [
+        # Differences of logarithms become relative changes.
         None if end is None else (math.expm1(end) if relative else end)
         for end in (found.estimate, found.low, found.high)
     ]
@@ -288,6 +290,7 @@ def _judged(item: MetricComparison, q_value: float | None) -> MetricComparison:
     if q_value is None:
         return item
     verdict: Verdict = "not_separated"
+    # Ranks may differ for sure while the median difference is zero, which has no direction.
     if q_value <= FALSE_DISCOVERY_RATE and item.effect != 0:
         rising = item.effect > 0
         verdict = "better" if rising == (DEFINITIONS[item.key].better == "higher") else "worse"

@@ -55,6 +55,7 @@ class RankedRun(NamedTuple):
         return None if cell is None else cell.value
 
 
+# The last two fields are made of several columns.
 _COPIED: Final = RankedRun._fields[:-2]
 _CELL: Final = ("value", "low", "high", "text")
 RANKED_COLUMNS: Final = (*_COPIED, "quantization_format", "quantization_method", "headline")

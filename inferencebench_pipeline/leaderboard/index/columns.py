@@ -30,6 +30,7 @@ from inferencebench_pipeline.leaderboard.index.fast_facts import read_fast
 from inferencebench_pipeline.leaderboard.run_columns import FACTS_SCHEMA
 from inferencebench_pipeline.measure import DEFINITIONS
 
+# The future import leaves the annotations of a dataclass as texts.
 _TYPES: dict[object, pa.DataType] = {
     "str": pa.string(),
     "str | None": pa.string(),
@@ -133,8 +134,10 @@ def headlines(metrics: pa.Table) -> pa.Table:
     first = (_numpy(metrics["position"]) < FOREIGN_CELLS) & _numpy(pc.is_null(metrics["text"]))
     kept = metrics.filter(pa.array(np.where(foreign, first, known), pa.bool_())).combine_chunks()
     repo_ids = _numpy(kept["repo_id"])
+    # Cut to the length, because an empty table has no first row.
     starts = np.flatnonzero(np.r_[True, repo_ids[1:] != repo_ids[:-1]][: len(kept)])
     columns: list[Any] = [
+        # The empty array gives the type where a column has no chunks.
         pa.concat_arrays([pa.array([], kept.schema.field(name).type), *kept[name].chunks])
         for name in HEADLINE_FIELDS
     ]

@@ -179,6 +179,7 @@ def may_repeat(
         known: the partitions of the last build.
         now: those of this one.
     """
+    # A name holds the digest of its rows: the last build has marked these very ones.
     if known.keys() == now.keys():
         return []
     new = [item for name, item in now.items() if name not in known]
@@ -202,5 +203,6 @@ def standing_of(partitions: Mapping[str, PartitionStanding]) -> Standing:
             group.keys.append(key)
             group.rows += count
         findings.extend(item.findings)
+    # Partitions follow each other by time, and the document is ordered by repository.
     findings.sort(key=itemgetter("repo_id", "kind", "detail", "seen_at"))
     return Standing(dict(sorted(states.items())), groups, [FindingRow(**line) for line in findings])

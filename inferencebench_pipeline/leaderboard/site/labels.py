@@ -45,6 +45,7 @@ def format_value(value: float | None) -> str:
     """Return a number for reading: about four significant digits, thousands separated."""
     if value is None:
         return NO_VALUE
+    # A float holds some 15 digits, and those beyond would be made up.
     if abs(value) >= 1e15:
         return f"{value:.4g}"
     if value == int(value) or abs(value) >= 1000:
@@ -62,6 +63,7 @@ def format_percent(ratio: float) -> str:
 def format_instant(text: str) -> str:
     """Return an RFC 3339 instant in UTC to the minute; the text itself when it is not one."""
     try:
+        # The change of zone overflows near the first and the last year of the calendar.
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except (ValueError, OverflowError):
         return text

@@ -23,6 +23,7 @@ from inferencebench_pipeline.measure import (
 
 # Steps of one per cent, and finer ones at the end, where the tail is.
 _SHARES = np.concatenate((np.linspace(0, 0.99, 100), [0.995, 0.999, 1.0]))
+# In a key such as ttft_p99_9_ms, the second underscore is the decimal point.
 _PERCENTILE = re.compile(r"_p([0-9]{2}(?:_[0-9])?)_ms$")
 _NONE = np.empty(0)
 MOST_TOKENS = 1_000_000
@@ -70,6 +71,7 @@ def _marks(name: str, metrics: Iterable[MetricCell]) -> Iterable[dict[str, Any]]
     """Yield the percentiles of one latency that the envelope states."""
     for cell in metrics:
         found = _PERCENTILE.search(cell.key)
+        # The whole key is compared, or ttft_sched would be taken for ttft.
         if found is None or cell.value is None or cell.key != f"{name}{found.group()}":
             continue
         yield {
@@ -87,6 +89,8 @@ def _samples(details: RunDetails, blobs: BlobStore) -> dict[str, npt.NDArray[np.
     if run.traces_sha256 is None or details.verdict is None or not details.verdict.ok:
         return {}
     try:
+        # Traces that cannot be read are the verification's to
+        # report; the page shows what is stated.
         return latencies_ms(open_traces(blobs.get(run.traces_sha256)), most_tokens=MOST_TOKENS)
     except (BlobError, PermanentError):
         return {}

@@ -55,6 +55,7 @@ def list_pages(board: Leaderboard) -> Iterator[Page]:
             definitions=DEFINITIONS.values(),
         ),
     )
+    # What the build left out as a default stays left out.
     summary = board.model_dump_json(exclude={"runs"}, exclude_unset=True)
     yield Page("leaderboard.json", summary.encode() + b"\n")
     yield Page("README.md", _SPACE.encode())

@@ -140,10 +140,12 @@ class _Index:
                 members[row.group_id].append(row)
         return [
             self._part(self._groups[group_id], members[group_id], facet, name)
+            # In the order of the board, which begins with groups whose metrics have definitions.
             for group_id in sorted(members, key=self._order.__getitem__)
         ]
 
     def _part(self, table: GroupTable, rows: list[RunRow], facet: str, name: str) -> GroupPart:
+        # By the position in the group, because places in words may be shared.
         rows.sort(key=lambda row: self._places[row.row_id][0])
         return GroupPart(
             group=table.group,

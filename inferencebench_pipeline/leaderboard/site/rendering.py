@@ -15,6 +15,7 @@ from inferencebench_pipeline.measure import METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.untrusted import visible
 
 PACKAGE = "inferencebench_pipeline.leaderboard.site"
+# The empty name is this folder itself, whose code shapes the pages.
 SHAPING = ("templates", "")
 """Folders whose files decide how a page looks, given its data."""
 

@@ -64,6 +64,7 @@ def drawn_spreads(variances: Iterable[Variance]) -> DrawnSpreads:
     ]
     drawn.sort(
         key=lambda item: (
+            # What is sure comes first, and what nobody can tell comes last.
             {True: 0, False: 1, None: 2}[item.more_than_noise],
             item.q_value if item.q_value is not None else 1.0,
             -(item.metric.spread or 0.0),

@@ -52,6 +52,7 @@ def community_corpus(
         taken = take_in_elsewhere(hub, deployment.require_organisation(), corpus)
         days = sorted({entry.created_day for entry in taken.inventory.entries if entry.community})
         judge = deployment.corpus_verifier()
+        # The pool is not that of corpus_verification; a lock in the store keeps the two apart.
         verify_days(corpus, days, judge, processes=os.cpu_count() or 1)
         # Written last, because it tells the leaderboard that the verification has ended.
         write_records(corpus)
