@@ -123,6 +123,7 @@ def status(model: ModelArgument) -> None:
             entry = item.entry
             place = (item.tier.value, entry.dataset.id, entry.dataset.task_id)
             table.add_row(*place, f"{entry.value}", request, entry.notes or "")
+    # The Hub does not show withheld results any more, so our own register tells of them.
     for gone in load_evaluations(settings.store).withheld(model):
         dataset = gone.entry.dataset
         table.add_row(
@@ -186,6 +187,7 @@ def propose(
     done = propose_result(
         hub, settings.store, submission, takedowns=takedowns, confirmation=confirm
     )
+    # The Hub is looked at once more before anything is sent, and may have changed meanwhile.
     if isinstance(done, Assessment):
         say(f"{done.state.value}: {done.reason}; nothing was sent")
     else:

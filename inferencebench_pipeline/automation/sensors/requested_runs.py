@@ -67,7 +67,7 @@ def requested_runs(
     elif again:
         requests = []
     else:
-        # A bare SkipReason would not keep the cursor.
+        # A bare SkipReason would lose the new cursor.
         return dg.SensorResult(skip_reason=_why_none(started, watch), cursor=cursor)
     requests.extend(one.request() for one in again)
     return with_partitions(context.instance, requests, cursor)

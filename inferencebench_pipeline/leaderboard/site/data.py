@@ -184,6 +184,7 @@ def _metric(cells: Sequence[MetricCell | None]) -> dict[str, Any]:
         "low": [_rounded(cell.low) if cell else None for cell in cells],
         "high": [_rounded(cell.high) if cell else None for cell in cells],
         "n": [cell.n if cell else None for cell in cells],
+        # Few cells have a reason, so a list would hold little but nulls.
         "why": {
             str(at): cell.null_reason for at, cell in enumerate(cells) if cell and cell.null_reason
         },

@@ -64,6 +64,8 @@ def benchmark_run(
     with retry_policy.guard():
         run = run_store.run(context.partition_key)
         spec = spec_of(run, deployment.settings.specs, BenchmarkForm.of(context))
+        # Dagster stores each line as an event, so progress is
+        # told every few seconds and not every step.
         log = ProgressLog(context.log.info)
         summary = run_benchmark(spec, run, on_progress=log.hear)
     return dg.MaterializeResult(
