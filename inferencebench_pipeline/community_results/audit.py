@@ -143,6 +143,7 @@ def examine(
     mode: Literal["commit", "pull_request"] = "commit" if own else "pull_request"
     ready = Assessment(State.READY, "nothing of the kind is there", mode, account.name)
     pull = None
+    # On a model of ours nobody was asked, so there is no answer to remember.
     if not own:
         settled = _settled(hub, root, submission, account.name)
         if isinstance(settled, Assessment):
@@ -207,6 +208,7 @@ def _settled(
     hub: EvaluationHub, root: Path, submission: Submission, author: str
 ) -> Assessment | PullRequest | None:
     """Return our live pull request, ``None`` when there is none, or why there must be none."""
+    # The register comes first: it needs no request, and knows merged results that were removed.
     for gone in load_evaluations(root).withheld(submission.model_id):
         if gone.ours and gone.entry.key == submission.entry.key:
             said = f"withheld by the model's author on {gone.withheld[-1].at:%Y-%m-%d}"
@@ -242,6 +244,7 @@ def _against(
         )
         where = "on the main branch" if item.pull_request is None else f"in {url}"
         if isinstance(item, UnreadableResult):
+            # A broken file elsewhere is not in our way.
             if item.filename == submission.path:
                 said = f"{item.filename} {where} cannot be read: {item.error}"
                 return replace(ready, state=State.CONFLICT, reason=said, url=url)
@@ -253,6 +256,7 @@ def _against(
         if item.filename == submission.path and _is_ours(item, ready, own_number):
             said = f"the value {item.entry.value} {where} is replaced by {entry.value}"
             ready = replace(ready, reason=said)
+        # Another number under another configuration is a variant, and no contradiction.
         elif item.entry.notes == entry.notes:
             said = (
                 f"{item.entry.value} stands {where} for the same configuration, and ours is "

@@ -108,6 +108,7 @@ def _inspect_model(name: str) -> tuple[str | None, str | None]:
     model, _, provider = rest.partition(":")
     if kind == ROUTER:
         return model, _resolved(provider)
+    # These run weights of the Hub under the Hub's ids. Other kinds name models in their own way.
     return (model if kind in {"hf", "vllm", "sglang"} else None), None
 
 
@@ -154,6 +155,7 @@ def _lighteval(log: Mapping[str, Any], reading: Reading, filename: str) -> Quali
         # This one is lighteval's mean over all tasks.
         if task != "all"
         for name, value in metrics.items()
+        # lighteval writes the standard error of a metric as if it were one more metric.
         if not name.endswith("_stderr")
     }
     # The times inside are of a clock that starts anywhere; the file's name has the date.

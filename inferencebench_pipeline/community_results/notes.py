@@ -121,6 +121,7 @@ def _check(key: str, value: str | tuple[str, ...] | None) -> None:
         return
     if not value or value != value.strip():
         raise NotesError(f"{key} is {value!r}; leave it out when it is not known")
+    # The router's policies are written with a colon, as in ``:fastest``.
     if key == "provider" and value.lower().lstrip(":") in SELECTION_POLICIES:
         raise NotesError(
             f"provider {value!r} is a selection policy; record the provider it was resolved to"

@@ -88,6 +88,7 @@ def publish_register(hub: EvaluationHub, root: Path, organisation: str) -> str:
             record_results(root, merged.results)
         return register_files(merged)
 
+    # What is read, merged and sent must not be overtaken by another process that writes it.
     with evaluations_held(root):
         remote = RemoteRepo(hub, repo)
         edit = remote.commit(
@@ -120,6 +121,7 @@ def _row(result: CommunityResult) -> dict[str, Any]:
         "model": result.model_id,
         "benchmark": entry.dataset.id,
         "task": entry.dataset.task_id,
+        # A column of the table has one type, and entries state whole numbers as well.
         "value": float(entry.value),
         "state": result.state,
         "notes": entry.notes,

@@ -65,6 +65,7 @@ Configuration = Annotated[
 
 def _instant(moment: datetime) -> datetime:
     try:
+        # With an offset, the first and the last hours of the calendar lie outside of UTC's years.
         moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("not an instant that UTC has a year for") from error

@@ -143,9 +143,11 @@ def _result(model_id: str, item: Mapping[str, Any]) -> ModelResult | UnreadableR
         found = _Item.model_validate(item)
     except ValidationError as error:
         raise _not_a_hub(f"the evaluation results of {model_id}", error) from error
+    # The Hub itself could not read the file.
     if found.error is not None:
         return UnreadableResult(model_id, found.filename, printable(found.error), found.pullRequest)
     try:
+        # By the file's own spelling alone: our Python names are no keys of the specification.
         entry = EvaluationEntry.model_validate(found.data, by_alias=True, by_name=False)
     except ValidationError as error:
         problems = problems_of(error, whole="the entry")

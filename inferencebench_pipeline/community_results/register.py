@@ -77,6 +77,7 @@ class CommunityResult(DocumentPart):
     def key(self) -> tuple[str, int, str, str, str, str]:
         """The identity of the result, by which it is recognised when it is seen again."""
         dataset = self.entry.dataset
+        # Another configuration of the same task is a result of its own.
         notes = self.entry.notes or ""
         return self.model_id, self.pull_request, self.filename, dataset.id, dataset.task_id, notes
 
@@ -101,6 +102,7 @@ class EvaluationRegister(DocumentPart):
         """Return the register with these results added, or in place of the same ones."""
         merged = {result.key: result for result in self.results}
         merged |= {result.key: result for result in results}
+        # In the order of the keys, so that the same results give the same bytes.
         return self.model_copy(update={"results": tuple(merged[key] for key in sorted(merged))})
 
 

@@ -49,6 +49,7 @@ _REMEDIES = {
 
 
 def _number(value: object) -> object:
+    # A boolean is an integer to Python, and no number to the specification.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("not a number")  # noqa: TRY004 - pydantic collects ValueErrors
     if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:

@@ -158,6 +158,7 @@ class _Look:
             if key in seen:
                 continue
             try:
+                # A model that could not be read says nothing about its results.
                 yield self._judged(result) if result.model_id in self._shown else result
             except PermanentError as error:
                 self._note(f"{result.model_id}, pull request {result.pull_request}", error)

@@ -59,6 +59,7 @@ __all__ = [
     "write_envelope",
 ]
 
+# Upstream records it where a list of packages could not be had.
 _HASH_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 
 
@@ -91,6 +92,7 @@ def build_envelope(measurement: Measurement) -> Envelope:
         "suite_id": spec.suite.id,
         "suite_version": spec.suite.version,
         "run_id": measurement.run_id,
+        # The writer's normal form: with another offset the same instant would have another hash.
         "timestamp": measurement.finished_at.astimezone(UTC),
         "model": ModelIdentity(
             id=provenance.model.id,
@@ -184,6 +186,7 @@ def check_no_placeholders(envelope: Envelope) -> list[str]:
 def _placeholder(field: str, value: str, warnings: list[str]) -> str | None:
     if value == _HASH_OF_NOTHING:
         return "the hash of no bytes at all"
+    # Seven characters are the shortest revision of v1. Upstream has placeholders such as all zeros.
     if len(value) >= 7 and len(set(value)) == 1:
         return "one repeated character"
     if value == UNKNOWN:

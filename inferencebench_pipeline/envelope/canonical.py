@@ -83,7 +83,9 @@ def canonical_body(envelope: Envelope) -> bytes:
     round-trip text. Non-finite numbers appear as ``NaN``/``Infinity``: not JSON, but what the
     format hashes.
     """
+    # Defaults and nulls are hashed as well: leaving out what is unset would give another hash.
     body = envelope.model_dump(mode="json", exclude={"signature"})
+    # Upstream hashes Python's own text. RFC 8785 differs from it in every whole-numbered float.
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 

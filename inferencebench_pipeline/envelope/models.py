@@ -94,6 +94,7 @@ def fingerprint_sha256(hardware: HardwareFingerprint) -> str:
         "dmi_uuid": hardware.dmi_uuid,
         "gpus": [
             {"model": gpu.model, "pci_id": gpu.pci_id, "serial": gpu.serial, "vbios": gpu.vbios}
+            # The order of the GPUs is part of the content hash, and not of the fingerprint.
             for gpu in sorted(hardware.gpus, key=lambda gpu: gpu.pci_id)
         ],
         "cpu": {"model": hardware.cpu.model, "microcode": hardware.cpu.microcode},
@@ -176,8 +177,11 @@ class Envelope(_EnvelopePart):
 
     envelope_version: Literal["v1"] = "v1"
     suite_id: NonEmpty
+    # Upstream's pattern, which knows no build metadata.
     suite_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+(-[\w.]+)?$")]
+    # Upstream takes any text here, so whoever makes a path of it validates it first.
     run_id: str
+    # The offset is hashed as it stands: the same instant in another zone has another hash.
     timestamp: datetime
     model: ModelIdentity
     engine: EngineIdentity

@@ -73,6 +73,7 @@ def sync_files(paths: Collection[Path]) -> None:
         store_errors(next(iter(folders))),
         ThreadPoolExecutor(_SYNCING_AT_ONCE, thread_name_prefix="sync") as pool,
     ):
+        # Going through the results raises what a thread has met.
         for _ in pool.map(_fsync, paths):
             pass
         for folder in folders:

@@ -186,6 +186,7 @@ class Inbox:
         for name in names:
             try:
                 missing = self._looked_at(name, store, now, quarantined)
+            # A delivery that cannot be read is no outage, which would hold up all others.
             except OSError as error:
                 outage = error if isinstance(error, _OUTAGES) else outage
                 missing = f"it cannot be read: {printable(error)}"
@@ -242,6 +243,7 @@ class Inbox:
             UnusableFileError: a file of it is not what a delivery may hold.
         """
         try:
+            # Before the folder is touched, because its name becomes a path of the store.
             run = store.run(validate_run_id(name))
         except RunIdError as error:
             raise InboxError(
@@ -283,6 +285,7 @@ class Inbox:
             return reason
         else:
             self._copy(name, manifest, data, run)
+        # The manifest goes last: while it is there, a removal that was cut off is taken up again.
         self._storage.remove(name, [*manifest.files, RunFile.DELIVERY])
         return _TAKEN
 
@@ -331,6 +334,7 @@ class Inbox:
             incoming.chmod(0o755)
             incoming.rename(run.path)
         finally:
+            # After the rename there is nothing left to remove.
             shutil.rmtree(incoming, ignore_errors=True)
 
     def _quarantine(self, name: str, reason: str) -> None:

@@ -299,6 +299,7 @@ def _below(inside: int, above: str) -> Iterator[int]:
     if not above:
         yield inside
         return
+    # One level is enough: the only folder inside of a delivery is its capture.
     with _directory(above, inside) as parent:
         yield parent
 

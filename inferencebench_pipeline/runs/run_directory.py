@@ -303,6 +303,7 @@ class RunDirectory:
             StoreError: the directory is not writable.
         """
         path = self.file(name)
+        # A link that leads nowhere is to be removed as well.
         if not os.path.lexists(path):
             return
         with self.writing(f"removing {name.value}"), store_errors(path):

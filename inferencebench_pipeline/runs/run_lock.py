@@ -142,6 +142,7 @@ def holder_of(path: Path) -> Holder | None:
     try:
         found = json.loads(read_plain(_note(path), max_bytes=_MOST_HOLDER_BYTES))
         return Holder(**{name: kind(found[name]) for name, kind in _FIELDS.items()})
+    # The note only makes an error friendlier, so a damaged one counts as none.
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
 

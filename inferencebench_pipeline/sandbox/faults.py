@@ -239,6 +239,7 @@ class _Held:
         """Send the headers, which announce the whole body, and half of it."""
         await self._begin()
         half = bytes(self._body[: len(self._body) // 2])
+        # More is announced and never comes, because the server must not end the answer by itself.
         await self._send({"type": "http.response.body", "body": half, "more_body": True})
 
     async def _begin(self) -> None:

@@ -117,6 +117,7 @@ class _Server(uvicorn.Server):
 
 def _server(app: Starlette, host: str) -> _Server:
     # A page in a browser that reaches us under another name (DNS rebinding) is turned away.
+    # The middleware hands uvicorn's own ``send`` on, which the fault injection needs.
     guarded = TrustedHostMiddleware(
         FaultInjection(app), allowed_hosts=[host, "localhost"], www_redirect=False
     )
@@ -144,6 +145,7 @@ def _stop_on_signals(servers: list[_Server]) -> None:
 
 
 async def _all_started(servers: list[_Server], running: list[asyncio.Task[None]]) -> bool:
+    # A flag is all by which uvicorn tells that it has started.
     while not all(server.started for server in servers):
         if any(task.done() for task in running):
             return False
@@ -185,6 +187,7 @@ def _bound(host: str, wanted: int | None, remembered: int | None) -> Iterator[so
     # asyncio sends small writes at once (TCP_NODELAY) only where the protocol is named: without it
     # every answer of two writes costs the client a delayed acknowledgement, 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        # A restart gets its port back although connections of the last one linger.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, wanted if wanted is not None else remembered or 0))

@@ -92,6 +92,7 @@ def _taken_down(
     hub: Hub, root: Path, takedown: Takedown, organisation: str, on_stage: Callable[[str], None]
 ) -> Takedown:
     on_stage(f"Recording the request... {takedown.target} is not linked from any more")
+    # Public before anything is removed, so that no other deployment links again meanwhile.
     page = publish_takedown(hub, organisation, takedown)
     entered = load_evaluations(root).results
     outcomes = []
@@ -132,6 +133,7 @@ def _requested(root: Path, target: str, reason: str, requested_by: str) -> Taked
         )
     except ValidationError as error:
         raise TakedownError(f"takedown: {problems_of(error, values=True)}") from error
+    # Asked again, the first request stands with its date and its words.
     return load_takedowns(root).of(target) or asked
 
 
@@ -187,6 +189,7 @@ def _clear(hub: Hub, model: Repo, ours: Ours) -> Iterable[_Outcome]:
     author = hub.account().name
     for pull in hub.pull_requests(model):
         proposed = pull.title.startswith((PROPOSAL.title, TITLE_PREFIX))
+        # Anybody may use our titles, so the account has to be ours as well.
         if pull.is_live and pull.author == author and proposed:
             hub.close_pull_request(model, pull.number, comment=_CLOSING_COMMENT)
             yield _Outcome(f"pull request {pull.number} closed", state="removed")

@@ -85,6 +85,7 @@ class Gunzip:
         Raises:
             AnswerDamagedError: it was cut short.
         """
+        # An answer without a body may name a coding all the same.
         if self._begun and not self._inflate.eof:
             raise AnswerDamagedError("the gzip stream of the body ends too early")
 

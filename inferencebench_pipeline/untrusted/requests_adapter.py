@@ -72,6 +72,7 @@ class _Connection(HTTPConnection):
         limit_s = plain.gettimeout()
         # The socket is urllib3's own. Its descriptor moves into one that looks at the deadline.
         bounded = _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        # A new socket object has no time limit, whatever the descriptor had before.
         bounded.settimeout(limit_s)
         return bounded
 

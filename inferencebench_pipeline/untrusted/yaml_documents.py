@@ -216,6 +216,7 @@ def yaml_tokens(text: str, *, what: str, max_nodes: int = MAX_NODES) -> Iterator
 
 def _steps(text: str, what: str, check: str, get: str) -> Iterator[Any]:
     """Yield what a parser gives, stopping it when it has taken too long."""
+    # The time of this thread alone: a busy machine is not the document's fault.
     started = time.thread_time()
     loader: Any = yaml.CSafeLoader(text) if _LIBYAML else None
     try:

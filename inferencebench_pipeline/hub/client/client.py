@@ -291,6 +291,7 @@ class Hub:
 
         def ask(wire: Wire) -> list[PullRequest]:
             found: list[PullRequest] = []
+            # Bounded, because the Hub's own count decides where the list ends.
             for page in range(_MAX_PAGES):
                 query = f"type=pull_request&status=all&p={page}"
                 answer = wire.get_object(wire.url(f"{repo.api_path}/discussions?{query}"))

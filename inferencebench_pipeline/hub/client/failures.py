@@ -55,6 +55,7 @@ _ACTION_QUOTA = re.compile(r"\bper (?:hour|day)\b", re.IGNORECASE)
 _TRY_AGAIN_IN = re.compile(r"\bin (?:about )?(an?|\d+) (second|minute|hour|day)", re.IGNORECASE)
 # The Hub's words: "Another commit operation is in progress", and "another conflicting operation".
 _LOCKED = re.compile(r"another \w+ operation is in progress", re.IGNORECASE)
+# The two beginnings that tokens of the Hub have: a user's and an organisation's.
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{4,}")
 _UNIT_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _SHOWN_CHARACTERS = 300

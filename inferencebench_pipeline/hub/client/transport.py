@@ -124,6 +124,7 @@ class Client(httpx2.Client):
         bounds = self._bound(request)
         try:
             with within(bounds.whole_s):
+                # Redirects are followed one by one, each looked at before it is taken.
                 response = self._follow(request, **{**kwargs, "follow_redirects": False})
             # Read in here, because the message needs the body and the connection may end in the
             # middle of it.

@@ -197,6 +197,7 @@ def _store(wire: Wire, repo: Repo, files: Mapping[str, bytes], revision: str) ->
     hf_raise_for_status(answer)
     batch = json_object(answer)
     with reading(f"the answer of the store of {repo.id}"):
+        # The whole answer is understood before the first byte is sent.
         wanted = [_wanted(repo, item, contents) for item in batch["objects"]]
     for one in wanted:
         if one is not None:

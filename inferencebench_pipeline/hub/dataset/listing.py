@@ -100,6 +100,7 @@ def list_elsewhere(hub: Hub, organisation: str, *, most: int) -> Iterator[Publis
     Raises:
         HubUnavailableError: the list could not be read so far.
     """
+    # The Hub's names ignore case.
     ours = f"{organisation.lower()}/"
     for row in itertools.islice(hub.list_tagged_datasets(CORPUS_TAG), most):
         # What a stranger wrote decides part of a line; one that is unusable is theirs to mend.

@@ -179,6 +179,7 @@ def _differs(run: RunDirectory, name: RunFile, receipt: Receipt) -> bool:
         return False
     try:
         return sha256_of(run.file(name), size_bytes=published.size_bytes) != published.sha256
+    # What cannot be read is as good as lost.
     except OSError:
         return True
 

@@ -114,11 +114,13 @@ def _publishable(run: RunDirectory, verify: Verify) -> _Publishable:
             "it they would look signed and not be; build the envelope again, then sign it"
         )
     verdict = verify(data, traces)
+    # The card quotes this hash, so it must be the one that the verdict is about.
     if not verdict.ok or verdict.content_hash != read.content_hash:
         raise NotPublishableError(
             f"the envelope of run {run.run_id} does not verify: {verdict.reason}; nothing was "
             "sent. Fix what the verdict names and sign again"
         )
+    # A policy may pin a development key, so a good verdict alone is not enough.
     if envelope.signature is not None and envelope.signature.method == "dev-key":
         raise NotPublishableError(
             f"run {run.run_id} is signed with a development key, which is for local work: nobody "

@@ -241,6 +241,7 @@ class _Link:
                 f"taken down: {takedown.target} asked on {takedown.requested_at:%Y-%m-%d} that "
                 "we do not link from its cards"
             )
+        # An engine may call its model by a path, or by any other name.
         if not _MODEL_ID.fullmatch(self._model.id):
             return "the model id is not that of a repository on the Hub"
         head = self._hub.find(self._model)

@@ -340,6 +340,7 @@ def _mark(event: yaml.Event) -> Any:  # noqa: ANN401 - the stubs give a union wi
 
 def _seen(event: yaml.Event) -> tuple[object, ...]:
     return (
+        # All that the parser makes of an event but its place, which an edit above it moves.
         type(event).__name__,
         getattr(event, "anchor", None),
         getattr(event, "tag", None),
@@ -376,6 +377,7 @@ def _spliced(card: _Card, key: str, start: int, end: int, lines: str) -> bytes:
     block = card.block[:start] + lines + card.block[end:]
     before = _entries(card.block)
     replaced = [entry for entry in before if start <= entry.start < end]
+    # Something elsewhere may refer to it, and would break with it.
     if any(anchor is not None for entry in replaced for _, anchor, *_ in entry.seen):
         raise FrontMatterError(
             f"the value of {key!r} holds an anchor or an alias (&, *); edit it by hand"

@@ -77,6 +77,7 @@ def publish_takedown(hub: Hub, organisation: str, takedown: Takedown) -> str:
     index = RemoteRepo(hub, repo)
     if CARD_FILE not in index.head_or_created().files:
         with just_written(repo.id):
+            # Somebody may have written a card between the two looks, and theirs stays.
             index.edit_file(CARD_FILE, lambda card: card or INDEX_CARD, message="Say what this is")
 
     def change(data: bytes | None) -> bytes:

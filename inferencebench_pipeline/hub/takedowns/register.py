@@ -110,6 +110,7 @@ def load_takedowns(root: Path) -> Takedowns:
 
 def record_takedown(root: Path, takedown: Takedown) -> None:
     """Add ``takedown`` to the register under ``root``, durably; an entry for it is replaced."""
+    # Read and written under one lock, so that of two requests at a time neither is lost.
     with _locked(root):
         register = load_takedowns(root).with_takedown(takedown)
         write_atomically(root / REGISTER_FILE, register.model_dump_json(indent=2).encode() + b"\n")
@@ -122,6 +123,7 @@ def changing_links(root: Path) -> Iterator[None]:
     Raises:
         LockedError: another process does, and does not come to an end.
     """
+    # A lock of its own: it is held while the Hub is changed, and the register is written meanwhile.
     with file_lock(root / ".links.lock", what="a change of links on model cards"):
         yield
 

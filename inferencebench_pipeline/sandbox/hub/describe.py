@@ -93,6 +93,7 @@ def describe(
     """Return the JSON of a repository at ``commit`` with these properties."""
     name = repository.id.full_name
     described: dict[str, Any] = {
+        # The ids of the Hub have 24 hex digits.
         "_id": hashlib.sha256(repository.id.web_path.encode()).hexdigest()[:24],
         "id": name,
     }

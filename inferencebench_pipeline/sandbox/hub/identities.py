@@ -102,6 +102,7 @@ class Identities:
                 User(
                     organisations={
                         DEFAULT_ORGANISATION: Role.WRITE,
+                        # The card of the seeded model can be linked from as if it were one of ours.
                         SEEDED_MODEL_OWNER: Role.WRITE,
                     }
                 ),
@@ -146,6 +147,7 @@ class Identities:
         scheme, _, text = authorization.partition(" ")
         digest = _sha256(text.strip())
         for token in self._register.tokens:
+            # RFC 9110 section 11.1: the name of the scheme ignores case.
             if scheme.lower() == "bearer" and secrets.compare_digest(token.sha256, digest):
                 user = self._register.users[token.user]
                 return Caller(name=token.user, scope=token.role, organisations=user.organisations)

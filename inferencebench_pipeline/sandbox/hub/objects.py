@@ -66,6 +66,7 @@ class ObjectStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # A cache of each store: one on the method would keep every store alive.
         self._read_commit = functools.lru_cache(maxsize=64)(self._load_commit)
 
     def add_blob(self, content: bytes) -> FileEntry:
@@ -98,6 +99,7 @@ class ObjectStore:
                 "created_at": created_at,
                 "title": title,
                 "message": message,
+                # Sorted, because the id is a digest of this text.
                 "tree": {path: asdict(tree[path]) for path in sorted(tree)},
             },
             ensure_ascii=False,

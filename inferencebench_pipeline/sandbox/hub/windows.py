@@ -95,6 +95,7 @@ class RateLimiting:
         if scope["type"] != "http" or scope["path"].startswith("/_"):
             await self._app(scope, receive, send)
             return
+        # Whoever sends no token shares one window, as those behind one address do on the Hub.
         caller = Headers(scope=scope).get("authorization", "")
         allowance = self._windows.spend(caller, scope["path"])
         if allowance is None:

@@ -50,6 +50,7 @@ class CertificateLog:
             + tbs
             + _NO_EXTENSIONS
         )
+        # The leaf (section 3.4) and what is signed (section 3.2) are the same bytes.
         self._log.append(_VERSION_1 + _TIMESTAMPED_ENTRY + entry, time_ms=time_ms)
         signature = self._key.sign(
             _VERSION_1 + _CERTIFICATE_TIMESTAMP + entry, ec.ECDSA(hashes.SHA256())

@@ -73,6 +73,7 @@ def spki_der(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes
 def write_secret(path: Path, data: bytes) -> None:
     """Replace ``path`` with ``data``, atomically and readable by its owner only."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # The mode is given at creation, so that there is no moment in which others could read it.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as handle:
@@ -137,6 +138,7 @@ def _new_fulcio() -> Authority:
     builder = _builder("inferencebench sandbox intermediate", key, root).add_extension(
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False
     )
+    # No further authority may stand below it (RFC 5280 section 4.2.1.9).
     certificate = _sign_ca(builder, root.key, path_length=0)
     return Authority(key, (certificate, root.certificate))
 
@@ -149,6 +151,7 @@ def _new_tsa() -> Authority:
         _builder("inferencebench sandbox TSA", key, root)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
+        # RFC 3161 section 2.3: this usage and no other, and it is critical.
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
         .sign(root.key, hashes.SHA256())
     )

@@ -117,6 +117,7 @@ class TransparencyLog:
         if not 0 <= index < self.size:
             raise IndexError(f"no entry {index}; the log has {self.size}")
         offset, length = self._spans[index]
+        # Reading at an offset leaves no position that threads would have to share.
         leaf, time_ms = self._decode(os.pread(self._file, length, offset), index)
         return LogEntry(index, leaf, time_ms)
 
@@ -180,6 +181,7 @@ class TransparencyLog:
             # An earlier attempt may have left half a line that could not be cut off then.
             self._drop_unfinished()
             written = 0
+            # A write may take less than it was given.
             while written < len(line):
                 written += os.pwrite(self._file, line[written:], self._end + written)
             os.fsync(self._file)

@@ -179,6 +179,7 @@ def routes(issuer: OidcIssuer, addresses: Addresses) -> list[Route]:
             identity, audience=fields.get("audience", AUDIENCE), lifetime_s=lifetime_s
         )
         answer = {"id_token": raw, "token_type": "Bearer", "expires_in": lifetime_s}
+        # RFC 6749 section 5.1 asks for this of every answer that holds a token.
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
     return [

@@ -193,6 +193,7 @@ def searchable_hashes(body: dict[str, object]) -> list[str]:
 
 
 def _leaf(entry: HashedRekord | Dsse, spec: dict[str, Any]) -> bytes:
+    # Made of the parts that were checked, so that nothing else of a proposal gets into the log.
     return rfc8785.dumps({"apiVersion": entry.apiVersion, "kind": entry.kind, "spec": spec})
 
 

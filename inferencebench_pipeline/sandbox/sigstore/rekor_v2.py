@@ -35,6 +35,7 @@ from inferencebench_pipeline.sandbox.sigstore.signatures import (
 
 _BODY_LIMIT_BYTES = 1 << 20
 _KIND, _KIND_VERSION = "hashedrekord", "0.0.2"
+# A tile never changes at the width that it was asked for.
 _IMMUTABLE = {"Cache-Control": "public, max-age=604800, immutable"}
 
 Answer = dict[str, object]
@@ -103,6 +104,7 @@ class RekorV2:
 
     def latest_checkpoint(self) -> str:
         """Return the checkpoint of the tree as it is now."""
+        # Read once, because an entry may come in before the root is computed.
         size = self.log.size
         return self._checkpoint(size, self.log.tree.root(size))
 

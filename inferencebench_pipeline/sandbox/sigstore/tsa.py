@@ -92,6 +92,7 @@ class TimestampAuthority:
             der.integer(1),
             _POLICY,
             request.imprint,
+            # RFC 3161 section 2.4.2: no serial number twice. So many random bits do not repeat.
             der.integer(secrets.randbits(64)),
             tlv(der.GENERALIZED_TIME, now.strftime("%Y%m%d%H%M%SZ").encode()),
             tlv(der.SEQUENCE, der.integer(_ACCURACY_S)),

@@ -71,6 +71,7 @@ async def put_part(request: Request) -> Response:
     digest = await _receive(request, scratch)
     target = hub.store.lfs.part_path(oid, request.path_params["number"])
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Received aside, so that a part that was cut off is never taken for one.
     scratch.replace(target)
     return Response(headers={"ETag": f'"{digest}"'})
 
@@ -157,6 +158,7 @@ def _join(parts: list[Path], scratch: Path, oid: str, target: Path) -> None:
                 shutil.copyfileobj(handle, joined)
     with scratch.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    # Gone whether or not the digest is right: a client that is refused begins anew.
     shutil.rmtree(parts[0].parent, ignore_errors=True)
     _keep(scratch, digest, oid, target)
 

@@ -57,6 +57,7 @@ def list_repositories(request: Request) -> Response:
         raise HubError(400, f"Invalid sort {sort!r}; use one of {', '.join(_SORT_KEYS)}")
     key = _SORT_KEYS[sort]
     ordered = sorted(
+        # The name makes the order total, without which the cursor could skip some.
         ((key(repository), repository.id.full_name, repository) for repository in found),
         key=lambda item: item[:2],
         reverse=query.get("direction", "-1") == "-1",

@@ -58,6 +58,7 @@ def tree(request: Request) -> Response:
         EXPANDED_TREE_PAGE if expand else TREE_PAGE,
     )
     after = _decode_cursor(request.query_params.get("cursor"))
+    # The cursor names the last path shown, so a page does not shift when files come.
     paths = [path for path in sorted(entries) if path > after]
     page = paths[:size]
     headers = next_link(request, cursor=_encode_cursor(page[-1])) if len(paths) > size else {}
@@ -179,6 +180,7 @@ def _file(path: str, entry: FileEntry) -> dict[str, object]:
 
 def _folder(commit: Commit, path: str) -> dict[str, object]:
     inside = sorted((p, e.oid) for p, e in commit.tree.items() if p.startswith(f"{path}/"))
+    # Not git's own id of a tree, which no client compares. It changes with what is inside.
     oid = hashlib.sha1(repr(inside).encode(), usedforsecurity=False).hexdigest()
     return {"type": "directory", "oid": oid, "size": 0, "path": path}
 

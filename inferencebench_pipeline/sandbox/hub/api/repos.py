@@ -41,6 +41,7 @@ async def delete(request: Request) -> Response:
     if repository is None:
         raise repository_not_found()
     if not caller.may_write(repo_id.owner):
+        # The same answer as for an absent one, so that nobody learns of it.
         if repository.settings.private:
             raise repository_not_found()
         raise HubError(403, f"Forbidden: you cannot delete {repo_id.full_name}")

@@ -46,6 +46,7 @@ def resolve(request: Request) -> Response:
         location = hub_of(request).store.lfs.path(entry.lfs_sha256)
         headers |= {"X-Linked-Size": str(entry.size_bytes), "X-Linked-Etag": f'"{entry.etag}"'}
     guessed = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    # Anything else is shown as text, so that a browser runs nothing of it.
     shown = guessed if guessed in _SAFE_TO_SHOW else "text/plain; charset=utf-8"
     if entry.lfs_sha256 is not None and shown.startswith("text"):
         shown = "application/octet-stream"

@@ -85,6 +85,7 @@ def blob(request: Request) -> Response:
     text = None
     if entry.lfs_sha256 is None and entry.size_bytes <= _SHOWN_TEXT_BYTES:
         content = repository.objects.blob_path(entry.oid).read_bytes()
+        # A file with a NUL byte is binary, as git takes it.
         text = None if b"\0" in content else content.decode("utf-8", errors="replace")
     return _repository_page(
         "blob.html",
