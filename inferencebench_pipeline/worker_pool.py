@@ -96,7 +96,7 @@ class WorkerPool(Generic[State]):
 
 
 _state: object = None
-"""What this process was given when it began, if it is one of a pool."""
+"""The state that this process was given when it began, if it is one of a pool."""
 
 
 def _begin(make: Callable[[], object]) -> None:

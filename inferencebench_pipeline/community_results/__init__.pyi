@@ -23,7 +23,6 @@ from .read import read_leaderboard as read_leaderboard
 from .read import read_results as read_results
 from .register import REGISTER_FILE as REGISTER_FILE
 from .register import CommunityResult as CommunityResult
-from .register import EvaluationRegister as EvaluationRegister
 from .register import load_evaluations as load_evaluations
 from .removal import without_entries as without_entries
 from .results_file import FOLDER as FOLDER

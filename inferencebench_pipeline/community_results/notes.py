@@ -78,7 +78,7 @@ class RunConfiguration:
 
 @dataclass(frozen=True)
 class Notes:
-    """Return the notes of a result: a configuration in our vocabulary, or somebody's own words."""
+    """The notes of a result: a configuration in our vocabulary, or somebody's own words."""
 
     configuration: RunConfiguration | None
     text: str

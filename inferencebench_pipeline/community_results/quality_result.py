@@ -1,7 +1,7 @@
 """A quality result of ours, and the entry that states it in the model's repository.
 
 The result is a typed document: whatever ran the evaluation writes one (or
-:mod:`.evaluation_logs` reads it from a framework's log). Its entry names the dataset repository
+:mod:`.logs` reads it from a framework's log). Its entry names the dataset repository
 that holds the record as its source, and says in ``notes`` how the result was brought about.
 """
 
@@ -60,7 +60,7 @@ Configuration = Annotated[
     BeforeValidator(_configuration),
     PlainSerializer(lambda value: value.facets(), return_type=dict[str, str]),
 ]
-"""Written as a mapping of the vocabulary of :mod:`.evaluation_notes`."""
+"""Written as a mapping of the vocabulary of :mod:`.notes`."""
 
 
 def _instant(moment: datetime) -> datetime:

@@ -123,7 +123,7 @@ class EvaluationEntry(_EntryPart):
     source: Source | None = None
     """The origin of the result."""
     notes: Text | None = None
-    """The set-up in free text; ours is written by :mod:`.evaluation_notes`."""
+    """The set-up in free text; ours is written by :mod:`.notes`."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 from .client.client import Hub as Hub
 from .client.edit import RemoteRepo as RemoteRepo
-from .client.errors import HubHeadMovedError as HubHeadMovedError
 from .client.errors import HubIntegrityError as HubIntegrityError
 from .client.errors import HubNotFoundError as HubNotFoundError
 from .client.errors import HubUnavailableError as HubUnavailableError

@@ -55,7 +55,7 @@ class KeptGroup(Struct, array_like=True, frozen=True):
     key: str
     """Digest of the rows it was made of, and of the prices."""
     order: str
-    """Sorts groups as :func:`.ranking.group_order` does."""
+    """Sorts groups as :func:`group_order` does."""
     group: Raw
     """JSON of the :class:`.document.Group`, without its default fields; nobody parses it again."""
     changes: tuple[Raw, ...]

@@ -116,7 +116,7 @@ def write_partition(
     """Write a table under ``place`` (``runs/created_from=2026-05-11``) and return its name.
 
     Nothing is written when the file is there and sound: its name says what it holds. It is on disk
-    for good when :func:`..runs.sync_files` was called with it.
+    for good when :func:`~inferencebench_pipeline.files.sync_files` was called with it.
     """
     data = parquet_bytes(table, compression="lz4", group_rows=group_rows)
     name = f"{place}/{hashlib.sha256(data).hexdigest()[:32]}.parquet"

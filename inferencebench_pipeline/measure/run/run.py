@@ -73,7 +73,7 @@ def run_benchmark(
 
     Raises:
         SpecError: the spec asks for what is not there, or is another than the run's own.
-        CaptureError: the capture of a signed run is damaged.
+        CaptureError: the capture of a signed run, or of another host's delivery, is damaged.
         RunBusyError: another process works on the run.
         EngineUnreachableError: the engine does not start or answer; worth retrying.
         EngineDiedError: the engine went away in the middle; worth retrying.
@@ -83,7 +83,6 @@ def run_benchmark(
         ModelNotServedError: the engine serves other models.
         AllRequestsFailedError: no measured request succeeded; the capture tells why.
         RunDeadlineError: ``deadlines.run_s`` passed.
-        CaptureError: another host delivered the run, and its capture is damaged.
         CaptureTooLargeError: the answers come to more than ``limits.capture_bytes``.
         StoreError: the run directory is not writable.
     """
