@@ -32,8 +32,8 @@ def crawl(
             hub, deployment.require_organisation(), CorpusStore(settings.store)
         )
         say(
-            f"{len(inventory.entries)} published runs are known, and {inventory.fetched} of them "
-            f"were fetched now; there are {len(inventory.findings)} findings"
+            f"Published runs known: {len(inventory.entries)}, fetched now: {inventory.fetched}, "
+            f"findings: {len(inventory.findings)}"
         )
         for item in inventory.findings:
             say(f"{item.severity}: {item.repo_id}: {item.kind}: {item.detail}")

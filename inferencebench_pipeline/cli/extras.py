@@ -15,7 +15,8 @@ from inferencebench_pipeline.errors import PermanentError
 _DISTRIBUTION: Final = "inferencebench-pipeline"
 _PREFERRED: Final = ("pipeline", "postgres", "s3", "vllm", "sandbox", "demo")
 """All extras for users; of several that bring a package, the first is named."""
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*extra == ['\"](?P<extra>[\w-]+)['\"]")
+_NAME = re.compile(r"[\w.-]+")
+_EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
 
 
 class MissingExtraError(PermanentError):
@@ -51,9 +52,10 @@ def extra_of(package: str) -> str | None:
     except metadata.PackageNotFoundError:  # a checkout that nobody installed
         return None
     extras = {
-        found["extra"]
-        for found in map(_REQUIREMENT.match, required)
+        extra[1]
+        for requirement in required
         # Names of distributions have hyphens and dots where names of modules have underscores.
-        if found and re.sub(r"[-.]", "_", found["name"]) == package
+        if (name := _NAME.match(requirement)) and re.sub(r"[-.]", "_", name[0]) == package
+        if (extra := _EXTRA.search(requirement))
     }
     return next((extra for extra in _PREFERRED if extra in extras), None)

@@ -33,4 +33,4 @@ def test_a_target_that_is_none_fails_with_the_field_named(world):
     (failure,) = (event for event in result.all_events if event.is_step_failure)
     data = failure.step_failure_data
     assert data.user_failure_data is not None
-    assert "target='a b'" in (data.user_failure_data.description or "")
+    assert "(got 'a b')" in (data.user_failure_data.description or "")

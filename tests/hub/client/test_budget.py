@@ -134,6 +134,6 @@ def test_the_command_line_shows_what_a_crawl_cost(
     limited.ask("/_sandbox/limits", {"limits": {"api": 500, "resolvers": 3000}})
     done = CliRunner().invoke(app, ["crawl", "--org", "shown"])
     assert done.exit_code == 0, done.output
-    assert "1 published runs are known, 1 of them fetched now" in done.output
+    assert "Published runs known: 1, fetched now: 1, findings: 0" in done.output
     assert "(1 api, 2 resolvers)" in done.output
     assert "api 499 of 500" in done.output
