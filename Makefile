@@ -37,9 +37,9 @@ test-newest: ## run the tests of the core on a newer Python (PYTHON=python3.13)
 	    echo "Install one and name it: make test-newest PYTHON=python$(NEWEST)"; exit 1; }
 	@$(MAKE) --no-print-directory VENV=.venv-newest .venv-newest/.dev
 	@.venv-newest/bin/python -V
-	@.venv-newest/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NEWEST_TESTS)
+	@.venv-newest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not nightly" $(NEWEST_TESTS)
 
-nightly: $(VENV)/.dev ## try every case of the sweeps, many examples, and all tests in random order
+nightly: gate ## the gate, every case of the sweeps, many examples, and all tests in random order
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m nightly
 	@INFERENCEBENCH_EXAMPLES=50 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --timeout 7200
 	@INFERENCEBENCH_RANDOM_ORDER=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -26,6 +26,7 @@ def processes_of(home: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_stretch_that_is_told_to_end_takes_everything_with_it(tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -42,7 +42,7 @@ from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 
 _LONGEST_STAGE_S = 60
-_SHARE_BY_DEFAULT = 30
+_SHARE_BY_DEFAULT = 20
 KINDS = (*DAMAGES, *each_place(places=4))
 
 

@@ -249,7 +249,7 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("options", [(), ("--read-only",), ("--path-prefix", "/ui")])
+@pytest.mark.parametrize("options", [(), ("--read-only", "--path-prefix", "/ui")])
 def test_the_ui_itself_works_behind_the_guard(tmp_path: Path, options: tuple[str, ...]) -> None:
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
