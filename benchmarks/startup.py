@@ -1,4 +1,4 @@
-"""What a command costs before and until it answers, beside ``sigstore`` doing the like.
+"""The cost of a command before and until it answers, beside ``sigstore`` doing the like.
 
 Each command is a process of its own, in turns with the others, and what is counted is its CPU
 seconds, so that other work on the machine counts for little. All verify the same signature under

@@ -16,7 +16,7 @@ EXAMPLES_VARIABLE: Final = "INFERENCEBENCH_EXAMPLES"
 
 
 def fix_seed() -> int:
-    """The seed of this run; drawn by the first process, and inherited by those it starts."""
+    """Return the seed of this run: drawn by the first process, and inherited by those it starts."""
     if not os.environ.get(SEED_VARIABLE):
         os.environ[SEED_VARIABLE] = str(random.SystemRandom().randrange(10**9))
     return int(os.environ[SEED_VARIABLE])
@@ -28,5 +28,5 @@ def dice(name: str) -> random.Random:
 
 
 def examples(usual: int) -> int:
-    """How many examples to try where a usual run tries ``usual``."""
+    """Return the number of examples to try where a usual run tries ``usual``."""
     return usual * int(os.environ.get(EXAMPLES_VARIABLE, "1"))

@@ -20,7 +20,7 @@ def the_last_hour() -> datetime:
 
 
 def until_the_hour_holds(now: datetime) -> float:
-    """How many seconds to wait so that a test sees one hour, and so one day, from start to end."""
+    """Return the seconds to wait so that a test sees one hour, and so one day, to its end."""
     over = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     left = over - now
     return left.total_seconds() if left <= _A_TEST_TAKES_AT_MOST else 0.0

@@ -1,4 +1,4 @@
-"""What holds for all tests: fresh seeds that are shown, skips that are counted, reference data."""
+"""Fixtures and rules of all tests: fresh seeds that are shown, counted skips, reference data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where asked to, shuffle the modules, and the tests within each."""
+    """Shuffle, where asked to, the modules, and the tests within each."""
     if not os.environ.get(_RANDOM_ORDER):
         return
     shuffle = random.Random(f"order {fix_seed()}").shuffle

@@ -1,4 +1,4 @@
-"""Where things lie in the checkout, for tests in folders of any depth."""
+"""Paths of the checkout, for tests in folders of any depth."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ALLOWED: Final = {
 """Patterns of what a skip says."""
 
 UNREACHABLE_VARIABLE: Final = "INFERENCEBENCH_COULD_NOT_INSTALL"
-"""What ``.ci/run`` tried to install and could not, because a mirror was down."""
+"""The packages that ``.ci/run`` could not install, because a mirror was down."""
 _FROM_DEBIAN: Final = {
     "chromium": r"NO CHROMIUM",
     "postgresql": r"PostgreSQL is not installed",
@@ -33,12 +33,12 @@ _FROM_DEBIAN: Final = {
 
 
 def is_strict() -> bool:
-    """Whether a skip that is not listed is an error."""
+    """Return True where a skip that is not listed is an error."""
     return os.environ.get("CI") == "true"
 
 
 def is_allowed(reason: str) -> bool:
-    """Whether a skip that says ``reason`` is listed."""
+    """Return True when a skip that says ``reason`` is listed."""
     missing = os.environ.get(UNREACHABLE_VARIABLE, "").split()
     patterns = [*ALLOWED, *(_FROM_DEBIAN[name] for name in missing if name in _FROM_DEBIAN)]
     return any(re.search(pattern, reason) for pattern in patterns)

@@ -51,7 +51,7 @@ def test_unlisted_fixture(gone): ...
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of the tests above ended, and what it printed."""
+    """The end of a run of the tests above, and its output."""
 
     code: int
     output: str

@@ -53,7 +53,7 @@ class RatchetError(ValueError):
 
 @dataclass(frozen=True)
 class Missed:
-    """How many lines and branches of a file no test reached."""
+    """The number of lines and branches of a file that no test reached."""
 
     lines: int
     branches: int
@@ -61,11 +61,11 @@ class Missed:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was reached of a file."""
+    """The part of a file that was reached."""
 
     missed: Missed
     branches: int
-    """How many the file has."""
+    """The number that the file has."""
     where: tuple[int, ...] = ()
     """The lines that were not reached."""
 

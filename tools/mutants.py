@@ -292,7 +292,7 @@ def parse_allowed(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of the faults that there was time for."""
+    """The outcome of the faults that there was time for."""
 
     killed: int
     survivors: tuple[Mutant, ...]

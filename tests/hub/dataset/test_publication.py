@@ -448,7 +448,7 @@ def test_a_run_that_is_flagged_as_invalid_is_not_published(world: World, run: Ru
 
 
 def listing_with_another(world: World, repo: Repo, commit: str, name: str) -> str:
-    """What the Hub answers about a commit, with another digest of one file."""
+    """Return the Hub's answer about a commit, with another digest of one file."""
     url = f"{world.url}/api/datasets/{repo.id}/revision/{commit}?blobs=true"
     with urllib.request.urlopen(url, timeout=10) as response:
         answer = json.load(response)

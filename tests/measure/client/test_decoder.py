@@ -109,7 +109,7 @@ def test_a_last_event_that_was_cut_off_is_not_an_event() -> None:
 
 
 def answer_to(*events: object, done: bool = True) -> Answer:
-    """What is made of a stream of these events."""
+    """Return the result of decoding a stream of these events."""
     data = [b"data: " + json.dumps(event).encode() for event in events]
     lines = [*data, b"data: [DONE]"] if done else data
     return decode(received([http(b"".join(line + b"\n\n" for line in lines))]))

@@ -52,7 +52,7 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Expected:
-    """What is published of one metric, but for the words."""
+    """The published part of one metric, but for the words."""
 
     value: float | None
     n: int
@@ -135,7 +135,7 @@ def rates(rows: list[Row], slo: Slo) -> dict[str, tuple[float | None, int]]:
 
 
 def tokens_in_window(rows: list[Row]) -> int:
-    """How many counted output tokens arrived in the measured window of one repeat."""
+    """Return the counted output tokens that arrived in the measured window of one repeat."""
     start, end = window(rows)
     carried = [each for r in rows if ok(r) for each in arrivals(r)]
     return sum(tokens for instant, tokens in carried if start < instant <= end)
@@ -153,7 +153,7 @@ def fluidity(good: list[Row], slo: Slo) -> tuple[float | None, int]:
 
 
 def kept_deadlines(r: Row, slo: Slo) -> tuple[int, int]:
-    """How many deadlines one answer kept, and how many it had, token by token."""
+    """Return the deadlines that one answer kept, and all that it had, token by token."""
     assert slo.ttft_ms is not None and slo.tpot_ms is not None
     following = max(1, int(slo.tpot_ms * 10**6))
     missed = total = slack = 0
@@ -173,12 +173,12 @@ def kept_deadlines(r: Row, slo: Slo) -> tuple[int, int]:
 
 
 def ok(r: Row) -> bool:
-    """Whether the request succeeded."""
+    """Return True when the request succeeded."""
     return r.get("error_class") is None and r.get("first_token_ns") is not None
 
 
 def is_failure(r: Row, name: str) -> bool:
-    """Whether the request failed in the way of that name."""
+    """Return True when the request failed in the way of that name."""
     if ok(r):
         return False
     known = r["error_class"] if r["error_class"] in CLASSES else "other"
@@ -186,7 +186,7 @@ def is_failure(r: Row, name: str) -> bool:
 
 
 def samples_of(name: str, r: Row) -> list[int]:
-    """What one answer adds to a distribution, in picoseconds."""
+    """Return the samples that one answer adds to a distribution, in picoseconds."""
     if name == "itl":
         times = text_times(r)
         return [(times[i] - times[i - 1]) * 1000 for i in range(1, len(times))]
@@ -199,12 +199,12 @@ def samples_of(name: str, r: Row) -> list[int]:
 
 
 def counts_in(name: str, r: Row) -> bool:
-    """Whether an answer is an observation of a distribution, with any number of samples."""
+    """Return True when it is an observation of a distribution, with any number of samples."""
     return name != "tpot" or tpot(r) is not None
 
 
 def arrivals(r: Row) -> list[tuple[int, int]]:
-    """When each text chunk arrived, and how many tokens it carried."""
+    """Return the arrival of each text chunk, and the tokens that it carried."""
     tokens = r.get("completion_tokens") or 0
     times = text_times(r)
     told = [chunk["tokens"] for chunk in r["chunks"] if chunk["content_chars"] > 0]
@@ -215,7 +215,7 @@ def arrivals(r: Row) -> list[tuple[int, int]]:
 
 
 def text_times(r: Row) -> list[int]:
-    """When each chunk with text arrived."""
+    """Return the arrival of each chunk with text."""
     return [chunk["received_ns"] for chunk in r["chunks"] if chunk["content_chars"] > 0]
 
 
@@ -228,7 +228,7 @@ def tpot(r: Row) -> int | None:
 
 
 def meets(r: Row, slo: Slo) -> bool:
-    """Whether the request succeeded within every bound."""
+    """Return True when the request succeeded within every bound."""
     if not ok(r):
         return False
     if slo.ttft_ms is not None:
@@ -256,7 +256,7 @@ def by_repeat(rows: list[Row]) -> list[list[Row]]:
 
 
 def window(rows: list[Row]) -> tuple[int, int]:
-    """When the measured window of one repeat began and ended."""
+    """Return the begin and the end of the measured window of one repeat."""
     measured = [r for r in rows if r["phase"] == "measured"]
     start = min((r["scheduled_ns"] for r in measured), default=0)
     return start, max(start, max((r["end_ns"] for r in measured), default=start))
@@ -286,7 +286,7 @@ def expected(rows: list[Row], slo: Slo) -> dict[str, Expected]:
 
 
 def key_is_share(key: str) -> bool:
-    """Whether the metric lies between 0 and 1."""
+    """Return True when the metric lies between 0 and 1."""
     return key.startswith("error_rate") or key in ("slo_attainment", "fluidity")
 
 
@@ -354,7 +354,7 @@ def sums_of(name: str, repeats: list[list[Row]]) -> Observations:
 
 
 def parts_of_window(key: str, rows: list[Row], slo: Slo) -> list[tuple[int, int]]:
-    """How much happened in each of the equal parts of a window, and how long each is."""
+    """Return the amount in each of the equal parts of a window, and the length of a part."""
     start, end = window(rows)
     edges = [start + (end - start) * k // PARTS for k in range(PARTS + 1)]
     events: list[tuple[int, int]] = []
@@ -428,7 +428,7 @@ def share(hits: list[list[int]], dependent: float = 1.0) -> Bounds | None:
 
 
 def dependence(observed: Observations) -> float:
-    """How many of these samples are worth one: their error's square against that of loose ones."""
+    """Return how many samples are worth one: their squared error against that of loose ones."""
     found = standard_error(observed)
     if found is None or found[1] == 0:
         return 1.0
@@ -472,7 +472,7 @@ def t_quantile(degrees: int) -> float:
 
 
 def t_between(t: float, degrees: int) -> float:
-    """How probable it is that Student's variable lies within -t and t (A. & S. 26.7.3, 26.7.4)."""
+    """Return P(-t <= T <= t) of Student's variable T (A. & S. 26.7.3, 26.7.4)."""
     angle = math.atan(t / math.sqrt(degrees))
     cosine2 = math.cos(angle) ** 2
     odd = degrees % 2
