@@ -66,13 +66,15 @@ class Publisher:
         signer: CryptoSigner | None = None,
         *,
         timestamp_expires: datetime | None = None,
+        without: str | None = None,
     ) -> None:
-        """Serve the two parts of a trust configuration as the current ones."""
+        """Serve the two parts of a trust configuration, or all but one, as the current ones."""
         self.version += 1
         files = {
             "trusted_root.json": trust_config["trustedRoot"],
             "signing_config.v0.2.json": trust_config["signingConfig"],
         }
+        files.pop(without or "", None)
         targets = Targets(version=self.version, expires=_soon())
         for name, document in files.items():
             data = json.dumps(document).encode()

@@ -265,6 +265,25 @@ def test_a_changed_target_is_refused(
     assert kept.current().sha256 == SHIPPED_SHA256
 
 
+@pytest.mark.parametrize("part", ["trusted_root.json", "signing_config.v0.2.json"])
+def test_a_repository_that_lacks_a_part_is_refused_and_the_part_is_named(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], part: str
+) -> None:
+    publisher.publish(document, without=part)
+    with pytest.raises(TrustRefreshError, match=f"the repository has no {part}"):
+        kept.refresh()
+    assert kept.pin() is None
+    assert kept.current().sha256 == SHIPPED_SHA256
+
+
+def test_the_shipped_version_stays_usable_after_a_refresh(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    assert kept.refresh().current.sha256 != SHIPPED_SHA256
+    assert kept.version(SHIPPED_SHA256).sha256 == SHIPPED_SHA256
+
+
 def test_a_root_this_client_does_not_know_is_not_pinned(
     kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
 ) -> None:
