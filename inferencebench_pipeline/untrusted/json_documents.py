@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final, TypeAlias
 
+import orjson
+
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.untrusted.text import printable
 
@@ -53,6 +55,73 @@ def parse_json(data: bytes | str, *, what: str, max_bytes: int, max_depth: int =
     if _openings(data) > max_depth and _is_deeper(document, max_depth):
         raise JsonDocumentError(_too_deep(what, max_depth))
     return document
+
+
+def parse_unambiguous_json(
+    data: bytes,
+    *,
+    what: str,
+    max_bytes: int,
+    max_depth: int = MAX_DEPTH,
+    max_values: int = MAX_VALUES,
+) -> Json:
+    """Return the plain data in ``data``, refusing a document that says something twice.
+
+    For what a signature covers or a proof rests on: where readers disagree on which of two values
+    counts, one document would be two. Integers beyond 64 bits come out as floats.
+
+    Args:
+        data: UTF-8 bytes.
+        what: names the document in the error.
+        max_bytes: the largest document that is parsed.
+        max_depth: the most levels of lists and objects.
+        max_values: the most values of all kinds.
+
+    Raises:
+        JsonDocumentError: a key is repeated in one object, a text is not Unicode, or it is larger,
+            deeper, of too many values, or no JSON (RFC 8259; NaN and Infinity are none).
+    """
+    if len(data) > max_bytes:
+        raise JsonDocumentError(f"{what} is larger than {max_bytes} bytes; it was not read")
+    openings = _openings(data)
+    if openings + data.count(b",") > max_values:
+        raise JsonDocumentError(f"{what} holds more than {max_values} values; it was not read")
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise JsonDocumentError(f"{what} is not JSON: {printable(error)}") from error
+    if openings > max_depth and _is_deeper(document, max_depth):
+        raise JsonDocumentError(_too_deep(what, max_depth))
+    if not _keeps_every_text(data, document):
+        _refuse_repeated_keys(data, what)
+    return document
+
+
+def _keeps_every_text(data: bytes, document: Json) -> bool:
+    """Return True where it is certain, by counting, that no key was dropped as a repeated one.
+
+    Without an escaped quotation mark, each mark in the text begins or ends a string, and a key
+    that was dropped took at least its own two along.
+    """
+    if b'\\"' in data or b"\\u0022" in data:
+        return False
+    return orjson.dumps(document).count(b'"') == data.count(b'"')
+
+
+def _refuse_repeated_keys(data: bytes, what: str) -> None:
+    """Raise for a repeated key; the document is what the parser before has made of it."""
+
+    def unique(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise JsonDocumentError(
+                    f"{what} holds the key {printable(key, 80)!r} twice, so readers may see two "
+                    "documents; write each key once"
+                )
+            seen.add(key)
+
+    json.loads(data, object_pairs_hook=unique, parse_int=str)
 
 
 def _too_deep(what: str, max_depth: int) -> str:
