@@ -1,7 +1,7 @@
 """The command line ``inferencebench``: run, sign, publish and verify benchmarks from a shell.
 
-The exit codes are the same for every command: 0 when it is done or verified, 1 when the record is
-rejected, 2 when the input or the configuration is wrong, and 3 when a service is down.
+Every command ends with 0 when it is done, with 1 when a record is rejected, with 2 when the input
+or the configuration is wrong, and with 3 when a service is down. Those of ``verify`` tell more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from inferencebench_pipeline.cli.extras import missing_extra
 from inferencebench_pipeline.cli.terminal import say_error
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
-EXIT_OK, EXIT_REJECTED, EXIT_USAGE, EXIT_OUTAGE = 0, 1, 2, 3
+# The numbers of cli/exit_codes.py, which would load the whole verifier for the list of commands.
+_DONE, _WRONG_INPUT, _OUTAGE = 0, 2, 3
 
 app = typer.Typer(
     name="inferencebench",
@@ -36,12 +37,12 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except RetryableError as error:
-        _fail(error, EXIT_OUTAGE)
+        _fail(error, _OUTAGE)
     except PermanentError as error:
-        _fail(error, EXIT_USAGE)
+        _fail(error, _WRONG_INPUT)
     except ModuleNotFoundError as error:
-        _fail(missing_extra(error), EXIT_USAGE)
-    sys.exit(EXIT_OK)
+        _fail(missing_extra(error), _WRONG_INPUT)
+    sys.exit(_DONE)
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

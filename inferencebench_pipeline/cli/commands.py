@@ -23,19 +23,30 @@ class Command:
         name: the word that a person types.
         place: ``file:name`` of the function, or of the ``Typer`` of a group, in this folder.
         summary: the first sentence of its help, for the list of all commands.
+        epilog: ``file:name`` of the function that returns the last lines of its help, if any.
     """
 
     name: str
     place: str
     summary: str
+    epilog: str | None = None
 
     def load(self) -> Callable[..., None] | typer.Typer:
         """Import the command's file and return its function, or the ``Typer`` of a group."""
-        file, _, name = self.place.partition(":")
-        loaded: Callable[..., None] | typer.Typer = getattr(
-            importlib.import_module(f"{__package__}.{file}"), name
-        )
+        loaded: Callable[..., None] | typer.Typer = _named(self.place)
         return loaded
+
+    def last_lines(self) -> str | None:
+        """Return the last lines of the command's help, or None if it has none of its own."""
+        if self.epilog is None:
+            return None
+        lines: str = _named(self.epilog)()
+        return lines
+
+
+def _named(place: str) -> Any:  # noqa: ANN401 - what a place names is the caller's to know
+    file, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"{__package__}.{file}"), name)
 
 
 COMMANDS: Final = (
@@ -88,11 +99,13 @@ COMMANDS: Final = (
         "verify",
         "verifying:verify",
         "Verify a record: its content hash, signature, signer, inclusion proof and metrics.",
+        epilog="exit_codes:exit_code_lines",
     ),
     Command(
         "explain",
         "verifying:explain",
         "Verify a record, and show each question, its answer and the evidence as a tree.",
+        epilog="exit_codes:exit_code_lines",
     ),
     Command(
         "compare",
@@ -132,7 +145,7 @@ def with_options(command: Command) -> Any:  # noqa: ANN401 - Typer's classes of 
         return typer.main.get_group(loaded)
     # Typer makes commands of applications only, so the function gets one of its own.
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(command.name)(loaded)
+    alone.command(command.name, epilog=command.last_lines())(loaded)
     return typer.main.get_command(alone)
 
 

@@ -48,6 +48,19 @@ _MEANING: Final = {
         "The record was not tampered with, but the signed raw data gives other numbers than those "
         "that were signed."
     ),
+    FailureClass.NEWER_THAN_VERIFIER: (
+        "A later release made this record, and this one cannot judge it; install a newer one."
+    ),
+    FailureClass.TRACES_MISSING: (
+        "Nothing contradicts the record, but the raw data that it binds was not there to check."
+    ),
+    FailureClass.TRACES_CONTRADICT: (
+        "The raw data beside it is the data that was signed, and says another thing about the run."
+    ),
+    FailureClass.TIME_CONTRADICTS: "The record tells of a time after it was signed.",
+    FailureClass.PLACE_DISAGREES: (
+        "The record is genuine, and it is not the one that this place or its card claims to hold."
+    ),
 }
 _MARKS: Final = {
     CheckStatus.PASSED: ("✓", "green"),

@@ -82,7 +82,7 @@ def verify(
 
     The hash and the metrics are derived again. Without a policy, --require-issuer and
     --require-identity together name the signer to believe.
-    Exit codes: 0 verified, 1 rejected (the reason is printed), 2 wrong input, 3 outage.
+    The exit code tells what was found:
     """
     deployment = deployment_with(policy, trust_config)
     if corpus:
@@ -122,7 +122,7 @@ def explain(
 ) -> None:
     """Verify a record, and show each question, its answer and the evidence as a tree.
 
-    The exit codes are those of verify.
+    The exit codes are those of verify:
     """
     deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)

@@ -43,6 +43,7 @@ from .verify.verdict import Check as Check
 from .verify.verdict import CheckStatus as CheckStatus
 from .verify.verdict import FailureClass as FailureClass
 from .verify.verdict import LogPosition as LogPosition
+from .verify.verdict import Outcome as Outcome
 from .verify.verdict import Verdict as Verdict
 from .verify.verdict import VerifiedSigner as VerifiedSigner
 from .verify.verdict import Verify as Verify

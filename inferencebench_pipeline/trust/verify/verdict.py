@@ -27,11 +27,17 @@ class Outcome(StrEnum):
     """The verdict in one word."""
 
     VERIFIED = "verified"
+    """Everything that the record binds was there, was checked, and holds."""
     REJECTED = "rejected"
+    """A check failed."""
+    INCOMPLETE = "incomplete"
+    """Nothing contradicts, but the traces that the record binds were not there to check."""
+    NEWER = "newer"
+    """The record names a schema or definitions later than this verifier knows."""
 
 
 class FailureClass(StrEnum):
-    """The kind of fault of a rejected record."""
+    """The kind of fault of a record that is not accepted."""
 
     MALFORMED = "malformed"
     UNSIGNED = "unsigned"
@@ -40,6 +46,11 @@ class FailureClass(StrEnum):
     IDENTITY_NOT_ALLOWED = "identity_not_allowed"
     TRACES_MISMATCH = "traces_mismatch"
     METRICS_DO_NOT_REDERIVE = "metrics_do_not_rederive"
+    NEWER_THAN_VERIFIER = "newer_than_verifier"
+    TRACES_MISSING = "traces_missing"
+    TRACES_CONTRADICT = "traces_contradict"
+    TIME_CONTRADICTS = "time_contradicts"
+    PLACE_DISAGREES = "place_disagrees"
 
 
 class Check(DocumentPart):
@@ -87,7 +98,7 @@ class Verdict(DocumentPart):
     content_hash: str | None
     """None when the bytes are not an envelope."""
     ok: bool
-    """True when the record is accepted."""
+    """True when the outcome is ``verified``, and for no other."""
     outcome: Outcome
     """The outcome in one word."""
     reason: str
