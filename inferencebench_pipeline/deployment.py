@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from inferencebench_pipeline import community_results, corpus
 from inferencebench_pipeline import hub as hub_room
 from inferencebench_pipeline import trust as trust_room
-from inferencebench_pipeline.settings import Settings, SettingsError, hub_token
+from inferencebench_pipeline.settings import (
+    Settings,
+    SettingsError,
+    hub_token,
+    user_trust_store,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,10 @@ class Deployment:
     """The Hub, the namespace, the signer and the verifier of one deployment."""
 
     settings: Settings
+    trust_named_by: str = "INFERENCEBENCH_TRUST_CONFIG"
+    """The variable or option that names the trust configuration, if one is named."""
+    policy_named_by: str = "INFERENCEBENCH_POLICY"
+    """The variable or option that names the policy, if one is named."""
 
     def require_organisation(self) -> str:
         """Return the Hub namespace to publish under.
@@ -51,16 +60,26 @@ class Deployment:
         return community_results.EvaluationHub(self.settings.hub_endpoint, hub_token)
 
     def trust(self) -> trust_room.TrustRoot:
-        """Return the trust root: the configured deployment's, or the pinned public-good one."""
-        return (
-            self.kept_roots().current()
-            if self.settings.trust_config is None
-            else trust_room.load_trust(self.settings.trust_config)
-        )
+        """Return the trust root: the one that was named, or else the kept or shipped one.
+
+        Raises:
+            TrustConfigError: it cannot be used, or somebody else could have put it there.
+        """
+        if self.settings.trust_config is not None:
+            return trust_room.load_trust(self.settings.trust_config, named_by=self.trust_named_by)
+        return self.kept_roots().current()
 
     def kept_roots(self) -> trust_room.KeptRoots:
-        """Return the versions of Sigstore's public-good trust root that this deployment keeps."""
-        return trust_room.KeptRoots(self.settings.trust_store)
+        """Return the versions of the trust root that this deployment, or else the user, keeps.
+
+        Raises:
+            TrustConfigError: somebody else could write into the user's folder.
+        """
+        store = self.settings.trust_store
+        # A deployment's own folder is its operator's to guard: volumes are often writable for all.
+        if store == user_trust_store():
+            trust_room.require_safe_place(store)
+        return trust_room.KeptRoots(store)
 
     def policy(self) -> trust_room.IdentityPolicy:
         """Return the identity policy.
@@ -73,7 +92,7 @@ class Deployment:
                 "INFERENCEBENCH_POLICY is not set; name the reviewed policy file that says who may "
                 "sign for which organisation (docs/trust.md shows one)"
             )
-        return trust_room.load_policy(self.settings.policy)
+        return trust_room.load_policy(self.settings.policy, named_by=self.policy_named_by)
 
     def signer(self) -> trust_room.Signer:
         """Return the signer: the development key when one is named, an identity otherwise."""

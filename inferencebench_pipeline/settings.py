@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+import platformdirs
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -57,7 +58,55 @@ def _words(value: object) -> object:
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
+def user_data() -> Path:
+    """Return the folder of what belongs to the user, and to no project: the user's trust root.
+
+    It is ``inferencebench`` in ``$XDG_DATA_HOME`` or ``~/.local/share``, or where the system keeps
+    such data; never below the current directory, which may be a stranger's checkout.
+
+    Raises:
+        SettingsError: the system names no such folder by an absolute path.
+    """
+    path = platformdirs.user_data_path("inferencebench", appauthor=False)
+    if not path.is_absolute():
+        raise SettingsError(
+            f"the folder of the user's data is {path}, which depends on the current directory; set "
+            "HOME or XDG_DATA_HOME to an absolute path"
+        )
+    return path
+
+
+def user_trust_store() -> Path:
+    """Return the folder of the trust root that the user keeps, whatever the project.
+
+    Raises:
+        SettingsError: as :func:`user_data`.
+    """
+    return user_data() / "trust"
+
+
+def _not_from_here(path: Path) -> Path:
+    # A variable outlives the directory that it was set in, and the next one may be a stranger's.
+    if not path.expanduser().is_absolute():
+        raise ValueError(
+            f"{path} is relative, so that whoever made the current directory would choose whom you "
+            "trust; write the absolute path, or name the file by an option of the command"
+        )
+    return path
+
+
+def _trust_store(home: str | Path | None) -> Path:
+    """Return the folder of the deployment's trust root, by the value of INFERENCEBENCH_HOME.
+
+    Only a deployment that has said where its state lies has a trust root of its own.
+    """
+    if home is None or not (path := Path(home).expanduser()).is_absolute():
+        return user_trust_store()
+    return path / "trust"
+
+
 _EnvironmentPath = Annotated[Path, AfterValidator(_absolute)]
+_TrustedPath = Annotated[Path, AfterValidator(_not_from_here), AfterValidator(_absolute)]
 _Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 _Address = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
 
@@ -75,6 +124,9 @@ class Settings(DocumentPart):
 
     home: _EnvironmentPath = _variable("INFERENCEBENCH_HOME", Path(".inferencebench"))
     """The folder of the state: the run store, the corpus and the leaderboard lie below it."""
+    trust_store: Annotated[Path, BeforeValidator(_trust_store)] = _variable("INFERENCEBENCH_HOME")
+    """The folder of the versions of the trust root: ``trust`` in the folder that the variable names
+    by an absolute path, and otherwise in the folder of the user's data."""
     specs: _EnvironmentPath = _variable("INFERENCEBENCH_SPECS", Path(__file__).parents[1] / "specs")
     """The folder of the benchmark specs."""
     inbox: str | None = _variable("INFERENCEBENCH_INBOX")
@@ -85,9 +137,9 @@ class Settings(DocumentPart):
     """The address of the Hub, without a trailing slash."""
     organisation: str | None = _variable("INFERENCEBENCH_ORGANISATION")
     """The Hub namespace that results are published under."""
-    trust_config: _EnvironmentPath | None = _variable("INFERENCEBENCH_TRUST_CONFIG")
+    trust_config: _TrustedPath | None = _variable("INFERENCEBENCH_TRUST_CONFIG")
     """The file of Sigstore's ClientTrustConfig. Without it the pinned public-good one counts."""
-    policy: _EnvironmentPath | None = _variable("INFERENCEBENCH_POLICY")
+    policy: _TrustedPath | None = _variable("INFERENCEBENCH_POLICY")
     """The file of the reviewed identity policy."""
     identity_token_file: _EnvironmentPath | None = _variable("INFERENCEBENCH_IDENTITY_TOKEN_FILE")
     """The file of a projected OIDC token. Without it the ambient identity is asked for."""
@@ -110,11 +162,6 @@ class Settings(DocumentPart):
     def store(self) -> Path:
         """Root of the run store, the corpus and the leaderboard."""
         return self.home / "store"
-
-    @property
-    def trust_store(self) -> Path:
-        """Folder of the versions of the public-good trust root."""
-        return self.home / "trust"
 
     @classmethod
     def variables(cls) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console, say, say_json
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.settings import Settings
+from inferencebench_pipeline.settings import Settings, user_trust_store
 from inferencebench_pipeline.trust import (
     IdentityPolicy,
     Verdict,
@@ -163,16 +164,24 @@ def _policy(
 
 
 def deployment_with(policy: Path | None, trust_config: Path | None) -> Deployment:
-    """Return the deployment of the environment, with the files that the options name."""
+    """Return the deployment of the environment, with the files that the options name.
+
+    Without a named trust configuration, the user's own trust root counts, or else the shipped one:
+    never one below INFERENCEBENCH_HOME or the current directory.
+    """
     settings = Settings.from_environment()
-    return Deployment(
+    deployment = Deployment(
         settings.model_copy(
             update={
                 "trust_config": trust_config or settings.trust_config,
                 "policy": policy or settings.policy,
+                "trust_store": user_trust_store(),
             }
         )
     )
+    if trust_config is not None:
+        deployment = replace(deployment, trust_named_by="--trust-config")
+    return deployment if policy is None else replace(deployment, policy_named_by="--policy")
 
 
 def _print_lines(target: Target, verdict: Verdict) -> None:

@@ -8,6 +8,9 @@ from .log.merkle import require_consistency as require_consistency
 from .log.reader import LogReader as LogReader
 from .log.reader import newest_states as newest_states
 from .log.reader import reader_of as reader_of
+from .root.safe_place import require_safe_place as require_safe_place
+from .root.source import TrustSource as TrustSource
+from .root.source import trust_source as trust_source
 from .root.store import KeptRoots as KeptRoots
 from .root.trust_root import TrustRoot as TrustRoot
 from .root.trust_root import load_trust as load_trust
@@ -34,7 +37,9 @@ from .verify.dev_key import DevKeySigner as DevKeySigner
 from .verify.dev_key import create_dev_key as create_dev_key
 from .verify.memoised import log_ids as log_ids
 from .verify.policy import IdentityPolicy as IdentityPolicy
+from .verify.policy import PolicySource as PolicySource
 from .verify.policy import load_policy as load_policy
+from .verify.policy import policy_source as policy_source
 from .verify.rederive import metric_disagreements as metric_disagreements
 from .verify.required_signer import policy_for as policy_for
 from .verify.required_signer import require_signer as require_signer

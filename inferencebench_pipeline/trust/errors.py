@@ -27,3 +27,7 @@ class TrustConfigError(PermanentError):
 
 class TrustRefreshError(RetryableError):
     """Sigstore's public-good trust root could not be refreshed through TUF."""
+
+
+class TrustRollbackError(PermanentError):
+    """The published trust root is older than the one that is known; somebody may be attacking."""

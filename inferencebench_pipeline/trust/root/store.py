@@ -8,69 +8,42 @@ shipped with this package is the pinned one.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
-from sigstore._utils import read_embedded
-from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.updater import Updater
 
+from inferencebench_pipeline import __version__
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import read_plain, write_atomically
-from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
-from inferencebench_pipeline.trust.root.trust_root import TrustRoot, parse_trust
+from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRollbackError
+from inferencebench_pipeline.trust.root.changes import changes
+from inferencebench_pipeline.trust.root.trust_root import (
+    MAX_TRUST_BYTES,
+    Origin,
+    TrustRoot,
+    parse_trust,
+)
+from inferencebench_pipeline.trust.root.tuf_repository import (
+    Published,
+    TufRepository,
+    TufVersions,
+    public_good_repository,
+    read_repository,
+)
 
 SHIPPED_SHA256: Final = "5dbed9e98ec43127eb117693aacb9474f08ea898d1e30a12c147108de33ed5c5"
 """Digest of the trust configuration shipped with this package."""
-
-TUF_ROOT_SHA256: Final = "73747011d0857ada15479a16c4cae0f3ed03aac698b523b97e1de314ac9d9ca8"
-"""Digest of the public-good instance's root metadata, version 15, as sigstore-python carries it."""
+SHIPPED_CHECKED_AT: Final = datetime(2026, 11, 30, tzinfo=UTC)
+"""The day of this release, on which its trust root was compared with Sigstore's current one."""
 
 _SHIPPED = Path(__file__).with_name("public_good")
-_PUBLIC_GOOD_URL: Final = "https://tuf-repo-cdn.sigstore.dev"
-_TARGETS = {"trustedRoot": "trusted_root.json", "signingConfig": "signing_config.v0.2.json"}
-_KEYS = {
-    "tlogs": "transparency log",
-    "ctlogs": "certificate log",
-    "certificateAuthorities": "certificate authority",
-    "timestampAuthorities": "timestamp authority",
-}
-_SERVICES = {
-    "caUrls": "certificate authority",
-    "rekorTlogUrls": "transparency log",
-    "tsaUrls": "timestamp authority",
-    "oidcUrls": "issuer of identities",
-}
+_REFRESH: Final = "inferencebench trust refresh"
+_PIN_AGAIN: Final = "inferencebench trust pin FILE, with the current file of its operator"
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
-
-
-@dataclass(frozen=True)
-class TufRepository:
-    """The address of a published trust root, and the root metadata that signs it first."""
-
-    url: str
-    bootstrap: bytes
-
-
-def public_good_repository() -> TufRepository:
-    """Return the repository of Sigstore's public-good instance, with the reviewed root metadata.
-
-    Raises:
-        TrustConfigError: the installed sigstore-python carries other metadata than was reviewed.
-    """
-    bootstrap = read_embedded("root.json", _PUBLIC_GOOD_URL)
-    found = hashlib.sha256(bootstrap).hexdigest()
-    if found != TUF_ROOT_SHA256:
-        raise TrustConfigError(
-            f"the installed sigstore carries TUF root metadata {found}, {TUF_ROOT_SHA256} was "
-            "reviewed; install the locked version, or review the new metadata and pin it"
-        )
-    return TufRepository(_PUBLIC_GOOD_URL, bootstrap)
 
 
 class KeptVersion(DocumentPart):
@@ -80,6 +53,8 @@ class KeptVersion(DocumentPart):
     """The SHA-256 of the version."""
     first_seen: AwareDatetime
     """The time at which the version was first seen (UTC)."""
+    origin: Literal["tuf", "file"] = "tuf"
+    """How it came: published through TUF, or from a file that a person pinned."""
 
 
 class Pin(DocumentPart):
@@ -88,9 +63,14 @@ class Pin(DocumentPart):
     sha256: str = Sha256
     """The SHA-256 of the version that counts."""
     checked_at: AwareDatetime
-    """Time at which TUF last said that this is the current version."""
+    """Time at which TUF, or the person who pinned it, last said that this version is current."""
     versions: tuple[KeptVersion, ...]
     """The versions that were current at some time, this one included."""
+    tuf: TufVersions | None = None
+    """The highest version numbers of TUF's metadata so far; null before the first that are known.
+
+    They outlive TUF's own state, so that older metadata is noticed when that was lost.
+    """
 
 
 @dataclass(frozen=True)
@@ -135,7 +115,9 @@ class KeptRoots:
             TrustConfigError: what is kept does not have the hash it is pinned by.
         """
         pin = self.pin()
-        return _shipped() if pin is None else self.version(pin.sha256)
+        if pin is None or pin.sha256 == SHIPPED_SHA256:
+            return _shipped()
+        return self._kept(pin.sha256, _origin(pin))
 
     def version(self, sha256: str) -> TrustRoot:
         """Return the version with this hash, to verify as it was done then.
@@ -146,15 +128,18 @@ class KeptRoots:
         # The shipped version lies in the package and is never copied, so it cannot be lost here.
         if sha256 == SHIPPED_SHA256:
             return _shipped()
+        return self._kept(sha256, Origin("an earlier version, named by its digest"))
+
+    def _kept(self, sha256: str, origin: Origin) -> TrustRoot:
         path = self._directory / f"{sha256}.json"
         try:
-            data = read_plain(path)
+            data = read_plain(path, max_bytes=MAX_TRUST_BYTES)
         except OSError as error:
             raise TrustConfigError(
                 f"the trust root {sha256} is not kept in {self._directory} "
                 f"({error.strerror or error}); restore the file from a copy"
             ) from error
-        return _named(data, sha256, where=str(path))
+        return _named(data, sha256, where=str(path), origin=origin)
 
     def pin(self) -> Pin | None:
         """Return what is pinned, or None before the first refresh.
@@ -178,14 +163,88 @@ class KeptRoots:
 
         Raises:
             TrustRefreshError: TUF cannot be reached or its metadata does not verify; the pin stays.
-            TrustConfigError: the new version cannot be used by this client; the pin stays.
+            TrustRollbackError: what is served is older than what was seen before; the pin stays.
+            TrustConfigError: the new version cannot be used by this client, or a person has pinned
+                a file; the pin stays.
             StoreError: the directory cannot be written.
         """
         pin, before = self.pin(), self.current()
-        data = self._fetch()
+        if pin is not None and _kind(pin) == "file":
+            raise TrustConfigError(
+                f"the trust root {pin.sha256} was pinned from a file, and a refresh would put "
+                "Sigstore's public-good instance in its place; pin the file's next version, or go "
+                f"back first: inferencebench trust pin {SHIPPED_SHA256}"
+            )
+        repository = self._repository or public_good_repository()
+        published = read_repository(repository, self._directory / "tuf")
         now = datetime.now(UTC)
+        path = self._directory / f"{hashlib.sha256(published.data).hexdigest()}.json"
         # Parsed before anything is written: what this client cannot use must not be pinned.
-        root = parse_trust(data, where=f"{self._directory / hashlib.sha256(data).hexdigest()}.json")
+        root = parse_trust(published.data, where=str(path))
+        _require_forward(pin, published, root.sha256, repository.url)
+        self._pin(pin, root, published.data, now, tuf=published.versions)
+        return Refreshed(
+            previous_sha256=before.sha256,
+            current=self.current(),
+            checked_at=now,
+            changes=changes(before, root),
+        )
+
+    def pin_file(self, data: bytes, *, where: str) -> Refreshed:
+        """Keep and pin the trust root that a person has chosen, and say what changed.
+
+        Args:
+            data: the bytes of a ClientTrustConfig, or of a bare trusted root.
+            where: their place, for messages.
+
+        Raises:
+            TrustConfigError: it is no trust root that this client can use; the pin stays.
+            StoreError: the directory cannot be written.
+        """
+        before, now = self.current(), datetime.now(UTC)
+        root = parse_trust(data, where=where)
+        self._pin(self.pin(), root, data, now, origin="file")
+        return Refreshed(before.sha256, self.current(), now, changes(before, root))
+
+    def pin_digest(self, sha256: str) -> Refreshed:
+        """Pin the shipped version, or one that is kept, by its digest, and say what changed.
+
+        Its age goes on from the time at which it was first seen, because nobody has confirmed now
+        that it is the current one.
+
+        Raises:
+            TrustConfigError: it is not kept, or its bytes are not those of the hash; the pin stays.
+            StoreError: the directory cannot be written.
+        """
+        pin, before, root = self.pin(), self.current(), self.version(sha256)
+        known = {version.sha256: version for version in (() if pin is None else pin.versions)}
+        shipped = KeptVersion(sha256=SHIPPED_SHA256, first_seen=SHIPPED_CHECKED_AT)
+        version = shipped if sha256 == SHIPPED_SHA256 else known.get(sha256)
+        if version is None:
+            raise TrustConfigError(
+                f"{self._directory} holds {sha256}, but pin.json does not know it; pin the file: "
+                f"inferencebench trust pin {self._directory / sha256}.json"
+            )
+        self._write(
+            Pin(
+                sha256=sha256,
+                checked_at=version.first_seen,
+                versions=tuple({**known, sha256: version}.values()),
+                tuf=None if pin is None else pin.tuf,
+            )
+        )
+        return Refreshed(before.sha256, self.current(), version.first_seen, changes(before, root))
+
+    def _pin(
+        self,
+        pin: Pin | None,
+        root: TrustRoot,
+        data: bytes,
+        now: datetime,
+        *,
+        tuf: TufVersions | None = None,
+        origin: Literal["tuf", "file"] = "tuf",
+    ) -> None:
         # The version is on the disk before the pin names it, so a crash in between leaves the old
         # pin good.
         write_atomically(self._directory / f"{root.sha256}.json", data)
@@ -193,126 +252,67 @@ class KeptRoots:
         # TUF may name a version again that was current before. It is listed with its first time
         # only.
         if root.sha256 not in {version.sha256 for version in versions}:
-            versions = (*versions, KeptVersion(sha256=root.sha256, first_seen=now))
-        renewed = Pin(sha256=root.sha256, checked_at=now, versions=versions)
+            new = KeptVersion(sha256=root.sha256, first_seen=now, origin=origin)
+            versions = (*versions, new)
+        known = None if pin is None else pin.tuf
+        self._write(Pin(sha256=root.sha256, checked_at=now, versions=versions, tuf=tuf or known))
+
+    def _write(self, pin: Pin) -> None:
         write_atomically(
-            self._directory / "pin.json", renewed.model_dump_json(indent=2).encode() + b"\n"
-        )
-        return Refreshed(
-            previous_sha256=before.sha256,
-            current=root,
-            checked_at=now,
-            changes=tuple(_changes(_document(before), _document(root))),
+            self._directory / "pin.json", pin.model_dump_json(indent=2).encode() + b"\n"
         )
 
-    def _fetch(self) -> bytes:
-        """Return the current trust configuration, each part verified by TUF.
 
-        The metadata stays between refreshes, so that an older one is noticed; it is signed, and
-        verified each time from the shipped root on.
-        """
-        repository = self._repository or public_good_repository()
-        metadata = self._directory / "tuf" / "metadata"
-        targets = self._directory / "tuf" / "targets"
-        try:
-            metadata.mkdir(parents=True, exist_ok=True)
-            targets.mkdir(parents=True, exist_ok=True)
-            updater = Updater(
-                metadata_dir=str(metadata),
-                metadata_base_url=repository.url,
-                target_base_url=f"{repository.url}/targets/",
-                target_dir=str(targets),
-                config=UpdaterConfig(app_user_agent="inferencebench-pipeline"),
-                bootstrap=repository.bootstrap,
-            )
-            updater.refresh()
-            parts = {part: json.loads(_target(updater, name)) for part, name in _TARGETS.items()}
-        # TUF, HTTP and JSON fail in many ways, and each means the same here: the pinned version
-        # stays.
-        except Exception as error:
-            raise TrustRefreshError(
-                f"cannot refresh the trust root from {repository.url} "
-                f"({type(error).__name__}: {error}); the pinned one stays in use, check the network"
-            ) from error
-        document = {
-            "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
-            **parts,
-        }
-        # The digest names the version, so the same content must give the same bytes.
-        return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+def _kind(pin: Pin) -> Literal["tuf", "file"]:
+    return next((version.origin for version in pin.versions if version.sha256 == pin.sha256), "tuf")
 
 
-def _target(updater: Updater, name: str) -> bytes:
-    info = updater.get_targetinfo(name)
-    if info is None:
-        raise LookupError(f"the repository has no {name}")
-    # Both verify length and hash of the file against the signed metadata.
-    path = updater.find_cached_target(info) or updater.download_target(info)
-    return Path(path).read_bytes()
+def _origin(pin: Pin) -> Origin:
+    if _kind(pin) == "file":
+        return Origin("yours, pinned from a file", pin.checked_at, _PIN_AGAIN)
+    return Origin("public good, refreshed through TUF", pin.checked_at, _REFRESH)
+
+
+def _require_forward(pin: Pin | None, published: Published, sha256: str, repository: str) -> None:
+    """Refuse metadata that is older than what vouched for the pinned version.
+
+    TUF compares with its own state, which may have been lost or removed; this compares with the
+    pin. A pin of an earlier release knows no numbers: for it, a version that was current before the
+    pinned one counts as older.
+
+    Raises:
+        TrustRollbackError: the repository, or whoever answers in its place, went back in time.
+    """
+    if pin is None:
+        return
+    fallen = [] if pin.tuf is None else published.versions.fallen_below(pin.tuf)
+    if pin.tuf is None and sha256 != pin.sha256:
+        earlier = {version.sha256: version for version in pin.versions}.get(sha256)
+        if earlier is not None:
+            fallen = [f"it names {sha256} of {earlier.first_seen.isoformat()} again"]
+    if fallen:
+        raise TrustRollbackError(
+            f"{repository} serves an older trust root than it did before ({'; '.join(fallen)}), "
+            "as somebody does who wants an ended key to count again; the pinned one stays in use. "
+            "Find out who answers there; if Sigstore itself says so, pin the version by its file"
+        )
 
 
 def _shipped() -> TrustRoot:
     path = _SHIPPED / "trust_config.json"
-    return _named(path.read_bytes(), SHIPPED_SHA256, where="the shipped public-good trust root")
+    return _named(
+        path.read_bytes(),
+        SHIPPED_SHA256,
+        where="the shipped public-good trust root",
+        origin=Origin(f"public good, shipped with {__version__}", SHIPPED_CHECKED_AT, _REFRESH),
+    )
 
 
-def _named(data: bytes, sha256: str, *, where: str) -> TrustRoot:
+def _named(data: bytes, sha256: str, *, where: str, origin: Origin) -> TrustRoot:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise TrustConfigError(
             f"{where} has the SHA-256 {found}, it is pinned by {sha256}: its bytes were changed;"
             " restore the file from a copy"
         )
-    return parse_trust(data, where=where)
-
-
-def _document(root: TrustRoot) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(root.require_signing()._inner.to_json())
-    return document
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Return one sentence per difference between two trust configurations."""
-    sentences: list[str] = []
-    for holder, names in (("trustedRoot", _KEYS), ("signingConfig", _SERVICES)):
-        for part, called in names.items():
-            old = {_name(item): item for item in before[holder].get(part, [])}
-            new = {_name(item): item for item in after[holder].get(part, [])}
-            what = called if holder == "trustedRoot" else f"{called} to sign with"
-            sentences += [f"{what} {name} came" for name in new if name not in old]
-            sentences += [f"{what} {name} went" for name in old if name not in new]
-            for name in new:
-                if name in old and _window(old[name]) != _window(new[name]):
-                    sentences.append(
-                        f"{what} {name}: valid {_window(new[name])}, was {_window(old[name])}"
-                    )
-    # A change for which there is no sentence must not be reported as no change.
-    return sentences or [
-        f"{holder}.{part} changed"
-        for holder in ("trustedRoot", "signingConfig")
-        for part in sorted(before[holder].keys() | after[holder].keys())
-        if before[holder].get(part) != after[holder].get(part)
-    ]
-
-
-def _name(item: dict[str, Any]) -> str:
-    """Return what one key or service is called: its address, and of a key the digest too."""
-    address = item.get("baseUrl") or item.get("uri") or item.get("url") or "unnamed"
-    # Keys that followed each other may share one address, which then does not tell them apart.
-    if "publicKey" in item:
-        material = str(item["publicKey"].get("rawBytes"))
-    elif "certChain" in item:
-        material = json.dumps(item["certChain"], sort_keys=True)
-    else:
-        return str(address)
-    return f"{address} (key {hashlib.sha256(material.encode()).hexdigest()[:12]})"
-
-
-def _window(item: dict[str, Any]) -> str:
-    period = item.get("publicKey", item).get("validFor") or {}
-    start, end = (_moment(period.get(name)) for name in ("start", "end"))
-    return f"from {start or 'ever'} until {end or 'further notice'}"
-
-
-def _moment(text: str | None) -> str | None:
-    return None if text is None else datetime.fromisoformat(text).astimezone(UTC).isoformat()
+    return parse_trust(data, where=where, origin=origin)

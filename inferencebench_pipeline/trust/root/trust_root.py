@@ -23,6 +23,21 @@ MAX_TRUST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a trust root came to be the one that counts, for whoever reads a verdict.
+
+    Attributes:
+        name: a few words, such as ``public good, shipped with 0.2.0``.
+        checked_at: when somebody last confirmed that it is the current one. None if nobody did.
+        renewal: what a person does to renew it. None when this program cannot know.
+    """
+
+    name: str
+    checked_at: datetime | None = None
+    renewal: str | None = None
+
+
+@dataclass(frozen=True)
 class TrustRoot:
     """The keys that verification trusts and, when known, the services that signing uses."""
 
@@ -33,6 +48,8 @@ class TrustRoot:
     trusted_root: TrustedRoot
     signing: ClientTrustConfig | None
     """The services to sign with; None when only a trusted root was given."""
+    origin: Origin
+    """How it came to be the one that counts."""
 
     @property
     def logs(self) -> list[TransparencyLogInstance]:
@@ -63,8 +80,12 @@ class TrustRoot:
         return self.signing
 
 
-def load_trust(path: Path) -> TrustRoot:
+def load_trust(path: Path, *, named_by: str = "INFERENCEBENCH_TRUST_CONFIG") -> TrustRoot:
     """Return the trust root in a ClientTrustConfig file, or in a bare ``trusted_root.json``.
+
+    Args:
+        path: the file.
+        named_by: the variable or option that named it, for messages and the verdict.
 
     Raises:
         TrustConfigError: the file cannot be read or is neither.
@@ -77,13 +98,18 @@ def load_trust(path: Path) -> TrustRoot:
     except OSError as error:
         raise TrustConfigError(
             f"cannot read the trust configuration {path}: {error.strerror or error}; check "
-            "INFERENCEBENCH_TRUST_CONFIG"
+            f"{named_by}"
         ) from error
-    return parse_trust(data, where=str(path))
+    return parse_trust(data, where=str(path), origin=Origin(f"named by {named_by}"))
 
 
-def parse_trust(data: bytes, *, where: str) -> TrustRoot:
+def parse_trust(data: bytes, *, where: str, origin: Origin | None = None) -> TrustRoot:
     """Return the trust root that the JSON text ``data`` states.
+
+    Args:
+        data: the text.
+        where: its place, for messages.
+        origin: how it came to be the one that counts. If None, its place is its name.
 
     Raises:
         TrustConfigError: too large, not JSON, or not a trust configuration this client knows.
@@ -102,7 +128,8 @@ def parse_trust(data: bytes, *, where: str) -> TrustRoot:
         raise TrustConfigError(
             f"{where} is not a Sigstore ClientTrustConfig or trusted root: {error}"
         ) from error
-    return TrustRoot(where, hashlib.sha256(data).hexdigest(), root, signing)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return TrustRoot(where, sha256, root, signing, origin or Origin(where))
 
 
 def within(period: TimeRange | None, moment: datetime) -> bool:

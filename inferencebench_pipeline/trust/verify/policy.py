@@ -141,6 +141,8 @@ class IdentityPolicy(DocumentPart):
     """The pinned keys that may sign."""
     sha256: str
     """Digest of the file's bytes."""
+    origin: str = "a policy made by the program that asked"
+    """How the policy came to be the one that counts, for whoever reads a verdict."""
 
     def signer_refusal(
         self,
@@ -189,6 +191,20 @@ class IdentityPolicy(DocumentPart):
         ]
 
 
+class PolicySource(DocumentPart):
+    """Which policy a verdict was reached under."""
+
+    name: str
+    """A few words on its origin, such as its file and the option that named it."""
+    sha256: str
+    """The SHA-256 of its bytes."""
+
+
+def policy_source(policy: IdentityPolicy) -> PolicySource:
+    """Return the origin and the digest of a policy, as a person reads them beside a verdict."""
+    return PolicySource(name=policy.origin, sha256=policy.sha256)
+
+
 def ed25519_from_pem(pem: str) -> Ed25519PublicKey:
     """Return the Ed25519 public key in ``pem``.
 
@@ -204,8 +220,12 @@ def ed25519_from_pem(pem: str) -> Ed25519PublicKey:
     return key
 
 
-def load_policy(path: Path) -> IdentityPolicy:
+def load_policy(path: Path, *, named_by: str = "INFERENCEBENCH_POLICY") -> IdentityPolicy:
     """Return the policy in the YAML file at ``path``.
+
+    Args:
+        path: the file.
+        named_by: the variable or option that named it, for messages and the verdict.
 
     Raises:
         PolicyError: the file cannot be read, or a rule is wrong; the message names it.
@@ -215,14 +235,18 @@ def load_policy(path: Path) -> IdentityPolicy:
             data = handle.read(MAX_POLICY_BYTES + 1)
     except OSError as error:
         raise PolicyError(
-            f"cannot read the identity policy {path}: {error.strerror or error}; check "
-            "INFERENCEBENCH_POLICY"
+            f"cannot read the identity policy {path}: {error.strerror or error}; check {named_by}"
         ) from error
-    return parse_policy(data, where=str(path))
+    return parse_policy(data, where=str(path), origin=f"{path}, named by {named_by}")
 
 
-def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
+def parse_policy(data: bytes, *, where: str, origin: str | None = None) -> IdentityPolicy:
     """Return the policy that the YAML text ``data`` states.
+
+    Args:
+        data: the text.
+        where: its place, for messages.
+        origin: how it came to be the one that counts. If None, its place is its name.
 
     Raises:
         PolicyError: it is too large, not YAML, repeats a key, or a rule is wrong.
@@ -236,8 +260,8 @@ def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
     except YamlDocumentError as error:
         said = "" if error.repeated is None else f" (the key {error.repeated!r} appears twice)"
         raise PolicyError(f"the identity policy is not valid YAML: {error}{said}") from error
-    # The digest is computed from the file, which must not state one of its own.
-    if not isinstance(content, dict) or "sha256" in content:
+    # Digest and origin are the file's own, which must not state others.
+    if not isinstance(content, dict) or content.keys() & {"sha256", "origin"}:
         raise PolicyError(
             f"the identity policy {where} must be a mapping with version, signers and dev_keys"
         )
@@ -245,6 +269,7 @@ def parse_policy(data: bytes, *, where: str) -> IdentityPolicy:
         return IdentityPolicy(
             **{str(key): value for key, value in content.items()},
             sha256=hashlib.sha256(data).hexdigest(),
+            origin=origin or where,
         )
     except ValidationError as error:
         problems = problems_of(error, whole="the policy", values=True)

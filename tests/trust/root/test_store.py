@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,13 +16,24 @@ import dagster as dg
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from inferencebench_pipeline import __version__
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.lifecycle.corpus.trust_root import trust_root
 from inferencebench_pipeline.resources import StepRetryPolicy
 from inferencebench_pipeline.settings import Settings
-from inferencebench_pipeline.trust.errors import TrustConfigError, TrustRefreshError
+from inferencebench_pipeline.trust.errors import (
+    TrustConfigError,
+    TrustRefreshError,
+    TrustRollbackError,
+)
 from inferencebench_pipeline.trust.root import store
-from inferencebench_pipeline.trust.root.store import SHIPPED_SHA256, KeptRoots, TufRepository
+from inferencebench_pipeline.trust.root.store import (
+    SHIPPED_CHECKED_AT,
+    SHIPPED_SHA256,
+    KeptRoots,
+)
+from inferencebench_pipeline.trust.root.tuf_repository import TufRepository
+from tests.paths import REPOSITORY
 from tests.trust.conftest import World
 from tests.trust.tuf_repository import Publisher, serving
 
@@ -45,16 +58,6 @@ def kept(tmp_path: Path, repository: TufRepository) -> KeptRoots:
 @pytest.fixture
 def document(running_world: World) -> dict[str, Any]:
     return json.loads(running_world.trust_config.read_text())
-
-
-def test_a_refresh_starts_from_the_reviewed_root_metadata_and_from_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bootstrap = store.public_good_repository().bootstrap
-    assert json.loads(bootstrap)["signed"]["_type"] == "root"
-    monkeypatch.setattr(store, "read_embedded", lambda *_: bootstrap + b" ")
-    with pytest.raises(TrustConfigError, match="review the new metadata"):
-        store.public_good_repository()
 
 
 def test_before_any_refresh_the_shipped_public_good_root_counts_and_nobody_is_asked(
@@ -131,6 +134,170 @@ def test_an_older_state_served_again_is_refused(
     publisher.publish(document)
     with pytest.raises(TrustRefreshError, match="BadVersionNumberError"):
         kept.refresh()
+
+
+def changed(document: dict[str, Any], end: str) -> dict[str, Any]:
+    """Return a trust configuration whose first log ends at another time."""
+    other = copy.deepcopy(document)
+    other["trustedRoot"]["tlogs"][0]["publicKey"]["validFor"]["end"] = end
+    return other
+
+
+@pytest.mark.parametrize("lost", ["tuf", "tuf/metadata", "tuf/metadata/timestamp.json"])
+def test_older_metadata_is_refused_although_the_state_of_tuf_was_lost(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], tmp_path: Path, lost: str
+) -> None:
+    """The older metadata has not expired, so that only the pin knows that it is older."""
+    publisher.publish(document)
+    kept.refresh()
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    newest = kept.refresh().current.sha256
+    before = (tmp_path / "trust/pin.json").read_bytes()
+    place = tmp_path / "trust" / lost
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+        (tmp_path / "trust/tuf/metadata/snapshot.json").unlink()
+        (tmp_path / "trust/tuf/metadata/targets.json").unlink()
+    publisher.version = 0
+    publisher.publish(document)
+
+    with pytest.raises(TrustRollbackError, match="timestamp 1, was 2; snapshot 1, was 2; targets"):
+        kept.refresh()
+
+    assert (tmp_path / "trust/pin.json").read_bytes() == before
+    assert kept.current().sha256 == newest
+
+
+def test_a_lost_state_of_tuf_stops_no_refresh_that_goes_forward(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], tmp_path: Path
+) -> None:
+    publisher.publish(document)
+    kept.refresh()
+    shutil.rmtree(tmp_path / "trust/tuf")
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    assert kept.refresh().changed
+    pin = kept.pin()
+    assert pin is not None
+    assert pin.tuf is not None
+    assert pin.tuf.model_dump() == {"root": 1, "timestamp": 2, "snapshot": 2, "targets": 2}
+
+
+def test_an_older_root_of_trust_is_refused_although_the_state_of_tuf_was_lost(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], tmp_path: Path
+) -> None:
+    first_key = publisher.signer
+    publisher.publish(document)
+    publisher.rotate()
+    publisher.publish(document)
+    kept.refresh()
+    shutil.rmtree(tmp_path / "trust/tuf")
+    (publisher.folder / "2.root.json").unlink()
+    publisher.signer = first_key
+    publisher.publish(document)
+    with pytest.raises(TrustRollbackError, match=r"\(root 1, was 2\)"):
+        kept.refresh()
+
+
+def test_a_pin_of_an_earlier_release_knows_the_order_of_its_versions(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], tmp_path: Path
+) -> None:
+    publisher.publish(document)
+    old = kept.refresh().current.sha256
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    newest = kept.refresh().current.sha256
+    path = tmp_path / "trust/pin.json"
+    pin = json.loads(path.read_text())
+    del pin["tuf"]
+    for version in pin["versions"]:
+        del version["origin"]
+    path.write_text(json.dumps(pin))
+    shutil.rmtree(tmp_path / "trust/tuf")
+    publisher.version = 0
+    publisher.publish(document)
+
+    with pytest.raises(TrustRollbackError, match=f"names {old} of .* again"):
+        kept.refresh()
+
+    assert kept.current().sha256 == newest
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    assert not kept.refresh().changed
+
+
+def test_a_version_that_comes_back_with_higher_numbers_is_followed(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any]
+) -> None:
+    publisher.publish(document)
+    first = kept.refresh().current.sha256
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    kept.refresh()
+    publisher.publish(document)
+    assert kept.refresh().current.sha256 == first
+    pin = kept.pin()
+    assert pin is not None
+    assert len(pin.versions) == 2
+
+
+def test_the_trust_root_says_how_it_came_to_count(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], world: World
+) -> None:
+    assert kept.current().origin.name == f"public good, shipped with {__version__}"
+    assert kept.current().origin.checked_at == SHIPPED_CHECKED_AT
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    refreshed = kept.refresh()
+    assert kept.current().origin.name == "public good, refreshed through TUF"
+    assert kept.current().origin.checked_at == refreshed.checked_at
+    pinned = kept.pin_file(world.trust_config.read_bytes(), where="a file")
+    assert pinned.previous_sha256 == refreshed.current.sha256
+    assert kept.current().sha256 == world.trust.sha256
+    assert kept.current().origin.name == "yours, pinned from a file"
+
+
+def test_a_root_that_a_person_pinned_is_not_replaced_by_a_refresh(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], world: World
+) -> None:
+    publisher.publish(document)
+    kept.pin_file(world.trust_config.read_bytes(), where="a file")
+    with pytest.raises(TrustConfigError, match="was pinned from a file"):
+        kept.refresh()
+    assert kept.current().sha256 == world.trust.sha256
+    assert kept.pin_digest(SHIPPED_SHA256).changed
+    assert kept.refresh().changed
+
+
+def test_a_bare_trusted_root_can_be_pinned(kept: KeptRoots, shared_data: Path) -> None:
+    data = (shared_data / "sigstore-bundles/roots/public-good.trusted_root.json").read_bytes()
+    assert any("to sign with" in change for change in kept.pin_file(data, where="it").changes)
+    assert kept.pin_digest(SHIPPED_SHA256).changed
+
+
+def test_an_earlier_version_is_pinned_by_its_digest_and_stays_as_old_as_it_is(
+    kept: KeptRoots, publisher: Publisher, document: dict[str, Any], tmp_path: Path
+) -> None:
+    publisher.publish(document)
+    first = kept.refresh()
+    publisher.publish(changed(document, "2031-01-01T00:00:00Z"))
+    kept.refresh()
+    assert kept.pin_digest(first.current.sha256).current.sha256 == first.current.sha256
+    pin = kept.pin()
+    assert pin is not None
+    assert pin.checked_at == first.checked_at
+    assert pin.tuf is not None
+    assert pin.tuf.targets == 2
+    with pytest.raises(TrustConfigError, match="is not kept"):
+        kept.pin_digest("0" * 64)
+    stray = (tmp_path / "trust" / f"{first.current.sha256}.json").read_bytes() + b"\n"
+    sha256 = hashlib.sha256(stray).hexdigest()
+    (tmp_path / "trust" / f"{sha256}.json").write_bytes(stray)
+    with pytest.raises(TrustConfigError, match=r"pin\.json does not know it"):
+        kept.pin_digest(sha256)
+
+
+def test_the_shipped_root_was_compared_on_the_day_of_the_release() -> None:
+    """``shipped with X`` and the age of the root are claims about the release in the changelog."""
+    heading = f"## {__version__} - {SHIPPED_CHECKED_AT.date().isoformat()}\n"
+    assert heading in (REPOSITORY / "CHANGELOG.md").read_text()
 
 
 def test_a_new_root_of_trust_is_followed_when_the_last_one_vouches_for_it(
