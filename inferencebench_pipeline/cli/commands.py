@@ -117,6 +117,11 @@ COMMANDS: Final = (
         "crawling:crawl",
         "Take stock of the published runs on the Hub, and print the requests that it took.",
     ),
+    Command(
+        "trust",
+        "trust_root:app",
+        "Show, refresh or pin the trust root: the authorities and logs that count (docs/trust.md).",
+    ),
     Command("spec", "specs:app", "Write and check benchmark specs (docs/specs.md)."),
     Command("webhooks", "crawling:webhooks", "Receive webhooks of the Hub about pushes."),
     Command("evals", "evaluations:app", "Check, read and propose community evaluation results."),

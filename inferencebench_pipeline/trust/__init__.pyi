@@ -12,9 +12,13 @@ from .root.safe_place import require_safe_place as require_safe_place
 from .root.source import TrustSource as TrustSource
 from .root.source import trust_source as trust_source
 from .root.store import KeptRoots as KeptRoots
+from .root.store import Refreshed as Refreshed
+from .root.trust_root import MAX_TRUST_BYTES as MAX_TRUST_BYTES
 from .root.trust_root import TrustRoot as TrustRoot
 from .root.trust_root import load_trust as load_trust
 from .root.trust_root import within as within
+from .root.trusted_keys import TrustedKey as TrustedKey
+from .root.trusted_keys import trusted_keys as trusted_keys
 from .sign.identity_token import TokenSource as TokenSource
 from .sign.identity_token import ambient_identity as ambient_identity
 from .sign.identity_token import command_identity as command_identity
