@@ -131,12 +131,16 @@ def front_matter(read: ReadEnvelope, *, verified: bool) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """A metric in a table of the card; the texts are as they are shown, and not escaped yet."""
+
     label: str
     value: str
     interval: str
     unit: str
     n: str
+    number: float | None
+    """The value itself; None where it is no number."""
 
 
 @dataclass(frozen=True)
@@ -163,17 +167,8 @@ def _page(
         signer=signer,
         log_index=-1 if signature is None else signature.rekor_log_index,
         traces=read.traces is not None,
-        headline=[
-            _Row(
-                label=row.label,
-                value=_value(row.value, row.unit, row.null_reason),
-                interval=_interval(_note(extension, row.key)),
-                unit=row.unit,
-                n=_count(row.n),
-            )
-            for row in leading
-        ],
-        metrics=list(_all_metrics(envelope, extension)),
+        headline=headline_rows(read),
+        metrics=metric_rows(read),
         headline_without_interval=list(_without_interval((row.key for row in leading), extension)),
         without_interval=list(_without_interval(envelope.metrics, extension)),
         latency_plot=latency_plot,
@@ -189,17 +184,48 @@ def _page(
     )
 
 
-def _all_metrics(envelope: Envelope, extension: PipelineExtension | None) -> Iterator[_Row]:
-    for key, value in envelope.metrics.items():
-        note, definition = _note(extension, key), DEFINITIONS.get(key)
-        unit = note.unit if note else (definition.unit if definition else "")
-        yield _Row(
-            label=definition.label if definition else key,
-            value=_value(value, unit, note.null_reason if note else None),
-            interval=_interval(note),
-            unit=unit,
-            n=_count(note.n if note else None),
+def card_title(read: ReadEnvelope) -> str:
+    """Return the heading of the card's page: the model and the suite."""
+    envelope = read.envelope
+    return f"{envelope.model.id} · {envelope.suite_id} {envelope.suite_version}"
+
+
+def headline_rows(read: ReadEnvelope) -> list[Row]:
+    """Return the rows of the card's first table: the headline metrics in their order."""
+    return [
+        Row(
+            label=row.label,
+            value=_value(row.value, row.unit, row.null_reason),
+            interval=_interval(_note(read.extension, row.key)),
+            unit=row.unit,
+            n=_count(row.n),
+            number=_number(row.value),
         )
+        for row in headline(read)
+    ]
+
+
+def metric_rows(read: ReadEnvelope) -> list[Row]:
+    """Return the rows of the card's second table: all metrics in the envelope's order."""
+    rows = []
+    for key, value in read.envelope.metrics.items():
+        note, definition = _note(read.extension, key), DEFINITIONS.get(key)
+        unit = note.unit if note else (definition.unit if definition else "")
+        rows.append(
+            Row(
+                label=definition.label if definition else key,
+                value=_value(value, unit, note.null_reason if note else None),
+                interval=_interval(note),
+                unit=unit,
+                n=_count(note.n if note else None),
+                number=_number(value),
+            )
+        )
+    return rows
+
+
+def _number(value: MetricValue) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _note(extension: PipelineExtension | None, key: str) -> MetricNote | None:

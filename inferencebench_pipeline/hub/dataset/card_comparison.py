@@ -1,0 +1,510 @@
+"""Comparison of a dataset's card with the record beside it: :func:`card_differences`.
+
+A pure function from plain data to sentences, for the corpus pass and for a reader's command alike.
+What is compared are facts (names, numbers with their units, files), never the wording: a card that
+an earlier version wrote, or that a person has added a paragraph to, says nothing wrong. Pictures
+are not looked at, nor are numbers in words.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from inferencebench_pipeline.envelope import EnvelopeError, ReadEnvelope
+from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.hub.dataset.card import (
+    Row,
+    card_title,
+    front_matter,
+    headline_rows,
+    metric_rows,
+)
+from inferencebench_pipeline.hub.dataset.name_comparison import contradicted_words
+from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, printable
+
+CARD_KEY: Final = "inferencebench"
+"""The front-matter key that repeats envelope fields for consumers that index cards."""
+CLAIMING_KEYS: Final = (
+    CARD_KEY, "pretty_name", "tags", "base_model", "model", "model_name", "model-index", "configs",
+)  # fmt: skip
+"""The keys of the front matter that say something about the record."""
+MAX_CARD_BYTES: Final = 1 << 20
+"""Largest card that is compared; one that is written here has some ten thousand bytes."""
+
+_SHOWN_CHARACTERS: Final = 120
+_MOST_CLAIMS: Final = 2_000
+"""Rows and numbers of one card that are compared; a card with more says so itself."""
+_MOST_SENTENCES: Final = 20
+_FENCE: Final = re.compile(r"^---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_CODE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+_HEADING: Final = re.compile(r" {0,3}#[ \t]")
+_BAR: Final = re.compile(r"(?<!\\)\|")
+_NUMBER: Final = r"\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+_A_NUMBER: Final = re.compile(rf"-?(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?", re.IGNORECASE)
+_UNIT: Final = (
+    r"(?:output |input |prompt |total )?(?:tokens?|toks?|requests?|reqs?)"
+    r"(?: ?/ ?(?:s(?:ec(?:ond)?)?)\b| per second\b| a second\b)"
+    r"|t/s\b|tps\b|rps\b|qps\b|ms\b|milliseconds?\b|seconds?\b|joules? per token\b|j/token\b"
+)
+_CLAIM: Final = re.compile(
+    rf"(?<![\w.,])({_NUMBER}) ?(k|m|thousand|million)? ?({_UNIT})", re.IGNORECASE
+)
+_TIME: Final = re.compile(r"ms|milli|sec", re.IGNORECASE)
+_MULTIPLES: Final = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6}
+_OF_TIME: Final = (1.0, 1e3, 1e-3)
+"""Ratios of the units in which a time may be told: seconds and milliseconds."""
+_OF_SHARES: Final = (1.0, 1e2, 1e-2)
+"""Ratios of the units in which a share may be told: a number up to 1, and per cent."""
+_DECORATION: Final = re.compile(r"[*_`~\\]+")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+_ESCAPED: Final = re.compile(r"\\([^\w\s])")
+_SPACES: Final = re.compile(r"[ \t]{2,}|\t")
+_TAG: Final = re.compile(r"<[^<>]{0,200}>")
+_COLUMNS: Final = {"value": "value", "unit": "unit", "samples": "n", "95 % interval": "interval"}
+
+
+class CardError(PermanentError):
+    """The card is too large, or its front matter is not YAML."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A dataset's card: its front matter, and the page below it."""
+
+    front: Mapping[str, Any]
+    body: str
+
+
+def read_card(data: bytes) -> Card:
+    """Return the card in the bytes of ``README.md``; one without front matter has an empty one.
+
+    Raises:
+        CardError: it is too large, not UTF-8, or its front matter is not one YAML mapping.
+    """
+    body, block = _split(data)
+    try:
+        front = parse_yaml(block, what="the card's front matter", max_bytes=MAX_CARD_BYTES).value
+    except YamlDocumentError as error:
+        raise CardError(str(error)) from error
+    if front is None:
+        front = {}
+    if not isinstance(front, dict):
+        raise CardError("the card's front matter is not a mapping of keys to values")
+    return Card({str(key): value for key, value in front.items()}, body)
+
+
+def card_body(data: bytes) -> str:
+    """Return the page of a card whose front matter was read elsewhere, such as by the Hub.
+
+    Raises:
+        CardError: it is too large, or not UTF-8.
+    """
+    return _split(data)[0]
+
+
+def _split(data: bytes) -> tuple[str, str]:
+    if len(data) > MAX_CARD_BYTES:
+        raise CardError(f"the card has {len(data)} bytes; at most {MAX_CARD_BYTES} are read")
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff").lstrip()
+    except UnicodeDecodeError as error:
+        raise CardError(f"the card is not UTF-8 text ({error})") from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    found = _FENCE.match(text)
+    return (text, "") if found is None else (text[found.end() :], found[1])
+
+
+def card_differences(card: Card, read: ReadEnvelope, *, verified: bool) -> Iterator[str]:
+    """Yield a sentence for each fact of the card that the record does not give; 20 at most.
+
+    What the card leaves out is its own business, except in a record of this pipeline: its
+    publisher always writes the machine-readable block and the table of headline metrics, so a card
+    without them is not the one that was published. An envelope whose own notes are malformed has
+    no facts; verification says so.
+
+    Args:
+        card: the card.
+        read: the envelope beside it.
+        verified: whether the verdict on those bytes is good, which ``signature_verified`` has to
+            say. A rejection is a finding of its own, and is not said again.
+    """
+    try:
+        record = _Record(read, verified)
+        record.prepare()
+    except EnvelopeError:
+        return
+    sentences = (
+        sentence
+        for part in (_block, _names, _model_index, _files, _headings, _tables, _claims)
+        for sentence in part(card, record)
+    )
+    for number, sentence in enumerate(dict.fromkeys(sentences)):
+        if number == _MOST_SENTENCES:
+            yield "the card says more that the record does not give"
+            return
+        yield sentence
+
+
+class _Record:
+    """The facts of a record as a card may state them."""
+
+    def __init__(self, read: ReadEnvelope, verified: bool) -> None:
+        self.read = read
+        self._verified = verified
+
+    def prepare(self) -> None:
+        """Parse the parts that may be malformed.
+
+        Raises:
+            EnvelopeError: one of them is.
+        """
+        _ = self.read.extension, self.read.traces
+
+    @property
+    def is_ours(self) -> bool:
+        """True for a record of this pipeline, whose card has a form that is known."""
+        return self.read.extension is not None
+
+    @cached_property
+    def front(self) -> Mapping[str, Any]:
+        """The front matter that would be written for it now."""
+        return front_matter(self.read, verified=self._verified)
+
+    @cached_property
+    def block(self) -> Mapping[str, Any]:
+        """What each field of the machine-readable block has to say."""
+        facts = dict(self.front[CARD_KEY])
+        if not self._verified:
+            del facts["signature_verified"]
+        if not self.is_ours:
+            del facts["hardware_class"]  # a foreign writer's classes are its own
+        return facts
+
+    @cached_property
+    def rows(self) -> Mapping[str, Row]:
+        """The rows of a table of metrics, by their labels as :func:`_plain` gives them."""
+        rows = [*metric_rows(self.read), *headline_rows(self.read)]
+        return {_plain(row.label): row for row in rows}
+
+    @cached_property
+    def headline(self) -> frozenset[str]:
+        """The labels of the headline metrics."""
+        return frozenset(_plain(row.label) for row in headline_rows(self.read))
+
+    @cached_property
+    def measured(self) -> list[float]:
+        """The numbers of the metrics and their notes, in order."""
+        notes = self.read.extension.metric_notes if self.read.extension else {}
+        numbers = [*_numbers_in(dict(self.read.envelope.metrics))]
+        for note in notes.values():
+            numbers.append(float(note.n))
+            if note.interval is not None:
+                numbers += [note.interval.low, note.interval.high]
+        return sorted(numbers)
+
+    @cached_property
+    def all_numbers(self) -> list[float]:
+        """Every number that the envelope states anywhere but in its hardware and signature."""
+        document = self.read.envelope.model_dump(
+            mode="json", exclude={"signature", "hardware_fingerprint", "software_provenance"}
+        )
+        return sorted([*_numbers_in(document), *self.measured])
+
+    def gives(self, number: float, unit: float, scales: tuple[float, ...] = (1.0,)) -> bool:
+        """Return whether a number that is told to a last place of ``unit`` is the record's.
+
+        Args:
+            number: as it is told.
+            unit: the worth of one in its last place.
+            scales: in which other units the record may have it.
+        """
+        return _is_among(number, unit, self.measured, scales) or _is_among(
+            number, unit, self.all_numbers
+        )
+
+
+def _block(card: Card, record: _Record) -> Iterator[str]:
+    """Compare the machine-readable block, which consumers read instead of the envelope."""
+    block = card.front.get(CARD_KEY)
+    if not isinstance(block, dict):
+        if record.is_ours:
+            yield f"the card has no block `{CARD_KEY}`, which the publisher of this record writes"
+        return
+    for key, expected in record.block.items():
+        if key in block and str(block[key]) != str(expected):
+            yield f"card says {key}: {_shown(block[key])}, the record gives {_shown(expected)}"
+
+
+def _names(card: Card, record: _Record) -> Iterator[str]:
+    """Compare what names the model, the suite, the engine and the hardware."""
+    model = record.read.envelope.model.id
+    for key in ("base_model", "model", "model_name"):
+        for name in _texts(card.front.get(key)):
+            if not _is_model(name, model):
+                yield f"card says {key}: {_shown(name)}, the record is of {_shown(model)}"
+    pretty = card.front.get("pretty_name")
+    if pretty is not None:
+        expected = record.front["pretty_name"]
+        if record.is_ours and pretty != expected:
+            yield f"card says pretty_name: {_shown(pretty)}, the record gives {_shown(expected)}"
+        elif not record.is_ours:
+            for problem in contradicted_words(str(pretty), record.read.envelope):
+                yield f"card says pretty_name: {_shown(pretty)}, but {problem}"
+    expected_tags = {tag.partition(":")[0]: tag for tag in record.front["tags"] if ":" in tag}
+    if not record.is_ours:
+        del expected_tags["hw"]
+    for tag in _texts(card.front.get("tags")):
+        known = expected_tags.get(tag.partition(":")[0])
+        if ":" in tag and known is not None and tag != known:
+            yield f"card says the tag {_shown(tag)}, the record gives {_shown(known)}"
+
+
+def _model_index(card: Card, record: _Record) -> Iterator[str]:
+    """Compare the results that evaluation tools read."""
+    for entry in _mappings(card.front.get("model-index")):
+        name, model = entry.get("name"), record.read.envelope.model.id
+        if name is not None and not _is_model(str(name), model):
+            yield f"card says model-index name: {_shown(name)}, the record is of {_shown(model)}"
+        for result in _mappings(entry.get("results")):
+            for metric in _mappings(result.get("metrics")):
+                value = metric.get("value")
+                number = _read_number(_plain(str(value)))
+                if number is not None and not record.gives(*number, _OF_SHARES):
+                    what = _shown(metric.get("type") or metric.get("name") or "a metric")
+                    yield (
+                        f"card's model-index says {what}: {_shown(value)}, which the record does "
+                        "not have"
+                    )
+
+
+def _files(card: Card, record: _Record) -> Iterator[str]:
+    """Compare the files that the Hub's viewer shows with those that the envelope binds."""
+    bound = record.read.envelope.distributions
+    if not record.is_ours or not bound:
+        return
+    for config in _mappings(card.front.get("configs")):
+        for path in _paths(config.get("data_files")):
+            if path not in bound:
+                yield f"card shows the file {_shown(path)}, which the record does not bind"
+
+
+def _headings(card: Card, record: _Record) -> Iterator[str]:
+    """Compare the title, which names the model and the suite."""
+    expected = _plain(card_title(record.read))
+    for title in _titles(card.body):
+        if record.is_ours and title != expected:
+            yield f"card's title is {_shown(title)}, the record gives {_shown(expected)}"
+        elif not record.is_ours:
+            for problem in contradicted_words(title, record.read.envelope):
+                yield f"card's title is {_shown(title)}, but {problem}"
+
+
+def _tables(card: Card, record: _Record) -> Iterator[str]:
+    """Compare each row of each table of metrics."""
+    seen = set()
+    for number, cells in enumerate(_metric_cells(card.body)):
+        if number == _MOST_CLAIMS:
+            yield f"the card's tables have more than {_MOST_CLAIMS} rows"
+            break
+        label = cells["metric"]
+        row = record.rows.get(label)
+        if row is None:
+            found = _read_number(cells.get("value", ""))
+            if found is not None and not record.gives(*found, _OF_SHARES):
+                yield (
+                    f"card's table says {_shown(label)}: {_shown(cells['value'])}, which the "
+                    "record does not have"
+                )
+            continue
+        seen.add(label)
+        for column, attribute in _COLUMNS.items():
+            said, given = cells.get(column), _plain(getattr(row, attribute))
+            if said is not None and said != given and not _is_same(said, row, attribute, given):
+                what = "" if column == "value" else f", {column}"
+                yield (
+                    f"card's table says {_shown(label)}{what}: {_shown(said)}, the record gives "
+                    f"{_shown(given) or 'nothing'}"
+                )
+    if record.is_ours and not seen & (record.headline or record.rows.keys()):
+        yield "the card's page does not show the metrics of the record"
+
+
+def _claims(card: Card, record: _Record) -> Iterator[str]:
+    """Look for every number with a unit of speed or time, wherever it stands, in the record."""
+    text = _text(card.body)
+    for number, found in enumerate(_CLAIM.finditer(text)):
+        if number == _MOST_CLAIMS:
+            yield f"the card's page states more than {_MOST_CLAIMS} numbers with units"
+            return
+        read = _read_number(found[1])
+        if read is None:
+            continue
+        times = _MULTIPLES.get((found[2] or "").lower(), 1.0)
+        scales = _OF_TIME if _TIME.match(found[3]) else (1.0,)
+        if not record.gives(read[0] * times, read[1] * times, scales):
+            yield f"card says {_shown(' '.join(found[0].split()))}, which the record does not have"
+
+
+def _titles(body: str) -> Iterator[str]:
+    """Yield the headings of the first level; a comment in a block of code is none."""
+    fence = ""
+    for line in body.splitlines():
+        found = _CODE.match(line)
+        if found is not None and (not fence or found[1].startswith(fence)):
+            fence = "" if fence else found[1]
+        elif not fence and _HEADING.match(line):
+            yield _plain(line.strip().strip("#"))
+
+
+def _metric_cells(body: str) -> Iterator[dict[str, str]]:
+    """Yield the cells of each row of tables of metrics, by the names of their columns."""
+    columns: list[str] = []
+    for line in body.splitlines():
+        stripped = line.strip()
+        if not stripped.startswith("|"):
+            columns = []
+            continue
+        cells = _cells(stripped)
+        if not columns:
+            columns = [_plain(cell).lower() for cell in cells] or [""]
+        elif columns[0] == "metric" and not set(stripped) <= set("|-: "):
+            row = dict(zip(columns, map(_plain, cells), strict=False))
+            if row.get("metric"):
+                yield row
+
+
+def _cells(line: str) -> list[str]:
+    inner = line.removeprefix("|").removesuffix("|")
+    # Ours escape every bar that is inside of a cell.
+    return inner.split("|") if "\\" not in inner else _BAR.split(inner)
+
+
+def _is_same(said: str, row: Row, attribute: str, given: str) -> bool:
+    """Return whether a cell that is spelt otherwise says the same, such as to fewer digits."""
+    if attribute == "unit":
+        return said == ""
+    if attribute == "value":
+        number = _read_number(said)
+        raw = row.number
+        return number is not None and raw is not None and _is_among(*number, [raw])
+    # An earlier version had no intervals, and left a count out that it did not know.
+    numbers, ours = _all_read(said), _all_read(given)
+    return not numbers or (
+        len(numbers) == len(ours)
+        and all(
+            abs(one - other) <= max(last, lastly)
+            for (one, last), (other, lastly) in zip(numbers, ours, strict=True)
+        )
+    )
+
+
+def _all_read(text: str) -> list[tuple[float, float]]:
+    found = (_read_number(item[0]) for item in _A_NUMBER.finditer(text))
+    return [number for number in found if number is not None]
+
+
+def _plain(text: str) -> str:
+    """Return a cell or a heading as it is read: without entities and escapes."""
+    if "\\" in text:
+        text = _ESCAPED.sub(r"\1", text)
+    return " ".join(html.unescape(text).split())
+
+
+def _text(body: str) -> str:
+    """Return the page as it is read: without tags, emphasis and characters that draw nothing."""
+    shown = html.unescape(_TAG.sub("", body))
+    if not shown.isascii():
+        shown = _NOT_ASCII.sub(_drawn, unicodedata.normalize("NFKC", shown))
+    return _SPACES.sub(" ", _DECORATION.sub("", shown))
+
+
+def _drawn(found: re.Match[str]) -> str:
+    return "" if unicodedata.category(found[0]) in {"Cf", "Mn"} else found[0]
+
+
+def _read_number(text: str) -> tuple[float, float] | None:
+    """Return the number that a text begins with, and the worth of one in its last place."""
+    found = _A_NUMBER.match(text)
+    if found is None:
+        return None
+    digits, _, exponent = found[0].lower().partition("e")
+    digits = re.sub(r"[,_' ]", "", digits)
+    decimals = len(digits.partition(".")[2])
+    power = int(exponent or 0)
+    try:
+        return float(digits) * 10.0**power, 10.0 ** (power - decimals)
+    except OverflowError:
+        return None
+
+
+def _is_among(
+    number: float, unit: float, known: list[float], scales: tuple[float, ...] = (1.0,)
+) -> bool:
+    """Return whether one of ``known``, which is in order, is told by the number in some unit."""
+    for scale in scales:
+        low, high = (number - unit) / scale, (number + unit) / scale
+        at = bisect_left(known, low)
+        if at < len(known) and known[at] <= high:
+            return True
+    return False
+
+
+def _numbers_in(document: object) -> Iterator[float]:
+    """Yield the numbers of plain data, and those that its texts speak of."""
+    if isinstance(document, dict):
+        for value in document.values():
+            yield from _numbers_in(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _numbers_in(value)
+    elif _is_number(document):
+        yield float(document)  # type: ignore[arg-type]
+    elif isinstance(document, str) and len(document) < 10_000:
+        for found in _A_NUMBER.finditer(document):
+            number = _read_number(found[0])
+            if number is not None:
+                yield number[0]
+
+
+def _is_number(value: object) -> bool:
+    # A number that no float holds, or that is none, is in no order.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_model(name: str, model: str) -> bool:
+    last = model.rstrip("/").rpartition("/")[2]
+    return name.strip().casefold() in (model.casefold(), last.casefold())
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from (str(item) for item in value)
+
+
+def _mappings(value: object) -> Iterable[Mapping[str, Any]]:
+    items = value if isinstance(value, list) else [value]
+    return (item for item in items if isinstance(item, dict))
+
+
+def _paths(value: object) -> Iterator[str]:
+    """Yield the paths of ``data_files``, which the Hub takes in several forms."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _paths(item)
+    elif isinstance(value, dict):
+        yield from _paths(value.get("path", list(value.values())))
+
+
+def _shown(value: object) -> str:
+    return printable(str(value), _SHOWN_CHARACTERS)
