@@ -112,7 +112,7 @@ def _our_envelopes(
         verifier = EnvelopeVerifier(trust, policy)
         for data in envelopes:
             verdict = verifier.verify(data, organisation=ORGANISATION, traces=None)
-            if not verdict.ok:
+            if not verdict.signature_holds:
                 raise RuntimeError(verdict.reason)
 
     return run
@@ -142,7 +142,8 @@ def _open_worker(trust_config: Path, policy: bytes) -> None:
 def _verify_chunk(envelopes: list[bytes]) -> int:
     assert _worker is not None
     return sum(
-        _worker.verify(data, organisation=ORGANISATION, traces=None).ok for data in envelopes
+        _worker.verify(data, organisation=ORGANISATION, traces=None).signature_holds
+        for data in envelopes
     )
 
 

@@ -226,13 +226,16 @@ def _require_verified(
     issuer: str | None,
     identity: str | None,
 ) -> None:
-    """End the command with exit code 1 unless the record is verified."""
+    """End the command with exit code 1 unless the record is what its signer signed.
+
+    The traces may be missing: only what was asked of the engine is repeated, and not the numbers.
+    """
     advice = "use --unverified to replay it anyway"
     try:
         verdict = judged(deployment, found, organisation, issuer, identity)
     except SettingsError as error:
         raise SettingsError(f"{error}; or {advice}") from error
-    if not verdict.ok:
+    if not verdict.signature_holds:
         # A rejected record has an exit code of its own, which no error of ours may use.
         said = f"REJECTED: {printable(verdict.reason, 500)}; {advice}"
         say(said, stderr=True)

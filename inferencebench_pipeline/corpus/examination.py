@@ -36,11 +36,9 @@ from inferencebench_pipeline.corpus.verdicts import (
     Rules,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
-from inferencebench_pipeline.envelope import TRACES_FILE, EnvelopeError, parse_envelope
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.trust import Verdict, VerifyFor, checkpoint_of_envelope
 
-_TRACES_NAME = TRACES_FILE.encode()
 _ERRORS_OF_THE_INPUT = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
 )  # fmt: skip
@@ -237,7 +235,7 @@ class Examiner:
             # The old instant stays, so that verifying again leaves the file as it is.
             verified_at=known.verified_at if known and unchanged else now,
             # The proof of a rejected record is not believed, so the log need not account for it.
-            checkpoint=checkpoint_of_envelope(envelope) if verdict.ok else None,
+            checkpoint=checkpoint_of_envelope(envelope) if verdict.signature_holds else None,
             verdict=verdict,
         )
 
@@ -255,9 +253,6 @@ def _problems(
 ) -> Iterator[tuple[FindingKind, str]]:
     """Yield everything wrong with a record whose bytes are here."""
     entry = subject.entry
-    if entry.traces_sha256 is None and _binds_traces(envelope):
-        detail = f"the envelope binds {TRACES_FILE}, the repository does not hold it"
-        yield FindingKind.TRACES_MISSING, detail
     if not verdict.ok:
         yield _KINDS.get(verdict.failure_class or "", FindingKind.REJECTED), verdict.reason
     # A card without our block says nothing that could disagree.
@@ -284,16 +279,3 @@ def _same_question(known: RepoVerdict, subject: Subject) -> bool:
         entry.traces_sha256,
         subject.rules,
     )
-
-
-def _binds_traces(envelope_bytes: bytes) -> bool:
-    """Return whether an envelope names the traces its metrics come from.
-
-    Such a record is only complete with them: a verdict without traces has skipped the metrics.
-    """
-    if _TRACES_NAME not in envelope_bytes and b"\\u" not in envelope_bytes:
-        return False  # the name is nowhere, nor anything that could spell it otherwise
-    try:
-        return TRACES_FILE in parse_envelope(envelope_bytes).distributions
-    except EnvelopeError:
-        return False

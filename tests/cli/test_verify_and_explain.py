@@ -166,6 +166,18 @@ class TestRequirements:
             assert refused.reason.startswith("required_signer: ")
         assert require_signer(verdict, issuer=None, identity=None) == verdict
 
+    def test_missing_traces_excuse_nobody_from_one(self, world: World, signed: Signed) -> None:  # noqa: F811
+        verdict = world.verify(signed.data, None)
+        assert verdict.outcome == "incomplete"
+        rule = world.policy.signers[0]
+        met = require_signer(verdict, issuer=rule.issuer, identity=rule.identity)
+        assert (met.outcome, met.checks[-1].status) == ("incomplete", "passed")
+        refused = require_signer(verdict, issuer="x", identity=None)
+        assert (refused.outcome, refused.failure_class) == (
+            "rejected",
+            FailureClass.IDENTITY_NOT_ALLOWED,
+        )
+
     def test_a_rejection_stays_what_it_was(self, world: World, signed: Signed) -> None:  # noqa: F811
         verdict = world.verify(signed.data[:-3], None)
         after = require_signer(verdict, issuer="x", identity="y")

@@ -97,8 +97,10 @@ WITH judged AS (
         CASE
             WHEN i.state <> 'published' THEN i.state
             WHEN v.ok IS NULL THEN 'unverified'
+            WHEN v.failure_class = 'traces_missing' THEN 'traces_missing'
             WHEN NOT v.ok THEN 'rejected'
             WHEN f.repo_id IS NULL THEN 'unreadable'
+            -- Verdicts of verifier 3, until the next pass, say ok of such a record.
             WHEN f.binds_traces AND i.traces_sha256 IS NULL THEN 'traces_missing'
             WHEN NOT f.valid THEN 'invalid'
             WHEN d.finding IS NOT NULL THEN 'disputed'

@@ -192,6 +192,9 @@ def _is_whole(verdict: Verdict) -> bool:
         FailureClass.IDENTITY_NOT_ALLOWED,
         FailureClass.TRACES_MISMATCH,
         FailureClass.METRICS_DO_NOT_REDERIVE,
+        FailureClass.TRACES_CONTRADICT,
+        FailureClass.TIME_CONTRADICTS,
+        FailureClass.NEWER_THAN_VERIFIER,
     }
 
 

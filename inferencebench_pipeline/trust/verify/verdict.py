@@ -11,7 +11,7 @@ from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
 
-VERIFIER_VERSION: Final = "3"
+VERIFIER_VERSION: Final = "4"
 """Changes whenever the same bytes under the same policy could get another verdict."""
 
 
@@ -117,6 +117,11 @@ class Verdict(DocumentPart):
     """The SHA-256 of the trust root."""
     failure_class: FailureClass | None = None
     """The class of the failure, null for an accepted record."""
+
+    @property
+    def signature_holds(self) -> bool:
+        """True when who signed, what and when is proven, whether or not the traces were there."""
+        return self.outcome in (Outcome.VERIFIED, Outcome.INCOMPLETE)
 
 
 Verify = Callable[[bytes, bytes | None], Verdict]

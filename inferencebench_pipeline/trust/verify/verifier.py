@@ -15,7 +15,12 @@ from typing import Final
 
 from cryptography import x509
 
-from inferencebench_pipeline.envelope import Envelope, SignatureBlock, read_unambiguous
+from inferencebench_pipeline.envelope import (
+    TRACES_FILE,
+    Envelope,
+    SignatureBlock,
+    read_unambiguous,
+)
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.bundle import (
     BUNDLE_CHECKS,
@@ -80,6 +85,8 @@ class _Found:
     signed_at: datetime | None = None
     expected: tuple[str, ...] = (*_DOCUMENT_CHECKS, *_KEYLESS_CHECKS, *_TRACES_CHECKS)
     metrics: int | None = None
+    traces_missing: bool = False
+    """Whether the envelope binds traces that are not there to check."""
 
 
 class EnvelopeVerifier:
@@ -114,8 +121,8 @@ class EnvelopeVerifier:
             organisation: the Hub namespace the record is published under; the signer must be
                 allowed for it. None for a record that is not published: any organisation of the
                 policy will do.
-            traces: the traces file; without it the metrics cannot be re-derived and those checks
-                are skipped, which the verdict states.
+            traces: the traces file. Without it those checks are skipped, and a record that binds
+                traces is incomplete.
         """
         checklist, found = Checklist(), _Found()
         failure: RejectedError | None = None
@@ -131,10 +138,11 @@ class EnvelopeVerifier:
             failure = error
             # Each verdict lists every check, so that nobody takes a missing one for a passed one.
             checklist.skip_rest(found.expected, f"not reached: {error.check} failed")
+        outcome, failure_class = _conclusion(found, failure)
         return Verdict(
             content_hash=found.content_hash,
-            ok=failure is None,
-            outcome=Outcome.VERIFIED if failure is None else Outcome.REJECTED,
+            ok=outcome is Outcome.VERIFIED,
+            outcome=outcome,
             reason=_accepted(found) if failure is None else f"{failure.check}: {failure}",
             checks=tuple(checklist.checks),
             signer=found.signer,
@@ -142,7 +150,7 @@ class EnvelopeVerifier:
             signed_at=found.signed_at,
             policy_sha256=self._policy.sha256,
             trust_root_sha256=self._trust.sha256,
-            failure_class=None if failure is None else failure.failure,
+            failure_class=failure_class,
         )
 
     def _keyless(
@@ -276,7 +284,14 @@ def _traces(
     checklist: Checklist, found: _Found, envelope: Envelope, traces: Path | bytes | None
 ) -> None:
     if traces is None:
-        checklist.skip(_TRACES_CHECKS, "no traces were given")
+        # The name alone counts: a binding in a form that nobody can read is missing all the same.
+        found.traces_missing = TRACES_FILE in envelope.distributions
+        checklist.skip(
+            _TRACES_CHECKS,
+            f"the record binds {TRACES_FILE}, which was not there to check"
+            if found.traces_missing
+            else "the record binds no traces, so nobody can derive its numbers again",
+        )
         return
     # Who verifies an envelope alone need not wait for the libraries that read and compute columns.
     from inferencebench_pipeline.trust.verify.traces_checks import check_traces_file
@@ -295,16 +310,27 @@ def _position(verified: VerifiedBundle) -> LogPosition:
     )
 
 
+def _conclusion(
+    found: _Found, failure: RejectedError | None
+) -> tuple[Outcome, FailureClass | None]:
+    if failure is not None:
+        return Outcome.REJECTED, failure.failure
+    if found.traces_missing:
+        return Outcome.INCOMPLETE, FailureClass.TRACES_MISSING
+    return Outcome.VERIFIED, None
+
+
 def _accepted(found: _Found) -> str:
     signer = found.signer
     who = "" if signer is None else f"signed by {signer.identity} ({signer.issuer})"
     where = "" if found.log is None else f", entry {found.log.index} of the log"
-    metrics = (
-        "; metrics were not re-derived, no traces were given"
-        if found.metrics is None
-        else f"; {found.metrics} metrics re-derive from the traces"
-    )
-    return f"{who}{where}{metrics}"
+    if found.metrics is not None:
+        metrics = f"{found.metrics} metrics re-derive from the traces"
+    elif found.traces_missing:
+        metrics = f"the record binds {TRACES_FILE}, which was not there: no metric was re-derived"
+    else:
+        metrics = "no metric was re-derived, because the record binds no traces"
+    return f"{who}{where}; {metrics}"
 
 
 def verify_envelope(
@@ -323,8 +349,8 @@ def verify_envelope(
         policy: who may sign for whom.
         organisation: the Hub namespace the record is published under; the signer must be allowed
             for it. None for a record that is not published: any organisation of the policy will do.
-        traces: the traces file; without it the metrics cannot be re-derived and those checks are
-            skipped, which the verdict states.
+        traces: the traces file. Without it those checks are skipped, and a record that binds
+            traces is incomplete.
 
     Example:
         >>> verdict = verify_envelope(data, trust=load_trust(config), policy=load_policy(policy),

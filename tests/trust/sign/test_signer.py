@@ -38,6 +38,7 @@ from inferencebench_pipeline.trust.sign.run_signature import sign_run, sign_runs
 from inferencebench_pipeline.trust.sign.services import SigningDeadlines
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
 from inferencebench_pipeline.trust.verify.bundle import parse_bundle, verify_statement
+from inferencebench_pipeline.trust.verify.verdict import FailureClass, Outcome
 from tests.envelope.measured import measure_otherwise, write_measured
 from tests.trust.conftest import World
 
@@ -78,13 +79,19 @@ def test_a_signed_run_verifies_offline(
     assert serialise(signed) == run.read(RunFile.ENVELOPE)
 
 
-def test_without_traces_the_signature_verifies_and_the_metrics_are_said_to_be_unchecked(
+def test_without_its_traces_a_record_is_incomplete_though_its_signature_holds(
     world: World, run: RunDirectory
 ) -> None:
     sign(world, run)
     verdict = world.verify(run.read(RunFile.ENVELOPE), None)
-    assert verdict.ok
-    assert "not re-derived" in verdict.reason
+    assert (verdict.ok, verdict.outcome, verdict.failure_class) == (
+        False,
+        Outcome.INCOMPLETE,
+        FailureClass.TRACES_MISSING,
+    )
+    assert verdict.signature_holds
+    assert "binds traces.parquet, which was not there" in verdict.reason
+    assert world.verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES)).ok
     skipped = {check.name for check in verdict.checks if check.status == "skipped"}
     assert skipped == {"traces_hash", "traces_readable", "metrics_rederive"}
 
@@ -161,7 +168,7 @@ def test_a_measurement_that_is_flagged_as_invalid_is_not_signed(
 def test_a_damaged_signed_file_is_replaced(world: World, run: RunDirectory, damage: bytes) -> None:
     run.file(RunFile.ENVELOPE).write_bytes(damage)
     assert sign(world, run).ok
-    assert world.verify(run.read(RunFile.ENVELOPE), None).ok
+    assert world.verify(run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES)).ok
 
 
 def test_metrics_that_do_not_follow_from_the_traces_are_not_signed(

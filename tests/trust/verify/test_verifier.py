@@ -420,6 +420,23 @@ class TestTraces:
         verdict = self.resigned(world, signed, distributions={})
         assert_rejected(verdict, "traces_hash", FailureClass.TRACES_MISMATCH)
 
+    def test_traces_that_are_bound_in_a_form_nobody_reads_are_missing_all_the_same(
+        self, world: World, signed: Signed
+    ) -> None:
+        verdict = self.resigned(
+            world, signed, distributions={"traces.parquet": "ipfs://there"}, traces=None
+        )
+        assert (verdict.outcome, verdict.failure_class) == ("incomplete", "traces_missing")
+
+    def test_a_record_that_binds_no_traces_verifies_and_says_so(
+        self, world: World, signed: Signed
+    ) -> None:
+        verdict = self.resigned(world, signed, distributions={}, traces=None)
+        assert verdict.ok
+        assert verdict.reason.endswith(
+            "; no metric was re-derived, because the record binds no traces"
+        )
+
     def test_traces_may_be_a_path(self, world: World, signed: Signed, tmp_path: Path) -> None:
         path = tmp_path / "traces.parquet"
         verdict = world.verify(signed.data, path)
