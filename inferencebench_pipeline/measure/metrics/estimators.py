@@ -27,6 +27,7 @@ from inferencebench_pipeline.measure.metric_definitions import (
     percentile_key,
 )
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, Rows, TraceArrays
+from inferencebench_pipeline.measure.metrics.packed_integers import Ascending
 from inferencebench_pipeline.measure.metrics.samples import OrderedSamples, samples_of
 from inferencebench_pipeline.measure.metrics.statistics import (
     FEWEST_OBSERVATIONS,
@@ -55,14 +56,14 @@ class Given:
     slo: Slo
     samples: Mapping[str, OrderedSamples]
     """The samples of each distribution, by its name."""
-    ascending: Mapping[str, npt.NDArray[Any]]
+    ascending: Mapping[str, Ascending]
     """The same values in ascending order."""
 
     @classmethod
     def of(cls, arrays: TraceArrays, slo: Slo) -> Given:
-        """Return the samples of every distribution, sorted once for all its percentiles."""
+        """Return the samples of every distribution, put in order once for all its percentiles."""
         samples = {of.name: samples_of(of, arrays) for of in DISTRIBUTIONS}
-        ascending = {name: np.sort(each.values) for name, each in samples.items()}
+        ascending = {name: Ascending(each.values) for name, each in samples.items()}
         return cls(arrays, slo, samples, ascending)
 
     @property
@@ -145,7 +146,7 @@ class Percentile(Estimator):
         # The sample at the rank, rounded down: what is inverted is the interval of this rank.
         value = ascending[self.permille * (len(ascending) - 1) // 1000]
         # Samples of one request depend on each other, so each request is one observation.
-        below = _per_request(samples.values <= value, samples)
+        below = _per_request(samples, lambda values: values <= value)
         series = given.series(below, samples.chosen, samples.counts)
         return quantile_interval(ascending, series, self.permille, samples.per_ms)
 
@@ -162,12 +163,12 @@ class Mean(Estimator):
         count = len(samples.values)
         if count == 0:
             return Value(None, 0, "no sample")
-        return Value(exact_sum(samples.values) / (count * samples.per_ms), count)
+        return Value(samples.values.sum() / (count * samples.per_ms), count)
 
     def interval(self, given: Given) -> Interval:
         """Return the interval of the ratio of sums to counts, request by request."""
         samples = given.samples[self.of.name]
-        sums = _per_request(samples.values, samples)
+        sums = _per_request(samples, np.asarray)
         series = given.series(sums, samples.chosen, samples.counts)
         return ratio_interval(series, 1 / samples.per_ms)
 
@@ -297,7 +298,7 @@ class Count(Estimator):
         return self.count(given)
 
 
-def percentile(ascending: npt.NDArray[Any], permille: int, unit_divisor: int) -> float:
+def percentile(ascending: Ascending | npt.NDArray[Any], permille: int, unit_divisor: int) -> float:
     """Return the ``permille / 10``-th percentile by linear interpolation.
 
     The rank is ``permille * (n - 1) / 1000`` (numpy's default, Hyndman and Fan's type 7), computed
@@ -314,18 +315,13 @@ def percentile(ascending: npt.NDArray[Any], permille: int, unit_divisor: int) ->
     return (low * (1000 - rest) + high * rest) / (1000 * unit_divisor)
 
 
-def _per_request(values: npt.NDArray[Any], samples: OrderedSamples) -> npt.NDArray[Any]:
-    """Return the sum of the values of each request that has samples."""
+def _per_request(
+    samples: OrderedSamples, each: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> Int64s:
+    """Return the sum of what ``each`` makes of the samples of each request that has some."""
     if samples.counts is None:
-        return values
-    counts = samples.counts
-    sums = np.zeros(len(counts), dtype=np.int64)
-    some = counts > 0
-    starts = (np.cumsum(counts) - counts)[some]
-    if len(starts):
-        # Of an empty range reduceat gives the value at its start and not 0, so those stay out.
-        sums[some] = np.add.reduceat(values, starts, dtype=np.int64)
-    return sums
+        return each(samples.values.array()).astype(np.int64)
+    return samples.values.sums(samples.counts, each)
 
 
 def _uncounted(rows: Rows, among: Bools) -> str | None:

@@ -7,13 +7,14 @@ The declarations are in ``metric_definitions``, and the arithmetic on samples is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from inferencebench_pipeline.measure.metric_definitions import DISTRIBUTIONS, Distribution, Span
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, Rows, TraceArrays
+from inferencebench_pipeline.measure.metrics.packed_integers import PackedIntegers
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
 
@@ -25,7 +26,7 @@ _PS_PER_MS: Final = 10**9
 class OrderedSamples:
     """The samples of a distribution, request after request."""
 
-    values: npt.NDArray[Any]
+    values: PackedIntegers
     """The samples as integers."""
     per_ms: int
     """The number of their units in a millisecond."""
@@ -39,10 +40,10 @@ def request_samples(of: Distribution, rows: Rows) -> OrderedSamples | None:
     """Return the samples of a distribution that needs no chunks; None for one that does."""
     if isinstance(of.samples, Span):
         spans: Int64s = getattr(rows, of.samples.end) - getattr(rows, of.samples.start)
-        return OrderedSamples(spans[rows.good], _NS_PER_MS, rows.good)
+        return OrderedSamples(PackedIntegers.of(spans[rows.good]), _NS_PER_MS, rows.good)
     if of.samples == "per_token":
         chosen = rows.measured & rows.has_tpot
-        return OrderedSamples(rows.tpot_ps[chosen], _PS_PER_MS, chosen)
+        return OrderedSamples(PackedIntegers.of(rows.tpot_ps[chosen]), _PS_PER_MS, chosen)
     return None
 
 
@@ -74,5 +75,5 @@ def latencies_ms(traces: Traces, *, most_tokens: int) -> dict[str, npt.NDArray[n
             arrays = arrays or TraceArrays.of(traces, Slo())
             samples = samples_of(of, arrays)
         if samples is not None:
-            found[of.name] = samples.values / samples.per_ms
+            found[of.name] = samples.values.array() / samples.per_ms
     return found

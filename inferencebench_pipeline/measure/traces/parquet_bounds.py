@@ -11,14 +11,24 @@ Source: apache/parquet-format src/main/thrift/parquet.thrift, Encodings.md.
 from __future__ import annotations
 
 import itertools
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inferencebench_pipeline.measure.traces.largest_run import (
+    MOST_CHUNKS,
+    MOST_ROWS,
+    most_unpacked,
+    most_work,
+    work_of,
+)
 from inferencebench_pipeline.measure.traces.thrift import Struct, ThriftError, read_struct
 
-MOST_FOOTER_BYTES: Final = 2**25
-MOST_ROWS: Final = 5_000_000
+MOST_FOOTER_BYTES: Final = 2**22
+"""The largest run leaves 1.4 MB."""
+MOST_GROUPS: Final = 2**11
+"""The row groups: a writer ends one at 2^18 chunks or 2^16 rows, so the largest run leaves 530."""
 MOST_PAGE_BYTES: Final = 2**26
 """Unpacked. Writers aim at one MiB; a single long string makes a larger one."""
 MOST_GROUP_BYTES: Final = 2**29
@@ -26,7 +36,8 @@ MOST_GROUP_BYTES: Final = 2**29
 MOST_GROUP_VALUES: Final = 2**23
 """The most values in one column of a row group. Repeated values take no bytes in a page, but do in
 memory."""
-MOST_PAGES: Final = 2**20
+MOST_PAGES: Final = 2**17
+"""The pages, and the columns of all row groups: the largest run leaves 40,000."""
 
 _MAGIC: Final = b"PAR1"
 # PageType of parquet.thrift.
@@ -54,7 +65,7 @@ class _Column:
     unpacked_bytes: int
 
 
-def check_bounds(data: bytes | memoryview) -> None:
+def check_bounds(data: bytes | memoryview | mmap.mmap) -> None:
     """Refuse a Parquet file whose decoding would take more memory than is granted.
 
     Args:
@@ -72,23 +83,34 @@ def check_bounds(data: bytes | memoryview) -> None:
 
 def _check(data: memoryview) -> None:
     footer = _footer(data)
-    # FileMetaData: 3 is num_rows, and 4 the row groups, whose own field 3 is num_rows.
+    # FileMetaData: 3 is num_rows, and 4 the row groups, whose own fields are columns and num_rows.
     groups: list[Struct] = footer[4]
     rows = sum(group[3] for group in groups)
     if rows != footer[3] or any(group[3] < 0 for group in groups):
         raise ParquetDamagedError(f"its row groups have {rows} rows, its footer says {footer[3]}")
-    if rows > MOST_ROWS:
-        raise ParquetTooLargeError(f"{rows} rows are more than any run leaves ({MOST_ROWS})")
-    pages = 0
+    if len(groups) > MOST_GROUPS or sum(len(group[1]) for group in groups) > MOST_PAGES:
+        raise ParquetTooLargeError(
+            f"{len(groups)} row groups are more than any run leaves ({MOST_GROUPS}), or their "
+            f"columns are ({MOST_PAGES})"
+        )
+    columns_of = [[_column(stored, len(data)) for stored in group[1]] for group in groups]
+    _check_work(rows, columns_of, len(data))
+    pages = whole = 0
+    most = most_unpacked(len(data))
     used: list[tuple[int, int]] = []
-    for number, group in enumerate(groups):
-        columns = [_column(stored, len(data)) for stored in group[1]]
+    for number, columns in enumerate(columns_of):
         used += [(column.start, column.end) for column in columns]
         unpacked = 0
         for column in columns:
             for size in _page_sizes(data, column):
                 unpacked += size
+                whole += size
                 pages += 1
+                if whole > most:
+                    raise ParquetTooLargeError(
+                        f"a file of {len(data)} bytes unpacks to more than {most} bytes, which no "
+                        "run leaves"
+                    )
                 if unpacked > MOST_GROUP_BYTES or pages > MOST_PAGES:
                     raise ParquetTooLargeError(
                         f"row group {number} unpacks to more than {MOST_GROUP_BYTES} bytes, or "
@@ -97,6 +119,27 @@ def _check(data: memoryview) -> None:
     used.sort()
     if any(end > start for (_, end), (start, _) in itertools.pairwise(used)):
         raise ParquetDamagedError("two of its columns lie over each other")
+
+
+def _check_work(rows: int, columns_of: list[list[_Column]], file_bytes: int) -> None:
+    """Refuse more rows or chunks than a run, or a file of this size, can have.
+
+    A list has a value for each chunk and one if it is empty, so no column has fewer than there are
+    chunks. The pages are held to what the footer says of them.
+    """
+    if rows > MOST_ROWS:
+        raise ParquetTooLargeError(f"{rows} rows are more than any run leaves ({MOST_ROWS})")
+    values = sum(max((each.values for each in columns), default=0) for columns in columns_of)
+    if values > MOST_CHUNKS + MOST_ROWS:
+        raise ParquetTooLargeError(
+            f"{values} values in a column are more chunks than any run leaves ({MOST_CHUNKS})"
+        )
+    work, most = work_of(rows, values), most_work(file_bytes)
+    if work > most:
+        raise ParquetTooLargeError(
+            f"{rows} rows and {values} values in a column are more than a file of {file_bytes} "
+            f"bytes can hold of a run ({work} units of work, at most {most})"
+        )
 
 
 def _footer(data: memoryview) -> Struct:

@@ -7,6 +7,8 @@ unless asked for the whole table.
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +23,12 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.traces.largest_run import (
+    MOST_CHUNKS,
+    MOST_CHUNKS_OF_A_ROW,
+    MOST_REPEATS,
+    MOST_TEXT_BYTES,
+)
 from inferencebench_pipeline.measure.traces.parquet_bounds import (
     ParquetDamagedError,
     ParquetTooLargeError,
@@ -37,8 +45,8 @@ from inferencebench_pipeline.measure.traces.schema import (
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_MOST_CHUNKS: Final = 2**28
-_MOST_STRING_BYTES: Final = 2**31
+_BATCH_CHUNKS: Final = 2**18
+"""The chunks that are computed on together, but for those of a single longer answer."""
 _MOST_NS: Final = 2**50
 """Thirteen days: longer than the longest run a spec allows, and safe to multiply in int64."""
 _MOST_COUNT: Final = 2**40
@@ -119,6 +127,15 @@ class Traces:
         """The number of requests, failed ones included."""
         return self.rows.num_rows
 
+    @property
+    def most_chunks(self) -> int:
+        """The number of chunks, and one for each request without any."""
+        if isinstance(self._chunks, pa.ChunkedArray):
+            return len(self._chunks) + sum(len(lists.flatten()) for lists in self._lists())
+        footer = self._chunks.metadata
+        groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+        return sum(group.column(group.num_columns - 1).num_values for group in groups)
+
     def table(self) -> pa.Table:
         """Return everything as one table, for a few requests or much memory."""
         columns = [*self.rows.columns, pa.chunked_array(self._lists(), type=SCHEMA.field(-1).type)]
@@ -135,9 +152,16 @@ class Traces:
             flat = cast("pa.StructArray", lists.flatten())
             lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
             chunks += len(flat)
-            if chunks > _MOST_CHUNKS:
-                raise TracesError(f"{self._where}: more than {_MOST_CHUNKS} chunks")
-            yield ChunkBatch(first_row, lengths, flat)
+            if chunks > MOST_CHUNKS:
+                raise TracesError(f"{self._where}: more than {MOST_CHUNKS} chunks")
+            longest = int(lengths.max(initial=0))
+            if longest > MOST_CHUNKS_OF_A_ROW:
+                raise TracesError(
+                    f"{self._where}: an answer of {longest} chunks, at most {MOST_CHUNKS_OF_A_ROW}"
+                )
+            for start, stop, begin, end in _batches(lengths):
+                part = flat.slice(begin, end - begin)
+                yield ChunkBatch(first_row + start, lengths[start:stop], part)
             first_row += len(lists)
 
     def _lists(self) -> Iterator[pa.ListArray[Any]]:
@@ -153,19 +177,36 @@ class Traces:
             yield cast("pa.ListArray[Any]", lists)
 
 
-def open_traces(source: Path | bytes) -> Traces:
+def _batches(lengths: Int64s) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the rows that are computed on together, and their chunks: first, and after the last."""
+    ends = np.cumsum(lengths)
+    start = begin = 0
+    while start < len(lengths):
+        stop = max(start + 1, int(np.searchsorted(ends, begin + _BATCH_CHUNKS, side="right")))
+        end = int(ends[stop - 1])
+        yield start, stop, begin, end
+        start, begin = stop, end
+
+
+def open_traces(source: Path | bytes, *, named: str | None = None) -> Traces:
     """Return the traces in a file, which may come from anyone; its rows are checked here.
+
+    Args:
+        source: the file or its bytes.
+        named: what errors call it, when its path says nothing to a reader.
 
     Raises:
         TracesError: it is truncated, not Parquet, larger than any run leaves, of another schema
             version, or does not follow the schema.
         StoreError: the file cannot be read.
     """
-    where = "the traces" if isinstance(source, bytes) else str(source)
+    where = named or ("the traces" if isinstance(source, bytes) else str(source))
     try:
-        # Mapped and not read: a file may exceed the memory, and its row groups are taken in turn.
+        _check_size(source, where)
+        # Neither mapped nor read whole: what is mapped counts as the process's memory while it is
+        # looked at, and a file may exceed the memory. Its row groups are read in turn.
         handle = (
-            pa.BufferReader(source) if isinstance(source, bytes) else pa.memory_map(str(source))
+            pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(str(source), "r")
         )
     except OSError as error:
         raise StoreError(f"cannot read {where}: {error}") from error
@@ -173,7 +214,6 @@ def open_traces(source: Path | bytes) -> Traces:
     # read from after the read has returned, and one that needs the interpreter's lock for that
     # while the interpreter exits aborts the process ("terminate called without an active
     # exception"), after all work was done.
-    _check_size(handle, where)
     try:
         file = pq.ParquetFile(handle, pre_buffer=False)
         schema = file.schema_arrow
@@ -188,6 +228,9 @@ def open_traces(source: Path | bytes) -> Traces:
     _check_integers({name: rows.column(name) for name in ROW_COLUMNS}, where)
     if not _in_order(rows):
         raise TracesError(f"{where}: the rows are not in the order of repeat and request_index")
+    repeats = pc.count_distinct(rows.column("repeat")).as_py()
+    if repeats > MOST_REPEATS:
+        raise TracesError(f"{where}: {repeats} repeats, at most {MOST_REPEATS}")
     return Traces(rows, file, where)
 
 
@@ -246,14 +289,25 @@ def _in_order(rows: pa.Table) -> bool:
     return bool(later.all())
 
 
-def _check_size(handle: pa.NativeFile, where: str) -> None:
-    """Refuse what is small in the file and without end in memory, before anything is decoded."""
+def _check_size(source: Path | bytes, where: str) -> None:
+    """Refuse what is small in the file and without end in memory, before anything is decoded.
+
+    Raises:
+        TracesError: it is refused.
+        OSError: the file cannot be read.
+    """
     try:
-        check_bounds(memoryview(cast("Any", handle.read_buffer())))
-        handle.seek(0)
+        if isinstance(source, bytes):
+            check_bounds(source)
+            return
+        with source.open("rb") as file:
+            # Nothing is no file of Parquet, and cannot be mapped. What is mapped is closed with the
+            # last view into it, which an error may hold.
+            empty = not os.fstat(file.fileno()).st_size
+            check_bounds(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except ParquetTooLargeError as error:
         raise TracesError(f"{where}: {error}") from error
-    except (ParquetDamagedError, OSError) as error:
+    except ParquetDamagedError as error:
         raise _damaged(where, error) from error
 
 
@@ -265,17 +319,16 @@ def _check_strings(handle: pa.NativeFile, where: str) -> None:
     """
     try:
         file = pq.ParquetFile(handle, pre_buffer=False, read_dictionary=_STRINGS)
-        sizes = [
-            sum(_decoded_bytes(column) for column in _read_group(file, n, _STRINGS, where).columns)
-            for n in range(file.num_row_groups)
-        ]
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
-    if sum(sizes) > _MOST_STRING_BYTES:
-        raise TracesError(
-            f"{where}: {sum(sizes)} bytes of text are more than any run leaves "
-            f"({_MOST_STRING_BYTES})"
-        )
+    size = 0
+    for number in range(file.num_row_groups):
+        group = _read_group(file, number, _STRINGS, where)
+        size += sum(_decoded_bytes(column) for column in group.columns)
+        if size > MOST_TEXT_BYTES:
+            raise TracesError(
+                f"{where}: {size} bytes of text are more than any run leaves ({MOST_TEXT_BYTES})"
+            )
 
 
 def _decoded_bytes(column: pa.ChunkedArray[Any]) -> int:

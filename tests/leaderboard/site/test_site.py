@@ -97,7 +97,7 @@ def test_latency_curves_are_those_of_the_published_traces(hub, store):
     assert curves["TTFT"]["x"][-1] == pytest.approx(ttft_ms[-1], abs=1e-3)
     assert curves["TTFT"]["share"][-1] == 1.0
     assert curves["TTFT"]["marks"][0]["share"] == 0.5
-    gaps_ms = TraceArrays.of(open_traces(files["traces.parquet"]), Slo()).gaps / 1e6
+    gaps_ms = TraceArrays.of(open_traces(files["traces.parquet"]), Slo()).gaps.array() / 1e6
     assert (curves["ITL"]["n"], len(gaps_ms) > 0) == (len(gaps_ms), True)
     assert curves["ITL"]["x"][-1] == pytest.approx(gaps_ms.max(), abs=1e-3)
     assert "of so long a run" not in page.text

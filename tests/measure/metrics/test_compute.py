@@ -170,7 +170,7 @@ def test_a_span_that_is_only_declared_has_its_samples() -> None:
     arrays = TraceArrays.of(Traces.of(table(rows)), SLO)
     declared = Distribution("decode", "Decode", "Words", samples=Span("first_token", "last_token"))
     samples = samples_of(declared, arrays)
-    assert samples.values.tolist() == [600, 599, 598]
+    assert samples.values.array().tolist() == [600, 599, 598]
     assert samples.chosen.tolist() == [True, True, True, False]
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.measure.traces import parquet_bounds
+from inferencebench_pipeline.measure.traces.largest_run import MOST_ROWS
 from inferencebench_pipeline.measure.traces.parquet_bounds import (
     ParquetDamagedError,
     ParquetTooLargeError,
@@ -101,7 +102,7 @@ def test_values_that_take_no_bytes_in_the_file_are_counted() -> None:
 
 
 def test_too_many_rows_are_refused() -> None:
-    rows = parquet_bounds.MOST_ROWS + 1
+    rows = MOST_ROWS + 1
 
     with pytest.raises(ParquetTooLargeError, match=f"{rows} rows"):
         check_bounds(parquet({"a": pa.nulls(rows, pa.int8())}, row_group_size=1 << 20))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
+from inferencebench_pipeline.measure.metrics.packed_integers import Ascending
 from inferencebench_pipeline.measure.metrics.statistics.blocks import (
     FEWEST_OBSERVATIONS,
     RatioEstimate,
@@ -95,7 +96,7 @@ def ratio_interval(series: Series, scale: float) -> Interval:
 
 
 def quantile_interval(
-    ordered: npt.NDArray[np.signedinteger] | npt.NDArray[np.unsignedinteger],
+    ordered: Ascending | npt.NDArray[np.signedinteger] | npt.NDArray[np.unsignedinteger],
     below: Series,
     permille: int,
     per_unit: int,
