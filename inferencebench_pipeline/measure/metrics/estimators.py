@@ -27,7 +27,6 @@ from inferencebench_pipeline.measure.metric_definitions import (
     percentile_key,
 )
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, Rows, TraceArrays
-from inferencebench_pipeline.measure.metrics.packed_integers import Ascending
 from inferencebench_pipeline.measure.metrics.samples import OrderedSamples, samples_of
 from inferencebench_pipeline.measure.metrics.statistics import (
     FEWEST_OBSERVATIONS,
@@ -41,6 +40,7 @@ from inferencebench_pipeline.measure.metrics.statistics import (
     ratio_interval,
     wilson_interval,
 )
+from inferencebench_pipeline.measure.metrics.statistics.packed_integers import Ascending
 from inferencebench_pipeline.measure.spec.spec import Slo
 
 _NS_PER_S: Final = 10**9

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
-from inferencebench_pipeline.measure.metrics.packed_integers import Ascending
 from inferencebench_pipeline.measure.metrics.statistics.blocks import (
     FEWEST_OBSERVATIONS,
     RatioEstimate,
     Series,
     ratio_estimate,
 )
+from inferencebench_pipeline.measure.metrics.statistics.packed_integers import Ascending
 
 CONFIDENCE: Final = 0.95
 FEWEST_REPEATS: Final = 5

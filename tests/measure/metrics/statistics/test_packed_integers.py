@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inferencebench_pipeline.measure.metrics import packed_integers
-from inferencebench_pipeline.measure.metrics.packed_integers import Ascending, PackedIntegers
+from inferencebench_pipeline.measure.metrics.statistics import packed_integers
+from inferencebench_pipeline.measure.metrics.statistics.packed_integers import (
+    Ascending,
+    PackedIntegers,
+)
 from tests.chance import dice
 
 Int64s = npt.NDArray[np.int64]
