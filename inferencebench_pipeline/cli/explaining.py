@@ -34,7 +34,7 @@ _QUESTIONS: Final = (
     ),
     (
         "Do the numbers follow from the raw data?",
-        ("traces_hash", "traces_readable", "metrics_rederive"),
+        ("versions_known", "traces_hash", "traces_readable", "metrics_rederive"),
     ),
 )
 _MEANING: Final = {

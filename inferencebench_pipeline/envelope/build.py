@@ -11,8 +11,6 @@ from typing import Any
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.envelope.canonical import EnvelopeError, serialise
 from inferencebench_pipeline.envelope.extension import (
-    EXTENSION_FIELD,
-    TRACES_FILE,
     MetricNote,
     PipelineExtension,
     TracesBinding,
@@ -35,6 +33,7 @@ from inferencebench_pipeline.envelope.models import (
     fingerprint_sha256,
 )
 from inferencebench_pipeline.envelope.reading import ReadEnvelope
+from inferencebench_pipeline.envelope.stated_versions import EXTENSION_FIELD, TRACES_FILE
 from inferencebench_pipeline.measure import (
     DEFINITIONS,
     UNKNOWN,

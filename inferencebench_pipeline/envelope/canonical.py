@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.models import Envelope, LaterEnvelope
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.untrusted import problems_of, shortened
 
@@ -45,12 +45,29 @@ def parse_unambiguous(data: bytes) -> Envelope:
     """Return the envelope in ``data``, refusing a document that says something twice.
 
     For verification: where readers disagree on which of two values counts, one signature would
-    cover two documents.
+    cover two documents. A version after v1 is read as far as it follows v1, so that its signature
+    can be checked before anybody calls it new.
 
     Raises:
         EnvelopeError: a key is repeated, or what :func:`parse_envelope` refuses.
     """
-    return _validated(_decode(data, object_pairs_hook=_unique))
+    document = _decode(data, object_pairs_hook=_unique)
+    try:
+        return _validated(document)
+    except EnvelopeError as error:
+        return _later(document, error)
+
+
+def _later(document: object, refusal: EnvelopeError) -> LaterEnvelope:
+    """Return an envelope of a later version.
+
+    Raises:
+        EnvelopeError: it is none, or not one that can be read as v1; then as it was refused.
+    """
+    try:
+        return LaterEnvelope.model_validate(document)
+    except (ValidationError, RecursionError, OverflowError):
+        raise refusal from refusal.__cause__
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

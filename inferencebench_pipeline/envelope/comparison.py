@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.stated_versions import EXTENSION_FIELD
 from inferencebench_pipeline.untrusted import printable
 
 MOST_NAMED: Final = 5

@@ -5,13 +5,17 @@ Both are inside the content hash. Other readers of v1 keep and verify them witho
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import EnvelopeError
 from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.stated_versions import (
+    BINDING,
+    EXTENSION_FIELD,
+    TRACES_FILE,
+)
 from inferencebench_pipeline.measure import (
     ClientReport,
     ConductReport,
@@ -24,13 +28,6 @@ from inferencebench_pipeline.measure import (
     ValidityFlag,
 )
 from inferencebench_pipeline.untrusted import problems_of
-
-EXTENSION_FIELD: Final = "inferencebench_pipeline"
-"""The extra top-level field of the envelope that holds a :class:`PipelineExtension`."""
-TRACES_FILE: Final = "traces.parquet"
-"""The key of ``distributions`` that binds the traces, and the file's name beside the envelope."""
-
-_BINDING = re.compile(r"sha256:([0-9a-f]{64});rows=([0-9]{1,12});schema=([0-9A-Za-z.]{1,16})")
 
 
 class _ExtensionPart(BaseModel):
@@ -102,7 +99,7 @@ def traces_binding(envelope: Envelope) -> TracesBinding | None:
     text = envelope.distributions.get(TRACES_FILE)
     if text is None:
         return None
-    match = _BINDING.fullmatch(text)
+    match = BINDING.fullmatch(text)
     if match is None:
         raise EnvelopeError(
             f'distributions["{TRACES_FILE}"] is {text[:120]!r}; expected '

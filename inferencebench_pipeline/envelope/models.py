@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -172,6 +172,10 @@ class SignatureBlock(_EnvelopePart):
     bundle: str = ""
 
 
+ENVELOPE_VERSION: Final = "v1"
+"""The version of the envelope that this release writes and knows. Upstream raises it, never we."""
+
+
 class Envelope(_EnvelopePart):
     """One benchmark result with its provenance, signed or not yet."""
 
@@ -207,3 +211,13 @@ class Envelope(_EnvelopePart):
                 "such as 2026-05-15T10:30:00Z"
             )
         return self
+
+
+class LaterEnvelope(Envelope):
+    """An envelope of a version after v1, as far as it can be read as one of v1.
+
+    Its signature can be checked when later versions are hashed as v1 is. Nothing else of it can be
+    judged.
+    """
+
+    envelope_version: Annotated[str, Field(pattern=r"^v([2-9]|[1-9][0-9]{1,8})$")]  # type: ignore[assignment]

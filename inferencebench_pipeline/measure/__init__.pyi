@@ -1,5 +1,10 @@
 from .audit.document import EngineAudit as EngineAudit
 from .client.capture import Capture as Capture
+from .definition_versions import NEWEST_DEFINITIONS as NEWEST_DEFINITIONS
+from .definition_versions import Definitions as Definitions
+from .definition_versions import definitions_of as definitions_of
+from .definition_versions import known_definitions as known_definitions
+from .definition_versions import newest_of as newest_of
 from .errors import CaptureError as CaptureError
 from .errors import SpecError as SpecError
 from .metric_definitions import DEFINITIONS as DEFINITIONS
@@ -55,7 +60,8 @@ from .spec.spec_file import load_spec as load_spec
 from .spec.spec_file import named_spec as named_spec
 from .telemetry.report import TelemetryReport as TelemetryReport
 from .traces.reader import open_traces as open_traces
-from .traces.schema import TRACES_SCHEMA_VERSION as TRACES_SCHEMA_VERSION
 from .traces.schema import TracesInfo as TracesInfo
+from .traces.schema_history import TRACES_SCHEMA_VERSION as TRACES_SCHEMA_VERSION
+from .version_numbers import is_later_version as is_later_version
 from .workloads.recipe import recipe_of as recipe_of
 from .workloads.resolution import resolve as resolve

@@ -1,6 +1,7 @@
 """The table of metric definitions: the normative sentence behind every number we publish.
 
-A change of meaning here is a new ``METRIC_DEFINITIONS_VERSION``. The arithmetic is in ``metrics``.
+A change of meaning here is a new line of ``DEFINITIONS_HISTORY``, and what it replaces moves to
+``earlier_definitions``. The arithmetic is in ``metrics``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-METRIC_DEFINITIONS_VERSION: Final = "2"
+
+@dataclass(frozen=True)
+class DefinitionsVersion:
+    """A version of the definitions, and what it began with."""
+
+    number: int
+    began_with: str
+    """The difference from the version before, in a sentence."""
+    traces_schemas: frozenset[str]
+    """The schemas of traces that its metrics were computed from. A record that names another one
+    beside this version was made by nobody."""
+
+
+DEFINITIONS_HISTORY: Final = (
+    DefinitionsVersion(
+        1,
+        "The latencies to p99, the rates over one window, the SLO, the error rate and the counts.",
+        traces_schemas=frozenset({"1"}),
+    ),
+    DefinitionsVersion(
+        2,
+        "Repeats, so rates over the windows of all of them; tokens per chunk as the engine counts "
+        "them; p99.9, fluidity, energy per token, an error rate for each class; an interval for "
+        "each metric that can have one.",
+        traces_schemas=frozenset({"2"}),
+    ),
+)
+"""Every version, the first one first. Records of all of them are judged under their own."""
+
+METRIC_DEFINITIONS_VERSION: Final = str(DEFINITIONS_HISTORY[-1].number)
 
 SAMPLE_FLOORS: Final = {500: 1, 900: 10, 950: 20, 990: 662, 999: 6636}
 """Fewest samples a percentile, in thousandths, is reported from; below, it is null.
@@ -19,6 +49,9 @@ samples a "p99" is merely the slowest request.
 """
 
 PERCENTILES: Final = tuple(SAMPLE_FLOORS)
+
+_PERCENTILES_SINCE: Final = {999: 2}
+"""The version that a percentile came with, where it is not the first one."""
 
 ERROR_CLASSES: Final = (
     "connect_refused",
@@ -70,6 +103,10 @@ class MetricDefinition:
     better: Literal["lower", "higher"]
     shown_on: frozenset[Place] = frozenset()
     tested_in: frozenset[Test] = frozenset()
+    since: int = 1
+    """The first version of the definitions that has the metric in this meaning."""
+    until: int | None = None
+    """The last version that has it so; None while the newest one does."""
 
 
 _EVERYWHERE: Final[frozenset[Place]] = frozenset({"card", "board", "row", "summary"})
@@ -111,6 +148,8 @@ class Distribution:
     """The other percentiles that the page of a run on the leaderboard shows."""
     drawn: bool = True
     """True when the page of a run shows the curve of the distribution."""
+    since: int = 1
+    """The first version of the definitions that has the distribution."""
 
 
 DISTRIBUTIONS: Final = (
@@ -183,6 +222,7 @@ def _of_distributions() -> list[MetricDefinition]:
                     better="lower",
                     shown_on=_EVERYWHERE if is_headline else elsewhere,
                     tested_in=_IN_ALL_TESTS if is_headline else frozenset(),
+                    since=max(of.since, _PERCENTILES_SINCE.get(permille, 1)),
                 )
             )
         rows.append(
@@ -192,6 +232,7 @@ def _of_distributions() -> list[MetricDefinition]:
                 "ms",
                 f"{of.definition}; arithmetic mean.",
                 better="lower",
+                since=of.since,
             )
         )
     return rows
@@ -209,6 +250,7 @@ _RATES_AND_COUNTS: Final = (
         better="higher",
         shown_on=_EVERYWHERE,
         tested_in=_IN_ALL_TESTS,
+        since=2,
     ),
     MetricDefinition(
         "total_tok_per_s",
@@ -218,6 +260,7 @@ _RATES_AND_COUNTS: Final = (
         f"token arrived during {_WINDOW}, per second.",
         better="higher",
         shown_on=_IN_ROWS,
+        since=2,
     ),
     MetricDefinition(
         "request_per_s",
@@ -226,6 +269,7 @@ _RATES_AND_COUNTS: Final = (
         f"Successful requests of every phase that ended during {_WINDOW}, per second.",
         better="higher",
         shown_on=_IN_ROWS,
+        since=2,
     ),
     MetricDefinition(
         "goodput_request_per_s",
@@ -237,6 +281,7 @@ _RATES_AND_COUNTS: Final = (
         better="higher",
         shown_on=_IN_ROWS,
         tested_in=_IN_COMPARISONS,
+        since=2,
     ),
     MetricDefinition(
         "slo_attainment",
@@ -259,6 +304,7 @@ _RATES_AND_COUNTS: Final = (
         "was kept is then spent (Etalon's fluidity index, pooled). Null without both bounds.",
         better="higher",
         tested_in=_IN_COMPARISONS,
+        since=2,
     ),
     MetricDefinition(
         "joules_per_output_token",
@@ -270,6 +316,7 @@ _RATES_AND_COUNTS: Final = (
         better="lower",
         shown_on=_IN_ROWS,
         tested_in=_IN_COMPARISONS,
+        since=2,
     ),
     MetricDefinition(
         "error_rate",
@@ -290,6 +337,7 @@ _RATES_AND_COUNTS: Final = (
             else "Measured requests that failed with an error class that has no rate of its own, "
             "divided by all of them.",
             better="lower",
+            since=2,
         )
         for name in (*ERROR_CLASSES, "other")
     ),
@@ -320,7 +368,7 @@ _RATES_AND_COUNTS: Final = (
 DEFINITIONS: Final[dict[str, MetricDefinition]] = {
     row.key: row for row in (*_of_distributions(), *_RATES_AND_COUNTS)
 }
-"""Every metric by key, in the order they are reported."""
+"""Every metric of the newest version by key, in the order they are reported."""
 
 
 def is_tested(key: str, test: Test) -> bool:

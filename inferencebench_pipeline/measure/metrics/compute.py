@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from inferencebench_pipeline.measure.definition_versions import NEWEST_DEFINITIONS, Definitions
 from inferencebench_pipeline.measure.metric_definitions import (
     DEFINITIONS,
     METRIC_DEFINITIONS_VERSION,
@@ -27,35 +28,37 @@ __all__ = [
 ]
 
 
-def compute_metrics(traces: Traces | pa.Table, slo: Slo) -> dict[str, Metric]:
-    """Return every metric of :data:`DEFINITIONS`, in its order, with its interval.
+def compute_metrics(
+    traces: Traces | pa.Table, slo: Slo, definitions: Definitions = NEWEST_DEFINITIONS
+) -> dict[str, Metric]:
+    """Return every metric of the definitions, in their order, with its interval.
 
     Args:
         traces: as ``open_traces`` or ``read_traces`` returns them.
         slo: the bounds behind goodput, attainment and fluidity.
+        definitions: the meaning of the metrics; a record is judged under those that it names.
 
     Raises:
         TracesError: the file they come from is damaged.
     """
     given = Given.of(TraceArrays.of(Traces.of(traces), slo), slo)
-    metrics = _values(given)
+    metrics = _values(given, definitions)
     repeats = [metrics]
     # A single repeat is all there is, and is not computed twice.
     if len(given.arrays.bounds) > 1:
-        repeats = [_values(Given.of(each, slo)) for each in given.arrays.repeats()]
-    return with_intervals(metrics, repeats, given)
+        repeats = [_values(Given.of(each, slo), definitions) for each in given.arrays.repeats()]
+    return with_intervals(metrics, repeats, given, ESTIMATORS[definitions.version])
 
 
-def _values(given: Given) -> dict[str, Metric]:
+def _values(given: Given, definitions: Definitions) -> dict[str, Metric]:
     """Return every metric without its interval."""
-    return {key: _value(key, given) for key in ESTIMATORS}
-
-
-def _value(key: str, given: Given) -> Metric:
-    value, n, reason = ESTIMATORS[key].value(given)
-    return Metric(
-        value=None if value is None else float(value),
-        unit=DEFINITIONS[key].unit,
-        n=n,
-        null_reason=reason,
-    )
+    found = {}
+    for key, estimator in ESTIMATORS[definitions.version].items():
+        value, n, reason = estimator.value(given)
+        found[key] = Metric(
+            value=None if value is None else float(value),
+            unit=definitions.metrics[key].unit,
+            n=n,
+            null_reason=reason,
+        )
+    return found

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from inferencebench_pipeline.measure.definition_versions import Definitions, known_definitions
 from inferencebench_pipeline.measure.metric_definitions import (
-    DEFINITIONS,
     DISTRIBUTIONS,
     ERROR_CLASSES,
     PERCENTILES,
@@ -298,6 +298,18 @@ class Count(Estimator):
         return self.count(given)
 
 
+@dataclass(frozen=True)
+class WithoutInterval(Estimator):
+    """The value of another estimator, from before the definitions had intervals."""
+
+    no_interval: ClassVar[str | None] = "the definitions of this version have no intervals"
+    estimator: Estimator
+
+    def value(self, given: Given) -> Value:
+        """Return the other estimator's value."""
+        return self.estimator.value(given)
+
+
 def percentile(ascending: Ascending | npt.NDArray[Any], permille: int, unit_divisor: int) -> float:
     """Return the ``permille / 10``-th percentile by linear interpolation.
 
@@ -397,6 +409,19 @@ _ESTIMATORS: Final[Mapping[str, Estimator]] = {
     "output_tokens": Count(_output_tokens),
 }
 
-ESTIMATORS: Final[Mapping[str, Estimator]] = {key: _ESTIMATORS[key] for key in DEFINITIONS}
-"""The estimator of each metric, in the order of the definitions. Importing this module fails when a
-definition has none."""
+_EARLIER: Final[Mapping[str, Mapping[str, Estimator]]] = {
+    "1": {key: WithoutInterval(estimator) for key, estimator in _ESTIMATORS.items()},
+}
+"""The estimators that were other ones under an earlier version, by version and key."""
+
+
+def _estimators(definitions: Definitions) -> Mapping[str, Estimator]:
+    earlier = _EARLIER.get(definitions.version, {})
+    return {key: earlier.get(key) or _ESTIMATORS[key] for key in definitions.metrics}
+
+
+ESTIMATORS: Final[Mapping[str, Mapping[str, Estimator]]] = {
+    each.version: _estimators(each) for each in known_definitions()
+}
+"""The estimator of each metric by version and key, in the order of the definitions. Importing this
+module fails when a definition has none."""

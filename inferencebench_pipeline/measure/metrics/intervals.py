@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
-from inferencebench_pipeline.measure.metrics.estimators import ESTIMATORS, Given
+from inferencebench_pipeline.measure.metrics.estimators import Estimator, Given
 from inferencebench_pipeline.measure.metrics.statistics import (
     FEWEST_REPEATS,
     Interval,
@@ -34,7 +34,10 @@ class Metric(DocumentPart):
 
 
 def with_intervals(
-    metrics: dict[str, Metric], repeats: Sequence[dict[str, Metric]], given: Given
+    metrics: dict[str, Metric],
+    repeats: Sequence[dict[str, Metric]],
+    given: Given,
+    estimators: Mapping[str, Estimator],
 ) -> dict[str, Metric]:
     """Return ``metrics`` with an interval each, or the reason why there is none.
 
@@ -42,10 +45,11 @@ def with_intervals(
         metrics: the metrics of all repeats together.
         repeats: the metrics of each repeat alone.
         given: the traces that they were computed from.
+        estimators: the estimator of each metric, by its key.
     """
     result = {}
     for key, metric in metrics.items():
-        estimator = ESTIMATORS[key]
+        estimator = estimators[key]
         if metric.value is None:
             result[key] = metric
             continue

@@ -36,11 +36,15 @@ from inferencebench_pipeline.measure.traces.parquet_bounds import (
 )
 from inferencebench_pipeline.measure.traces.schema import (
     CHUNK,
-    METADATA_PREFIX,
     SCHEMA,
+    SCHEMAS,
     TRACES_SCHEMA_VERSION,
     TracesInfo,
+    completed,
+    completed_chunks,
+    schema_version,
 )
+from inferencebench_pipeline.measure.version_numbers import is_later_version
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -51,7 +55,6 @@ _MOST_NS: Final = 2**50
 """Thirteen days: longer than the longest run a spec allows, and safe to multiply in int64."""
 _MOST_COUNT: Final = 2**40
 
-_STRINGS: Final = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
 ROW_COLUMNS: Final = [name for name in SCHEMA.names if name != "chunks"]
 
 
@@ -136,6 +139,11 @@ class Traces:
         groups = (footer.row_group(number) for number in range(footer.num_row_groups))
         return sum(group.column(group.num_columns - 1).num_values for group in groups)
 
+    @property
+    def schema_version(self) -> str:
+        """The version of the schema that the file says it has; empty where it says none."""
+        return schema_version(self.rows.schema)
+
     def table(self) -> pa.Table:
         """Return everything as one table, for a few requests or much memory."""
         columns = [*self.rows.columns, pa.chunked_array(self._lists(), type=SCHEMA.field(-1).type)]
@@ -173,8 +181,9 @@ class Traces:
             if table.num_rows != self._chunks.metadata.row_group(group).num_rows:
                 raise TracesError(f"{self._where}: row group {group} lacks the chunks of some rows")
             lists = table.column("chunks").combine_chunks()
-            _check_chunks(cast("pa.ListArray[Any]", lists), self._where)
-            yield cast("pa.ListArray[Any]", lists)
+            whole = completed_chunks(cast("pa.ListArray[Any]", lists))
+            _check_chunks(whole, self._where)
+            yield whole
 
 
 def _batches(lengths: Int64s) -> Iterator[tuple[int, int, int, int]]:
@@ -191,13 +200,15 @@ def _batches(lengths: Int64s) -> Iterator[tuple[int, int, int, int]]:
 def open_traces(source: Path | bytes, *, named: str | None = None) -> Traces:
     """Return the traces in a file, which may come from anyone; its rows are checked here.
 
+    A file of an earlier schema is checked against that one, and read into the newest.
+
     Args:
         source: the file or its bytes.
         named: what errors call it, when its path says nothing to a reader.
 
     Raises:
-        TracesError: it is truncated, not Parquet, larger than any run leaves, of another schema
-            version, or does not follow the schema.
+        TracesError: it is truncated, not Parquet, larger than any run leaves, of a schema version
+            that is not known, or does not follow the schema.
         StoreError: the file cannot be read.
     """
     where = named or ("the traces" if isinstance(source, bytes) else str(source))
@@ -219,12 +230,13 @@ def open_traces(source: Path | bytes, *, named: str | None = None) -> Traces:
         schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
-    _check_schema(schema, where)
+    expected = _checked_schema(schema, where)
     # Before the rows are read, which unpacks every string.
-    _check_strings(handle, where)
-    groups = [_read_group(file, group, ROW_COLUMNS, where) for group in range(file.num_row_groups)]
-    empty = SCHEMA.with_metadata(schema.metadata).empty_table().select(ROW_COLUMNS)
-    rows = pa.concat_tables(groups) if groups else empty
+    _check_strings(handle, expected, where)
+    names = [name for name in expected.names if name != "chunks"]
+    groups = [_read_group(file, group, names, where) for group in range(file.num_row_groups)]
+    empty = expected.with_metadata(schema.metadata).empty_table().select(names)
+    rows = completed(pa.concat_tables(groups) if groups else empty)
     _check_integers({name: rows.column(name) for name in ROW_COLUMNS}, where)
     if not _in_order(rows):
         raise TracesError(f"{where}: the rows are not in the order of repeat and request_index")
@@ -262,7 +274,9 @@ def traces_info(source: Path | bytes, traces: Traces | pa.Table) -> TracesInfo:
         sha256=digest.hexdigest(),
         rows=traces.num_rows,
         size_bytes=size,
-        schema_version=TRACES_SCHEMA_VERSION,
+        schema_version=schema_version(
+            (traces.rows if isinstance(traces, Traces) else traces).schema
+        ),
     )
 
 
@@ -311,19 +325,20 @@ def _check_size(source: Path | bytes, where: str) -> None:
         raise _damaged(where, error) from error
 
 
-def _check_strings(handle: pa.NativeFile, where: str) -> None:
+def _check_strings(handle: pa.NativeFile, schema: pa.Schema, where: str) -> None:
     """Refuse strings that are few and short in the file and without end in memory.
 
     A dictionary of one long string and a run of references to it is a few kilobytes, and gigabytes
     once decoded. Read as dictionaries they cost what they are in the file.
     """
+    strings = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
-        file = pq.ParquetFile(handle, pre_buffer=False, read_dictionary=_STRINGS)
+        file = pq.ParquetFile(handle, pre_buffer=False, read_dictionary=strings)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from error
     size = 0
     for number in range(file.num_row_groups):
-        group = _read_group(file, number, _STRINGS, where)
+        group = _read_group(file, number, strings, where)
         size += sum(_decoded_bytes(column) for column in group.columns)
         if size > MOST_TEXT_BYTES:
             raise TracesError(
@@ -342,28 +357,29 @@ def _decoded_bytes(column: pa.ChunkedArray[Any]) -> int:
     return size
 
 
-def _check_schema(schema: pa.Schema, where: str) -> None:
-    # Any bytes decode as Latin-1, and only the version itself compares equal.
-    version = (
-        (schema.metadata or {})
-        .get(METADATA_PREFIX + b"traces_schema_version", b"")
-        .decode("latin1")
-    )
-    if version != TRACES_SCHEMA_VERSION:
+def _checked_schema(schema: pa.Schema, where: str) -> pa.Schema:
+    """Return the schema of the version that a file says it has, which it must follow."""
+    version = schema_version(schema)
+    known = SCHEMAS.get(version)
+    if known is None:
+        later = (
+            "; a newer release reads it" if is_later_version(version, TRACES_SCHEMA_VERSION) else ""
+        )
         raise TracesError(
             f"{where}: traces schema version is {version or 'not given'!r}, this reader knows "
-            f"{TRACES_SCHEMA_VERSION!r}"
+            f"{', '.join(map(repr, SCHEMAS))}{later}"
         )
-    for expected in SCHEMA:
+    for expected in known:
         position = schema.get_field_index(expected.name)
         if position < 0:
             raise TracesError(f"{where}: column {expected.name!r} is missing")
         found = schema.field(position)
         if not found.equals(expected):
             raise TracesError(f"{where}: column {expected.name!r} is {found}, not {expected}")
-    if len(schema) != len(SCHEMA):
-        extra = sorted(set(schema.names) - set(SCHEMA.names))
+    if len(schema) != len(known):
+        extra = sorted(set(schema.names) - set(known.names))
         raise TracesError(f"{where}: unknown columns {extra}")
+    return known
 
 
 def _check_chunks(lists: pa.ListArray[Any], where: str) -> None:

@@ -7,16 +7,35 @@ which the file's metadata gives in Unix time; an instant before the origin is ne
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure.provenance.document import Sha256Hex
+from inferencebench_pipeline.measure.traces.schema_history import (
+    TRACES_SCHEMA_HISTORY,
+    TRACES_SCHEMA_VERSION,
+)
 
-TRACES_SCHEMA_VERSION: Final = "2"
+__all__ = [
+    "CHUNK",
+    "METADATA_PREFIX",
+    "PHASES",
+    "SCHEMA",
+    "SCHEMAS",
+    "TRACES_SCHEMA_VERSION",
+    "UNITS",
+    "TracesInfo",
+    "completed",
+    "completed_chunks",
+    "planned_requests",
+    "schema_version",
+    "traces_metadata",
+]
 
 PHASES: Final = ("warmup", "measured", "drained")
 """``warmup`` came first and is not reported; ``measured`` is; ``drained`` kept the load level
@@ -65,6 +84,62 @@ _FIELDS: Final[list[pa.Field[Any]]] = [
     pa.field("chunks", pa.list_(pa.field("element", CHUNK, nullable=False)), nullable=False),
 ]
 SCHEMA: Final = pa.schema(_FIELDS)
+"""The newest schema, which every file is read into."""
+
+_SINCE: Final = {"repeat": 2, "cached_tokens": 2, "tokenizer_tokens": 2, "chunks.tokens": 2}
+"""The version that a column came with, where it is not the first one."""
+_BEFORE: Final = {"repeat": 1}
+"""The value of a column in files from before it; null for any other: nobody recorded it."""
+
+
+def _as_of(number: int) -> pa.Schema:
+    """Return the schema as it was in a version."""
+    chunk = pa.struct(
+        [each for each in CHUNK.fields if _SINCE.get(f"chunks.{each.name}", 1) <= number]
+    )
+    lists = pa.list_(pa.field("element", chunk, nullable=False))
+    fields = [each for each in _FIELDS if _SINCE.get(each.name, 1) <= number]
+    return pa.schema([each.with_type(lists) if each.name == "chunks" else each for each in fields])
+
+
+SCHEMAS: Final = {str(each.number): _as_of(each.number) for each in TRACES_SCHEMA_HISTORY}
+"""The schema of each version."""
+
+
+def completed(rows: pa.Table) -> pa.Table:
+    """Return rows of any version, without their chunks, with every column of the newest one."""
+    columns = [
+        rows.column(each.name) if each.name in rows.schema.names else _before(each, rows.num_rows)
+        for each in _FIELDS
+        if each.name != "chunks"
+    ]
+    schema = pa.schema([each for each in _FIELDS if each.name != "chunks"])
+    return pa.table(columns, schema=schema.with_metadata(rows.schema.metadata))
+
+
+def completed_chunks(lists: pa.ListArray[Any]) -> pa.ListArray[Any]:
+    """Return chunks of any version with every field of the newest one."""
+    flat = cast("pa.StructArray", lists.values)
+    if flat.type.equals(CHUNK):
+        return lists
+    known = {each.name for each in flat.type.fields}
+    parts = [
+        flat.field(each.name) if each.name in known else _before(each, len(flat))
+        for each in CHUNK.fields
+    ]
+    whole = pa.StructArray.from_arrays(parts, fields=CHUNK.fields)
+    return cast(
+        "pa.ListArray[Any]",
+        pa.ListArray.from_arrays(lists.offsets, whole, type=SCHEMA.field("chunks").type),
+    )
+
+
+def _before(column: pa.Field[Any], length: int) -> pa.Array[Any]:
+    """Return a column as files say it that were written before there was one."""
+    nothing = pa.nulls(length, column.type)
+    known = _BEFORE.get(column.name)
+    return nothing if known is None else pc.fill_null(nothing, pa.scalar(known, column.type))
+
 
 UNITS: Final = {
     "*_ns": "nanoseconds after origin_unix_ns, int64",
@@ -90,6 +165,13 @@ class TracesInfo(DocumentPart):
     """The size of the file, in bytes."""
     schema_version: str = Field(min_length=1)
     """The version of the schema of the traces."""
+
+
+def schema_version(schema: pa.Schema) -> str:
+    """Return the version that a file says its schema has; empty where it says none."""
+    stated = (schema.metadata or {}).get(METADATA_PREFIX + b"traces_schema_version", b"")
+    # Any bytes decode as Latin-1, and only a version itself compares equal to one.
+    return stated.decode("latin1")
 
 
 def traces_metadata(table: pa.Table) -> dict[str, str]:

@@ -9,7 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from inferencebench_pipeline.trust.verify.bundle import BundleRejectedError
-from inferencebench_pipeline.trust.verify.verdict import Check, CheckStatus, FailureClass
+from inferencebench_pipeline.trust.verify.verdict import (
+    Check,
+    CheckStatus,
+    FailureClass,
+    Outcome,
+    outcome_of,
+)
 from inferencebench_pipeline.untrusted import printable
 
 _DETAIL_CHARACTERS = 600
@@ -62,9 +68,10 @@ class RunningCheck:
         # An interrupt from the keyboard is no result of a check, and goes on upwards.
         elif isinstance(error, Exception):
             detail = _describe(error)
-            self._checklist.add(
-                self._name, CheckStatus.FAILED, detail, self.evidence | _cause(error)
-            )
+            # What cannot be judged has not failed.
+            rejected = outcome_of(self._failure) is Outcome.REJECTED
+            status = CheckStatus.FAILED if rejected else CheckStatus.SKIPPED
+            self._checklist.add(self._name, status, detail, self.evidence | _cause(error))
             raise RejectedError(self._name, self._failure, detail) from error
 
 

@@ -12,12 +12,15 @@ from inferencebench_pipeline.envelope import (
     MetricValue,
     PipelineExtension,
     pipeline_extension,
+    traces_binding,
 )
 from inferencebench_pipeline.measure import (
     METRIC_DEFINITIONS_VERSION,
+    Definitions,
     Interval,
     Metric,
     compute_metrics,
+    definitions_of,
     open_traces,
 )
 
@@ -26,15 +29,17 @@ def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
     """Return one sentence per metric that the traces do not give; empty when all agree.
 
     Values agree when they are the same number to the last digit; sample counts, units and the
-    reasons for nulls must agree too. A metric missing on either side is a disagreement.
+    reasons for nulls must agree too. A metric missing on either side is a disagreement. The metrics
+    are those of the definitions that the envelope names, whatever came after them.
 
     Raises:
         EnvelopeError: the envelope does not say which definitions and SLO its metrics are under,
             or names definitions that this version does not have.
         TracesError: the traces cannot be read.
     """
-    extension = _definitions(envelope)
-    derived = compute_metrics(open_traces(traces), extension.slo)
+    extension = _extension(envelope)
+    definitions = _definitions(envelope, extension)
+    derived = compute_metrics(open_traces(traces), extension.slo, definitions)
     sentences = []
     for key in [*envelope.metrics, *(key for key in derived if key not in envelope.metrics)]:
         if key not in derived:
@@ -48,19 +53,32 @@ def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
     return sentences
 
 
-def _definitions(envelope: Envelope) -> PipelineExtension:
+def _extension(envelope: Envelope) -> PipelineExtension:
     extension = pipeline_extension(envelope)
     if extension is None:
         raise EnvelopeError(
             f"the envelope has no {EXTENSION_FIELD} field, so nothing says how its metrics follow "
             "from traces"
         )
-    if extension.metric_definitions != METRIC_DEFINITIONS_VERSION:
+    return extension
+
+
+def _definitions(envelope: Envelope, extension: PipelineExtension) -> Definitions:
+    """Return the definitions that an envelope names, which must be those of its traces."""
+    definitions = definitions_of(extension.metric_definitions)
+    if definitions is None:
         raise EnvelopeError(
             f"the metrics are under definitions {extension.metric_definitions!r}; this version "
-            f"re-derives {METRIC_DEFINITIONS_VERSION!r} only"
+            f"re-derives those up to {METRIC_DEFINITIONS_VERSION!r}"
         )
-    return extension
+    binding = traces_binding(envelope)
+    if binding is not None and binding.schema_version not in definitions.traces_schemas:
+        raise EnvelopeError(
+            f"definitions {definitions.version} are computed from traces in schema "
+            f"{' or '.join(sorted(definitions.traces_schemas))}, and these are in schema "
+            f"{binding.schema_version}"
+        )
+    return definitions
 
 
 def _differences(

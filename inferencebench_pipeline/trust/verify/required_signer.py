@@ -22,7 +22,8 @@ def require_signer(verdict: Verdict, *, issuer: str | None, identity: str | None
     """Return ``verdict`` with one more check: its signer is the one required.
 
     Only a keyless signature can satisfy it, so nobody gets past a requirement by signing with a
-    key of their own. A verdict that is a rejection already stays the rejection it is.
+    key of their own. A verdict that is a rejection already stays the rejection it is. One that
+    could not be reached, for want of the traces or of a newer release, needs the signer as well.
 
     Args:
         verdict: what verification under the policy found.

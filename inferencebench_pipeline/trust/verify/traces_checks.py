@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inferencebench_pipeline.envelope import Envelope, traces_binding
-from inferencebench_pipeline.measure import TRACES_SCHEMA_VERSION, open_traces
+from inferencebench_pipeline.measure import open_traces
 from inferencebench_pipeline.trust.verify.checklist import Checklist
 from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
@@ -45,12 +45,13 @@ def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | b
             )
         check.note("the traces are the file that the envelope binds", sha256=actual)
     with checklist.check("traces_readable", mismatch) as check:
-        if binding.schema_version != TRACES_SCHEMA_VERSION:
+        opened = open_traces(content)
+        if opened.schema_version != binding.schema_version:
             raise ValueError(
-                f"the traces are in schema {binding.schema_version}; this version reads "
-                f"{TRACES_SCHEMA_VERSION}"
+                f"the traces are in schema {opened.schema_version}, the envelope binds "
+                f"{binding.schema_version}"
             )
-        rows = open_traces(content).num_rows
+        rows = opened.num_rows
         if rows != binding.rows:
             raise ValueError(f"the traces have {rows} rows, the envelope binds {binding.rows}")
         check.note("the traces are whole and in the stated schema", rows=rows)

@@ -10,9 +10,14 @@ from typing import Final
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
+from inferencebench_pipeline.measure import METRIC_DEFINITIONS_VERSION, TRACES_SCHEMA_VERSION
 
-VERIFIER_VERSION: Final = "4"
-"""Changes whenever the same bytes under the same policy could get another verdict."""
+RULES_VERSION: Final = 4
+"""Raised whenever the same bytes under the same policy could get another verdict, for any other
+reason than a further version of the definitions or of the traces."""
+VERIFIER_VERSION: Final = f"{RULES_VERSION}.{METRIC_DEFINITIONS_VERSION}.{TRACES_SCHEMA_VERSION}"
+"""The rules, and the newest definitions and traces that are judged by them. A verdict of another
+version is reached anew, so raising either of these can be forgotten nowhere."""
 
 
 class CheckStatus(StrEnum):
@@ -51,6 +56,19 @@ class FailureClass(StrEnum):
     TRACES_CONTRADICT = "traces_contradict"
     TIME_CONTRADICTS = "time_contradicts"
     PLACE_DISAGREES = "place_disagrees"
+
+
+_OUTCOMES: Final = {
+    FailureClass.NEWER_THAN_VERIFIER: Outcome.NEWER,
+    FailureClass.TRACES_MISSING: Outcome.INCOMPLETE,
+}
+
+
+def outcome_of(failure: FailureClass | None) -> Outcome:
+    """Return the outcome of a record with that failure; verified for one without."""
+    if failure is None:
+        return Outcome.VERIFIED
+    return _OUTCOMES.get(failure, Outcome.REJECTED)
 
 
 class Check(DocumentPart):
@@ -120,8 +138,8 @@ class Verdict(DocumentPart):
 
     @property
     def signature_holds(self) -> bool:
-        """True when who signed, what and when is proven, whether or not the traces were there."""
-        return self.outcome in (Outcome.VERIFIED, Outcome.INCOMPLETE)
+        """True when who signed, what and when is proven, whether or not the rest can be judged."""
+        return self.outcome is not Outcome.REJECTED
 
 
 Verify = Callable[[bytes, bytes | None], Verdict]

@@ -16,6 +16,7 @@ from typing import Final
 from cryptography import x509
 
 from inferencebench_pipeline.envelope import (
+    ENVELOPE_VERSION,
     TRACES_FILE,
     Envelope,
     SignatureBlock,
@@ -46,7 +47,9 @@ from inferencebench_pipeline.trust.verify.verdict import (
     Outcome,
     Verdict,
     VerifiedSigner,
+    outcome_of,
 )
+from inferencebench_pipeline.trust.verify.versions_check import check_versions
 
 _DOCUMENT_CHECKS: Final = ("schema", "content_hash", "signature_present")
 _KEYLESS_CHECKS: Final = (
@@ -61,6 +64,8 @@ _KEYLESS_CHECKS: Final = (
 )
 _DEV_KEY_CHECKS: Final = ("identity_policy", "dev_key_signature")
 _TRACES_CHECKS: Final = ("traces_hash", "traces_readable", "metrics_rederive")
+_RECORD_CHECKS: Final = ("versions_known", *_TRACES_CHECKS)
+"""The checks on what the record says, once it is known who signed it."""
 
 _BUNDLE_DETAILS: Final = {
     "bundle_verifies": (
@@ -79,11 +84,12 @@ _BUNDLE_DETAILS: Final = {
 class _Found:
     """The facts known so far; they go into the verdict whether or not a later check fails."""
 
+    envelope_version: str = ENVELOPE_VERSION
     content_hash: str | None = None
     signer: VerifiedSigner | None = None
     log: LogPosition | None = None
     signed_at: datetime | None = None
-    expected: tuple[str, ...] = (*_DOCUMENT_CHECKS, *_KEYLESS_CHECKS, *_TRACES_CHECKS)
+    expected: tuple[str, ...] = (*_DOCUMENT_CHECKS, *_KEYLESS_CHECKS, *_RECORD_CHECKS)
     metrics: int | None = None
     traces_missing: bool = False
     """Whether the envelope binds traces that are not there to check."""
@@ -129,21 +135,23 @@ class EnvelopeVerifier:
         try:
             envelope, signature = _document(checklist, found, data)
             if signature.method == "dev-key":
-                found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_TRACES_CHECKS)
+                found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_RECORD_CHECKS)
                 _dev_key(checklist, found, envelope, signature, self._policy, organisation)
             else:
                 self._keyless(checklist, found, envelope, signature, organisation)
+            check_versions(checklist, envelope)
             _traces(checklist, found, envelope, traces)
         except RejectedError as error:
             failure = error
             # Each verdict lists every check, so that nobody takes a missing one for a passed one.
-            checklist.skip_rest(found.expected, f"not reached: {error.check} failed")
-        outcome, failure_class = _conclusion(found, failure)
+            checklist.skip_rest(found.expected, _not_reached(error))
+        failure_class = _conclusion(found, failure)
+        outcome = outcome_of(failure_class)
         return Verdict(
             content_hash=found.content_hash,
             ok=outcome is Outcome.VERIFIED,
             outcome=outcome,
-            reason=_accepted(found) if failure is None else f"{failure.check}: {failure}",
+            reason=_accepted(found) if failure is None else _refused(found, failure),
             checks=tuple(checklist.checks),
             signer=found.signer,
             log=found.log,
@@ -238,7 +246,10 @@ class EnvelopeVerifier:
 def _document(checklist: Checklist, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:
     with checklist.check("schema", FailureClass.MALFORMED) as check:
         read = read_unambiguous(data)
-        check.note("a v1 envelope", envelope_sha256=hashlib.sha256(data).hexdigest())
+        found.envelope_version = read.envelope.envelope_version
+        check.note(
+            f"a {found.envelope_version} envelope", envelope_sha256=hashlib.sha256(data).hexdigest()
+        )
     with checklist.check("content_hash", FailureClass.MALFORMED) as check:
         found.content_hash = read.content_hash
         check.note("computed over the canonical body", content_hash=found.content_hash)
@@ -299,6 +310,11 @@ def _traces(
     found.metrics = check_traces_file(checklist, envelope, traces)
 
 
+def _not_reached(error: RejectedError) -> str:
+    rejected = outcome_of(error.failure) is Outcome.REJECTED
+    return f"not reached: {error.check} {'failed' if rejected else 'could not be judged'}"
+
+
 def _position(verified: VerifiedBundle) -> LogPosition:
     """Return where the entry stands; only Rekor v1 has an address per entry."""
     url = f"{verified.log_url}/api/v1/log/entries?logIndex={verified.log_index}"
@@ -310,14 +326,10 @@ def _position(verified: VerifiedBundle) -> LogPosition:
     )
 
 
-def _conclusion(
-    found: _Found, failure: RejectedError | None
-) -> tuple[Outcome, FailureClass | None]:
+def _conclusion(found: _Found, failure: RejectedError | None) -> FailureClass | None:
     if failure is not None:
-        return Outcome.REJECTED, failure.failure
-    if found.traces_missing:
-        return Outcome.INCOMPLETE, FailureClass.TRACES_MISSING
-    return Outcome.VERIFIED, None
+        return failure.failure
+    return FailureClass.TRACES_MISSING if found.traces_missing else None
 
 
 def _accepted(found: _Found) -> str:
@@ -331,6 +343,14 @@ def _accepted(found: _Found) -> str:
     else:
         metrics = "no metric was re-derived, because the record binds no traces"
     return f"{who}{where}; {metrics}"
+
+
+def _refused(found: _Found, failure: RejectedError) -> str:
+    reason = f"{failure.check}: {failure}"
+    if found.envelope_version == ENVELOPE_VERSION or outcome_of(failure.failure) is Outcome.NEWER:
+        return reason
+    # Later versions may be hashed and signed in another way, which nobody can know here.
+    return f"{reason} (as an envelope {ENVELOPE_VERSION}; it says {found.envelope_version})"
 
 
 def verify_envelope(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from inferencebench_pipeline.envelope.canonical import parse_envelope
-from inferencebench_pipeline.envelope.extension import EXTENSION_FIELD
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.envelope.reading import ReadEnvelope
+from inferencebench_pipeline.envelope.stated_versions import EXTENSION_FIELD
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.card_comparison import (
     MAX_CARD_BYTES,
