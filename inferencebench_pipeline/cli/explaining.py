@@ -30,7 +30,7 @@ _QUESTIONS: Final = (
     ),
     (
         "May the signer speak for it?",
-        ("certificate_identity", "identity_policy", "required_signer"),
+        ("certificate_identity", "identity_policy"),
     ),
     (
         "Do the numbers follow from the raw data?",

@@ -12,13 +12,21 @@ from rich.console import Console
 from rich.table import Table
 
 from inferencebench_pipeline.cli.live import shown
+from inferencebench_pipeline.cli.signer_options import (
+    IdentityOption,
+    IdentityRegexpOption,
+    IssuerOption,
+    IssuerRegexpOption,
+    OwnerOption,
+    RepoOption,
+    SignerOptionError,
+    SignerOptions,
+)
 from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console as new_console
 from inferencebench_pipeline.cli.terminal import say
 from inferencebench_pipeline.cli.verifying import (
-    IdentityOption,
-    IssuerOption,
     OrganisationOption,
     PolicyOption,
     TrustOption,
@@ -51,7 +59,7 @@ from inferencebench_pipeline.measure import (
     write_traces,
 )
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
-from inferencebench_pipeline.settings import Settings, SettingsError
+from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.untrusted import printable, problems_of
 
 
@@ -165,8 +173,12 @@ def replay(
     policy: PolicyOption = None,
     trust_config: TrustOption = None,
     organisation: OrganisationOption = None,
-    require_issuer: IssuerOption = None,
-    require_identity: IdentityOption = None,
+    owner: OwnerOption = None,
+    repo: RepoOption = None,
+    certificate_identity: IdentityOption = None,
+    certificate_identity_regexp: IdentityRegexpOption = None,
+    certificate_oidc_issuer: IssuerOption = None,
+    certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
 ) -> None:
     """Send the load of an envelope again, with the same questions and times, to your engine.
 
@@ -178,9 +190,15 @@ def replay(
     deployment = deployment_with(policy, trust_config)
     found = resolve(_unsigned_too(target), deployment.hub)
     if not unverified:
-        _require_verified(
-            deployment, found, organisation, issuer=require_issuer, identity=require_identity
+        signer = SignerOptions(
+            owner=owner,
+            repo=repo,
+            identity=certificate_identity,
+            identity_regexp=certificate_identity_regexp,
+            issuer=certificate_oidc_issuer,
+            issuer_regexp=certificate_oidc_issuer_regexp,
         )
+        _require_verified(deployment, found, organisation, signer)
     document = parse_envelope(found.envelope)
     extension = pipeline_extension(document)
     if extension is None:
@@ -219,12 +237,7 @@ def _unsigned_too(target: str) -> str:
 
 
 def _require_verified(
-    deployment: Deployment,
-    found: Target,
-    organisation: str | None,
-    *,
-    issuer: str | None,
-    identity: str | None,
+    deployment: Deployment, found: Target, organisation: str | None, signer: SignerOptions
 ) -> None:
     """End the command with exit code 1 unless the record is what its signer signed.
 
@@ -232,9 +245,9 @@ def _require_verified(
     """
     advice = "use --unverified to replay it anyway"
     try:
-        verdict = judged(deployment, found, organisation, issuer, identity)
-    except SettingsError as error:
-        raise SettingsError(f"{error}; or {advice}") from error
+        verdict = judged(deployment, found, organisation, signer)
+    except SignerOptionError as error:
+        raise SignerOptionError(f"{error}; or {advice}") from error
     if not verdict.signature_holds:
         # A rejected record has an exit code of its own, which no error of ours may use.
         said = f"REJECTED: {printable(verdict.reason, 500)}; {advice}"

@@ -9,21 +9,26 @@ from typing import Annotated
 
 import typer
 
+from inferencebench_pipeline.cli.signer_options import (
+    IdentityOption,
+    IdentityRegexpOption,
+    IssuerOption,
+    IssuerRegexpOption,
+    OwnerOption,
+    RepoOption,
+    SignerOptions,
+    chosen_policy,
+)
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console, say, say_json
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings, user_trust_store
 from inferencebench_pipeline.trust import (
-    IdentityPolicy,
     Verdict,
-    policy_for,
-    require_signer,
     verify_envelope,
 )
 
 _MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
-# A file on disk belongs to no organisation, and a rule of a policy needs one.
-_ANYBODY = "anybody"
 
 TargetArgument = Annotated[
     str,
@@ -48,13 +53,6 @@ OrganisationOption = Annotated[
         help="The namespace that the signer must be allowed for. Default: that of the target."
     ),
 ]
-IssuerOption = Annotated[
-    str | None,
-    typer.Option(help="Also require that exactly this issuer has vouched for the signer."),
-]
-IdentityOption = Annotated[
-    str | None, typer.Option(help="Also require exactly this identity in the certificate.")
-]
 OfflineOption = Annotated[
     bool,
     typer.Option("--offline", help="Refuse a target that needs a network. Nothing else needs one."),
@@ -67,8 +65,12 @@ def verify(
     policy: PolicyOption = None,
     trust_config: TrustOption = None,
     organisation: OrganisationOption = None,
-    require_issuer: IssuerOption = None,
-    require_identity: IdentityOption = None,
+    owner: OwnerOption = None,
+    repo: RepoOption = None,
+    certificate_identity: IdentityOption = None,
+    certificate_identity_regexp: IdentityRegexpOption = None,
+    certificate_oidc_issuer: IssuerOption = None,
+    certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
     offline: OfflineOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
     corpus: Annotated[
@@ -81,10 +83,18 @@ def verify(
 ) -> None:
     """Verify a record: its content hash, signature, signer, inclusion proof and metrics.
 
-    The hash and the metrics are derived again. Without a policy, --require-issuer and
-    --require-identity together name the signer to believe.
+    The hash and the metrics are derived again. Say whose signature
+    to believe by --owner, --repo or --certificate-identity, or by a policy.
     The exit code tells what was found:
     """
+    signer = SignerOptions(
+        owner=owner,
+        repo=repo,
+        identity=certificate_identity,
+        identity_regexp=certificate_identity_regexp,
+        issuer=certificate_oidc_issuer,
+        issuer_regexp=certificate_oidc_issuer_regexp,
+    )
     deployment = deployment_with(policy, trust_config)
     if corpus:
         # A corpus is read by libraries that a single record does without.
@@ -96,14 +106,12 @@ def verify(
         covered = verify_corpus(
             results,
             trust=deployment.trust(),
-            policy=_policy(deployment, results.organisation, require_issuer, require_identity),
-            issuer=require_issuer,
-            identity=require_identity,
+            policy=chosen_policy(deployment, signer),
             as_json=as_json,
         )
         sys.exit(0 if covered else 1)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
-    verdict = judged(deployment, found, organisation, require_issuer, require_identity)
+    verdict = judged(deployment, found, organisation, signer)
     if as_json:
         say_json(verdict.model_dump_json(indent=2))
     else:
@@ -117,17 +125,29 @@ def explain(
     policy: PolicyOption = None,
     trust_config: TrustOption = None,
     organisation: OrganisationOption = None,
-    require_issuer: IssuerOption = None,
-    require_identity: IdentityOption = None,
+    owner: OwnerOption = None,
+    repo: RepoOption = None,
+    certificate_identity: IdentityOption = None,
+    certificate_identity_regexp: IdentityRegexpOption = None,
+    certificate_oidc_issuer: IssuerOption = None,
+    certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Verify a record, and show each question, its answer and the evidence as a tree.
 
     The exit codes are those of verify:
     """
+    signer = SignerOptions(
+        owner=owner,
+        repo=repo,
+        identity=certificate_identity,
+        identity_regexp=certificate_identity_regexp,
+        issuer=certificate_oidc_issuer,
+        issuer_regexp=certificate_oidc_issuer_regexp,
+    )
     deployment = deployment_with(policy, trust_config)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
-    verdict = judged(deployment, found, organisation, require_issuer, require_identity)
+    verdict = judged(deployment, found, organisation, signer)
     # Loaded here, so that the command verify starts without it.
     from inferencebench_pipeline.cli.explaining import verdict_tree
 
@@ -136,31 +156,16 @@ def explain(
 
 
 def judged(
-    deployment: Deployment,
-    target: Target,
-    organisation: str | None,
-    issuer: str | None,
-    identity: str | None,
+    deployment: Deployment, target: Target, organisation: str | None, signer: SignerOptions
 ) -> Verdict:
-    """Return the verdict on a target, by the policy or else by the signer that the options name."""
-    whose = organisation or target.organisation
-    verdict = verify_envelope(
+    """Return the verdict on a target, by the policy and the signer that the options name."""
+    return verify_envelope(
         target.envelope,
         trust=deployment.trust(),
-        policy=_policy(deployment, whose, issuer, identity),
-        organisation=whose,
+        policy=chosen_policy(deployment, signer),
+        organisation=organisation or target.organisation,
         traces=target.traces,
     )
-    return require_signer(verdict, issuer=issuer, identity=identity)
-
-
-def _policy(
-    deployment: Deployment, organisation: str | None, issuer: str | None, identity: str | None
-) -> IdentityPolicy:
-    # Only the two together name a signer: an identity means nothing without who vouched for it.
-    if deployment.settings.policy is None and issuer is not None and identity is not None:
-        return policy_for(issuer=issuer, identity=identity, organisation=organisation or _ANYBODY)
-    return deployment.policy()
 
 
 def deployment_with(policy: Path | None, trust_config: Path | None) -> Deployment:

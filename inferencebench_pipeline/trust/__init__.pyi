@@ -45,8 +45,11 @@ from .verify.policy import PolicySource as PolicySource
 from .verify.policy import load_policy as load_policy
 from .verify.policy import policy_source as policy_source
 from .verify.rederive import metric_disagreements as metric_disagreements
+from .verify.required_signer import Name as Name
+from .verify.required_signer import RequiredSigner as RequiredSigner
 from .verify.required_signer import policy_for as policy_for
-from .verify.required_signer import require_signer as require_signer
+from .verify.required_signer import signer_of_owner as signer_of_owner
+from .verify.required_signer import signer_of_repository as signer_of_repository
 from .verify.verdict import VERIFIER_VERSION as VERIFIER_VERSION
 from .verify.verdict import Check as Check
 from .verify.verdict import CheckStatus as CheckStatus

@@ -10,6 +10,8 @@ from .json_documents import Json as Json
 from .json_documents import JsonDocumentError as JsonDocumentError
 from .json_documents import parse_json as parse_json
 from .json_documents import parse_unambiguous_json as parse_unambiguous_json
+from .regular_expressions import LinearExpression as LinearExpression
+from .regular_expressions import RegularExpressionError as RegularExpressionError
 from .requests_adapter import DeadlineAdapter as DeadlineAdapter
 from .retry_after import LONGEST_S as LONGEST_S
 from .retry_after import retry_after_s as retry_after_s

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.cli.live import progress_table
+from inferencebench_pipeline.cli.signer_options import SignerOptionError
 from inferencebench_pipeline.cli.targets import TargetError
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension
@@ -26,7 +27,7 @@ from inferencebench_pipeline.runs.run_directory import (
     RunStore,
     new_run_id,
 )
-from inferencebench_pipeline.settings import SettingsError, origin_of
+from inferencebench_pipeline.settings import origin_of
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import content_of_spec
 
@@ -177,7 +178,7 @@ def test_a_record_that_nobody_can_verify_needs_a_word_of_the_reader(
     call("run", spec, "--set", "load.concurrency=2")
     (first,) = store.run_ids()
     asked = len(engine.truths)
-    with pytest.raises(SettingsError, match="--unverified"):
+    with pytest.raises(SignerOptionError, match="--unverified"):
         call("replay", store.run(first).path, "--engine", engine.base_url)
     assert store.run_ids() == [first]
     assert len(engine.truths) == asked

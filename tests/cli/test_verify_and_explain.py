@@ -16,7 +16,8 @@ from inferencebench_pipeline.cli.explaining import _QUESTIONS
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key
-from inferencebench_pipeline.trust.verify.required_signer import require_signer
+from inferencebench_pipeline.trust.verify.policy import parse_policy
+from inferencebench_pipeline.trust.verify.required_signer import Name, RequiredSigner, policy_for
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
 from tests.envelope.measured import write_measured
 from tests.trust.conftest import World, running_world, signed, world  # noqa: F401  # fixtures
@@ -121,15 +122,37 @@ def test_a_stranger_without_a_policy_names_whom_to_believe(
 ) -> None:
     rule = running_world.policy.signers[0]
     trust = ("--trust-config", running_world.trust_config)
-    asked = ("--require-issuer", rule.issuer, "--require-identity", str(rule.identity))
+    issuer = ("--certificate-oidc-issuer", rule.issuer)
+    asked = ("--certificate-identity", str(rule.identity), *issuer)
     assert bench("verify", folder, *trust, *asked).returncode == 0
-    other = ("--require-issuer", rule.issuer, "--require-identity", "mallory@example.org")
-    done = bench("verify", folder, *trust, *other)
+    assert bench("explain", folder, *trust, *asked).returncode == 0
+    pattern = ("--certificate-identity-regexp", r".*@inferencebench\.sandbox", *issuer)
+    assert bench("verify", folder, *trust, *pattern).returncode == 0
+    done = bench("verify", folder, *trust, "--certificate-identity", "mallory@a.org", *issuer)
     assert done.returncode == 1
-    assert "may not sign" in done.stdout
-    nobody = bench("verify", folder, *trust)
-    assert nobody.returncode == 2
-    assert "INFERENCEBENCH_POLICY" in nobody.stderr
+    assert "requires the identity mallory@a.org" in done.stdout
+    # Cards that were published before these options were named as cosign names them.
+    earlier = ("--require-issuer", rule.issuer, "--require-identity", str(rule.identity))
+    assert bench("verify", folder, *trust, *earlier).returncode == 0
+
+
+def test_without_a_policy_all_ways_to_name_a_signer_are_listed(
+    running_world: World,  # noqa: F811
+    folder: Path,
+    bench: Bench,
+) -> None:
+    trust = ("--trust-config", running_world.trust_config)
+    for command in ("verify", "explain"):
+        nobody = bench(command, folder, *trust)
+        assert nobody.returncode == 2
+        half = bench(command, folder, *trust, "--certificate-identity", "a@b.org")
+        assert half.returncode == 2
+        for said in (nobody.stderr, half.stderr):
+            for way in (
+                *("--owner", "--repo", "--certificate-identity", "--certificate-oidc-issuer"),
+                *("--policy", "INFERENCEBENCH_POLICY"),
+            ):
+                assert way in said
 
 
 @pytest.mark.parametrize(
@@ -150,69 +173,64 @@ def test_a_target_that_cannot_be_verified_is_wrong_input(
     assert said in done.stderr
 
 
-class TestRequirements:
-    """A requirement narrows what the policy allows, and nothing goes around it."""
-
-    def test_met_or_not(self, world: World, signed: Signed) -> None:  # noqa: F811
-        verdict = world.verify(signed.data, signed.traces)
-        rule = world.policy.signers[0]
-        met = require_signer(verdict, issuer=rule.issuer, identity=rule.identity)
-        assert met.ok
-        assert met.checks[-1].status == "passed"
-        for asked in ({"issuer": "x", "identity": None}, {"issuer": None, "identity": "x"}):
-            refused = require_signer(verdict, **asked)
-            assert not refused.ok
-            assert refused.failure_class == FailureClass.IDENTITY_NOT_ALLOWED
-            assert refused.reason.startswith("required_signer: ")
-        assert require_signer(verdict, issuer=None, identity=None) == verdict
-
-    def test_missing_traces_excuse_nobody_from_one(self, world: World, signed: Signed) -> None:  # noqa: F811
-        verdict = world.verify(signed.data, None)
-        assert verdict.outcome == "incomplete"
-        rule = world.policy.signers[0]
-        met = require_signer(verdict, issuer=rule.issuer, identity=rule.identity)
-        assert (met.outcome, met.checks[-1].status) == ("incomplete", "passed")
-        refused = require_signer(verdict, issuer="x", identity=None)
-        assert (refused.outcome, refused.failure_class) == (
-            "rejected",
-            FailureClass.IDENTITY_NOT_ALLOWED,
+def test_a_pinned_development_key_never_meets_a_required_signer(
+    world: World,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    pem = create_dev_key(tmp_path / "key")
+    rule = {"organisation": "o", "suites": ["*"], "public_key_pem": pem}
+    policy = parse_policy(json.dumps({"version": 1, "dev_keys": [rule]}).encode(), where="the test")
+    run: RunDirectory = RunStore(tmp_path).run(new_run_id())
+    run.path.mkdir(parents=True)
+    write_measured(run)
+    verdict = sign_run(
+        run,
+        DevKeySigner(tmp_path / "key"),
+        verify=lambda data, traces: world.verify(data, traces, policy=policy, organisation="o"),
+    )
+    assert verdict.ok
+    required = RequiredSigner(asked="the test", issuer=Name("policy"))
+    for narrowed in (None, policy):
+        data, traces = run.read(RunFile.ENVELOPE), run.read(RunFile.TRACES)
+        refused = world.verify(
+            data, traces, policy=policy_for(required, narrowed), organisation="o"
         )
+        assert refused.failure_class == FailureClass.IDENTITY_NOT_ALLOWED
 
-    def test_a_rejection_stays_what_it_was(self, world: World, signed: Signed) -> None:  # noqa: F811
-        verdict = world.verify(signed.data[:-3], None)
-        after = require_signer(verdict, issuer="x", identity="y")
-        assert after.checks[-1].status == "skipped"
-        assert after.checks[-1].evidence == {"issuer": "x", "identity": "y"}
-        partly = require_signer(verdict, issuer=None, identity="y")
-        assert partly.checks[-1].evidence == {"issuer": "any", "identity": "y"}
-        assert (after.ok, after.failure_class, after.reason) == (
-            False,
-            verdict.failure_class,
-            verdict.reason,
-        )
 
-    def test_a_pinned_development_key_never_meets_one(
-        self,
-        world: World,  # noqa: F811
-        tmp_path: Path,
-    ) -> None:
-        pem = create_dev_key(tmp_path / "key")
-        policy = {
-            "version": 1,
-            "dev_keys": [{"organisation": "o", "suites": ["*"], "public_key_pem": pem}],
-        }
-        (tmp_path / "policy.yaml").write_text(json.dumps(policy))
-        run: RunDirectory = RunStore(tmp_path).run(new_run_id())
-        run.path.mkdir(parents=True)
-        write_measured(run)
-        from inferencebench_pipeline.trust.verify.policy import load_policy
+def test_a_named_signer_narrows_what_a_policy_allows(
+    running_world: World,  # noqa: F811
+    folder: Path,
+    policy_file: Path,
+    bench: Bench,
+) -> None:
+    rule = running_world.policy.signers[0]
+    files = ("--trust-config", running_world.trust_config, "--policy", policy_file)
+    issuer = ("--certificate-oidc-issuer", rule.issuer)
+    same = ("--certificate-identity", str(rule.identity), *issuer)
+    other = ("--certificate-identity", "mallory@example.org", *issuer)
+    assert bench("verify", folder, *files, *same).returncode == 0
+    done = bench("verify", folder, *files, *other)
+    assert done.returncode == 1
+    assert "requires the identity mallory@example.org" in done.stdout
+    policy_file.write_text("version: 1\nsigners: []\n")
+    done = bench("verify", folder, *files, *same)
+    assert done.returncode == 1
+    assert "the policy names no signer" in done.stdout
 
-        loaded = load_policy(tmp_path / "policy.yaml")
-        verdict = sign_run(
-            run,
-            DevKeySigner(tmp_path / "key"),
-            verify=lambda data, traces: world.verify(data, traces, policy=loaded, organisation="o"),
-        )
-        assert verdict.ok
-        assert run.has(RunFile.ENVELOPE)
-        assert not require_signer(verdict, issuer="policy", identity=None).ok
+
+def test_missing_traces_excuse_nobody_from_a_required_signer(
+    world: World,  # noqa: F811
+    signed: Signed,  # noqa: F811
+) -> None:
+    rule = world.policy.signers[0]
+    issuer, identity = Name(rule.issuer), Name(str(rule.identity))
+    required = RequiredSigner(asked="it", issuer=issuer, identity=identity)
+    met = world.verify(signed.data, None, policy=policy_for(required))
+    assert met.outcome == "incomplete"
+    other = RequiredSigner(asked="it", issuer=Name("x"))
+    refused = world.verify(signed.data, None, policy=policy_for(other))
+    assert (refused.outcome, refused.failure_class) == (
+        "rejected",
+        FailureClass.IDENTITY_NOT_ALLOWED,
+    )

@@ -31,8 +31,8 @@ from inferencebench_pipeline.sandbox.sigstore.oidc import Identity, OidcIssuer, 
 
 CERTIFICATE_LIFETIME = timedelta(minutes=10)
 _BODY_LIMIT_BYTES = 1 << 16
-_ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
-_ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+_FULCIO = "1.3.6.1.4.1.57264.1"
+_ISSUER_V1 = x509.ObjectIdentifier(f"{_FULCIO}.1")
 _SCT_LIST = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 
 
@@ -94,8 +94,7 @@ class CertificateAuthority:
             if identity.is_uri
             else x509.RFC822Name(identity.subject)
         )
-        issuer_utf8 = der.tlv(der.UTF8_STRING, ISSUER.encode())
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
             .issuer_name(self._authority.certificate.subject)
@@ -116,9 +115,18 @@ class CertificateAuthority:
             )
             # RFC 5280 section 4.2.1.6: it is critical where the subject is empty.
             .add_extension(x509.SubjectAlternativeName([name]), critical=True)
-            .add_extension(x509.UnrecognizedExtension(_ISSUER_V1, ISSUER.encode()), critical=False)
-            .add_extension(x509.UnrecognizedExtension(_ISSUER_V2, issuer_utf8), critical=False)
+            .add_extension(
+                x509.UnrecognizedExtension(_ISSUER_V1, identity.issuer.encode()), critical=False
+            )
         )
+        # Fulcio's oid-info.md: from number 8 on, each extension is a DER UTF8String.
+        for number, text in {8: identity.issuer, **identity.extensions}.items():
+            extension = x509.UnrecognizedExtension(
+                x509.ObjectIdentifier(f"{_FULCIO}.{number}"),
+                der.tlv(der.UTF8_STRING, text.encode()),
+            )
+            builder = builder.add_extension(extension, critical=False)
+        return builder
 
 
 _SIGNING_USAGE = x509.KeyUsage(

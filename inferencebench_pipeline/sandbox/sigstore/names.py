@@ -11,6 +11,10 @@ from dataclasses import dataclass
 ISSUER = "https://oidc.inferencebench.sandbox"
 """Issuer of every identity token: a name, never fetched by anyone."""
 
+GITHUB = "https://github.com"
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+"""Issuer of the tokens of GitHub Actions, which the sandbox plays too, under its own key."""
+
 AUDIENCE = "sigstore"
 """The one audience Sigstore clients ask for and Fulcio accepts."""
 

@@ -10,8 +10,8 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jwt
@@ -26,6 +26,8 @@ from inferencebench_pipeline.sandbox.sigstore.keys import spki_der, write_secret
 from inferencebench_pipeline.sandbox.sigstore.names import (
     AUDIENCE,
     DEFAULT_IDENTITY,
+    GITHUB,
+    GITHUB_ISSUER,
     ISSUER,
     Addresses,
 )
@@ -36,6 +38,12 @@ _RENEW_BELOW_S = TOKEN_LIFETIME_S / 2
 _ALGORITHM = "ES256"
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]{1,500}")
+_WORKFLOW = re.compile(
+    r"(?P<repository>(?P<owner>[\w-]{1,39})/[\w.-]{1,100})/\.github/workflows/[\w.-]{1,100}"
+    r"@(?P<ref>refs/[\w./-]{1,100})",
+    re.ASCII,
+)
+_REPOSITORY = re.compile(r"[\w-]{1,39}/[\w.-]{1,100}", re.ASCII)
 
 
 class IdentityNameError(PermanentError):
@@ -52,6 +60,10 @@ class Identity:
 
     subject: str
     """An e-mail address or a URI."""
+    issuer: str = ISSUER
+    """The party that vouches for it: this issuer, or GitHub, which the sandbox plays as well."""
+    extensions: Mapping[int, str] = field(default_factory=dict)
+    """What the certificate says about a CI build, by the last number of Fulcio's extensions."""
 
     @property
     def is_uri(self) -> bool:
@@ -73,6 +85,39 @@ def identity_named(subject: str) -> Identity:
     return Identity(subject)
 
 
+def workflow_identity(workflow: str, repository: str | None = None) -> Identity:
+    """Return the identity of a GitHub Actions workflow (Fulcio's oid-info.md and docs/oidc.md).
+
+    Args:
+        workflow: GitHub's ``job_workflow_ref``, as ``acme/bench/.github/workflows/run.yml@REF``.
+        repository: ``OWNER/REPO`` whose commit is built. If None, that of the workflow; another
+            one calls it as a reusable workflow.
+
+    Raises:
+        IdentityNameError: no workflow or repository could have that name.
+    """
+    found = _WORKFLOW.fullmatch(workflow)
+    built = repository or (found["repository"] if found else "")
+    if found is None or not _REPOSITORY.fullmatch(built):
+        raise IdentityNameError(
+            "workflow must be of the form OWNER/REPO/.github/workflows/FILE@refs/..., and "
+            "repository of the form OWNER/REPO"
+        )
+    address = f"{GITHUB}/{workflow}"
+    return Identity(
+        address,
+        GITHUB_ISSUER,
+        {
+            9: address,
+            11: "github-hosted",
+            12: f"{GITHUB}/{built}",
+            14: found["ref"],
+            16: f"{GITHUB}/{built.partition('/')[0]}",
+            18: address,
+        },
+    )
+
+
 class OidcIssuer:
     """Issues and checks identity tokens under one key."""
 
@@ -91,13 +136,22 @@ class OidcIssuer:
         """Return a signed token; ``sub`` and ``email`` agree, so no client picks the wrong one."""
         now = int(time.time() if issued_at is None else issued_at)
         claims: dict[str, object] = {
-            "iss": ISSUER,
+            "iss": identity.issuer,
             "sub": identity.subject,
             "aud": audience,
             "iat": now,
             "nbf": now,
             "exp": now + lifetime_s,
         }
+        if identity.extensions:
+            repository = identity.extensions[12].removeprefix(f"{GITHUB}/")
+            claims |= {
+                "sub": f"repo:{repository}:ref:{identity.extensions[14]}",
+                "job_workflow_ref": identity.subject.removeprefix(f"{GITHUB}/"),
+                "repository": repository,
+                "repository_owner": repository.partition("/")[0],
+                "ref": identity.extensions[14],
+            }
         if not identity.is_uri:
             claims |= {"email": identity.subject, "email_verified": True}
         return jwt.encode(claims, self._key, _ALGORITHM, headers={"kid": self._key_id})
@@ -114,9 +168,12 @@ class OidcIssuer:
                 self._key.public_key(),
                 algorithms=[_ALGORITHM],
                 audience=AUDIENCE,
-                issuer=ISSUER,
+                issuer=[ISSUER, GITHUB_ISSUER],
                 options={"require": ["iss", "sub", "aud", "iat", "exp"]},
             )
+            if claims["iss"] == GITHUB_ISSUER:
+                workflow, repository = claims["job_workflow_ref"], claims["repository"]
+                return workflow_identity(str(workflow), str(repository))
             return identity_named(str(claims["sub"]))
         except jwt.ExpiredSignatureError as error:
             raise TokenRefusedError("the token has expired; fetch a fresh one") from error
@@ -157,7 +214,8 @@ def routes(issuer: OidcIssuer, addresses: Addresses) -> list[Route]:
     """Return the issuer's endpoints.
 
     ``POST /token`` takes form fields ``subject``, ``audience`` and ``lifetime_s``, all optional,
-    and asks for no credential: on loopback anyone can be anybody.
+    and asks for no credential: on loopback anyone can be anybody. With ``workflow``, and
+    ``repository`` when another one calls it, the token is GitHub's for a job of that workflow.
     """
 
     async def configuration(_request: Request) -> JSONResponse:
@@ -170,7 +228,11 @@ def routes(issuer: OidcIssuer, addresses: Addresses) -> list[Route]:
         async with request.form(max_files=0, max_fields=8) as form:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
         try:
-            identity = identity_named(fields.get("subject", DEFAULT_IDENTITY))
+            identity = (
+                workflow_identity(fields["workflow"], fields.get("repository"))
+                if "workflow" in fields
+                else identity_named(fields.get("subject", DEFAULT_IDENTITY))
+            )
             lifetime_s = _lifetime(fields.get("lifetime_s", str(TOKEN_LIFETIME_S)))
         except (IdentityNameError, ValueError) as error:
             body = {"error": "invalid_request", "error_description": str(error)}

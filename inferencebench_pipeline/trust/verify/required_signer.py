@@ -1,95 +1,223 @@
-"""``--require-issuer`` and ``--require-identity``: a check on the signer on top of the policy."""
+"""The signer whom a reader names, and the policy that lets exactly that signer through.
+
+It is for a stranger who has no reviewed policy and knows whom to believe, or who has one and
+believes only some of those it allows. Only a certificate can satisfy it, never a pinned key. It
+means the name that the reader knows: nothing in a record or on a card may choose it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, parse_policy
-from inferencebench_pipeline.trust.verify.verdict import (
-    Check,
-    CheckStatus,
-    FailureClass,
-    Outcome,
-    Verdict,
-)
-from inferencebench_pipeline.untrusted import write_yaml
+from pydantic import ConfigDict, SkipValidation
 
-CHECK: Final = "required_signer"
-_KEYLESS: Final = "sigstore-cosign"
+from inferencebench_pipeline.trust.errors import PolicyError
+from inferencebench_pipeline.trust.verify.certificates import SignerIdentity
+from inferencebench_pipeline.trust.verify.policy import DevKeyRule, IdentityPolicy
+from inferencebench_pipeline.untrusted import LinearExpression, RegularExpressionError, printable
+
+GITHUB: Final = "https://github.com"
+GITHUB_ISSUER: Final = "https://token.actions.githubusercontent.com"
+"""The only issuer that vouches for workflows on github.com (Fulcio's oid-info.md)."""
+
+_OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}")
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_NOBODY: Final = ("https://nowhere.invalid/nobody/nothing@refs/heads/x", "nobody@nowhere.invalid")
+"""Names that nobody can have (RFC 2606): an expression that accepts one names nobody."""
 
 
-def require_signer(verdict: Verdict, *, issuer: str | None, identity: str | None) -> Verdict:
-    """Return ``verdict`` with one more check: its signer is the one required.
+@dataclass(frozen=True)
+class Name:
+    """A name that must match exactly, or by a regular expression as a whole."""
 
-    Only a keyless signature can satisfy it, so nobody gets past a requirement by signing with a
-    key of their own. A verdict that is a rejection already stays the rejection it is. One that
-    could not be reached, for want of the traces or of a newer release, needs the signer as well.
+    text: str
+    expression: LinearExpression | None = field(default=None, compare=False)
+
+    @classmethod
+    def pattern(cls, text: str) -> Name:
+        """Return the names that a regular expression matches from beginning to end.
+
+        Raises:
+            PolicyError: it cannot be matched in linear time, or it accepts everybody.
+        """
+        try:
+            expression = LinearExpression(text)
+        except RegularExpressionError as error:
+            raise PolicyError(str(error)) from error
+        if accepted := next((name for name in _NOBODY if expression.matches(name)), None):
+            raise PolicyError(
+                f"the regular expression {text!r} also matches {accepted!r}, so it names nobody; "
+                r"write out whom you believe, as in https://github\.com/acme/bench/.*"
+            )
+        return cls(text, expression)
+
+    def matches(self, name: str) -> bool:
+        """Return whether ``name`` is one of those that are meant."""
+        return name == self.text if self.expression is None else self.expression.matches(name)
+
+    def __str__(self) -> str:
+        """Return the name, or the expression in the way in which it is meant."""
+        return self.text if self.expression is None else f"/^{self.text}$/"
+
+
+@dataclass(frozen=True)
+class RequiredSigner:
+    """Whom a certificate must name, and who must vouch for that.
+
+    Attributes:
+        asked: the words in which the reader asked for it, such as ``--owner acme``.
+        issuer: the OIDC issuer that must have vouched for the signer.
+        identity: the subject alternative name.
+        below: the address that the identity must lie below. None when any may be.
+        claims: what the certificate must say about the CI build, exactly.
+    """
+
+    asked: str
+    issuer: Name
+    identity: Name | None = None
+    below: str | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    def refusal(self, signer: SignerIdentity) -> str | None:
+        """Return why ``signer`` is another one than was required, or None when it is the one."""
+        who = f"signed by {printable(signer.identity)} ({printable(signer.issuer)})"
+        if not self.issuer.matches(signer.issuer):
+            return f"{who}; {self.asked} requires the issuer {self.issuer}"
+        if self.identity is not None and not self.identity.matches(signer.identity):
+            return f"{who}; {self.asked} requires the identity {self.identity}"
+        if self.below is not None and not signer.identity.startswith(self.below):
+            return f"{who}; {self.asked} requires an identity below {self.below}"
+        for name, value in self.claims.items():
+            found = signer.workflow.get(name)
+            if found != value:
+                said = "nothing" if found is None else printable(found)
+                return (
+                    f"{who}; {self.asked} requires a certificate with {name} {value}, it says "
+                    f"{said}"
+                )
+        return None
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what is required, the same whenever the same is asked for."""
+        document = {
+            "issuer": str(self.issuer),
+            "identity": None if self.identity is None else str(self.identity),
+            "below": self.below,
+            "claims": dict(self.claims),
+        }
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def signer_of_owner(owner: str, *, identity: Name | None = None) -> RequiredSigner:
+    """Return the workflows of all repositories of a user or organisation on github.com.
+
+    The certificate must say that the repository whose commit was built is theirs, as ``gh
+    attestation verify --owner`` demands, and the workflow that signed must be theirs as well.
 
     Args:
-        verdict: what verification under the policy found.
-        issuer: exactly who must have vouched for the identity; any when None.
-        identity: exactly whom the certificate must name; anybody when None.
-    """
-    if issuer is None and identity is None:
-        return verdict
-    asked = {"issuer": issuer or "any", "identity": identity or "any"}
-    # A record whose traces are missing has a signer all the same, who must be the one required.
-    if not verdict.signature_holds:
-        skipped = Check(
-            name=CHECK,
-            status=CheckStatus.SKIPPED,
-            detail="not reached: the record is rejected already",
-            evidence=asked,
-        )
-        return verdict.model_copy(update={"checks": (*verdict.checks, skipped)})
-    signer = verdict.signer
-    met = (
-        signer is not None
-        and signer.method == _KEYLESS
-        and issuer in (None, signer.issuer)
-        and identity in (None, signer.identity)
-    )
-    if met:
-        passed = Check(
-            name=CHECK,
-            status=CheckStatus.PASSED,
-            detail="the signer is the one that was required",
-            evidence=asked,
-        )
-        return verdict.model_copy(update={"checks": (*verdict.checks, passed)})
-    who = "nobody" if signer is None else f"{signer.identity} ({signer.issuer}, {signer.method})"
-    detail = (
-        f"signed by {who}; required was a certificate for {asked['identity']} from "
-        f"{asked['issuer']}"
-    )
-    failed = Check(name=CHECK, status=CheckStatus.FAILED, detail=detail, evidence=asked)
-    return verdict.model_copy(
-        update={
-            "ok": False,
-            "outcome": Outcome.REJECTED,
-            "reason": f"{CHECK}: {detail}",
-            "checks": (*verdict.checks, failed),
-            "failure_class": FailureClass.IDENTITY_NOT_ALLOWED,
-        }
-    )
-
-
-def policy_for(*, issuer: str, identity: str, organisation: str) -> IdentityPolicy:
-    """Return a policy that allows one signer for one organisation, at any time.
-
-    For a stranger who has no policy file and knows whom to expect.
+        owner: the name on github.com, in the spelling that certificates use.
+        identity: the workflow that must have signed, when it is another's reusable one.
 
     Raises:
-        PolicyError: the organisation is not a name the Hub could have.
+        PolicyError: nobody on github.com can have that name.
     """
-    rule = {
-        "organisation": organisation,
-        "suites": ["*"],
-        "issuer": issuer,
-        "identity": identity,
-        # The stranger knows no date. The ten minutes of the certificate bound the time all the
-        # same.
-        "valid_from": "1970-01-01T00:00:00Z",
-    }
-    text = write_yaml({"version": 1, "signers": [rule]})
-    return parse_policy(text.encode(), where="of --require-issuer and --require-identity")
+    if not _OWNER.fullmatch(owner):
+        raise PolicyError(
+            f"--owner {owner!r} is no name of a user or organisation on github.com; write the name "
+            f"alone, as in --owner acme for {GITHUB}/acme"
+        )
+    address = f"{GITHUB}/{owner}"
+    return _on_github(
+        f"--owner {owner}", address, {"source_repository_owner_uri": address}, identity
+    )
+
+
+def signer_of_repository(repository: str, *, identity: Name | None = None) -> RequiredSigner:
+    """Return the workflows of one repository on github.com; see :func:`signer_of_owner`.
+
+    Raises:
+        PolicyError: it is not of the form ``OWNER/REPO``.
+    """
+    owner, _, name = repository.partition("/")
+    named = _REPOSITORY.fullmatch(name) is not None and name not in (".", "..")
+    if not (named and _OWNER.fullmatch(owner)):
+        raise PolicyError(
+            f"--repo {repository!r} is no repository on github.com; write OWNER/REPO, as in --repo "
+            f"acme/bench for {GITHUB}/acme/bench"
+        )
+    address = f"{GITHUB}/{repository}"
+    claims = {"source_repository_uri": address}
+    return _on_github(f"--repo {repository}", address, claims, identity)
+
+
+def _on_github(
+    asked: str, address: str, claims: Mapping[str, str], identity: Name | None
+) -> RequiredSigner:
+    return RequiredSigner(
+        asked=asked,
+        issuer=Name(GITHUB_ISSUER),
+        identity=identity,
+        # The slash, without which acme-evil would lie below acme.
+        below=None if identity is not None else f"{address}/",
+        claims=claims,
+    )
+
+
+class RequiredSignerPolicy(IdentityPolicy):
+    """A policy under which only the required signer counts, for any organisation and suite."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    required: SkipValidation[RequiredSigner]
+    """Whom the reader believes."""
+    narrowed: SkipValidation[IdentityPolicy | None] = None
+    """The policy that must allow the signer as well; null when the reader has none."""
+
+    def signer_refusal(
+        self,
+        *,
+        organisation: str | None,
+        suite_id: str,
+        signer: SignerIdentity,
+        signed_at: Iterable[datetime],
+    ) -> str | None:
+        """Return why this keyless signature is not allowed, or None when it is.
+
+        A certificate lives for ten minutes, so that without a policy no span of time is needed.
+        """
+        refusal = self.required.refusal(signer)
+        if refusal is not None or self.narrowed is None:
+            return refusal
+        return self.narrowed.signer_refusal(
+            organisation=organisation, suite_id=suite_id, signer=signer, signed_at=signed_at
+        )
+
+    def pinned_keys(self, *, organisation: str | None, suite_id: str) -> list[DevKeyRule]:
+        """Return no key: nobody gets past a required signer by a key of their own."""
+        del organisation, suite_id
+        return []
+
+
+def policy_for(required: RequiredSigner, narrowed: IdentityPolicy | None = None) -> IdentityPolicy:
+    """Return a policy that lets only the required signer through.
+
+    Args:
+        required: whom the reader believes.
+        narrowed: a reviewed policy that must allow the signer as well. Its digest stays the
+            policy's, since that is what was reviewed.
+    """
+    return RequiredSignerPolicy(
+        version=1,
+        signers=() if narrowed is None else narrowed.signers,
+        sha256=required.sha256 if narrowed is None else narrowed.sha256,
+        origin=required.asked if narrowed is None else f"{narrowed.origin}, and {required.asked}",
+        required=required,
+        narrowed=narrowed,
+    )

@@ -35,6 +35,14 @@ def test_a_token_verifies_with_the_published_keys(client: Client) -> None:
     ("fields", "reason"),
     [
         ({"subject": "nobody"}, "identity must be"),
+        ({"workflow": "acme/bench/run.yml"}, "workflow must be of the form"),
+        (
+            {
+                "workflow": "acme/bench/.github/workflows/run.yml@refs/heads/main",
+                "repository": "acme",
+            },
+            "repository of the form OWNER/REPO",
+        ),
         ({"lifetime_s": "0"}, "lifetime_s must be"),
         ({"lifetime_s": "ten"}, "lifetime_s must be"),
         ({"lifetime_s": "3601"}, "lifetime_s must be"),
@@ -47,6 +55,16 @@ def test_a_token_request_is_told_what_is_wrong(
     assert answer.status_code == 400
     assert answer.json()["error"] == "invalid_request"
     assert reason in answer.json()["error_description"]
+
+
+def test_a_token_of_a_workflow_has_the_claims_of_githubs_tokens(client: Client) -> None:
+    workflow = "acme/bench/.github/workflows/run.yml@refs/heads/main"
+    token = client.token(workflow=workflow, repository="acme/site")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["iss"] == "https://token.actions.githubusercontent.com"
+    assert claims["sub"] == "repo:acme/site:ref:refs/heads/main"
+    assert claims["job_workflow_ref"] == workflow
+    assert (claims["repository"], claims["repository_owner"]) == ("acme/site", "acme")
 
 
 def test_the_issuer_keeps_its_name_on_every_port(tmp_path: Path) -> None:

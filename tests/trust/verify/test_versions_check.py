@@ -18,7 +18,7 @@ from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.measure.metric_definitions import METRIC_DEFINITIONS_VERSION
 from inferencebench_pipeline.measure.traces.schema_history import TRACES_SCHEMA_VERSION
 from inferencebench_pipeline.measure.version_numbers import is_later_version
-from inferencebench_pipeline.trust.verify.required_signer import require_signer
+from inferencebench_pipeline.trust.verify.required_signer import Name, RequiredSigner, policy_for
 from inferencebench_pipeline.trust.verify.verdict import (
     RULES_VERSION,
     VERIFIER_VERSION,
@@ -155,11 +155,15 @@ def test_an_envelope_without_our_notes_names_no_later_version(world: World, sign
 
 
 def test_a_required_signer_is_required_of_a_newer_record(world: World, signed: Signed) -> None:
-    newer = world.verify(signed_anew(world, later(signed, "definitions")), signed.traces)
-    assert newer.signer is not None
-    met = require_signer(newer, issuer=newer.signer.issuer, identity=newer.signer.identity)
-    assert met.outcome is Outcome.NEWER
-    other = require_signer(newer, issuer=None, identity="mallory@example.org")
+    data = signed_anew(world, later(signed, "definitions"))
+    rule = world.policy.signers[0]
+
+    def judged(identity: str) -> Verdict:
+        required = RequiredSigner("the test", Name(rule.issuer), Name(identity))
+        return world.verify(data, signed.traces, policy=policy_for(required))
+
+    assert judged(str(rule.identity)).outcome is Outcome.NEWER
+    other = judged("mallory@example.org")
     assert other.failure_class is FailureClass.IDENTITY_NOT_ALLOWED
     assert other.outcome is Outcome.REJECTED
 
