@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from inferencebench_pipeline.corpus.blobs import BlobError
 from inferencebench_pipeline.corpus.card_check import card_differences
 from inferencebench_pipeline.corpus.findings import (
-    Finding,
     FindingKind,
     finding,
     keep_first_seen,
@@ -36,13 +35,9 @@ from inferencebench_pipeline.corpus.verdicts import (
     Rules,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
-from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.trust import Verdict, VerifyFor, checkpoint_of_envelope
+from inferencebench_pipeline.trust import ProveFor, Verdict
+from inferencebench_pipeline.untrusted import printable
 
-_ERRORS_OF_THE_INPUT = (
-    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
-)  # fmt: skip
-"""Errors of code that did not expect such a record; the others' verdicts do not wait for it."""
 _KINDS = {kind.value: kind for kind in FindingKind}
 
 _DUPLICATES = """
@@ -146,7 +141,7 @@ class Examiner:
         self._judge = judge
 
     @cached_property
-    def _verify(self) -> VerifyFor:
+    def _prove(self) -> ProveFor:
         # Opened at the first record that needs it; a pass that recognises everything opens none.
         return self._judge.open()
 
@@ -173,43 +168,30 @@ class Examiner:
         entry, now = subject.entry, datetime.now(UTC)
         before = _read(line_before)
         known = before.judged if before else None
-        judged: RepoVerdict | None = None
-        findings: list[Finding] = []
-        recognised = False
         try:
+            # A record that is recognised has its bytes hashed again, and no check made again.
             envelope = self._blobs.get(entry.envelope_sha256 or "")
-            recognised = not again and known is not None and _same_question(known, subject)
-            # Recognised without its checks, but not without its bytes: both files are hashed again.
-            if recognised and known is not None:
-                if entry.traces_sha256 is not None:
-                    self._blobs.get(entry.traces_sha256)
+            traces = None if entry.traces_sha256 is None else self._blobs.get(entry.traces_sha256)
+        except BlobError as error:
+            detail = "; ".join(self._put_aside(entry)) or str(error)
+            damaged = [(FindingKind.BLOB_DAMAGED, detail)]
+            return Examined(_line(subject, None, damaged, before, now), recognised=False)
+        recognised = not again and known is not None and _same_question(known, subject)
+        # Opened outside: that the rules cannot be read is no fault of the record.
+        prove = None if recognised else self._prove
+        try:
+            if known is not None and prove is None:
                 # The verdict is on the bytes, which another commit may hold now.
                 judged = known.model_copy(update={"revision": entry.revision})
             else:
-                judged = self._judged(entry, envelope, known, now)
-            findings = [
-                finding(kind, entry.repo_id, entry.revision, detail, now)
-                for kind, detail in _problems(subject, envelope, judged.verdict)
-            ]
-        except BlobError as error:
-            kind = FindingKind.BLOB_DAMAGED
-            detail = "; ".join(self._put_aside(entry)) or str(error)
-            judged = None
-            findings = [finding(kind, entry.repo_id, entry.revision, detail, now)]
-        except _ERRORS_OF_THE_INPUT as error:
-            # An error of ours is about the store, and says nothing about the record.
-            if isinstance(error, PipelineError):
-                raise
-            said = f"it cannot be examined: {type(error).__name__}: {error}"
-            judged, kind = None, FindingKind.REJECTED
-            findings = [finding(kind, entry.repo_id, entry.revision, said, now)]
-        line = RecordLine(
-            inputs_sha256=subject.inputs_sha256,
-            repo_id=entry.repo_id,
-            judged=judged,
-            findings=tuple(keep_first_seen(findings, before.findings if before else ())),
-        )
-        return Examined(line.sealed(), recognised and judged is not None)
+                judged = _judged(prove or self._prove, entry, envelope, traces, known, now)
+            problems = _problems(subject, envelope, judged.verdict)
+            return Examined(_line(subject, judged, problems, before, now), recognised)
+        # Whatever a record makes the code raise is about this record; the others do not wait.
+        except Exception as error:
+            said = f"it cannot be examined: {type(error).__name__}: {printable(error)}"
+            refused = [(FindingKind.REJECTED, said)]
+            return Examined(_line(subject, None, refused, before, now), recognised=False)
 
     def _put_aside(self, entry: InventoryEntry) -> Iterator[str]:
         """Make room for the bytes that the next crawl fetches; yield a sentence for each file."""
@@ -220,24 +202,47 @@ class Examiner:
                     "next crawl fetches it again"
                 )
 
-    def _judged(
-        self, entry: InventoryEntry, envelope: bytes, known: RepoVerdict | None, now: datetime
-    ) -> RepoVerdict:
-        traces = None if entry.traces_sha256 is None else self._blobs.get(entry.traces_sha256)
-        verdict = self._verify(envelope, traces, entry.organisation)
-        unchanged = known is not None and known.verdict == verdict
-        return RepoVerdict(
-            repo_id=entry.repo_id,
-            organisation=entry.organisation,
-            revision=entry.revision,
-            envelope_sha256=entry.envelope_sha256 or "",
-            traces_sha256=entry.traces_sha256,
-            # The old instant stays, so that verifying again leaves the file as it is.
-            verified_at=known.verified_at if known and unchanged else now,
-            # The proof of a rejected record is not believed, so the log need not account for it.
-            checkpoint=checkpoint_of_envelope(envelope) if verdict.signature_holds else None,
-            verdict=verdict,
-        )
+
+def _judged(
+    prove: ProveFor,
+    entry: InventoryEntry,
+    envelope: bytes,
+    traces: bytes | None,
+    known: RepoVerdict | None,
+    now: datetime,
+) -> RepoVerdict:
+    verdict, checkpoint = prove(envelope, traces, entry.organisation)
+    unchanged = known is not None and known.verdict == verdict
+    return RepoVerdict(
+        repo_id=entry.repo_id,
+        organisation=entry.organisation,
+        revision=entry.revision,
+        envelope_sha256=entry.envelope_sha256 or "",
+        traces_sha256=entry.traces_sha256,
+        # The old instant stays, so that verifying again leaves the file as it is.
+        verified_at=known.verified_at if known and unchanged else now,
+        checkpoint=checkpoint,
+        verdict=verdict,
+    )
+
+
+def _line(
+    subject: Subject,
+    judged: RepoVerdict | None,
+    problems: Iterable[tuple[FindingKind, str]],
+    before: RecordLine | None,
+    now: datetime,
+) -> bytes:
+    entry = subject.entry
+    findings = [
+        finding(kind, entry.repo_id, entry.revision, detail, now) for kind, detail in problems
+    ]
+    return RecordLine(
+        inputs_sha256=subject.inputs_sha256,
+        repo_id=entry.repo_id,
+        judged=judged,
+        findings=tuple(keep_first_seen(findings, before.findings if before else ())),
+    ).sealed()
 
 
 def _read(line: bytes | None) -> RecordLine | None:

@@ -9,9 +9,9 @@ from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.trust import (
     EnvelopeVerifier,
     IdentityPolicy,
+    ProveFor,
+    Proven,
     TrustRoot,
-    Verdict,
-    VerifyFor,
 )
 
 
@@ -22,7 +22,7 @@ class Judge(Protocol):
     def rules(self) -> Rules:
         """The rules of every verdict, besides the bytes and the namespace."""
 
-    def open(self) -> VerifyFor:
+    def open(self) -> ProveFor:
         """Return the verifier; asked once in each process."""
 
 
@@ -38,11 +38,11 @@ class PolicyJudge:
         """The digests of the policy and of the trust root."""
         return Rules(self.policy.sha256, self.trust.sha256)
 
-    def open(self) -> VerifyFor:
+    def open(self) -> ProveFor:
         """Return a verifier of anybody's envelopes."""
         verifier = EnvelopeVerifier(self.trust, self.policy)
 
-        def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
-            return verifier.verify(envelope, organisation=organisation, traces=traces)
+        def prove(envelope: bytes, traces: bytes | None, organisation: str) -> Proven:
+            return verifier.prove(envelope, organisation=organisation, traces=traces)
 
-        return verify
+        return prove

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -19,7 +19,6 @@ MAX_ENVELOPE_BYTES = 2 * 1024 * 1024
 MAX_NESTING = 64
 """Deepest nesting read; real envelopes need 6. Bounds the recursion of every later step."""
 
-_Hook = Callable[[list[tuple[str, object]]], object]
 _CONTAINERS = (dict, list)
 
 
@@ -45,13 +44,17 @@ def parse_unambiguous(data: bytes) -> Envelope:
     """Return the envelope in ``data``, refusing a document that says something twice.
 
     For verification: where readers disagree on which of two values counts, one signature would
-    cover two documents. A version after v1 is read as far as it follows v1, so that its signature
-    can be checked before anybody calls it new.
+    cover two documents. A number that is not finite is refused for the same reason: it is not JSON,
+    and what one reader takes for it another refuses.
+
+    A version after v1 is read as far as it follows v1, so that its signature can be checked before
+    anybody calls it new.
 
     Raises:
-        EnvelopeError: a key is repeated, or what :func:`parse_envelope` refuses.
+        EnvelopeError: a key is repeated, a number is not finite, or what :func:`parse_envelope`
+            refuses.
     """
-    document = _decode(data, object_pairs_hook=_unique)
+    document = _decode(data, _STRICT)
     try:
         return _validated(document)
     except EnvelopeError as error:
@@ -81,6 +84,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
                 )
             seen.add(key)
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise EnvelopeError(f"the number {shortened(text)} is not finite, which JSON cannot hold")
+    return number
 
 
 def _validated(document: object) -> Envelope:
@@ -134,12 +144,18 @@ def serialise(envelope: Envelope) -> bytes:
     return data
 
 
-def _decode(data: bytes, *, object_pairs_hook: _Hook | None = None) -> object:
+_LAX: Final = json.JSONDecoder()
+_STRICT: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+)
+
+
+def _decode(data: bytes, decoder: json.JSONDecoder = _LAX) -> object:
     if len(data) > MAX_ENVELOPE_BYTES:
         raise EnvelopeError(f"envelope is {len(data)} bytes; at most {MAX_ENVELOPE_BYTES} are read")
     try:
         # Given bytes, Python's parser would accept UTF-16 and UTF-32 as well.
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=object_pairs_hook)
+        document = decoder.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise EnvelopeError(f"envelope is not UTF-8: {error}") from error
     except RecursionError as error:

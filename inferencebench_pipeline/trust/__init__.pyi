@@ -1,7 +1,5 @@
 from .log.checkpoints import Checkpoint as Checkpoint
 from .log.checkpoints import CheckpointRefusedError as CheckpointRefusedError
-from .log.checkpoints import checkpoint_of_envelope as checkpoint_of_envelope
-from .log.entry_signer import signed_entry as signed_entry
 from .log.merkle import Frontier as Frontier
 from .log.merkle import ProofError as ProofError
 from .log.merkle import require_consistency as require_consistency
@@ -39,6 +37,7 @@ from .verify.corpus_statement import logged_digests as logged_digests
 from .verify.corpus_statement import verify_corpus_statement as verify_corpus_statement
 from .verify.dev_key import DevKeySigner as DevKeySigner
 from .verify.dev_key import create_dev_key as create_dev_key
+from .verify.entry_signer import signed_entry as signed_entry
 from .verify.memoised import log_ids as log_ids
 from .verify.policy import IdentityPolicy as IdentityPolicy
 from .verify.policy import PolicySource as PolicySource
@@ -56,9 +55,10 @@ from .verify.verdict import CheckStatus as CheckStatus
 from .verify.verdict import FailureClass as FailureClass
 from .verify.verdict import LogPosition as LogPosition
 from .verify.verdict import Outcome as Outcome
+from .verify.verdict import ProveFor as ProveFor
+from .verify.verdict import Proven as Proven
 from .verify.verdict import Verdict as Verdict
 from .verify.verdict import VerifiedSigner as VerifiedSigner
 from .verify.verdict import Verify as Verify
-from .verify.verdict import VerifyFor as VerifyFor
 from .verify.verifier import EnvelopeVerifier as EnvelopeVerifier
 from .verify.verifier import verify_envelope as verify_envelope

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -28,6 +29,7 @@ from inferencebench_pipeline.leaderboard.index.export import published_files
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.trust import CheckpointRefusedError
 from tests.attacks.nasty import NASTY, Place, acting, envelopes, places
 from tests.corpus.world import ORG, FolderHub, record, verifier
 
@@ -203,8 +205,27 @@ def test_the_same_run_a_hundred_times_is_one_row_that_ranks(hub: FolderHub, stor
     assert board.states == {"duplicate": 99, "verified": 1}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverflowError("int too large to convert\x1b[2J"),
+        KeyError("inclusionProof"),
+        json.JSONDecodeError("expecting value", "NaN", 0),
+        RecursionError("maximum recursion depth exceeded"),
+        MemoryError("unable to allocate"),
+        AssertionError("it was thought that this cannot be"),
+        pa.ArrowInvalid("no magic bytes"),
+        pa.ArrowIOError("cannot deserialize thrift"),
+        pa.ArrowNotImplementedError("of such a column"),
+        duckdb.OutOfRangeException("overflow in multiplication"),
+        CheckpointRefusedError("the note is not a checkpoint"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+        type("UnheardOfError", (Exception,), {})("\ud800"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_a_record_that_no_code_expected_is_a_finding_and_the_others_are_verified(
-    hub: FolderHub, store: Path
+    hub: FolderHub, store: Path, error: Exception
 ) -> None:
     """The belt: whatever the next such value is, the day's other verdicts are written."""
     for name in ("good-0", "strange"):
@@ -221,7 +242,7 @@ def test_a_record_that_no_code_expected_is_a_finding_and_the_others_are_verified
 
             def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Any:
                 if envelope == unexpected:
-                    raise OverflowError("int too large to convert\x1b[2J")
+                    raise error
                 return honest(envelope, traces, organisation)
 
             return verify
@@ -232,7 +253,8 @@ def test_a_record_that_no_code_expected_is_a_finding_and_the_others_are_verified
     assert [entry.repo_id for entry in found.entries] == [f"{ORG}/good-0"]
     (finding,) = found.findings
     assert finding.repo_id == f"{ORG}/strange"
-    assert finding.detail.endswith("OverflowError: int too large to convert\\x1b[2J")
+    assert f"it cannot be examined: {type(error).__name__}: " in finding.detail
+    assert finding.detail.isprintable()
     build_index(LeaderboardStore(store))
     states = {row.repo_id: row.state for row in load_leaderboard(LeaderboardStore(store)).runs}
     assert states == {f"{ORG}/good-0": "verified", f"{ORG}/strange": "unverified"}

@@ -31,14 +31,6 @@ DOES_NOT_APPLY: Final = {
 }
 """Cases of things that this project does not do, with the reason; each must be refused."""
 
-STRICTER: Final = {
-    "trust-root-tsa-validity-end-inclusive": (
-        "a timestamp in the very second in which the authority's validity ends, which "
-        "sigstore-python leaves out of it: a refusal, so the safe side"
-    ),
-}
-"""Cases that a conforming client accepts, and that we refuse, with the reason."""
-
 
 @pytest.fixture(scope="session")
 def suite() -> Path:
@@ -106,10 +98,10 @@ def test_every_case_that_applies_is_judged_as_the_suite_demands(
     expected = {
         name
         for name in cases
-        for case in (*DOES_NOT_APPLY, *STRICTER)
+        for case in DOES_NOT_APPLY
         if name.startswith("test_verify[") and case in name
     }
     assert len(cases) > 130, "the suite ran"
-    assert len(expected) == 2 * len({*DOES_NOT_APPLY, *STRICTER}), "by path and by digest"
-    # A case of the lists that begins to pass is as much a change as another one that fails.
+    assert len(expected) == 2 * len(DOES_NOT_APPLY), "by path and by digest"
+    # A case of the list that begins to pass is as much a change as another one that fails.
     assert failed == expected

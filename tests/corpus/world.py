@@ -25,8 +25,8 @@ from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
 from inferencebench_pipeline.trust.verify.policy import DevKeyRule, IdentityPolicy
-from inferencebench_pipeline.trust.verify.verdict import Verdict, VerifyFor
-from inferencebench_pipeline.trust.verify.verifier import verify_envelope
+from inferencebench_pipeline.trust.verify.verdict import ProveFor, Proven
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.hub.records import SIGNER
 
@@ -154,14 +154,14 @@ class CountingJudge:
     def rules(self) -> Rules:
         return Rules(self.policy.sha256, TRUST.sha256)
 
-    def open(self) -> VerifyFor:
-        def verify(envelope: bytes, traces: bytes | None, organisation: str) -> Verdict:
-            self.calls.append(organisation)
-            return verify_envelope(
-                envelope, trust=TRUST, policy=self.policy, organisation=organisation, traces=traces
-            )
+    def open(self) -> ProveFor:
+        verifier = EnvelopeVerifier(TRUST, self.policy)
 
-        return verify
+        def prove(envelope: bytes, traces: bytes | None, organisation: str) -> Proven:
+            self.calls.append(organisation)
+            return verifier.prove(envelope, organisation=organisation, traces=traces)
+
+        return prove
 
 
 def verifier(rules: IdentityPolicy | None = None, calls: list[str] | None = None) -> CountingJudge:

@@ -1,7 +1,8 @@
-"""Merkle trees as logs use them (RFC 9162 section 2.1): hashes, and proofs that a log only grew.
+"""Merkle trees as logs use them (RFC 9162 section 2.1): hashes, proofs of entries and of growth.
 
-Verifying only, and making a consistency proof from the hashes of complete subtrees, which is all
-that a tile-backed log serves. Nothing here fetches or trusts anything.
+Verifying, of single entries and of growth, and making a consistency proof from the hashes of
+complete subtrees, which is all that a tile-backed log serves. Nothing here fetches or trusts
+anything.
 """
 
 from __future__ import annotations
@@ -20,6 +21,42 @@ class ProofError(ValueError):
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of an interior node (section 2.1.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """Return the hash of an entry (section 2.1.1: one byte tells leaves from nodes)."""
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def require_inclusion(
+    index: int, size: int, leaf: bytes, root: bytes, proof: Sequence[bytes]
+) -> None:
+    """Check that the entry with the hash ``leaf`` is the one at ``index`` (section 2.1.3.2).
+
+    Raises:
+        ProofError: the proof does not lead from the entry to the root of ``size`` entries.
+    """
+    if not 0 <= index < size:
+        raise ProofError(f"there is no entry {index} among {size}")
+    # The names are those of the section: fn and sn walk up along the entry and the last leaf.
+    fn, sn = index, size - 1
+    node = leaf
+    for step in proof:
+        if sn == 0:
+            raise ProofError("the inclusion proof is longer than the tree is deep")
+        if fn & 1 or fn == sn:
+            node = node_hash(step, node)
+            while not fn & 1 and fn != 0:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            node = node_hash(node, step)
+        fn, sn = fn >> 1, sn >> 1
+    if sn != 0:
+        raise ProofError("the inclusion proof is shorter than the tree is deep")
+    if node != root:
+        raise ProofError(
+            f"the inclusion proof leads to the root {node.hex()}, and {root.hex()} is stated"
+        )
 
 
 def require_consistency(
@@ -82,7 +119,7 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add an entry (section 2.1.1: leaves and nodes are told apart by their first byte)."""
-        node, size = hashlib.sha256(b"\x00" + leaf).digest(), self.size
+        node, size = leaf_hash(leaf), self.size
         while size & 1:
             node = node_hash(self.hashes.pop(), node)
             size >>= 1

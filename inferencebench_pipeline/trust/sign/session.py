@@ -151,7 +151,9 @@ def _require_certificate(
             f"{certificate.not_valid_after_utc}, now is {now}; compare the clocks"
         )
     facts = CertificateFacts.of(certificate, trust)
-    if not any(within(authority.valid_for, now) for authority in facts.issuing):
+    if not any(
+        within(chain.authority.valid_for, now) and chain.is_valid_at(now) for chain in facts.issuing
+    ):
         raise ValueError("no certificate authority that is trusted now issued it")
     signer = certificate_identity(certificate)
     if signer.issuer != token.federated_issuer:

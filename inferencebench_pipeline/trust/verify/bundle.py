@@ -8,23 +8,23 @@ run genuine bundles and the conformance cases at every change of that dependency
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
+import orjson
 from cryptography import x509
-from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.timestamp import TimestampSource
-from sigstore._internal.trust import Keyring, RekorKeyring
+from sigstore._internal.trust import Keyring
 from sigstore._utils import KeyID
 from sigstore.errors import VerificationError
 from sigstore.models import Bundle
 from sigstore_models.rekor.v1 import TransparencyLogEntry
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
+from inferencebench_pipeline.trust.log.checkpoints import Checkpoint, SignedNote
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.certificates import (
     CertificateFacts,
@@ -39,6 +39,8 @@ from inferencebench_pipeline.trust.verify.memoised import (
     SharedVerifier,
     log_ids,
 )
+from inferencebench_pipeline.trust.verify.rekor_bodies import promised
+from inferencebench_pipeline.untrusted import Json, parse_unambiguous_json
 
 # Genuine bundles have 5 to 10 KB.
 MAX_BUNDLE_BYTES: Final = 1 << 20
@@ -76,8 +78,8 @@ class VerifiedBundle:
     log_id: str
     log_url: str
     integrated_time: datetime | None
-    tree_size: int
-    root_hash: str
+    checkpoint: Checkpoint
+    """The signed state of the log that the inclusion proof leads to."""
     entry_kind: str
     entry_version: str
 
@@ -107,6 +109,9 @@ BUNDLE_CHECKS: Final = (
 def parse_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
     """Return the bundle in ``data``, of which at most ``max_bytes`` are read.
 
+    Nothing else in this project reads one. Names may be spelt in lowerCamelCase or as the fields
+    are named, as protobuf's JSON allows, but no field may be there twice.
+
     Raises:
         BundleRejectedError: it is too large or not a bundle.
     """
@@ -114,7 +119,13 @@ def parse_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
         raise BundleRejectedError(
             "bundle_format", f"the bundle is {len(data)} bytes; at most {max_bytes} are read"
         )
-    return _guard("bundle_format", lambda: Bundle.from_json(data))
+    return _guard("bundle_format", lambda: _parsed(data))
+
+
+def _parsed(data: bytes) -> Bundle:
+    document = parse_unambiguous_json(data, what="the bundle", max_bytes=len(data))
+    # Sigstore's models are made of what was understood here, and not of the text once more.
+    return Bundle.from_json(orjson.dumps(document))
 
 
 class BundleVerifier:
@@ -175,7 +186,8 @@ class BundleVerifier:
         times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
         timestamps = sum(clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks)
         log = _guard("log_known", lambda: self._log_of(bundle))
-        _guard("checkpoint_size", lambda: _checkpoint_size(entry))
+        checkpoint = self._stock.checkpoint(bundle)
+        _guard("checkpoint_size", lambda: _checkpoint_size(entry, checkpoint))
         _guard("log_index_proven", lambda: _log_index_proven(entry))
         _guard("key_windows", lambda: require_windows(self._facts(signing), log, times))
         # Only the promise signs this time; without one it is the word of the bundle's maker.
@@ -190,8 +202,7 @@ class BundleVerifier:
             log_id=entry.log_id.key_id.hex(),
             log_url=log.base_url,
             integrated_time=datetime.fromtimestamp(signed_time, tz=UTC) if signed_time else None,
-            tree_size=entry.inclusion_proof.tree_size,
-            root_hash=entry.inclusion_proof.root_hash.hex(),
+            checkpoint=checkpoint,
             entry_kind=entry.kind_version.kind,
             entry_version=entry.kind_version.version,
         )
@@ -213,14 +224,20 @@ class BundleVerifier:
         used = self._root.logs_keyring.key(key_id)
         if len(named) == 1 and used is not None and used.key_id == key_hash(named[0]):
             return named[0]
-        note = SignedCheckpoint.from_text(_checkpoint(entry)).signed_note
+        stated = entry.inclusion_proof.checkpoint
+        note = SignedNote.of(stated.envelope if stated else "")
+        promise = entry.inclusion_promise
         failure: Exception | None = None
         for log in named:
-            keyring = RekorKeyring(Keyring([log.public_key]))
+            keyring = Keyring([log.public_key])
             try:
-                note.verify(keyring, KeyID(key_id))
-                if entry.inclusion_promise and entry.integrated_time:
-                    bundle.log_entry._verify_set(keyring)
+                note.verify(keyring, key_id)
+                if promise is not None:
+                    keyring.verify(
+                        key_id=KeyID(key_id),
+                        signature=promise.signed_entry_timestamp,
+                        data=promised(entry),
+                    )
             except VerificationError as error:
                 failure = error
             else:
@@ -255,12 +272,16 @@ def require_subject(statement: bytes, artifact: bytes) -> None:
     digest = hashlib.sha256(artifact).hexdigest()
     named = _guard(
         "bundle_verifies",
-        lambda: [item["digest"]["sha256"] for item in json.loads(statement)["subject"]],
+        lambda: [item["digest"]["sha256"] for item in _statement(statement)["subject"]],
     )
     if digest not in named:
         raise BundleRejectedError(
             "bundle_verifies", f"no subject of the statement has the SHA-256 {digest}"
         )
+
+
+def _statement(payload: bytes) -> Json:
+    return parse_unambiguous_json(payload, what="the statement", max_bytes=len(payload))
 
 
 def signature_digest(bundle: Bundle) -> bytes | None:
@@ -289,38 +310,27 @@ class _HasIdentity:
 _HAS_IDENTITY: Final = _HasIdentity()
 
 
-def _checkpoint(entry: TransparencyLogEntry) -> str:
-    proof = entry.inclusion_proof
-    if proof is None or proof.checkpoint is None:
-        raise ValueError("the entry has no inclusion proof with a checkpoint")
-    return proof.checkpoint.envelope
-
-
 def _timestamps_carried(bundle: Bundle) -> int:
     data = bundle.verification_material.timestamp_verification_data
     return 0 if data is None else len(data.rfc3161_timestamps)
 
 
-def _checkpoint_size(entry: TransparencyLogEntry) -> None:
-    # As stock reads it: the second line of the note, whose signature is verified by now.
-    signed = int(_checkpoint(entry).partition("\n\n")[0].strip().split("\n")[1])
+def _checkpoint_size(entry: TransparencyLogEntry, checkpoint: Checkpoint) -> None:
     stated = entry.inclusion_proof.tree_size
-    if signed != stated:
-        raise ValueError(f"the proof is for a log of {stated} entries, the checkpoint for {signed}")
+    if checkpoint.size != stated:
+        raise ValueError(
+            f"the proof is for a log of {stated} entries, the checkpoint for {checkpoint.size}"
+        )
 
 
 def _log_index_proven(entry: TransparencyLogEntry) -> None:
     """Check that the stated index is signed (Rekor v1's promise) or the proof's own.
 
-    Stock passes over a promise that states no time, so such a promise signs nothing.
+    A promise is verified by now, and so is that the entry states the time that it is about.
     """
-    promised = (
-        entry.kind_version.version != _REKOR_V2_ENTRY
-        and entry.inclusion_promise
-        and entry.integrated_time
-    )
+    is_promised = entry.kind_version.version != _REKOR_V2_ENTRY and entry.inclusion_promise
     proven = entry.inclusion_proof.log_index
-    if not promised and entry.log_index != proven:
+    if not is_promised and entry.log_index != proven:
         raise ValueError(f"the entry states log index {entry.log_index}, its proof is for {proven}")
 
 

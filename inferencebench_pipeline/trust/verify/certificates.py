@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.serialization import Encoding
 from sigstore_models.trustroot.v1 import CertificateAuthority, TransparencyLogInstance
 
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, within
+from inferencebench_pipeline.untrusted import printable
 
 # Fulcio's oid-info.md: extension 1 holds the issuer as raw bytes, 8 as a DER UTF8String, and an
 # OtherName of type 7 holds a user name.
@@ -43,6 +48,33 @@ WORKFLOW_CLAIMS: Final = {
 """Fulcio's certificate extensions about a CI build (docs/oid-info.md), each a DER UTF8String."""
 
 
+class NameKind(StrEnum):
+    """The kind of name in a certificate (RFC 5280 section 4.2.1.6), as Fulcio uses it."""
+
+    EMAIL = "e-mail address"
+    URI = "URI"
+    USER_NAME = "user name"
+
+    @classmethod
+    def of_text(cls, identity: str) -> NameKind:
+        """Return the kind of name that an identity written down as text is meant as.
+
+        What begins with a scheme (RFC 3986 section 3.1) is a URI, what else has an ``@`` is an
+        e-mail address, and the rest is a user name, which Fulcio writes as ``user!domain``.
+        """
+        if _SCHEME.match(identity):
+            return cls.URI
+        return cls.EMAIL if "@" in identity else cls.USER_NAME
+
+    @property
+    def with_article(self) -> str:
+        """The kind with its article, for a sentence."""
+        return f"{'an' if self is NameKind.EMAIL else 'a'} {self.value}"
+
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
 @dataclass(frozen=True)
 class SignerIdentity:
     """The identity in a certificate, and the issuer that vouched for it."""
@@ -51,14 +83,52 @@ class SignerIdentity:
     issuer: str
     workflow: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Claims of the issuer about the CI build, by the names in :data:`WORKFLOW_CLAIMS`."""
+    kind: NameKind = field(kw_only=True, compare=False)
+    """The kind of name that the certificate gives the identity as."""
+
+
+@dataclass(frozen=True)
+class IssuingChain:
+    """The certificates of a trusted authority above one that it issued, up to the root."""
+
+    authority: CertificateAuthority
+    starts: datetime
+    """The time from which all of them are valid."""
+    ends: datetime
+    """The last second in which all of them are."""
+
+    @classmethod
+    def of(cls, authority: CertificateAuthority, certificate: x509.Certificate) -> Self | None:
+        """Return the chain above ``certificate``; None where the authority did not issue it."""
+        # From the certificate that issues to the root (protobuf-specs, CertificateAuthority).
+        chain = [
+            x509.load_der_x509_certificate(item.raw_bytes)
+            for item in authority.cert_chain.certificates
+        ]
+        for place, issuer in enumerate(chain):
+            try:
+                certificate.verify_directly_issued_by(issuer)
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+            above = chain[place:]
+            return cls(
+                authority,
+                max(item.not_valid_before_utc for item in above),
+                min(item.not_valid_after_utc for item in above),
+            )
+        return None
+
+    def is_valid_at(self, moment: datetime) -> bool:
+        """Return whether no certificate of the chain had expired, the root included."""
+        return self.starts <= moment <= self.ends
 
 
 @dataclass(frozen=True)
 class CertificateFacts:
     """The chain above a certificate, the same for every bundle that carries it."""
 
-    issuing: tuple[CertificateAuthority, ...]
-    """The trusted authorities that signed it."""
+    issuing: tuple[IssuingChain, ...]
+    """The chains of the trusted authorities that signed it."""
 
     @classmethod
     def of(cls, certificate: x509.Certificate, trust: TrustRoot) -> CertificateFacts:
@@ -73,7 +143,8 @@ class CertificateFacts:
         ).value
         for promise in promises:
             _require_ct_window(promise.log_id, promise.timestamp.replace(tzinfo=UTC), trust)
-        return cls(issuing=tuple(a for a in trust.authorities if _issued(a, certificate)))
+        chains = (IssuingChain.of(authority, certificate) for authority in trust.authorities)
+        return cls(issuing=tuple(chain for chain in chains if chain is not None))
 
 
 def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
@@ -84,19 +155,30 @@ def certificate_identity(certificate: x509.Certificate) -> SignerIdentity:
         cryptography.x509.ExtensionNotFound: no subject alternative name at all.
     """
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    found: list[str] = [
-        *names.get_values_for_type(x509.RFC822Name),
-        *names.get_values_for_type(x509.UniformResourceIdentifier),
-        *(
-            asn1.decode_der(str, other.value)
-            for other in names.get_values_for_type(x509.OtherName)
-            if other.type_id == _USERNAME
-        ),
-    ]
-    # The second count includes names of kinds that are not looked into, such as DNS names.
-    if len(found) != 1 or len(names) != 1:
-        raise ValueError(f"the certificate must name one identity, it names {len(names)}")
-    return SignerIdentity(found[0], _issuer(certificate), _workflow(certificate))
+    found = [_named(name) for name in names]
+    if len(found) != 1:
+        raise ValueError(f"the certificate must name one identity, it names {len(found)}")
+    kind, identity = found[0]
+    return SignerIdentity(identity, _issuer(certificate), _workflow(certificate), kind=kind)
+
+
+def _named(name: x509.GeneralName) -> tuple[NameKind, str]:
+    if isinstance(name, x509.RFC822Name):
+        return NameKind.EMAIL, name.value
+    if isinstance(name, x509.UniformResourceIdentifier):
+        return NameKind.URI, name.value
+    if isinstance(name, x509.OtherName) and name.type_id == _USERNAME:
+        return NameKind.USER_NAME, asn1.decode_der(str, name.value)
+    raise ValueError(
+        "the certificate must name one identity by an e-mail address, a URI or a user name, it "
+        f"names {printable(name)}"
+    )
+
+
+@lru_cache(64)
+def written_out(certificate: x509.Certificate) -> str:
+    """Return a certificate as envelopes carry it: PEM (RFC 7468), without the last line break."""
+    return certificate.public_bytes(Encoding.PEM).decode("ascii").strip()
 
 
 def require_windows(
@@ -104,8 +186,9 @@ def require_windows(
 ) -> None:
     """Check that log and certificate authority were in their validity windows at all ``times``.
 
-    Stock sigstore compares the window of the timestamp authority only. That of the certificate
-    log is part of the facts.
+    Stock sigstore compares the window of the timestamp authority only, and takes a certificate
+    that it trusts at any time, also after its end (as in CVE-2026-24122). The window of the
+    certificate log is part of the facts.
 
     Raises:
         ValueError: the log or the certificate authority was not trusted then.
@@ -114,10 +197,18 @@ def require_windows(
     for moment in times:
         if not within(log.public_key.valid_for, moment):
             raise ValueError(f"log {log.base_url} was not trusted at {moment}")
-    for authority in facts.issuing:
-        if all(within(authority.valid_for, moment) for moment in times):
-            return
-    raise ValueError(f"no certificate authority that issued this was trusted at {times[0]}")
+    trusted = [
+        chain
+        for chain in facts.issuing
+        if all(within(chain.authority.valid_for, moment) for moment in times)
+    ]
+    if not trusted:
+        raise ValueError(f"no certificate authority that issued this was trusted at {times[0]}")
+    if not any(all(map(chain.is_valid_at, times)) for chain in trusted):
+        raise ValueError(
+            f"a certificate of {trusted[0].authority.uri}, or the root above it, was not valid at "
+            f"{times[0]}"
+        )
 
 
 def _require_ct_window(log_id: bytes, moment: datetime, trust: TrustRoot) -> None:
@@ -154,15 +245,3 @@ def _workflow(certificate: x509.Certificate) -> dict[str, str]:
         if isinstance(extension.value, x509.UnrecognizedExtension)
         and extension.oid in WORKFLOW_CLAIMS
     }
-
-
-def _issued(authority: CertificateAuthority, certificate: x509.Certificate) -> bool:
-    # An authority signs with its root or with an intermediate, and the chain holds both.
-    for stored in authority.cert_chain.certificates:
-        issuer = x509.load_der_x509_certificate(stored.raw_bytes)
-        try:
-            certificate.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return True
-    return False

@@ -20,7 +20,10 @@ def bundle_evidence(verified: VerifiedBundle) -> dict[str, dict[str, str]]:
             "entry": f"{verified.entry_kind} {verified.entry_version}",
         },
         "log_known": {"log": verified.log_url, "log_id": verified.log_id},
-        "checkpoint_size": {"tree_size": str(verified.tree_size), "root_hash": verified.root_hash},
+        "checkpoint_size": {
+            "tree_size": str(verified.checkpoint.size),
+            "root_hash": verified.checkpoint.root_hash,
+        },
         "log_index_proven": {"log_index": str(verified.log_index)},
         "key_windows": {"times": times},
         "certificate_identity": {

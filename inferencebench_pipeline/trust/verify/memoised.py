@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate
-from sigstore._internal.merkle import verify_merkle_inclusion
-from sigstore._internal.rekor.checkpoint import verify_checkpoint
-from sigstore._internal.timestamp import TimestampVerificationResult
+from rfc3161_client import TimeStampResponse
+from sigstore._internal.timestamp import TimestampSource, TimestampVerificationResult
 from sigstore._internal.trust import (
     CertificateAuthority,
     CTKeyring,
@@ -33,13 +32,21 @@ from sigstore._internal.trust import (
 from sigstore._utils import KeyID, sha256_digest
 from sigstore.errors import MetadataError, VerificationError
 from sigstore.hashes import Hashed
-from sigstore.models import Bundle, TransparencyLogEntry, TrustedRoot
+from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
 from sigstore.verify.policy import VerificationPolicy
 from sigstore_models.common.v1 import PublicKey
+from sigstore_models.rekor.v1 import TransparencyLogEntry
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
+from inferencebench_pipeline.trust.log.checkpoints import (
+    Checkpoint,
+    SignedNote,
+    unverified_checkpoint,
+)
+from inferencebench_pipeline.trust.log.merkle import leaf_hash, require_inclusion
 from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate, promised
+from inferencebench_pipeline.trust.verify.timestamp_clock import TimestampClock
 
 REMEMBERED: Final = 1024
 """Number of successes that each kind of check remembers; a batch needs a few."""
@@ -157,18 +164,41 @@ class _Span:
     starts: datetime
     ends: datetime
 
+    @classmethod
+    def of(cls, chain: Iterable[Certificate]) -> _Span:
+        certificates = list(chain)
+        return cls(
+            max(item.not_valid_before_utc for item in certificates),
+            min(item.not_valid_after_utc for item in certificates),
+        )
+
     def covers(self, times: Iterable[TimestampVerificationResult]) -> bool:
         return all(self.starts <= result.time <= self.ends for result in times)
 
 
+@dataclass
+class _Latest:
+    """What is known of the bundle that was seen last, which is asked for more than once."""
+
+    bundle: Bundle
+    """Kept alive by this, so that no later object can be taken for it."""
+    times: list[TimestampVerificationResult]
+    checkpoint: Checkpoint | None = None
+
+
 class SharedVerifier(Verifier):
-    """The stock verifier, examining a certificate fully once and a bundle's times once."""
+    """The stock verifier, examining a certificate fully once and a bundle's times once.
+
+    In both of its ways it refuses an inclusion promise that stock would pass over.
+    """
 
     def __init__(self, root: SharedRoot) -> None:
         super().__init__(trusted_root=root)
+        self._logs = root.rekor_keyring(KeyringPurpose.VERIFY)
+        self._clocks = [TimestampClock(item) for item in root.get_timestamp_authorities()]
         self._spans: dict[tuple[Certificate, VerificationPolicy], _Span] = {}
         self._signing = lru_cache(REMEMBERED)(SigningCertificate.of)
-        self._latest: tuple[Bundle, list[TimestampVerificationResult]] | None = None
+        self._latest: _Latest | None = None
 
     def verify_artifact(
         self, input_: bytes | Hashed, bundle: Bundle, policy: VerificationPolicy
@@ -199,15 +229,47 @@ class SharedVerifier(Verifier):
         except InvalidSignature as error:
             raise VerificationError("Signature is invalid for input") from error
 
+    def checkpoint(self, bundle: Bundle) -> Checkpoint:
+        """Return the checkpoint of a bundle that was verified a moment ago.
+
+        Raises:
+            ValueError: another bundle was, or this one did not verify.
+        """
+        latest = self._latest
+        if latest is None or latest.bundle is not bundle or latest.checkpoint is None:
+            raise ValueError("the bundle that verified last is another one")
+        return latest.checkpoint
+
     def _establish_time(self, bundle: Bundle) -> list[TimestampVerificationResult]:
         """Return the verified times of a bundle; those of the bundle just seen are known."""
         latest = self._latest
-        # The reference keeps that bundle alive, so that no later object can be taken for it.
-        if latest is not None and latest[0] is bundle:
-            return latest[1]
+        if latest is not None and latest.bundle is bundle:
+            return latest.times
         times = super()._establish_time(bundle)
-        self._latest = (bundle, times)
+        self._latest = _Latest(bundle, times)
         return times
+
+    def _verify_timestamp_authority(self, bundle: Bundle) -> list[TimestampVerificationResult]:
+        """Return the verified timestamps; no more than stock allows, none of them twice."""
+        data = bundle.verification_material.timestamp_verification_data
+        responses = [] if data is None else data.rfc3161_timestamps
+        if len(responses) > 1:
+            return super()._verify_timestamp_authority(bundle)
+        signature = bundle.signature
+        found = (self._verify_signed_timestamp(response, signature) for response in responses)
+        return [result for result in found if result is not None]
+
+    def _verify_signed_timestamp(
+        self, timestamp_response: TimeStampResponse, message: bytes
+    ) -> TimestampVerificationResult | None:
+        """Return the time that a trusted authority gave the signature, if one of them did."""
+        for clock in self._clocks:
+            time = clock.verified_time(timestamp_response, message)
+            if time is not None:
+                return TimestampVerificationResult(
+                    source=TimestampSource.TIMESTAMP_AUTHORITY, time=time
+                )
+        return None
 
     def _verify_common_signing_cert(self, bundle: Bundle, policy: VerificationPolicy) -> None:
         """Make stock's steps 0 to 6; for a certificate seen before only those about this entry.
@@ -215,6 +277,7 @@ class SharedVerifier(Verifier):
         Steps 1 to 3 (chain, SCT, key usage, policy) depend on the certificate, the trusted root
         and the time. A chain that verified once verifies at any time at which all its
         certificates are valid, so inside that span these steps, and 6, cannot come out otherwise.
+        Steps 4 and 5 are made here in any case: they read no less than stock's do.
         """
         certificate = bundle.signing_certificate
         about = (certificate, policy)
@@ -222,36 +285,50 @@ class SharedVerifier(Verifier):
         known = self._spans.get(about)
         if known is None or not times or not known.covers(times):
             super()._verify_common_signing_cert(bundle, policy)
-            self._remember(about, self._span(certificate, times[-1]))
-            return
-        self._verify_entry(bundle.log_entry)
+            chain = self._verify_chain_at_time(certificate, times[-1])
+            self._remember(about, _Span.of([certificate, *chain]))
+        checkpoint = self._verified_entry(bundle.log_entry._inner)
+        self._latest = _Latest(bundle, times, checkpoint)
 
-    def _verify_entry(self, entry: TransparencyLogEntry) -> None:
-        """Make stock's steps 4 and 5: inclusion proof, checkpoint, and the promise if there is one.
+    def _verified_entry(self, entry: TransparencyLogEntry) -> Checkpoint:
+        """Return the checkpoint of an entry whose proof, checkpoint and promise verify.
 
-        Only the text that the promise signs is put together otherwise than stock does.
+        Stock's steps 4 and 5, but that a promise without a time, which stock passes over, is
+        refused: nobody can say what it promises.
         """
-        keyring = self._trusted_root.rekor_keyring(KeyringPurpose.VERIFY)
-        verify_merkle_inclusion(entry)
-        verify_checkpoint(keyring, entry)
-        promise = entry._inner.inclusion_promise
-        if not promise or not entry._inner.integrated_time:
-            return
+        proof, key_id = entry.inclusion_proof, entry.log_id.key_id
+        require_inclusion(
+            proof.log_index,
+            proof.tree_size,
+            leaf_hash(entry.canonicalized_body),
+            proof.root_hash,
+            proof.hashes,
+        )
+        # Stock has refused a bundle without a checkpoint when it was parsed.
+        note = SignedNote.of(proof.checkpoint.envelope if proof.checkpoint else "")
+        checkpoint = unverified_checkpoint(note.text, key_id.hex())
+        note.verify(self._logs, key_id)
+        if checkpoint.root_hash != proof.root_hash.hex():
+            raise VerificationError(
+                f"the inclusion proof leads to the root {proof.root_hash.hex()}, the checkpoint "
+                f"signs {checkpoint.root_hash}"
+            )
+        promise = entry.inclusion_promise
+        if promise is None:
+            return checkpoint
+        if not entry.integrated_time:
+            raise VerificationError(
+                "the inclusion promise comes without the integrated time that it is about"
+            )
         try:
-            keyring.verify(
-                key_id=KeyID(entry._inner.log_id.key_id),
+            self._logs.verify(
+                key_id=KeyID(key_id),
                 signature=promise.signed_entry_timestamp,
                 data=promised(entry),
             )
         except VerificationError as error:
             raise VerificationError(f"SET: invalid inclusion promise: {error}") from error
-
-    def _span(self, certificate: Certificate, moment: TimestampVerificationResult) -> _Span:
-        chain = [certificate, *self._verify_chain_at_time(certificate, moment)]
-        return _Span(
-            max(item.not_valid_before_utc for item in chain),
-            min(item.not_valid_after_utc for item in chain),
-        )
+        return checkpoint
 
     def _remember(self, about: tuple[Certificate, VerificationPolicy], span: _Span) -> None:
         # Anybody can send certificates without end. Forgetting all of them costs time and nothing

@@ -27,7 +27,11 @@ from pydantic import (
 
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.trust.errors import PolicyError
-from inferencebench_pipeline.trust.verify.certificates import WORKFLOW_CLAIMS, SignerIdentity
+from inferencebench_pipeline.trust.verify.certificates import (
+    WORKFLOW_CLAIMS,
+    NameKind,
+    SignerIdentity,
+)
 from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, problems_of
 
 MAX_POLICY_BYTES = 1 << 20
@@ -94,12 +98,21 @@ class SignerRule(_Rule):
         return self
 
     def names(self, signer: SignerIdentity) -> bool:
-        """Return whether ``signer`` is the one this rule is about; the time is not looked at."""
+        """Return whether ``signer`` is the one this rule is about; the time is not looked at.
+
+        Nor is the kind of name: whoever looks for misuse of an identity wants both.
+        """
         return (
             signer.issuer == self.issuer
             and self.identity in (None, signer.identity)
             and all(signer.workflow.get(name) == value for name, value in self.workflow.items())
         )
+
+    @property
+    def kind(self) -> NameKind:
+        """The kind of name that the certificate must give the identity as."""
+        # Workflows are named by URIs, whatever the tag or branch.
+        return NameKind.URI if self.identity is None else NameKind.of_text(self.identity)
 
     def describe(self) -> str:
         """Return whom the rule allows, for a message."""
@@ -169,6 +182,13 @@ class IdentityPolicy(DocumentPart):
         if not named:
             allowed = ", ".join(sorted({rule.describe() for rule in rules}))
             return f"{who} may not sign for {where}; allowed: {allowed}"
+        kinds = sorted({rule.kind for rule in named})
+        named = [rule for rule in named if rule.kind is signer.kind]
+        if not named:
+            return (
+                f"the certificate gives {who} as {signer.kind.with_article}, and the policy allows "
+                f"it as {kinds[0].with_article} only"
+            )
         times = list(signed_at)
         if any(all(rule.valid_at(moment) for moment in times) for rule in named):
             return None

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
-from sigstore.models import TransparencyLogEntry
 from sigstore.verify.verifier import _v2_verifier_from_certificate
+from sigstore_models.rekor.v1 import TransparencyLogEntry
 
 # Canonical as RFC 8785 writes it: sorted keys, no blanks. Hex and base64 need no escapes.
 _V1 = (
@@ -75,13 +75,14 @@ def promised(entry: TransparencyLogEntry) -> bytes:
     Raises:
         ValueError: the entry states no integrated time, or a number too large for RFC 8785.
     """
-    stated = entry._inner
-    integrated_time, log_index = stated.integrated_time, stated.log_index
-    if integrated_time is None or max(integrated_time, log_index) >= _EXACT_INTEGERS_END:
-        return entry._encode_canonical()
+    integrated_time, log_index = entry.integrated_time, entry.log_index
+    if integrated_time is None:
+        raise ValueError("a promise is about an integrated time, and the entry states none")
+    if max(integrated_time, log_index) >= _EXACT_INTEGERS_END:
+        raise ValueError(f"{max(integrated_time, log_index)} exceeds what RFC 8785 can write")
     return (
-        f'{{"body":"{_base64(stated.canonicalized_body)}",'
-        f'"integratedTime":{integrated_time},"logID":"{stated.log_id.key_id.hex()}",'
+        f'{{"body":"{_base64(entry.canonicalized_body)}",'
+        f'"integratedTime":{integrated_time},"logID":"{entry.log_id.key_id.hex()}",'
         f'"logIndex":{log_index}}}'
     ).encode("ascii")
 

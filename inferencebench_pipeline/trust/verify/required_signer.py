@@ -18,7 +18,7 @@ from typing import Final
 from pydantic import ConfigDict, SkipValidation
 
 from inferencebench_pipeline.trust.errors import PolicyError
-from inferencebench_pipeline.trust.verify.certificates import SignerIdentity
+from inferencebench_pipeline.trust.verify.certificates import NameKind, SignerIdentity
 from inferencebench_pipeline.trust.verify.policy import DevKeyRule, IdentityPolicy
 from inferencebench_pipeline.untrusted import LinearExpression, RegularExpressionError, printable
 
@@ -93,6 +93,12 @@ class RequiredSigner:
             return f"{who}; {self.asked} requires the identity {self.identity}"
         if self.below is not None and not signer.identity.startswith(self.below):
             return f"{who}; {self.asked} requires an identity below {self.below}"
+        meant = NameKind.of_text(signer.identity)
+        if signer.kind is not meant:
+            return (
+                f"{who}; the certificate gives that name as {signer.kind.with_article}, and "
+                f"{self.asked} means {meant.with_article}"
+            )
         for name, value in self.claims.items():
             found = signer.workflow.get(name)
             if found != value:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.measure import METRIC_DEFINITIONS_VERSION, TRACES_SCHEMA_VERSION
+from inferencebench_pipeline.trust.log.checkpoints import Checkpoint
 
 RULES_VERSION: Final = 4
 """Raised whenever the same bytes under the same policy could get another verdict, for any other
@@ -142,7 +143,17 @@ class Verdict(DocumentPart):
         return self.outcome is not Outcome.REJECTED
 
 
+class Proven(NamedTuple):
+    """A verdict, and what the verifier has proven beside it, so that nobody reads it again."""
+
+    verdict: Verdict
+    """The verdict on the record."""
+    checkpoint: Checkpoint | None = None
+    """The signed state of the log that the proof leads to; None for a record that is rejected or
+    in no log."""
+
+
 Verify = Callable[[bytes, bytes | None], Verdict]
 """Verifies envelope bytes, and the traces when they are given."""
-VerifyFor = Callable[[bytes, bytes | None, str], Verdict]
-"""Verifies like :data:`Verify`, for the organisation that published the record."""
+ProveFor = Callable[[bytes, bytes | None, str], Proven]
+"""Verifies for the organisation that published the record, and says what else was proven."""

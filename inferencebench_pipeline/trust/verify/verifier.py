@@ -5,11 +5,10 @@ Nothing is fetched, and no input makes it raise: every failure is a rejection th
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,7 @@ from inferencebench_pipeline.envelope import (
     SignatureBlock,
     read_unambiguous,
 )
+from inferencebench_pipeline.trust.log.checkpoints import Checkpoint
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot
 from inferencebench_pipeline.trust.verify.bundle import (
     BUNDLE_CHECKS,
@@ -31,6 +31,7 @@ from inferencebench_pipeline.trust.verify.bundle import (
     parse_bundle,
     signature_digest,
 )
+from inferencebench_pipeline.trust.verify.certificates import written_out
 from inferencebench_pipeline.trust.verify.checklist import Checklist, RejectedError
 from inferencebench_pipeline.trust.verify.dev_key import (
     WrongSignatureError,
@@ -39,12 +40,12 @@ from inferencebench_pipeline.trust.verify.dev_key import (
     verify_dev_key,
 )
 from inferencebench_pipeline.trust.verify.evidence import bundle_evidence
-from inferencebench_pipeline.trust.verify.memoised import REMEMBERED
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
 from inferencebench_pipeline.trust.verify.verdict import (
     FailureClass,
     LogPosition,
     Outcome,
+    Proven,
     Verdict,
     VerifiedSigner,
     outcome_of,
@@ -89,6 +90,7 @@ class _Found:
     signer: VerifiedSigner | None = None
     log: LogPosition | None = None
     signed_at: datetime | None = None
+    checkpoint: Checkpoint | None = None
     expected: tuple[str, ...] = (*_DOCUMENT_CHECKS, *_KEYLESS_CHECKS, *_RECORD_CHECKS)
     metrics: int | None = None
     traces_missing: bool = False
@@ -113,14 +115,17 @@ class EnvelopeVerifier:
         self._trust = trust
         self._policy = policy
         self._bundles = BundleVerifier(trust)
-        self._certificates = lru_cache(REMEMBERED)(
-            lambda pem: x509.load_pem_x509_certificates(pem.encode())
-        )
 
     def verify(
         self, data: bytes, *, organisation: str | None, traces: Path | bytes | None
     ) -> Verdict:
-        """Return the verdict on the envelope in ``data``.
+        """Return the verdict on the envelope in ``data``; see :meth:`prove`."""
+        return self.prove(data, organisation=organisation, traces=traces).verdict
+
+    def prove(
+        self, data: bytes, *, organisation: str | None, traces: Path | bytes | None
+    ) -> Proven:
+        """Return the verdict on the envelope in ``data``, and what else its signature proves.
 
         Args:
             data: the exact bytes of ``envelope.json``.
@@ -147,7 +152,7 @@ class EnvelopeVerifier:
             checklist.skip_rest(found.expected, _not_reached(error))
         failure_class = _conclusion(found, failure)
         outcome = outcome_of(failure_class)
-        return Verdict(
+        verdict = Verdict(
             content_hash=found.content_hash,
             ok=outcome is Outcome.VERIFIED,
             outcome=outcome,
@@ -160,6 +165,8 @@ class EnvelopeVerifier:
             trust_root_sha256=self._trust.sha256,
             failure_class=failure_class,
         )
+        # The proof of a rejected record is not believed.
+        return Proven(verdict, found.checkpoint if verdict.signature_holds else None)
 
     def _keyless(
         self,
@@ -173,7 +180,7 @@ class EnvelopeVerifier:
         message = (found.content_hash or "").encode("ascii")
         invalid = FailureClass.SIGNATURE_INVALID
         with checklist.check("bundle_format", invalid) as check:
-            bundle = parse_bundle(base64.b64decode(signature.bundle, validate=True))
+            bundle = parse_bundle(binascii.a2b_base64(signature.bundle, strict_mode=True))
             check.note("a Sigstore bundle", media_type=bundle._inner.media_type)
         with checklist.check("bundle_covers_content_hash", FailureClass.TAMPERED) as check:
             # A changed document is told apart from a forged signature, which the next checks find.
@@ -196,6 +203,7 @@ class EnvelopeVerifier:
             issuer=verified.signer.issuer,
         )
         found.log, found.signed_at = _position(verified), verified.times[0]
+        found.checkpoint = verified.checkpoint
         with checklist.check("timestamps_verify", invalid) as check:
             # Stock sigstore passes over a timestamp that does not verify, if another one does.
             carried, good = verified.timestamps_carried, verified.timestamps
@@ -211,8 +219,7 @@ class EnvelopeVerifier:
             )
         # The envelope repeats the certificate and the index for readers without sigstore.
         with checklist.check("envelope_names_certificate", invalid) as check:
-            # Compared as a list: a second certificate behind the right one is refused as well.
-            if self._certificates(signature.certificate) != [verified.certificate]:
+            if not _is_written_out(verified.certificate, signature.certificate):
                 raise ValueError("the envelope's certificate is not the one that signed")
             check.note(
                 "the envelope's certificate is the bundle's",
@@ -241,6 +248,17 @@ class EnvelopeVerifier:
                 organisation=organisation or "any",
                 suite=envelope.suite_id,
             )
+
+
+def _is_written_out(certificate: x509.Certificate, pem: str) -> bool:
+    """Return whether ``pem`` is the one certificate, in whatever form PEM allows.
+
+    Nothing is remembered of a text that anybody may have made as long as an envelope may be.
+    """
+    if pem == written_out(certificate):
+        return True
+    # Compared as a list: a second certificate behind the right one is refused as well.
+    return x509.load_pem_x509_certificates(pem.encode()) == [certificate]
 
 
 def _document(checklist: Checklist, found: _Found, data: bytes) -> tuple[Envelope, SignatureBlock]:

@@ -61,7 +61,7 @@ class World:
             self.hub,
             run,
             organisation=self.organisation,
-            verify=lambda data, traces: self.judge.open()(data, traces, self.organisation),
+            verify=lambda data, traces: self.judge.open()(data, traces, self.organisation).verdict,
             on_stage=lambda _: None,
         )
 

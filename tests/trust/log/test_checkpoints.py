@@ -6,18 +6,52 @@ import base64
 import json
 
 import pytest
+from sigstore._internal.trust import Keyring
+from sigstore.errors import VerificationError
 
-from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
-from inferencebench_pipeline.envelope.models import SignatureBlock
+from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.trust.log.checkpoints import (
     CheckpointRefusedError,
-    checkpoint_of_envelope,
+    SignedNote,
     unverified_checkpoint,
     verified_checkpoint,
 )
-from inferencebench_pipeline.trust.verify.bundle import parse_bundle, verify_bundle
 from tests.trust.conftest import World
 from tests.trust.records import Signed
+
+# C2SP signed-note: a text, a blank line, and lines of a dash, a name and the base64 of a signature.
+WELL_FORMED = "text\n\n\u2014 log.example AAAAAAA=\n"
+
+
+def test_a_signed_note_is_its_text_and_its_signatures() -> None:
+    note = SignedNote.of(WELL_FORMED + "\u2014 other AQIDBAU=\n")
+    assert note.text == "text\n"
+    assert note.signatures == ((bytes(4), b"\0"), (b"\1\2\3\4", b"\5"))
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("", "one blank line"),
+        ("text\n", "one blank line"),
+        ("text\n\n", "one blank line"),
+        (WELL_FORMED.rstrip(), "one blank line"),
+        (WELL_FORMED.replace("\n\n", "\n\n\n"), "one blank line"),
+        (WELL_FORMED + "\n\n", "one blank line"),
+        (WELL_FORMED.replace("AAAAAAA=", "A"), "no base64"),
+        (WELL_FORMED.replace("AAAAAAA=", "\u00e9AAA"), "no base64"),
+        (WELL_FORMED.replace("AAAAAAA=", "AAAAAA=="), "too short for any key"),
+    ],
+)
+def test_what_is_no_signed_note_is_refused(note: str, said: str) -> None:
+    with pytest.raises(CheckpointRefusedError, match=said):
+        SignedNote.of(note)
+
+
+def test_a_note_without_a_signature_of_the_key_is_not_signed_by_it() -> None:
+    with pytest.raises(VerificationError, match="no signature of the key 010203"):
+        SignedNote.of(WELL_FORMED).verify(Keyring(), b"\1\2\3\4")
+
 
 ROOT = bytes(range(32))
 NOTE = f"log.example - 7\n42\n{base64.b64encode(ROOT).decode()}\n\n— log.example AAAA\n"
@@ -38,6 +72,13 @@ def test_a_note_states_origin_size_and_root() -> None:
         NOTE.replace("42", "x"),
         NOTE.replace("42", "-1"),
         NOTE.replace("42", ""),
+        NOTE.replace("42", "4_2"),
+        NOTE.replace("42", " 42"),
+        NOTE.replace("42", "+42"),
+        NOTE.replace("42", "\u0664\u0662"),
+        NOTE.replace("42", "9" * 21),
+        NOTE.replace("log.example - 7", " "),
+        NOTE.replace("=\n", "A\n"),
         "origin\n42\nno base64!\n",
         "origin\n42\nAAAA\n",
     ],
@@ -45,28 +86,6 @@ def test_a_note_states_origin_size_and_root() -> None:
 def test_what_is_no_checkpoint_is_refused(note: str) -> None:
     with pytest.raises(CheckpointRefusedError, match="not a checkpoint"):
         unverified_checkpoint(note, "ab")
-
-
-def test_the_checkpoint_of_a_keyless_envelope_is_that_of_its_proof(
-    running_world: World, signed: Signed
-) -> None:
-    envelope = parse_envelope(signed.data)
-    assert envelope.signature is not None
-    bundle = parse_bundle(base64.b64decode(envelope.signature.bundle))
-    verified = verify_bundle(content_hash(envelope).encode(), bundle, running_world.trust)
-    found = checkpoint_of_envelope(signed.data)
-    assert found is not None
-    assert (found.log_id, found.size) == (verified.log_id, verified.tree_size)
-    assert found.root_hash == verified.root_hash
-
-
-def test_an_envelope_that_is_in_no_log_has_no_checkpoint(signed: Signed) -> None:
-    envelope = parse_envelope(signed.data)
-    unsigned = envelope.model_copy(update={"signature": None})
-    assert checkpoint_of_envelope(serialise(unsigned)) is None
-    block = SignatureBlock(method="dev-key", certificate="x", rekor_log_index=-1, bundle="AAAA")
-    by_key = envelope.model_copy(update={"signature": block})
-    assert checkpoint_of_envelope(serialise(by_key)) is None
 
 
 def test_only_the_logs_own_key_makes_a_note_a_checkpoint_of_it(

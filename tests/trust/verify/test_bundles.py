@@ -32,11 +32,6 @@ from inferencebench_pipeline.trust.verify.bundle import (
 from inferencebench_pipeline.trust.verify.memoised import SharedVerifier
 from tests.trust.verify.test_certificates import certificate
 
-STRICTER_THAN_THE_SPECIFICATION = {
-    # A closed interval; sigstore-python 4.5 leaves its end out. A refusal, so the safe side.
-    "conf-trust-root-tsa-validity-end-inclusive",
-}
-
 
 def cases(shared_data: Path) -> list[dict[str, Any]]:
     return json.loads((shared_data / "sigstore-bundles" / "manifest.json").read_text())["cases"]
@@ -58,7 +53,9 @@ def examine(
             require_subject(statement, artifact)
     else:
         verified = verify_bundle(artifact or b"", parsed, trust)
-    if verified.signer != SignerIdentity(case["identity"], case["issuer"]):
+    if verified.signer != SignerIdentity(
+        case["identity"], case["issuer"], kind=verified.signer.kind
+    ):
         raise BundleRejectedError("certificate_identity", f"signed by {verified.signer}")
     return verified
 
@@ -69,8 +66,6 @@ def test_every_case_gets_the_verdict_it_should(shared_data: Path) -> None:
     for case in cases(shared_data):
         supported = case["supported_by_sigstore_python"]
         expected = case["expect"] == "pass" and supported
-        if case["id"] in STRICTER_THAN_THE_SPECIFICATION:
-            expected = False
         try:
             examine(case, folder)
         except (BundleRejectedError, TrustConfigError) as error:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inferencebench_pipeline.trust.verify.certificates import (
     WORKFLOW_CLAIMS,
+    NameKind,
     certificate_identity,
 )
 from inferencebench_pipeline.trust.verify.policy import parse_policy
@@ -124,20 +125,70 @@ def test_no_issuer_and_two_that_differ_are_refused(extensions: list[tuple[str, b
 
 
 @pytest.mark.parametrize(
-    ("name", "identity"),
+    ("name", "identity", "kind"),
     [
-        (SOMEBODY, "somebody@example.org"),
-        (x509.UniformResourceIdentifier("https://example.org/a"), "https://example.org/a"),
+        (SOMEBODY, "somebody@example.org", NameKind.EMAIL),
+        (x509.UniformResourceIdentifier("https://a.example"), "https://a.example", NameKind.URI),
         (
             x509.OtherName(x509.ObjectIdentifier(USERNAME), utf8_string("alice!example.org")),
             "alice!example.org",
+            NameKind.USER_NAME,
         ),
     ],
 )
 def test_an_address_a_uri_and_a_user_name_are_identities(
-    name: x509.GeneralName, identity: str
+    name: x509.GeneralName, identity: str, kind: NameKind
 ) -> None:
-    assert certificate_identity(certificate(name)).identity == identity
+    found = certificate_identity(certificate(name))
+    assert (found.identity, found.kind) == (identity, kind)
+    assert NameKind.of_text(identity) is kind
+
+
+URI = "https://github.com/acme/bench/.github/workflows/publish.yml@refs/heads/main"
+NAMES_OF_THE_URI = {
+    NameKind.URI: x509.UniformResourceIdentifier(URI),
+    NameKind.EMAIL: x509.RFC822Name(URI),
+    NameKind.USER_NAME: x509.OtherName(x509.ObjectIdentifier(USERNAME), utf8_string(URI)),
+}
+RULES = {
+    "identity": f"identity: {URI}",
+    "workflow": "workflow: {build_trigger: push, source_repository_uri: 'https://a.example'}",
+}
+CLAIMED = [
+    (ISSUER_V2, utf8_string(ISSUER)),
+    ("1.3.6.1.4.1.57264.1.12", utf8_string("https://a.example")),
+    ("1.3.6.1.4.1.57264.1.20", utf8_string("push")),
+]
+
+
+@pytest.mark.parametrize("kind", NameKind)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_text_of_an_identity_as_another_kind_of_name_is_somebody_else(
+    kind: NameKind, rule: str
+) -> None:
+    """Only an authority that misissues makes such a certificate, and stock takes it."""
+    policy = parse_policy(
+        f"""
+        version: 1
+        signers:
+        - organisation: acme
+          suites: ["*"]
+          issuer: {ISSUER}
+          valid_from: 2020-01-01T00:00:00Z
+          {RULES[rule]}
+        """.encode(),
+        where="the test",
+    )
+    signer = certificate_identity(certificate(NAMES_OF_THE_URI[kind], extensions=CLAIMED))
+    refusal = policy.signer_refusal(
+        organisation="acme", suite_id="s", signer=signer, signed_at=[datetime.now(UTC)]
+    )
+    # The monitor of the logs wants to hear of all of them.
+    assert policy.signers[0].names(signer)
+    assert (refusal is None) == (kind is NameKind.URI), refusal
+    if refusal is not None:
+        assert f"as a{'n' * (kind is NameKind.EMAIL)} {kind.value}" in refusal
+        assert "allows it as a URI only" in refusal
 
 
 @pytest.mark.parametrize(
@@ -153,6 +204,11 @@ def test_an_address_a_uri_and_a_user_name_are_identities(
 def test_two_names_and_names_of_another_kind_are_refused(names: list[x509.GeneralName]) -> None:
     with pytest.raises(ValueError, match="must name one identity"):
         certificate_identity(certificate(*names))
+
+
+def test_a_name_of_another_kind_is_named_for_what_it_is() -> None:
+    with pytest.raises(ValueError, match=r"by an e-mail address, a URI or a user name.*DNS"):
+        certificate_identity(certificate(x509.DNSName("example.org")))
 
 
 def test_a_certificate_without_names_is_refused() -> None:

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from inferencebench_pipeline.trust.log.checkpoints import SignedNote
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, parse_trust
 from inferencebench_pipeline.trust.verify.bundle import BundleRejectedError, VerifiedBundle
 from tests.trust.verify.test_bundles import cases, examine
@@ -104,8 +105,6 @@ def test_the_promise_must_be_of_the_log_too(
     case, folder, root, position = setting(shared_data, V1)
     genuine = root["tlogs"][position]
     root["tlogs"].insert(position, with_another_key(genuine, "https://impostor.example"))
-    from sigstore._internal.rekor.checkpoint import SignedNote
-
     # The first line of defence taken away: a note that verifies under any key.
     monkeypatch.setattr(SignedNote, "verify", lambda *_: None)
     assert examined(case, folder, root).log_url == genuine["baseUrl"]

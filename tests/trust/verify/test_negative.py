@@ -165,19 +165,26 @@ def test_a_time_the_log_did_not_promise(world: World, signed: Signed) -> None:
     assert not world.verify(broken, signed.traces).ok
 
 
-def test_a_log_index_is_not_taken_from_a_promise_that_nobody_checked(
-    world: World, signed: Signed
+@pytest.mark.parametrize("time", [None, "0"])
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_promise_without_its_time_is_refused(
+    world: World, signed: Signed, time: str | None, moved: bool
 ) -> None:
-    """Without its time a promise cannot be verified, and stock passes over it."""
+    """Nobody can verify such a promise, and stock passes over it."""
 
     def unpromise(bundle: dict[str, Any]) -> None:
-        move_entry(bundle)
+        if moved:
+            move_entry(bundle)
+        entry(bundle)["inclusionPromise"] = {"signedEntryTimestamp": "AAAA"}
         entry(bundle).pop("integratedTime", None)
+        if time is not None:
+            entry(bundle)["integratedTime"] = time
 
     document = json.loads(with_bundle(signed, unpromise))
-    document["signature"]["rekor_log_index"] += 1
+    document["signature"]["rekor_log_index"] += moved
     verdict = world.verify(encode(document), signed.traces)
-    assert_rejected(verdict, "log_index_proven", INVALID)
+    assert_rejected(verdict, "bundle_verifies", INVALID)
+    assert "without the integrated time" in verdict.reason
 
 
 def another_record(world: World, folder: Path, version: int) -> dict[str, Any]:
@@ -350,11 +357,17 @@ class TestBadInput:
         assert_rejected(verdict, "schema", FailureClass.MALFORMED)
         assert "'metrics' appears twice" in verdict.reason
 
-    def test_nan_put_in_place_of_a_metric(self, world: World, signed: Signed) -> None:
-        document = copy.deepcopy(signed.document)
-        document["metrics"]["ttft_p50_ms"] = float("nan")
-        verdict = self.judged(world, encode(document))
-        assert verdict.failure_class == FailureClass.TAMPERED
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+    def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(
+        self, world: World, signed: Signed, number: str
+    ) -> None:
+        text = signed.data.decode()
+        for place in ('"metrics": {', '"driver_options": {', "{"):
+            changed = text.replace(place, f'{place}"extra": {number}, ', 1)
+            assert changed != text
+            verdict = self.judged(world, changed.encode())
+            assert_rejected(verdict, "schema", FailureClass.MALFORMED)
+            assert f"'{number}' is not finite" in verdict.reason
 
     @pytest.mark.parametrize(
         "run_id", ["../../etc/passwd", "/etc/passwd", "a/b", "..", "", "\x00", "C:\\x", "x" * 9999]

@@ -14,7 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.bundle import parse_bundle
-from inferencebench_pipeline.trust.verify.certificates import SignerIdentity, certificate_identity
+from inferencebench_pipeline.trust.verify.certificates import (
+    NameKind,
+    SignerIdentity,
+    certificate_identity,
+)
 from inferencebench_pipeline.trust.verify.policy import load_policy, parse_policy
 
 GOOD = """\
@@ -50,13 +54,18 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+def named(identity: str, issuer: str) -> SignerIdentity:
+    """A signer whose certificate gives the name as the kind of name that it looks like."""
+    return SignerIdentity(identity, issuer, kind=NameKind.of_text(identity))
+
+
 def refusal(moment: str, *, suite_id: str = "llm.inference.chat") -> str | None:
     policy = parse_policy(GOOD.encode(), where="the test")
     rule = policy.signers[0]
     return policy.signer_refusal(
         organisation="acme",
         suite_id=suite_id,
-        signer=SignerIdentity(rule.identity or "", rule.issuer),
+        signer=named(rule.identity or "", rule.issuer),
         signed_at=[at(moment)],
     )
 
@@ -83,7 +92,7 @@ def test_every_trusted_time_must_be_inside_one_span() -> None:
     said = policy.signer_refusal(
         organisation="acme",
         suite_id="llm.inference.chat",
-        signer=SignerIdentity(rule.identity or "", rule.issuer),
+        signer=named(rule.identity or "", rule.issuer),
         signed_at=[at("2026-06-30T00:00:00"), at("2026-10-02T00:00:00")],
     )
     assert said is not None
@@ -170,7 +179,7 @@ def test_a_workflow_is_named_by_what_its_certificate_says(
     case = next(item for item in cases if item["id"] == "good-pg-dsse-v1-cosign-sign")
     bundle = parse_bundle((folder / case["bundle"]).read_bytes())
     signer = certificate_identity(bundle.signing_certificate)
-    assert signer == SignerIdentity(case["identity"], case["issuer"])
+    assert signer == named(case["identity"], case["issuer"])
     refusal = parse_policy(WORKFLOW.replace(*change).encode(), where="the test").signer_refusal(
         organisation="acme", suite_id="s", signer=signer, signed_at=[at("2026-06-01T00:00:00")]
     )
@@ -179,7 +188,7 @@ def test_a_workflow_is_named_by_what_its_certificate_says(
 
 def test_a_certificate_without_claims_satisfies_no_workflow() -> None:
     policy = parse_policy(WORKFLOW.encode(), where="the test")
-    signer = SignerIdentity("someone@example.org", policy.signers[0].issuer)
+    signer = named("someone@example.org", policy.signers[0].issuer)
     refusal = policy.signer_refusal(
         organisation="acme", suite_id="s", signer=signer, signed_at=[at("2026-06-01T00:00:00")]
     )
@@ -226,7 +235,7 @@ def test_only_a_claim_that_names_one_repository_stands_for_an_identity(
 def test_an_issuer_and_an_identity_count_exactly() -> None:
     rule = parse_policy(GOOD.encode(), where="the test").signers[0]
     assert rule.identity is not None
-    assert rule.names(SignerIdentity(rule.identity, rule.issuer))
+    assert rule.names(named(rule.identity, rule.issuer))
     for identity, issuer in (
         (rule.identity + "x", rule.issuer),
         (rule.identity.upper(), rule.issuer),
@@ -234,7 +243,7 @@ def test_an_issuer_and_an_identity_count_exactly() -> None:
         (rule.identity, ""),
         ("", rule.issuer),
     ):
-        assert not rule.names(SignerIdentity(identity, issuer))
+        assert not rule.names(named(identity, issuer))
 
 
 @pytest.mark.parametrize(

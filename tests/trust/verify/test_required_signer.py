@@ -13,7 +13,7 @@ from inferencebench_pipeline.envelope.canonical import serialise
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.sign.identity_token import parse_token
-from inferencebench_pipeline.trust.verify.certificates import SignerIdentity
+from inferencebench_pipeline.trust.verify.certificates import NameKind, SignerIdentity
 from inferencebench_pipeline.trust.verify.policy import policy_source
 from inferencebench_pipeline.trust.verify.required_signer import (
     GITHUB_ISSUER,
@@ -112,19 +112,27 @@ def test_an_owner_or_repository_on_github_means_its_own_workflows(
     assert bool(found) == bool(said)
 
 
+def named(identity: str, issuer: str, kind: NameKind | None = None) -> SignerIdentity:
+    return SignerIdentity(identity, issuer, kind=kind or NameKind.of_text(identity))
+
+
 @pytest.mark.parametrize(
     ("signer", "said"),
     [
-        (SignerIdentity(f"https://github.com/{ACME}", GITHUB_ISSUER), "it says nothing"),
+        (named(f"https://github.com/{ACME}", GITHUB_ISSUER), "it says nothing"),
         (
-            SignerIdentity(f"https://github.com/{ACME}", f"{GITHUB_ISSUER}/acme"),
+            named(f"https://github.com/{ACME}", f"{GITHUB_ISSUER}/acme"),
             "requires the issuer https://token.actions.githubusercontent.com",
         ),
         (
-            SignerIdentity(f"https://github.com.evil.example/{ACME}", GITHUB_ISSUER),
+            named(f"https://github.com.evil.example/{ACME}", GITHUB_ISSUER),
             "requires an identity below https://github.com/acme/",
         ),
-        (SignerIdentity("\x1b[2Ja@b.org", "x"), r"signed by \x1b[2Ja@b.org (x)"),
+        (
+            named(f"https://github.com/{ACME}", GITHUB_ISSUER, NameKind.EMAIL),
+            "gives that name as an e-mail address, and --owner acme means a URI",
+        ),
+        (named("\x1b[2Ja@b.org", "x"), r"signed by \x1b[2Ja@b.org (x)"),
     ],
 )
 def test_what_looks_like_the_owner_is_not(signer: SignerIdentity, said: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -72,7 +71,8 @@ def _signer(text: str) -> SignerIdentity | None:
             else x509.load_der_x509_certificate(data)
         )
         return certificate_identity(certificate)
-    except (ValueError, binascii.Error, x509.ExtensionNotFound):
+    # A public log holds whatever anybody sent, and the parsers raise errors of many kinds.
+    except Exception:
         return None
 
 
@@ -94,5 +94,5 @@ def _digest(document: dict[str, Any]) -> str | None:
 def _hex(text: str) -> str | None:
     try:
         return base64.b64decode(text, validate=True).hex()
-    except binascii.Error:
+    except ValueError:  # base64 has no error of its own for what is not ASCII
         return None
