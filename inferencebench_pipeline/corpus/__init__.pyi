@@ -21,6 +21,7 @@ from .log_monitor import examine_logs as examine_logs
 from .log_monitor import keep_reports as keep_reports
 from .log_monitor import load_reports as load_reports
 from .log_monitor import log_findings as log_findings
+from .records import repeated_runs as repeated_runs
 from .records import unverified_days as unverified_days
 from .records import write_records as write_records
 from .signed_digests import known_digests as known_digests

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import NamedTuple
 
-import duckdb
 import orjson
 from pydantic import ValidationError
 
@@ -23,9 +22,7 @@ from inferencebench_pipeline.corpus.findings import (
 from inferencebench_pipeline.corpus.inventory import (
     GONE,
     InventoryEntry,
-    RepoState,
     entries_of_days,
-    inventory_table,
 )
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import (
@@ -35,23 +32,13 @@ from inferencebench_pipeline.corpus.verdicts import (
     Rules,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
+from inferencebench_pipeline.measure import content_sha256
 from inferencebench_pipeline.trust import ProveFor, Verdict
 from inferencebench_pipeline.untrusted import printable
 
+_OF_THE_SIGNING = frozenset({"run_id", "timestamp", "signature"})
+"""Fields of an envelope that differ when the same result is signed once more."""
 _KINDS = {kind.value: kind for kind in FindingKind}
-
-_DUPLICATES = """
-SELECT repo_id,
-    'run ' || run_id || ' was first published as ' || first_value(repo_id) OVER run || ', with '
-    || CASE WHEN first_value(content_hash) OVER run = content_hash
-        THEN 'the same' ELSE 'another' END
-    || ' content' AS detail
-FROM inventory
-WHERE run_id IS NOT NULL AND state = $published
--- A stranger's copy never comes before ours, whenever it was made.
-WINDOW run AS (PARTITION BY run_id ORDER BY coalesce(community, false), created_at, repo_id)
-QUALIFY row_number() OVER run > 1
-"""
 
 
 @dataclass(frozen=True)
@@ -59,8 +46,6 @@ class Subject:
     """A record to examine, and everything that what is found depends on."""
 
     entry: InventoryEntry
-    duplicate_of: str | None
-    """The sentence of a finding about a run that was published before."""
     rules: Rules
 
     @property
@@ -81,7 +66,6 @@ class Subject:
             entry.envelope_sha256,
             entry.traces_sha256,
             entry.card_json,
-            self.duplicate_of,
             *self.rules,
         )
         return hashlib.sha256(orjson.dumps(inputs)).hexdigest()
@@ -95,7 +79,7 @@ class Examined(NamedTuple):
 
 
 def subjects_of_days(
-    store: CorpusStore, days: Sequence[str], rules: Rules, duplicates: dict[str, str]
+    store: CorpusStore, days: Sequence[str], rules: Rules
 ) -> dict[str, list[Subject]]:
     """Return the records with bytes of each day, ordered by repository; days without any, too.
 
@@ -103,7 +87,6 @@ def subjects_of_days(
         store: the store whose inventory is read.
         days: UTC dates, ISO 8601.
         rules: what the verdicts will be reached under.
-        duplicates: what :func:`duplicate_runs` returned.
 
     Raises:
         VerdictsError: a day is not a date.
@@ -116,21 +99,8 @@ def subjects_of_days(
         found[day] = []
     for entry in entries_of_days(store, days):
         if entry.envelope_sha256 is not None:
-            subject = Subject(entry, duplicates.get(entry.repo_id), rules)
-            found[entry.created_day].append(subject)
+            found[entry.created_day].append(Subject(entry, rules))
     return found
-
-
-def duplicate_runs(store: CorpusStore) -> dict[str, str]:
-    """Return each repository that repeats a run published before it, with a sentence on that.
-
-    Raises:
-        InventoryError: the inventory cannot be read.
-    """
-    with duckdb.connect(":memory:") as connection:
-        connection.register("inventory", inventory_table(store))
-        rows = connection.execute(_DUPLICATES, {"published": RepoState.PUBLISHED.value}).fetchall()
-    return dict(rows)
 
 
 class Examiner:
@@ -223,6 +193,9 @@ def _judged(
         verified_at=known.verified_at if known and unchanged else now,
         checkpoint=checkpoint,
         verdict=verdict,
+        # A record that was not accepted claims no run.
+        content_sha256=content_sha256(traces) if verdict.ok and traces is not None else None,
+        body_sha256=_body_sha256(envelope) if verdict.ok and traces is None else None,
     )
 
 
@@ -264,14 +237,12 @@ def _problems(
     if entry.state not in GONE and entry.card_json != "{}":
         for detail in card_differences(entry.card_json, envelope, verdict):
             yield FindingKind.CARD_DISAGREES, detail
-    if subject.duplicate_of is not None:
-        yield FindingKind.DUPLICATE_RUN, subject.duplicate_of
 
 
 def _same_question(known: RepoVerdict, subject: Subject) -> bool:
     """Return whether a verdict is on the very bytes, in the very place, under the very rules."""
     entry = subject.entry
-    return (
+    return known.has_marks and (
         known.repo_id,
         known.organisation,
         known.envelope_sha256,
@@ -284,3 +255,18 @@ def _same_question(known: RepoVerdict, subject: Subject) -> bool:
         entry.traces_sha256,
         subject.rules,
     )
+
+
+def _body_sha256(envelope: bytes) -> str:
+    """Return the digest of all that a record says but its run id, its date and its signature.
+
+    For records without traces, whose numbers are all that could be recognised. A document that one
+    reader takes for JSON and another does not has its bytes' digest.
+    """
+    try:
+        document = orjson.loads(envelope)
+        body = {key: value for key, value in document.items() if key not in _OF_THE_SIGNING}
+        envelope = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        pass
+    return hashlib.sha256(envelope).hexdigest()

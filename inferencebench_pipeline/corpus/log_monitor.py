@@ -36,6 +36,7 @@ from inferencebench_pipeline.trust import (
     IdentityPolicy,
     LogReader,
     ProofError,
+    SignerRule,
     TrustRoot,
     log_ids,
     newest_states,
@@ -152,6 +153,7 @@ def examine_logs(
     *,
     seen: Sequence[SeenCheckpoint],
     known_digests: frozenset[str],
+    organisation: str | None = None,
     requests_per_log: int = REQUESTS_PER_LOG,
 ) -> list[LogReport]:
     """Examine every log of the trust root that a record is in, or that is signed into now.
@@ -159,9 +161,11 @@ def examine_logs(
     Args:
         store: keeps what was trusted and proved.
         trust: whose logs count.
-        policy: whose signers are ours.
+        policy: whose signers are ours, as far as they sign for ``organisation``.
         seen: the checkpoints of accepted records.
         known_digests: SHA-256 (hex) of everything that was signed knowingly.
+        organisation: our own namespace. What other organisations' signers sign is their affair.
+            None counts every signer of the policy as ours.
         requests_per_log: bounds the pages of entries, and the proofs a v1 log is asked for; what
             is left over is counted, and done by the next passes.
 
@@ -173,11 +177,12 @@ def examine_logs(
     for item in seen:
         by_log.setdefault(item.checkpoint.log_id, []).append(item)
     now = datetime.now(UTC)
+    ours = [rule for rule in policy.signers if organisation in (None, rule.organisation)]
     reports = []
     for log in trust.logs:
         mine = [item for log_id in log_ids(log) for item in by_log.get(log_id.hex(), [])]
         if mine or within(log.public_key.valid_for, now):
-            examination = _Examination(store, log, policy, requests_per_log, now)
+            examination = _Examination(store, log, ours, requests_per_log, now)
             reports.append(examination.report(mine, known_digests))
     return reports
 
@@ -229,12 +234,12 @@ class _Examination:
         self,
         store: CorpusStore,
         log: TransparencyLogInstance,
-        policy: IdentityPolicy,
+        signers: Sequence[SignerRule],
         requests: int,
         now: datetime,
     ) -> None:
         self._log = log
-        self._policy = policy
+        self._signers = signers
         self._requests = requests
         self._now = now
         self._reader: LogReader = reader_of(log)
@@ -394,7 +399,7 @@ class _Examination:
         if entry is None or (entry.sha256 is not None and entry.sha256 in known):
             return
         for signer in entry.signers:
-            if any(rule.names(signer) for rule in self._policy.signers):
+            if any(rule.names(signer) for rule in self._signers):
                 yield UnknownEntry(
                     log_id=self._state.log_id,
                     index=index,

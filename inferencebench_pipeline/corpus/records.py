@@ -5,7 +5,7 @@ For whoever asks "what is published, by whom, and does it hold": DuckDB, a noteb
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ from typing import Any
 import duckdb
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.blobs import BlobStore
+from inferencebench_pipeline.corpus.findings import Finding, FindingKind, Severity, finding
 from inferencebench_pipeline.corpus.inventory import (
     RepoState,
     inventory_table,
 )
+from inferencebench_pipeline.corpus.log_monitor import log_findings
+from inferencebench_pipeline.corpus.precedence import Claim, Shared, repetitions
 from inferencebench_pipeline.corpus.store import CorpusStore, VerdictsError
 from inferencebench_pipeline.corpus.verdicts import (
     Rules,
@@ -52,6 +56,10 @@ _JUDGED_COLUMNS: list[tuple[str, pa.DataType]] = [
     ("trust_root_sha256", pa.string()),
     ("verifier_version", pa.string()),
     ("findings", pa.list_(pa.string())),
+    ("signed_at", _TIME),
+    ("content_sha256", pa.string()),
+    ("body_sha256", pa.string()),
+    ("clean", pa.bool_()),
 ]
 _JUDGED = pa.schema(_JUDGED_COLUMNS)
 
@@ -65,7 +73,8 @@ SELECT i.organisation, i.repo_id, i.revision, i.created_at, i.state, i.run_id, i
         ELSE 'verified'
     END AS tier,
     j.outcome, j.failure_class, j.log_index, j.verified_at, j.policy_sha256, j.trust_root_sha256,
-    j.verifier_version, coalesce(j.findings, []) AS findings
+    j.verifier_version, coalesce(j.findings, []) AS findings, j.signed_at, j.content_sha256,
+    j.body_sha256, i.community, j.clean
 FROM inventory i
 LEFT JOIN judged j ON j.repo_id = i.repo_id
     AND j.organisation = i.organisation
@@ -123,7 +132,8 @@ def write_records(store: CorpusStore) -> Path | None:
     """Write the table anew from the inventory and the stored verdicts; None while either lacks.
 
     The ``tier`` is ``verified`` for a keyless signature that holds, ``dev`` for a pinned key, and
-    ``community`` for one that holds outside our namespace.
+    ``community`` for one that holds outside our namespace. ``repeats`` says which record was first
+    with the same run, and is null where none was.
 
     Raises:
         InventoryError, VerdictsError: what is stored cannot be read.
@@ -137,20 +147,125 @@ def write_records(store: CorpusStore) -> Path | None:
         crawled = inventory.num_rows or is_there(store.inventory_path)
         if not days or not crawled:
             return None
-        states = {day: file_state(store.verdicts_path(day)) for day in days}
-        with duckdb.connect(":memory:") as connection:
-            connection.register("judged", _judged(store, days))
-            connection.register("inventory", inventory)
-            table = connection.sql(_RECORDS).to_arrow_table()
+        made_of = _made_of(store, days)
+        table = _records(store, inventory, days)
         # Kept inside the table, so that the two can never be of different passes.
-        made_of = table.replace_schema_metadata({_MADE_OF: orjson.dumps(states)})
+        table = table.replace_schema_metadata(made_of)
         with replaced_atomically(path) as temporary:
-            pq.write_table(made_of, temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd")
     return path
 
 
-_MADE_OF = "verdicts"
+def repeated_runs(store: CorpusStore) -> list[Finding]:
+    """Return a finding for each good record whose run another one was first with.
+
+    The table of records has them; where it is not of the verdicts and the inventory that are here
+    now, they are computed as they would be for it.
+
+    Raises:
+        InventoryError, VerdictsError, LogStateError: what is stored cannot be read.
+    """
+    days = verified_days(store)
+    table = _current(store, days)
+    if table is None:
+        table = _records(store, inventory_table(store), days).select(_REPETITIONS.names)
+    kept = table.filter(pc.is_valid(table["repeats"]))
+    return [
+        finding(
+            FindingKind.DUPLICATE_RUN, row["repo_id"], row["revision"], row["repeats"],
+            row["verified_at"],
+        )
+        for row in kept.to_pylist()
+    ]  # fmt: skip
+
+
+def _records(store: CorpusStore, inventory: pa.Table, days: Sequence[str]) -> pa.Table:
+    with duckdb.connect(":memory:") as connection:
+        connection.register("judged", _judged(store, days))
+        connection.register("inventory", inventory)
+        joined = connection.sql(_RECORDS).to_arrow_table()
+    # A record that no honest log holds has no time that could be believed.
+    unlogged = {item.repo_id for item in log_findings(store)}
+    repeats = repetitions(_claims(joined, unlogged))
+    named = [repeats.get(repo_id) for repo_id in joined["repo_id"].to_pylist()]
+    findings = [
+        sorted({*kinds, FindingKind.DUPLICATE_RUN}) if sentence else kinds
+        for kinds, sentence in zip(joined["findings"].to_pylist(), named, strict=True)
+    ]
+    at = joined.schema.get_field_index("findings")
+    table: pa.Table = (
+        joined.set_column(at, "findings", pa.array(findings, pa.list_(pa.string())))
+        .append_column("repeats", pa.array(named, pa.string()))
+        .drop(["community", "clean"])
+    )
+    return table
+
+
+def _claims(joined: pa.Table, unlogged: Collection[str]) -> Iterator[Claim]:
+    """Yield what each good record claims."""
+    good = joined.filter(pc.is_in(joined["outcome"], pa.array(["verified"])))
+    names = (
+        "repo_id", "organisation", "signer", "issuer", "community", "signed_at", "state", "clean",
+        "run_id", "traces_sha256", "content_sha256", "body_sha256",
+    )  # fmt: skip
+    for (
+        repo_id, organisation, signer, issuer, community, signed_at, state, clean, run_id, traces,
+        content, body,
+    ) in zip(*(good[name].to_pylist() for name in names), strict=True):  # fmt: skip
+        if repo_id in unlogged:
+            continue
+        marks = (
+            # A run id is a hexadecimal number, whose letters may be of either case.
+            (Shared.RUN_ID, run_id and run_id.strip().lower()),
+            (Shared.FILE, traces),
+            (Shared.CONTENT, content),
+            (Shared.BODY, body),
+        )
+        yield Claim(
+            repo_id=repo_id,
+            organisation=organisation,
+            identity=signer or "",
+            issuer=issuer or "",
+            ours=not community,
+            logged_at=signed_at,
+            ranks=clean and state == RepoState.PUBLISHED,
+            marks=tuple((shared, value) for shared, value in marks if value),
+        )
+
+
+_MADE_OF = b"verdicts"
 """The key, in the table's own description, of the state of each day's file of verdicts."""
+_MADE_BESIDE = b"beside"
+"""The key of the states of the inventory and of the reports on the logs."""
+_REPETITION_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("repo_id", pa.string()),
+    ("revision", pa.string()),
+    ("repeats", pa.string()),
+    ("verified_at", _TIME),
+]
+_REPETITIONS = pa.schema(_REPETITION_COLUMNS)
+
+
+def _made_of(store: CorpusStore, days: Iterable[str]) -> dict[bytes, bytes]:
+    """Return the description of a table that is made of the files that are here now."""
+    states = {day: file_state(store.verdicts_path(day)) for day in days}
+    beside = [file_state(store.inventory_path), file_state(store.log_reports_path)]
+    return {_MADE_OF: orjson.dumps(states), _MADE_BESIDE: orjson.dumps(beside)}
+
+
+def _current(store: CorpusStore, days: Iterable[str]) -> pa.Table | None:
+    """Return the table where it is made of what is here now; None otherwise."""
+    try:
+        data = pa.BufferReader(read_plain(store.records_path))
+        described = pq.read_schema(data).metadata or {}
+        if any(described.get(key) != value for key, value in _made_of(store, days).items()):
+            return None
+        data.seek(0)
+        return pq.read_table(data, schema=_REPETITIONS)
+    except (OSError, ValueError, TypeError, pa.ArrowException):
+        return None
+
+
 _BYTES = ("envelope_sha256", "traces_sha256")
 _KNOWN = pa.schema([(name, pa.string()) for name in ("repo_id", "state", *_BYTES, "outcome")])
 
@@ -176,7 +291,7 @@ def _damaged(store: CorpusStore) -> dict[str, str]:
     """
     try:
         described = pq.read_schema(pa.BufferReader(read_plain(store.records_path))).metadata
-        made_of = orjson.loads((described or {}).get(_MADE_OF.encode(), b"{}"))
+        made_of = orjson.loads((described or {}).get(_MADE_OF, b"{}"))
     except (OSError, ValueError, pa.ArrowException):
         return {}
     damaged = {}
@@ -217,7 +332,7 @@ def _row(line: dict[str, Any]) -> dict[str, Any] | None:
     if judged is None:
         return None
     verdict = judged["verdict"]
-    signer, log = verdict["signer"] or {}, verdict["log"] or {}
+    signer, log, signed_at = verdict["signer"] or {}, verdict["log"] or {}, verdict["signed_at"]
     return {
         **{name: judged[name] for name in ("repo_id", "organisation", *_BYTES)},
         "verified_at": datetime.fromisoformat(judged["verified_at"]),
@@ -229,4 +344,8 @@ def _row(line: dict[str, Any]) -> dict[str, Any] | None:
         "log_index": log.get("index"),
         **{name: verdict[name] for name in Rules._fields},
         "findings": sorted({item["kind"] for item in line["findings"]}),
+        "signed_at": signed_at and datetime.fromisoformat(signed_at),
+        "content_sha256": judged.get("content_sha256"),
+        "body_sha256": judged.get("body_sha256"),
+        "clean": not any(item["severity"] == Severity.ERROR for item in line["findings"]),
     }

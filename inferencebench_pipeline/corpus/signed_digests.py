@@ -1,13 +1,14 @@
 """Digests of everything that this deployment signed.
 
-A log entry under our identity with any other digest is suspicious.
+A log entry under our identity with any other digest is suspicious. Nothing that others can write
+is counted: whoever stole the identity must not be able to explain his entry by publishing it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inferencebench_pipeline.corpus.inventory import Inventory
+from inferencebench_pipeline.corpus.inventory import inventory_table
 from inferencebench_pipeline.corpus.log_monitor import SeenCheckpoint, signature_digest_of
 from inferencebench_pipeline.corpus.statement import registered_digests
 from inferencebench_pipeline.corpus.store import CorpusStore
@@ -17,18 +18,21 @@ from inferencebench_pipeline.runs import RunFile, RunStore
 
 
 def known_digests(store: RunStore) -> frozenset[str]:
-    """Return the digests of every envelope and statement this deployment knows of.
+    """Return the digests of every envelope and statement that this deployment signed.
 
-    Published ones by the inventory, those not published yet by their run directories, where an
-    envelope stands before it is signed.
+    These are the records in our own namespace whose verdict is good, on the very bytes and for the
+    namespace that they are published in; the envelopes in the run directories of this deployment,
+    where one stands before it is signed and published; and the statements that were about to be
+    signed. A record in another namespace counts for nothing, nor does one that was rejected, that
+    nobody signed, or that is not verified yet.
 
     Raises:
-        InventoryError: the inventory cannot be read.
+        InventoryError, VerdictsError, StatementStateError: what is stored cannot be read.
     """
-    hashes = {entry.content_hash for entry in Inventory.load(CorpusStore(store.root)).entries}
-    hashes.update(_of_runs(store))
-    digests = {signature_digest_of(item) for item in hashes if item is not None}
-    return frozenset(digests.union(registered_digests(CorpusStore(store.root))))
+    corpus = CorpusStore(store.root)
+    hashes = {*_of_our_records(corpus), *_of_runs(store)}
+    digests = {signature_digest_of(item) for item in hashes}
+    return frozenset(digests.union(registered_digests(corpus)))
 
 
 def seen_checkpoints(store: RunStore) -> Iterator[SeenCheckpoint]:
@@ -42,6 +46,22 @@ def seen_checkpoints(store: RunStore) -> Iterator[SeenCheckpoint]:
             judged = line.judged
             if judged is not None and judged.checkpoint is not None:
                 yield SeenCheckpoint(judged.repo_id, judged.revision, judged.checkpoint)
+
+
+def _of_our_records(corpus: CorpusStore) -> Iterator[str]:
+    columns = ["repo_id", "organisation", "envelope_sha256", "community"]
+    ours = {
+        (row["repo_id"], row["organisation"], row["envelope_sha256"])
+        for row in inventory_table(corpus).select(columns).to_pylist()
+        if not row["community"]
+    }
+    for day in verified_days(corpus):
+        for line in read_lines(corpus, day):
+            judged = line.judged
+            if judged is None or not judged.verdict.ok or judged.verdict.content_hash is None:
+                continue
+            if (judged.repo_id, judged.organisation, judged.envelope_sha256) in ours:
+                yield judged.verdict.content_hash
 
 
 def _of_runs(store: RunStore) -> Iterator[str]:

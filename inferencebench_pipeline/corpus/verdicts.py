@@ -22,7 +22,7 @@ from inferencebench_pipeline.files import read_plain
 from inferencebench_pipeline.trust import VERIFIER_VERSION, Checkpoint, Verdict
 from inferencebench_pipeline.untrusted import printable
 
-VERDICTS_SCHEMA_VERSION = "3"
+VERDICTS_SCHEMA_VERSION = "4"
 _SHOWN_CHARACTERS = 300
 _SEAL = re.compile(rb',"line_sha256":"([0-9a-f]{64})"}')
 _SEAL_BYTES = len(',"line_sha256":""}') + 64
@@ -64,6 +64,15 @@ class RepoVerdict(DocumentPart):
     """The state of the log that an accepted keyless signature's proof leads to."""
     verdict: Verdict
     """The verdict with its checks."""
+    content_sha256: str | None = None
+    """The digest of what the traces of an accepted record hold, however they are encoded."""
+    body_sha256: str | None = None
+    """The digest of what an accepted record without traces says, but for run id and date."""
+
+    @property
+    def has_marks(self) -> bool:
+        """True when a good record has the digest that it is recognised by under another run id."""
+        return not self.verdict.ok or (self.content_sha256 or self.body_sha256) is not None
 
     @property
     def outcome(self) -> str:

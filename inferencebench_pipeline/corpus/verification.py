@@ -21,7 +21,6 @@ from inferencebench_pipeline.corpus.examination import (
     Examined,
     Examiner,
     Subject,
-    duplicate_runs,
     subjects_of_days,
 )
 from inferencebench_pipeline.corpus.findings import Finding, Severity
@@ -166,11 +165,10 @@ class _Plan:
 def _plans(
     store: CorpusStore, days: Sequence[str], judge: Judge, *, again: bool
 ) -> Iterator[_Plan]:
-    duplicates = duplicate_runs(store)
     examiner = Examiner(store, judge)
     for start in range(0, len(days), _DAYS_READ_TOGETHER):
         group = days[start : start + _DAYS_READ_TOGETHER]
-        subjects = subjects_of_days(store, group, judge.rules, duplicates)
+        subjects = subjects_of_days(store, group, judge.rules)
         for day in group:
             yield _plan(store, day, subjects.pop(day), examiner, again=again)
 

@@ -41,6 +41,7 @@ from .verify.entry_signer import signed_entry as signed_entry
 from .verify.memoised import log_ids as log_ids
 from .verify.policy import IdentityPolicy as IdentityPolicy
 from .verify.policy import PolicySource as PolicySource
+from .verify.policy import SignerRule as SignerRule
 from .verify.policy import load_policy as load_policy
 from .verify.policy import policy_source as policy_source
 from .verify.rederive import metric_disagreements as metric_disagreements

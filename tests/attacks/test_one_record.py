@@ -185,7 +185,7 @@ def test_a_group_of_extreme_numbers_is_ranked_and_drawn(hub: FolderHub, store: P
             key: extremes[(number + at) % len(extremes)]
             for at, key in enumerate(document["metrics"])
         }
-        document["engine"]["version"] = f"{number % 3}"
+        document["engine"]["version"] = f"{number}"
         document["inferencebench_pipeline"]["validity"] = []
         for data in envelopes(document, ("seed",), 1):
             hub.commit(f"{ORG}/extreme-{number}-{hash(data)}", {"envelope.json": data})

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sigstore.models import Bundle
 
 from inferencebench_pipeline.corpus.findings import FindingKind
+from inferencebench_pipeline.corpus.inventory import crawl_others, created_days
 from inferencebench_pipeline.corpus.log_monitor import (
     LogReport,
     LogStateError,
@@ -25,9 +26,16 @@ from inferencebench_pipeline.corpus.log_monitor import (
     log_findings,
     signature_digest_of,
 )
+from inferencebench_pipeline.corpus.signed_digests import known_digests
 from inferencebench_pipeline.corpus.store import CorpusStore
+from inferencebench_pipeline.corpus.verification import verify_days
+from inferencebench_pipeline.corpus.verifier import PolicyJudge
+from inferencebench_pipeline.envelope.build import build_envelope
+from inferencebench_pipeline.envelope.canonical import content_hash, serialise
+from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
+from inferencebench_pipeline.sandbox.sigstore.app import identity_token_file
 from inferencebench_pipeline.sandbox.sigstore.merkle import MerkleTree, leaf_hash
-from inferencebench_pipeline.sandbox.sigstore.trust_config import write_policy
+from inferencebench_pipeline.sandbox.sigstore.trust_config import DEFAULT_ORGANISATION, write_policy
 from inferencebench_pipeline.trust.log import reader
 from inferencebench_pipeline.trust.log.checkpoints import unverified_checkpoint
 from inferencebench_pipeline.trust.log.merkle import (
@@ -37,7 +45,11 @@ from inferencebench_pipeline.trust.log.merkle import (
 )
 from inferencebench_pipeline.trust.log.reader import LogUnavailableError
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust, parse_trust
+from inferencebench_pipeline.trust.sign.identity_token import file_identity
+from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
+from tests.corpus.world import FolderHub
+from tests.envelope.measured import measurement_of, traces_bytes
 from tests.sandbox.sigstore.serving import Client, serving
 
 STRANGER = "mallory@example.org"
@@ -154,6 +166,35 @@ def test_an_entry_under_our_identity_that_nobody_knows_is_an_alarm_until_it_is_k
     later = examine(client, store, version, known_digests=known(1, 4))
     assert later.unknown == (alarm,)
     assert examine(client, store, version, known_digests=known(1, 2, 4)).unknown == ()
+
+
+def test_the_alarm_stands_when_the_thief_publishes_what_he_signed(
+    client: Client, store: CorpusStore, version: int, hub: FolderHub
+):
+    """He has our identity, a namespace of his own, and may tag a dataset as we do."""
+    run_id = new_run_id()
+    traces = traces_bytes(run_id)
+    stolen = build_envelope(measurement_of(run_id, traces))
+    token = file_identity(identity_token_file(client.state))
+    signer = SigstoreSigner(trust=trust_of(client), identity=token, rekor_version=version)
+    signed = signer.sign(stolen)
+    examined: dict[str, Any] = {"organisation": DEFAULT_ORGANISATION, "version": version}
+    before = examine(client, store, known_digests=known_digests(RunStore(store.root)), **examined)
+    assert [item.sha256 for item in before.unknown] == [signature_digest_of(content_hash(stolen))]
+
+    hub.commit("thief/whatever", {"envelope.json": serialise(signed), "traces.parquet": traces})
+    crawl_others(hub, list(hub.listed("thief")), [], store)
+    judge = PolicyJudge(trust_of(client), policy_of(client))
+    verify_days(store, created_days(store), judge)
+    after = examine(client, store, known_digests=known_digests(RunStore(store.root)), **examined)
+    assert after.unknown == before.unknown
+
+
+def test_what_the_signers_of_others_sign_is_no_alarm_of_ours(
+    client: Client, store: CorpusStore, version: int
+):
+    sign(client, version, 1)
+    assert examine(client, store, version, organisation="somebody-else").unknown == ()
 
 
 def test_a_pass_is_bounded_and_the_next_goes_on(client: Client, store: CorpusStore):

@@ -260,19 +260,6 @@ def test_a_foreign_card_may_have_classes_of_its_own(hub, store, shared_data):
     assert verify_day(store, DAY, verifier(policy(key))).findings == ()
 
 
-def test_the_second_publication_of_a_run_is_named_across_days(hub, store, files):
-    hub.commit(REPO, files)
-    again = f"{ORG}/again"
-    hub.commit(again, files, created_at=datetime(2026, 5, 20, tzinfo=UTC))
-    crawl_source(hub, ORG, store)
-
-    assert created_days(store) == [DAY, "2026-05-20"]
-    assert verify_day(store, DAY, verifier()).findings == ()
-    (item,) = verify_day(store, "2026-05-20", verifier()).findings
-    assert (item.kind, item.repo_id) == (FindingKind.DUPLICATE_RUN, again)
-    assert f"first published as {REPO}, with the same content" in item.detail
-
-
 def test_a_damaged_blob_is_a_finding_and_the_others_are_verified(hub, store, files):
     hub.commit(f"{ORG}/two", record(new_run_id(), f"{ORG}/two"))
     published(hub, store, files)

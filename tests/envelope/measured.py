@@ -92,7 +92,7 @@ def provenance(**changes: Any) -> Provenance:
     return Provenance.model_validate(content | changes)
 
 
-def _row(index: int) -> dict[str, Any]:
+def _row(index: int, noise: int) -> dict[str, Any]:
     start = index * 100 * _MS
     first = start + (40 + 3 * index) * _MS
     chunks = [
@@ -112,12 +112,13 @@ def _row(index: int) -> dict[str, Any]:
         "attempt": 1,
         "scheduled_ns": start,
         "connect_started_ns": start,
-        "connected_ns": start + _MS // 2,
+        # Two runs never leave the same numbers.
+        "connected_ns": start + noise // 1_000 % _MS,
         "sent_ns": start + _MS,
         "first_byte_ns": first - _MS,
         "first_token_ns": chunks[0]["received_ns"],
         "last_token_ns": chunks[-1]["received_ns"],
-        "end_ns": chunks[-1]["received_ns"] + _MS,
+        "end_ns": chunks[-1]["received_ns"] + _MS + noise % 1_000,
         "http_status": 200,
         "finish_reason": "length",
         "prompt_tokens": 20,
@@ -142,7 +143,8 @@ def traces_bytes(run_id: str, rows: int = 13) -> bytes:
     schema = SCHEMA.with_metadata(
         {f"inferencebench.{key}": value for key, value in metadata.items()}
     )
-    table = pa.Table.from_pylist([_row(index) for index in range(rows)], schema=schema)
+    noise = int(digest(run_id)[:16], 16)
+    table = pa.Table.from_pylist([_row(index, noise) for index in range(rows)], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()

@@ -36,10 +36,10 @@ from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
 from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, Manifest
 from inferencebench_pipeline.leaderboard.index.partition_summary import (
     load_standing,
+    look_into,
     save_standing,
     standing_of,
 )
-from inferencebench_pipeline.leaderboard.index.repeated_runs import mark_repeated
 from inferencebench_pipeline.leaderboard.index.spans import update_spans
 from inferencebench_pipeline.leaderboard.index.tables import read_batches
 from inferencebench_pipeline.leaderboard.index.workers import workers
@@ -98,7 +98,7 @@ def _build(store: LeaderboardStore, folder: Path, prices: Prices | None) -> Inde
     known = load_standing(folder)
     with workers() as pool, session() as connection:
         manifest, extracted, sound = update_spans(store, folder, inputs, before, pool)
-        partitions = mark_repeated(folder, manifest, known, connection)
+        partitions = look_into(known, manifest.spans.values(), folder, connection)
         # On disk for good before the manifest names them.
         sync_files([folder / name for name in manifest.partitions() - sound])
         standing = standing_of(partitions)

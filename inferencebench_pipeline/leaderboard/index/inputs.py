@@ -16,12 +16,14 @@ from inferencebench_pipeline.corpus import (
     inventory_table,
     load_findings,
     log_findings,
+    repeated_runs,
 )
 from inferencebench_pipeline.files import file_state
 from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
 from inferencebench_pipeline.leaderboard.index.tables import (
     FINDINGS_SCHEMA,
     INVENTORY_SCHEMA,
+    PRECEDENCE,
     empty,
 )
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
@@ -36,7 +38,7 @@ class CorpusInputs:
     rows: dict[str, tuple[int, int]]
     """The first of each day's rows in ``entries``, and their number."""
     noted: dict[str, list[dict[str, Any]]]
-    """Findings of crawl and logs by the day of their repository."""
+    """Findings of logs, crawl and precedence by the day of their repository."""
     unplaced: tuple[Finding, ...]
     """Findings about repositories that are not in the inventory."""
     inputs: dict[str, DayInputs]
@@ -48,7 +50,7 @@ class CorpusInputs:
         ).combine_chunks()
 
     def noted_of(self, days: Iterable[str]) -> pa.Table:
-        """Return the findings of crawl and logs about repositories of ``days``."""
+        """Return the findings of logs, crawl and precedence about repositories of ``days``."""
         found = [item for day in days for item in self.noted.get(day, ())]
         return pa.Table.from_pylist(found, schema=FINDINGS_SCHEMA)
 
@@ -57,7 +59,7 @@ def read_inputs(store: LeaderboardStore) -> CorpusInputs:
     """Return what is known of the corpus now.
 
     Raises:
-        InventoryError, LogStateError: what is stored cannot be read.
+        InventoryError, VerdictsError, LogStateError: what is stored cannot be read.
     """
     entries = _inventory(store)
     rows: dict[str, tuple[int, int]] = {}
@@ -98,10 +100,11 @@ def _inventory(store: LeaderboardStore) -> pa.Table:
 def _noted(
     store: LeaderboardStore, entries: pa.Table
 ) -> tuple[dict[str, list[dict[str, Any]]], tuple[Finding, ...]]:
-    """Return what logs and crawl noted, the logs first: a record no log holds is the worse."""
+    """Return what was noted, the logs first: a record no log holds is the worst."""
     found = [
         *(("logs", item) for item in log_findings(store.corpus)),
         *(("crawl", item) for item in load_findings(store.corpus)),
+        *((PRECEDENCE, item) for item in repeated_runs(store.corpus)),
     ]
     if not found:
         return {}, ()

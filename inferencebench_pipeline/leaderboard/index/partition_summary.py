@@ -1,4 +1,4 @@
-"""Summary of each partition of runs: row states, digests of groups, run ids and findings.
+"""Summary of each partition of runs: row states, digests of groups, and findings.
 
 It is cached in ``standing.json``, so that a build scans new partitions only. That file is derived;
 a build makes what it lacks.
@@ -28,8 +28,7 @@ STANDING_FILE: Final = "standing.json"
 # The keys are put in order, because DuckDB gives rows in the order in which its threads finish.
 _STANDING = """
 SELECT filename, state, CASE WHEN state = 'verified' THEN group_id END AS ranked_in,
-    sha256(string_agg(row_key, ',' ORDER BY row_key))[:32] AS key, count(*) AS rows,
-    min(run_id) AS first_run, max(run_id) AS last_run
+    sha256(string_agg(row_key, ',' ORDER BY row_key))[:32] AS key, count(*) AS rows
 FROM read_parquet($files, hive_partitioning = false, filename = true)
 GROUP BY filename, state, ranked_in ORDER BY filename, state, ranked_in
 """
@@ -44,8 +43,6 @@ FROM (
 WHERE f.severity IN ('error', 'warn')
 ORDER BY filename, repo_id, kind, detail, seen_at
 """
-_REPEATABLE: Final = ("verified", "duplicate")
-"""States of rows that may be about a run that another row is about."""
 
 
 class PartitionStanding(Struct, array_like=True, gc=False):
@@ -55,25 +52,8 @@ class PartitionStanding(Struct, array_like=True, gc=False):
     """Number of rows in each state."""
     groups: dict[str, tuple[str, int]] = {}
     """The digest of the rows of each comparison group that rank, and their number."""
-    runs: tuple[str, str] | None = None
-    """The first and the last id of the runs that are verified; None when none is."""
     findings: list[dict[str, str | None]] = []
     """The findings of severity ``error`` and ``warn``: fields of :class:`.document.FindingRow`."""
-
-    @property
-    def repeats(self) -> bool:
-        """True when one of its rows was marked as a repetition of another."""
-        return "duplicate" in self.states
-
-    def overlaps(self, other: PartitionStanding) -> bool:
-        """Return whether one of its runs may be one of the other's."""
-        return (
-            # Run ids begin with their time, so partitions of other days hardly ever overlap.
-            self.runs is not None
-            and other.runs is not None
-            and self.runs[0] <= other.runs[1]
-            and other.runs[0] <= self.runs[1]
-        )
 
 
 @dataclass
@@ -153,41 +133,15 @@ def _read(files: list[str], connection: duckdb.DuckDBPyConnection) -> dict[str, 
         return {}
     found: defaultdict[str, PartitionStanding] = defaultdict(PartitionStanding)
     lines = connection.execute(_STANDING, {"files": files}).fetchall()
-    for file, state, group_id, key, count, first, last in lines:
+    for file, state, group_id, key, count in lines:
         item = found[file]
         item.states[state] = item.states.get(state, 0) + count
         if group_id is not None:
             item.groups[group_id] = (key, count)
-        if state in _REPEATABLE and first is not None:
-            known = item.runs or (first, last)
-            item.runs = (min(known[0], first), max(known[1], last))
     for batch in read_batches(connection, _FINDINGS, {"files": files}):
         for line in batch.to_pylist():
             found[line.pop("filename")].findings.append(line)
     return dict(found)
-
-
-def may_repeat(
-    known: Mapping[str, PartitionStanding], now: Mapping[str, PartitionStanding]
-) -> list[str]:
-    """Return the partitions in which to look for runs that are published more than once.
-
-    They are all that can hold such a run that the last build did not know of: what is new, what may
-    hold a run that is in something new, and what holds a row that was said to repeat another.
-
-    Args:
-        known: the partitions of the last build.
-        now: those of this one.
-    """
-    # A name holds the digest of its rows: the last build has marked these very ones.
-    if known.keys() == now.keys():
-        return []
-    new = [item for name, item in now.items() if name not in known]
-    return [
-        name
-        for name, item in now.items()
-        if item.repeats or name not in known or any(map(item.overlaps, new))
-    ]
 
 
 def standing_of(partitions: Mapping[str, PartitionStanding]) -> Standing:

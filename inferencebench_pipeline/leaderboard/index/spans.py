@@ -51,8 +51,6 @@ def update_spans(
 ) -> UpdatedSpans:
     """Write the partitions that are not up to date, and those of the last build that are damaged.
 
-    Runs that were published more than once are marked by ``repeated_runs.py``.
-
     Raises:
         VerdictsError: a day's verdicts cannot be read.
         StoreError: the folder cannot be written.

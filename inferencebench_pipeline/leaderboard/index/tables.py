@@ -58,6 +58,8 @@ VERDICTS_SCHEMA: Final = pa.schema(
         )
     ]
 )
+PRECEDENCE: Final = "precedence"
+"""The source of a finding that a record repeats another, which decides what the row says."""
 SUBJECT: Final = ("repo_id", "organisation", "envelope_sha256", "traces_sha256")
 """The subject of a verdict: these bytes, published in that repository."""
 _INVENTORY_TYPES: dict[str, pa.DataType] = {"created_at": _TIME, "community": pa.bool_()}
@@ -104,9 +106,10 @@ WITH judged AS (
             WHEN f.binds_traces AND i.traces_sha256 IS NULL THEN 'traces_missing'
             WHEN NOT f.valid THEN 'invalid'
             WHEN d.finding IS NOT NULL THEN 'disputed'
+            WHEN p.repeats IS NOT NULL THEN 'duplicate'
             ELSE 'verified'
         END AS state,
-        d.finding, n.findings
+        d.finding, p.repeats, n.findings
     FROM inventory i
     LEFT JOIN facts f USING (repo_id)
     LEFT JOIN unfit u ON u.repo_id = i.repo_id
@@ -121,16 +124,20 @@ WITH judged AS (
         QUALIFY row_number() OVER (PARTITION BY repo_id ORDER BY position) = 1
     ) d ON d.repo_id = i.repo_id
     LEFT JOIN (
+        SELECT repo_id, detail AS repeats FROM findings WHERE source = '{precedence}'
+    ) p ON p.repo_id = i.repo_id
+    LEFT JOIN (
         SELECT repo_id, list({{{cells}}} ORDER BY position) AS findings FROM findings
         GROUP BY repo_id
     ) n ON n.repo_id = i.repo_id
 )
 SELECT
-    * EXCLUDE (finding, findings, community, invalid_reason, unfit),
+    * EXCLUDE (finding, repeats, findings, community, invalid_reason, unfit),
     CASE state
         WHEN 'verified' THEN NULL
         WHEN 'invalid' THEN invalid_reason
         WHEN 'disputed' THEN finding
+        WHEN 'duplicate' THEN repeats
         WHEN 'moved' THEN 'the same envelope is now at ' || moved_to
         WHEN 'vanished' THEN 'no longer listed on the Hub'
         WHEN 'no_envelope' THEN 'the repository holds no envelope.json'
@@ -179,7 +186,8 @@ def run_rows(
         # SQL tables have no order, so the order of the findings becomes a column.
         positions = pa.array(range(len(findings)), pa.int64())
         connection.register("findings", findings.append_column("position", positions))
-        judged: pa.Table = connection.sql(_RUNS.format(cells=_FINDING_CELLS)).to_arrow_table()
+        query = _RUNS.format(cells=_FINDING_CELLS, precedence=PRECEDENCE)
+        judged: pa.Table = connection.sql(query).to_arrow_table()
     # What decides nothing is only looked up: forty columns more would take a join twice as long.
     stated = _of(judged["repo_id"], facts).drop(["repo_id", "envelope_sha256"])
     shown = _of(judged["repo_id"], headlines).select(["headline"])

@@ -12,7 +12,7 @@ NO_VALUE = "–"
 
 STATES = {
     "verified": "Verified; ranked.",
-    "duplicate": "Verified, but the same run was published before.",
+    "duplicate": "Verified, but another record of the same run was signed before it.",
     "invalid": "Verified, but the measurement failed one of its own validity checks.",
     "unverified": "Published, and not verified yet.",
     "traces_missing": "The signature is good, but the traces behind the metrics are not there.",

@@ -10,6 +10,7 @@ from inferencebench_pipeline.corpus import (
     DaySummary,
     DayVerdicts,
     community_repos,
+    repeated_runs,
     verify_days,
     write_records,
 )
@@ -81,12 +82,14 @@ def corpus_verification(
         cleared = [repo_id for result in results for repo_id in result.cleared]
         reported = report_to_runs(context, run_store, findings, cleared)
         records = write_records(CorpusStore(run_store.root))
+        repeated = repeated_runs(CorpusStore(run_store.root))
     return dg.MaterializeResult(
         metadata={
             "verified": sum(result.verified for result in results),
             "rejected": sum(result.rejected for result in results),
             "recognised": sum(result.recognised for result in results),
             "findings": finding_table(findings),
+            "repeated_runs": finding_table(repeated),
             "days": table(map(_day_row, results)),
             "reported_to_runs": ", ".join(reported) or "none",
             "records": str(records or "none yet"),

@@ -48,6 +48,7 @@ def transparency_logs(
             # The checkpoint in each record of ours is a state that its log has signed.
             seen=list(seen_checkpoints(run_store)),
             known_digests=known_digests(run_store),
+            organisation=deployment.settings.organisation,
         )
         # Kept before anything is reported: a report to a run may
         # fail, and evidence must not be lost.

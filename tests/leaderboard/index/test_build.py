@@ -106,7 +106,7 @@ def test_the_same_corpus_gives_the_same_bytes(hub, store, files):
 
 
 def test_results_of_different_questions_are_never_in_one_group(hub, store):
-    looser = spec(slo={"ttft_ms": 1000})
+    looser, other_slo = spec(slo={"ttft_ms": 1000}), new_run_id()
     variants = {
         "same": {},
         "other-model": {
@@ -117,12 +117,13 @@ def test_results_of_different_questions_are_never_in_one_group(hub, store):
         "other-prompts": {"workload_sha256": digest("other requests")},
         "other-slo": {
             "spec": looser,
-            "metrics": compute_metrics(read_traces(traces_bytes(new_run_id())), looser.slo),
+            "metrics": compute_metrics(read_traces(traces_bytes(other_slo)), looser.slo),
         },
         "other-suite": {"spec": spec(suite={"id": "llm.inference.chat", "version": "1.1.0"})},
     }
     for name, changes in variants.items():
-        hub.commit(f"{ORG}/{name}", record(new_run_id(), f"{ORG}/{name}", **changes))
+        run_id = other_slo if name == "other-slo" else new_run_id()
+        hub.commit(f"{ORG}/{name}", record(run_id, f"{ORG}/{name}", **changes))
 
     board = indexed(hub, store)
 
@@ -203,16 +204,18 @@ def test_a_run_that_no_honest_log_holds_does_not_rank(hub, store, files):
 
 
 def test_a_run_published_twice_ranks_once_and_the_first_stays(hub, store, files):
-    hub.commit(f"{ORG}/a-copy", files, created_at=datetime(2026, 5, 20, tzinfo=UTC))
+    # A repository is there before its content, so its date decides nothing.
+    hub.commit(f"{ORG}/z-copy", files, created_at=datetime(2026, 5, 16, tzinfo=UTC))
     hub.commit(REPO, files, created_at=datetime(2026, 5, 18, tzinfo=UTC))
 
     board = indexed(hub, store)
 
     assert row_of(board).state == "verified"
-    copy = row_of(board, f"{ORG}/a-copy")
+    copy = row_of(board, f"{ORG}/z-copy")
     assert (copy.state, copy.state_reason) == (
         "duplicate",
-        f"this run was published first as {REPO}",
+        f"it repeats {REPO}: it has the same run id, and that record comes first by its name, "
+        "since neither has a trusted time",
     )
 
 

@@ -1,4 +1,4 @@
-"""How the rows of a partition stand is looked up once; what may repeat a run is looked at again."""
+"""How the rows of a partition stand is looked up once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from inferencebench_pipeline.leaderboard.index.partition_summary import (
     STANDING_FILE,
     PartitionStanding,
     load_standing,
-    may_repeat,
     save_standing,
     standing_of,
 )
@@ -20,16 +19,13 @@ FINDING: dict[str, str | None] = {
     "repo_id": "org/a", "row_id": "0" * 16, "kind": "malformed", "severity": "error",
     "revision": None, "detail": "\x1f</script>", "seen_at": "2026-05-30T09:00:00+00:00",
 }  # fmt: skip
-MAY = PartitionStanding(
-    states={"verified": 3}, groups={"g": ("k1", 2), "h": ("k2", 1)}, runs=("a", "f")
-)
+MAY = PartitionStanding(states={"verified": 3}, groups={"g": ("k1", 2), "h": ("k2", 1)})
 JUNE = PartitionStanding(
-    states={"verified": 1, "failed": 1}, groups={"g": ("k3", 1)}, runs=("e", "m"),
+    states={"verified": 1, "failed": 1}, groups={"g": ("k3", 1)},
     findings=[FINDING],
 )  # fmt: skip
-JULY = PartitionStanding(states={"verified": 1}, runs=("n", "z"))
+JULY = PartitionStanding(states={"verified": 1})
 REJECTED = PartitionStanding(states={"failed": 2})
-REPEATING = PartitionStanding(states={"duplicate": 1}, runs=("q", "q"))
 
 
 def test_what_was_looked_into_comes_back_as_it_was(tmp_path: Path):
@@ -70,23 +66,3 @@ def test_a_group_has_another_key_when_rows_of_it_changed_anywhere():
 
     assert key(MAY, JUNE) == key(MAY, REJECTED, JUNE)
     assert len({key(MAY), key(JUNE), key(MAY, JUNE), key(JUNE, MAY)}) == 4
-
-
-@pytest.mark.parametrize(
-    ("known", "now", "looked_at"),
-    [
-        pytest.param(["may", "repeating"], ["may", "repeating"], [], id="nothing new"),
-        pytest.param([], ["may", "july"], ["may", "july"], id="all is new"),
-        pytest.param(["may", "july"], ["may", "june", "july"], ["may", "june"], id="overlapping"),
-        pytest.param(["may"], ["may", "rejected"], ["rejected"], id="no run that could repeat"),
-        pytest.param(["may", "repeating"], ["repeating"], ["repeating"], id="the first is gone"),
-    ],
-)
-def test_runs_published_twice_are_looked_for_where_they_can_be(known, now, looked_at):
-    every = {
-        "may": MAY, "june": JUNE, "july": JULY, "rejected": REJECTED, "repeating": REPEATING
-    }  # fmt: skip
-
-    found = may_repeat({name: every[name] for name in known}, {name: every[name] for name in now})
-
-    assert found == looked_at
