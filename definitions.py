@@ -46,13 +46,16 @@ from inferencebench_pipeline.automation.sensors import (
 )
 from inferencebench_pipeline.lifecycle.corpus import (
     community_corpus,
-    corpus_statement,
     corpus_verification,
     published_corpus,
     transparency_logs,
     trust_root,
 )
-from inferencebench_pipeline.lifecycle.leaderboard import index_dataset, leaderboard_index
+from inferencebench_pipeline.lifecycle.leaderboard import (
+    corpus_statement,
+    index_dataset,
+    leaderboard_index,
+)
 from inferencebench_pipeline.lifecycle.life_of_a_run import (
     benchmark_run,
     envelope,

@@ -1,105 +1,91 @@
-"""The option ``verify --corpus``: one signature covers every result of an organisation."""
+"""The option ``verify --corpus``: one signature covers every result of an organisation.
+
+Everything that the statement binds is compared with what is there, and each way to differ is an
+outcome of its own. Reading a target is elsewhere (``corpus_targets``), and so is the comparison
+itself, which knows neither disks nor networks.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from inferencebench_pipeline.cli.corpus_targets import Corpus
+from inferencebench_pipeline.cli.exit_codes import ExitCode
+from inferencebench_pipeline.cli.seen_statements import keep_seen, seen_statement
 from inferencebench_pipeline.cli.terminal import say, say_json
-from inferencebench_pipeline.corpus import STATEMENT_FILE, TABLE_FILE
-from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.files import sha256_of
-from inferencebench_pipeline.hub import Hub, Repo, fetch_file
+from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.trust import (
+    CorpusDifference,
+    CorpusProblem,
     CorpusStatement,
     IdentityPolicy,
+    NewerStatementError,
     StatementRejectedError,
     TrustRoot,
+    compare_age,
+    compare_files,
+    compare_index,
+    compare_rules,
+    compare_table,
     verify_corpus_statement,
 )
+from inferencebench_pipeline.untrusted import printable
 
-_HUB_TARGET = re.compile(
-    r"hf://datasets/(?P<organisation>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<rev>.+))?"
+ACCEPT_OLDER: Final = frozenset({CorpusDifference.OLDER_THAN_SEEN})
+"""What ``--accept-older`` lets pass."""
+ACCEPT_OTHER_RULES: Final = frozenset(
+    {CorpusDifference.OTHER_POLICY, CorpusDifference.OTHER_TRUST_ROOT}
 )
-_SHOWN = 10
+"""What ``--accept-other-rules`` lets pass."""
 
+_CODES: Final = {
+    CorpusDifference.EMPTY: ExitCode.EMPTY,
+    CorpusDifference.ROWS_LEFT_OUT: ExitCode.ROWS_DIFFER,
+    CorpusDifference.ROWS_ADDED: ExitCode.ROWS_DIFFER,
+    CorpusDifference.NAMES_DIFFER: ExitCode.ROW_NAMES_DIFFER,
+    CorpusDifference.REVISIONS_DIFFER: ExitCode.ROW_NAMES_DIFFER,
+    CorpusDifference.DAYS_DIFFER: ExitCode.ROW_NAMES_DIFFER,
+    CorpusDifference.RUN_IDS_DIFFER: ExitCode.ROW_NAMES_DIFFER,
+    CorpusDifference.TRACES_DIFFER: ExitCode.ROW_NAMES_DIFFER,
+    CorpusDifference.INDEX_DIFFERS: ExitCode.PARTITIONS_DIFFER,
+    CorpusDifference.OLDER_THAN_SEEN: ExitCode.STATEMENT_SUPERSEDED,
+    CorpusDifference.OTHER_POLICY: ExitCode.STATEMENT_SUPERSEDED,
+    CorpusDifference.OTHER_TRUST_ROOT: ExitCode.STATEMENT_SUPERSEDED,
+    CorpusDifference.RECORDS_MISSING: ExitCode.INCOMPLETE,
+    CorpusDifference.INDEX_MISSING: ExitCode.INCOMPLETE,
+}
+"""The exit code of each difference, the most serious first: a corpus ends with its first one."""
 
-class CorpusTargetError(PermanentError):
-    """The target holds no corpus statement, or no results that it could cover."""
+_NOT_BOUND_BY_VERSION_1: Final = ("revision", "created_day", "run_id", "traces_sha256", "index")
+_HELP: Final = {
+    CorpusDifference.OLDER_THAN_SEEN: "--accept-older takes it all the same",
+    CorpusDifference.OTHER_POLICY: "name that policy with --policy, or take the statement all the "
+    "same with --accept-other-rules",
+    CorpusDifference.OTHER_TRUST_ROOT: "name that root with --trust-config, or take the statement "
+    "all the same with --accept-other-rules",
+}
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """A statement, and the results that it should cover.
+class CorpusVerdict:
+    """The outcome for a corpus, and everything that it rests on."""
 
-    Attributes:
-        where: the place of the corpus, for people.
-        organisation: the namespace whose corpus it is.
-        bundle: the signed statement.
-        results: the name of each result, by the SHA-256 of its envelope.
-    """
-
-    where: str
-    organisation: str
-    bundle: bytes
-    results: dict[str, str]
-
-
-def read_corpus(
-    target: str,
-    deployment: Deployment,
-    *,
-    organisation: str | None,
-    revision: str | None = None,
-    offline: bool = False,
-) -> Corpus:
-    """Return the statement at ``target`` and the results that it should cover.
-
-    Args:
-        target: ``hf://datasets/ORG/NAME[@revision]``, or a folder that holds the statement with
-            its table, or with envelopes.
-        deployment: the deployment whose Hub is asked.
-        organisation: the organisation whose corpus it must be. If None, an ``hf://`` target
-            names it.
-        revision: a branch, tag or commit on the Hub, in place of ``@revision``.
-        offline: whether to refuse a target that needs a network.
-
-    Raises:
-        CorpusTargetError: there is nothing to verify there.
-    """
-    if target.startswith("hf://"):
-        if offline:
-            raise CorpusTargetError(f"{target} is on the Hub, which --offline does not allow")
-        return _from_hub(target, deployment.hub(), revision)
-    if revision is not None:
-        raise CorpusTargetError(f"--revision is for hf:// targets; {target} is a path")
-    folder = Path(target)
-    owner = organisation or deployment.settings.organisation
-    if owner is None:
-        raise CorpusTargetError(
-            f"name the organisation of the corpus in {folder} with --organisation"
-        )
-    try:
-        bundle = (folder / STATEMENT_FILE).read_bytes()
-    except OSError as error:
-        raise CorpusTargetError(
-            f"cannot read {folder / STATEMENT_FILE} ({error.strerror}); name the folder that holds "
-            "it, or hf://datasets/ORG/NAME"
-        ) from error
-    # The published table names each result; without it the envelopes are hashed.
-    table = folder / TABLE_FILE
-    results = _of_table(table.read_bytes()) if table.is_file() else dict(_of_files(folder))
-    if not results:
-        raise CorpusTargetError(f"{folder} holds neither {TABLE_FILE} nor any envelope.json")
-    return Corpus(str(folder), owner, bundle, results)
+    code: ExitCode
+    """The exit code."""
+    outcome: str
+    """A stable name: ``verified``, ``rejected``, ``newer`` or that of the first difference."""
+    reason: str
+    """The outcome in one sentence."""
+    statement: CorpusStatement | None = None
+    """The statement; None where it is not proven."""
+    problems: tuple[CorpusProblem, ...] = ()
+    """Everything that differs."""
+    accepted: tuple[CorpusProblem, ...] = ()
+    """What differs, and was accepted beforehand."""
 
 
 def verify_corpus(
@@ -107,124 +93,181 @@ def verify_corpus(
     *,
     trust: TrustRoot,
     policy: IdentityPolicy,
-    issuer: str | None = None,
-    identity: str | None = None,
+    endpoint: str,
+    seen_folder: Path,
+    accept: Collection[CorpusDifference] = (),
     as_json: bool,
-) -> bool:
-    """Print and return whether the statement covers every result.
+) -> ExitCode:
+    """Print and return whether everything that the statement binds is as it says.
 
     Args:
-        corpus: the result of :func:`read_corpus`.
+        corpus: the statement and what it should cover.
         trust: the certificates, logs and clocks that count.
         policy: the identities that may state a corpus.
-        issuer: the exact issuer that must have vouched for the signer. If None, any that the
-            policy allows.
-        identity: the exact identity that must have signed. If None, any that the policy allows.
+        endpoint: the address of the Hub that the corpus is on.
+        seen_folder: where the newest verified statement of each organisation is kept.
+        accept: the differences that are told and do not decide.
         as_json: whether to print a JSON object instead of sentences.
     """
-    statement: CorpusStatement | None = None
+    verdict = _judged(
+        corpus,
+        trust=trust,
+        policy=policy,
+        endpoint=endpoint,
+        seen_folder=seen_folder,
+        accept=accept,
+    )
+    if as_json:
+        say_json(json.dumps(_document(corpus, verdict)))
+    else:
+        for line in _lines(corpus, verdict, policy.sha256, trust.sha256):
+            say(printable(line, _LINE_CHARACTERS))
+        word = verdict.outcome.replace("_", " ").upper()
+        say(printable(f"{word}: {verdict.reason}", _LINE_CHARACTERS))
+    if verdict.statement is not None:
+        _remember(seen_folder, endpoint, corpus.organisation, verdict.statement)
+    return verdict.code
+
+
+_LINE_CHARACTERS: Final = 4_000
+
+
+def _judged(
+    corpus: Corpus,
+    *,
+    trust: TrustRoot,
+    policy: IdentityPolicy,
+    endpoint: str,
+    seen_folder: Path,
+    accept: Collection[CorpusDifference],
+) -> CorpusVerdict:
     try:
         statement = verify_corpus_statement(
             corpus.bundle, trust=trust, policy=policy, organisation=corpus.organisation
         )
+    except NewerStatementError as error:
+        return CorpusVerdict(ExitCode.NEWER, "newer", str(error))
     except StatementRejectedError as error:
-        # A rejection is an answer of this command (exit code 1), and no failure of it.
-        ok, reason = False, str(error)
-    else:
-        ok, reason = _judged(corpus, statement, issuer, identity)
-    if as_json:
-        say_json(json.dumps(_document(corpus, statement, ok, reason)))
-    else:
-        for line in _lines(corpus, statement, policy.sha256, trust.sha256):
-            say(line)
-        say(f"{'VERIFIED' if ok else 'REJECTED'}: {reason}")
-    return ok
-
-
-def _from_hub(target: str, hub: Hub, asked: str | None) -> Corpus:
-    match = _HUB_TARGET.fullmatch(target)
-    if match is None:
-        raise CorpusTargetError(f"{target!r} is not of the form hf://datasets/ORG/NAME[@revision]")
-    repo = Repo("dataset", f"{match['organisation']}/{match['name']}")
-    # Pinned once, so that the statement and the table are of the same commit.
-    revision = hub.head(repo, asked or match["rev"] or "main").commit
-    if revision is None:
-        raise CorpusTargetError(f"{repo.id} has no commit; there is nothing to verify")
-    return Corpus(
-        where=f"{hub.page_url(repo)}/tree/{revision}",
-        organisation=match["organisation"],
-        bundle=fetch_file(hub, repo.id, revision, STATEMENT_FILE),
-        results=_of_table(fetch_file(hub, repo.id, revision, TABLE_FILE)),
-    )
-
-
-def _of_table(data: bytes) -> dict[str, str]:
-    try:
-        table = pq.read_table(io.BytesIO(data), columns=["envelope_sha256", "repo_id"])
-        digests, names = (column.to_pylist() for column in table.columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorpusTargetError(f"{TABLE_FILE} cannot be read: {error}") from error
-    return {str(digest): str(name) for digest, name in zip(digests, names, strict=True)}
-
-
-def _of_files(folder: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(folder.rglob("envelope.json")):
-        yield sha256_of(path), str(path.relative_to(folder))
-
-
-def _judged(
-    corpus: Corpus, statement: CorpusStatement, issuer: str | None, identity: str | None
-) -> tuple[bool, str]:
-    signer = statement.proof.signer
-    who = f"{signer.identity} ({signer.issuer})"
-    if issuer not in (None, signer.issuer) or identity not in (None, signer.identity):
-        return False, f"signed by {who}; required was {identity or 'any'} ({issuer or 'any'})"
-    uncovered = sorted(
-        name for sha256, name in corpus.results.items() if sha256 not in statement.subjects
-    )
-    if uncovered:
-        more = ", …" if len(uncovered) > _SHOWN else ""
-        return False, (
-            f"{len(uncovered)} of {len(corpus.results)} results are not in the statement: "
-            f"{', '.join(uncovered[:_SHOWN])}{more}"
+        # A rejection is an answer of this command, and no failure of it.
+        return CorpusVerdict(ExitCode.REJECTED, "rejected", str(error))
+    seen = seen_statement(seen_folder, corpus.organisation, endpoint)
+    problems = [
+        *(
+            compare_files(statement, corpus.envelopes)
+            if corpus.rows is None
+            else compare_table(statement, corpus.rows)
+        ),
+        *compare_index(statement, _found_index(corpus, statement)),
+        *(
+            compare_age(statement, seen_sha256=seen.statement_sha256, seen_signed_at=seen.signed_at)
+            if seen
+            else ()
+        ),
+        *compare_rules(statement, policy_sha256=policy.sha256, trust_root_sha256=trust.sha256),
+    ]
+    order = list(_CODES)
+    problems.sort(key=lambda problem: order.index(problem.difference))
+    accepted = tuple(problem for problem in problems if problem.difference in accept)
+    deciding = tuple(problem for problem in problems if problem.difference not in accept)
+    if not deciding:
+        return CorpusVerdict(
+            ExitCode.VERIFIED, "verified", _verified(corpus, statement), statement, (), accepted
         )
-    return True, f"{len(corpus.results)} results, each a subject of the statement signed by {who}"
+    first = deciding[0]
+    said = (
+        f"{first.detail}; {_HELP[first.difference]}" if first.difference in _HELP else first.detail
+    )
+    return CorpusVerdict(
+        _CODES[first.difference], str(first.difference), said, statement, deciding, accepted
+    )
+
+
+def _found_index(corpus: Corpus, statement: CorpusStatement) -> dict[str, str] | None:
+    bound = statement.summary.corpus
+    return None if bound is None else corpus.find_index(bound.files)
+
+
+def _verified(corpus: Corpus, statement: CorpusStatement) -> str:
+    signer, bound = statement.proof.signer, statement.summary.corpus
+    who = f"signed by {signer.identity} ({signer.issuer})"
+    if bound is None:
+        return (
+            f"{corpus.results} results, each a subject of the statement {who}. It is of version 1, "
+            "which binds envelopes and a repository for each, and nothing else that is shown"
+        )
+    return (
+        f"{corpus.results} results and {len(bound.index)} files of the leaderboard, just as the "
+        f"statement says, {who}"
+    )
+
+
+def _remember(folder: Path, endpoint: str, organisation: str, statement: CorpusStatement) -> None:
+    try:
+        keep_seen(folder, endpoint, organisation, statement)
+    except StoreError as error:
+        # The verdict stands; only the next one cannot be compared with this statement.
+        say(f"note: this statement is not remembered: {error}", stderr=True)
 
 
 def _lines(
-    corpus: Corpus, statement: CorpusStatement | None, policy_sha256: str, trust_sha256: str
+    corpus: Corpus, verdict: CorpusVerdict, policy_sha256: str, trust_sha256: str
 ) -> Iterator[str]:
-    yield corpus.where
+    yield f"{corpus.organisation}: {corpus.where}"
+    statement = verdict.statement
     if statement is None:
         return
-    summary = statement.summary
+    summary, signer = statement.summary, statement.proof.signer
     versions = ", ".join(f"{name} {number}" for name, number in summary.verifier.version.items())
-    yield f"  verified {summary.time_verified.isoformat()} by {summary.verifier.id} ({versions})"
+    yield (
+        f"  {len(statement.subjects)} records verified {summary.time_verified.isoformat()} by "
+        f"{summary.verifier.id} ({versions})"
+    )
     for name, theirs, ours in (
         ("policy", summary.policy.digest.sha256, policy_sha256),
         ("trust root", summary.trust_root.digest.sha256, trust_sha256),
     ):
         yield f"  under {name} {theirs} ({'yours' if theirs == ours else 'not the one you use'})"
-    yield f"  log index {statement.proof.log_index}, signed {statement.proof.times[0].isoformat()}"
+    yield (
+        f"  signed {statement.proof.times[0].isoformat()} by {signer.identity} ({signer.issuer}), "
+        f"log index {statement.proof.log_index}"
+    )
+    if statement.version == 1:
+        yield f"  does not bind: {', '.join(_NOT_BOUND_BY_VERSION_1)} (statement of version 1)"
+    for problem in verdict.accepted:
+        yield f"  – {problem.difference} (accepted): {problem.detail}"
+    for problem in verdict.problems:
+        yield f"  ✗ {problem.difference}: {problem.detail}"
 
 
-def _document(
-    corpus: Corpus, statement: CorpusStatement | None, ok: bool, reason: str
-) -> dict[str, object]:
+def _document(corpus: Corpus, verdict: CorpusVerdict) -> dict[str, object]:
     document: dict[str, object] = {
-        "ok": ok,
-        "reason": reason,
+        "ok": verdict.code is ExitCode.VERIFIED,
+        "outcome": verdict.outcome,
+        "exit_code": int(verdict.code),
+        "reason": verdict.reason,
+        "differences": _listed(verdict.problems),
+        "accepted": _listed(verdict.accepted),
         "where": corpus.where,
         "organisation": corpus.organisation,
-        "results": len(corpus.results),
+        "results": corpus.results,
     }
+    statement = verdict.statement
     if statement is not None:
         document |= {
             "subjects": len(statement.subjects),
+            "statement_version": statement.version,
+            "not_bound": list(_NOT_BOUND_BY_VERSION_1) if statement.version == 1 else [],
             "statement_sha256": statement.statement_sha256,
             "summary": statement.summary.model_dump(mode="json", by_alias=True),
             "signer": statement.proof.signer.identity,
             "issuer": statement.proof.signer.issuer,
+            "signed_at": statement.proof.times[0].isoformat(),
             "log_index": statement.proof.log_index,
         }
     return document
+
+
+def _listed(problems: tuple[CorpusProblem, ...]) -> list[dict[str, str]]:
+    return [
+        {"difference": str(problem.difference), "detail": problem.detail} for problem in problems
+    ]

@@ -22,7 +22,7 @@ from inferencebench_pipeline.cli.signer_options import (
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console, say, say_json
 from inferencebench_pipeline.deployment import Deployment
-from inferencebench_pipeline.settings import Settings, user_trust_store
+from inferencebench_pipeline.settings import Settings, user_data, user_trust_store
 from inferencebench_pipeline.trust import (
     Verdict,
     verify_envelope,
@@ -77,7 +77,23 @@ def verify(
         bool,
         typer.Option(
             "--corpus",
-            help="Check every result of the corpus TARGET by its one signed statement.",
+            help="Check every result of the corpus TARGET, and the leaderboard's files, by its one "
+            "signed statement.",
+        ),
+    ] = False,
+    accept_older: Annotated[
+        bool,
+        typer.Option(
+            "--accept-older",
+            help="Of a corpus: take a statement that is older than one you have verified before.",
+        ),
+    ] = False,
+    accept_other_rules: Annotated[
+        bool,
+        typer.Option(
+            "--accept-other-rules",
+            help="Of a corpus: take a statement that was made under another policy or trust root "
+            "than yours.",
         ),
     ] = False,
 ) -> None:
@@ -98,18 +114,29 @@ def verify(
     deployment = deployment_with(policy, trust_config)
     if corpus:
         # A corpus is read by libraries that a single record does without.
-        from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
+        from inferencebench_pipeline.cli.corpus_targets import read_corpus
+        from inferencebench_pipeline.cli.corpus_verifying import (
+            ACCEPT_OLDER,
+            ACCEPT_OTHER_RULES,
+            verify_corpus,
+        )
 
         results = read_corpus(
             target, deployment, organisation=organisation, revision=revision, offline=offline
         )
-        covered = verify_corpus(
+        code = verify_corpus(
             results,
             trust=deployment.trust(),
             policy=chosen_policy(deployment, signer),
+            endpoint=deployment.settings.hub_endpoint,
+            seen_folder=user_data() / "statements",
+            accept={
+                *(ACCEPT_OLDER if accept_older else ()),
+                *(ACCEPT_OTHER_RULES if accept_other_rules else ()),
+            },
             as_json=as_json,
         )
-        sys.exit(0 if covered else 1)
+        sys.exit(code)
     found = resolve(target, deployment.hub, revision=revision, offline=offline)
     verdict = judged(deployment, found, organisation, signer)
     if as_json:

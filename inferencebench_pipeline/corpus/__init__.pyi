@@ -27,11 +27,16 @@ from .records import write_records as write_records
 from .signed_digests import known_digests as known_digests
 from .signed_digests import seen_checkpoints as seen_checkpoints
 from .statement import STATEMENT_FILE as STATEMENT_FILE
-from .statement import TABLE_FILE as TABLE_FILE
+from .statement import STATEMENT_FILES as STATEMENT_FILES
+from .statement import CorpusDraft as CorpusDraft
+from .statement import CorpusNotCleanError as CorpusNotCleanError
 from .statement import StatedCorpus as StatedCorpus
+from .statement import VerifiedRecord as VerifiedRecord
 from .statement import state_corpus as state_corpus
 from .statement import stated_bundle as stated_bundle
+from .statement import stated_index as stated_index
 from .statement import statement_files as statement_files
+from .statement import verified_anew as verified_anew
 from .statement import verified_records as verified_records
 from .store import CorpusStore as CorpusStore
 from .verdicts import DayVerdicts as DayVerdicts

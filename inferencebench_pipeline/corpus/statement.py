@@ -1,4 +1,7 @@
-"""The corpus statement: it is made from stored verdicts when all of them are good, and kept.
+"""The corpus statement: it is made when everything that is published is verified, and kept.
+
+The stored verdicts say whether there is anything new to state. Before anything is signed, each
+record is verified again from its bytes: a line on a disk is no reason to sign.
 
 ``corpus/statement/`` holds what is published: the signed bundle and the table of what it covers.
 ``corpus/statement/signed.jsonl`` names every statement that was ever about to be signed, so that
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +23,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inferencebench_pipeline.corpus.findings import Finding, Severity
-from inferencebench_pipeline.corpus.inventory import Inventory, InventoryEntry, RepoState
+from inferencebench_pipeline.corpus.inventory import (
+    Inventory,
+    InventoryEntry,
+    RepoState,
+    created_days,
+)
 from inferencebench_pipeline.corpus.log_monitor import LogReport, load_reports, log_findings
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import RepoVerdict, Rules, read_lines
+from inferencebench_pipeline.corpus.verification import verify_days
+from inferencebench_pipeline.corpus.verifier import Judge
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import (
     is_as_written,
@@ -33,10 +43,16 @@ from inferencebench_pipeline.files import (
     write_atomically,
     write_twice,
 )
-from inferencebench_pipeline.trust import Counts, Subject, build_statement, logged_digests
+from inferencebench_pipeline.trust import (
+    TABLE_FILE,
+    CorpusRow,
+    build_statement,
+    logged_digests,
+)
 
 STATEMENT_FILE: Final = "corpus_statement.sigstore.json"
-TABLE_FILE: Final = "corpus.parquet"
+STATEMENT_FILES: Final = (STATEMENT_FILE, TABLE_FILE)
+"""The files of a statement in the dataset of the index."""
 _SHOWN = 5
 
 Sign = Callable[[bytes], bytes]
@@ -66,6 +82,55 @@ class VerifiedRecord:
 
 
 @dataclass(frozen=True)
+class CorpusDraft:
+    """What a statement will say, before anything is signed."""
+
+    organisation: str
+    """Whose corpus it is."""
+    records: list[VerifiedRecord]
+    """Everything that it has published."""
+    rules: Rules
+    """What the records were verified under."""
+    index: Mapping[str, str]
+    """The SHA-256 of each file of the leaderboard, by its path in the published dataset."""
+
+    @property
+    def rows(self) -> list[CorpusRow]:
+        """The rows of the table, ordered by repository."""
+        return [
+            CorpusRow(
+                repo_id=record.entry.repo_id,
+                revision=record.entry.revision,
+                created_day=record.entry.created_day,
+                run_id=record.entry.run_id,
+                envelope_sha256=record.entry.envelope_sha256 or "",
+                traces_sha256=record.entry.traces_sha256,
+            )
+            for record in self.records
+        ]
+
+    def statement(self) -> bytes:
+        """Return the exact bytes to sign.
+
+        Raises:
+            CorpusNotCleanError: there is nothing to state.
+        """
+        if not self.records:
+            raise CorpusNotCleanError(
+                f"{self.organisation} has published nothing; there is nothing to state"
+            )
+        return build_statement(
+            self.rows,
+            self.index,
+            organisation=self.organisation,
+            policy_sha256=self.rules.policy_sha256,
+            trust_root_sha256=self.rules.trust_root_sha256,
+            # The newest verdict and no clock, so that the same corpus gives the same statement.
+            verified_at=max(record.verified_at for record in self.records),
+        )
+
+
+@dataclass(frozen=True)
 class StatedCorpus:
     """A statement that was made."""
 
@@ -80,7 +145,20 @@ def statement_files(store: CorpusStore) -> dict[str, Path]:
     """Return the files of the statement that was made last, by name; none before the first."""
     folder = store.statement_folder
     # What is damaged must not be published over what is good.
-    return {name: folder / name for name in (STATEMENT_FILE, TABLE_FILE) if restore(folder / name)}
+    return {name: folder / name for name in STATEMENT_FILES if restore(folder / name)}
+
+
+def stated_index(store: CorpusStore) -> dict[str, str] | None:
+    """Return the SHA-256 of the leaderboard's files that the kept statement names, by their paths.
+
+    The signature is not looked at. None where there is no statement, or none that names any.
+    """
+    bundle = _kept_bundle(store.statement_folder)
+    try:
+        corpus = orjson.loads(_payload(bundle or b""))["predicate"]["inferencebench_corpus"]
+        return {file["name"]: file["digest"]["sha256"] for file in corpus["index"]}
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def verified_records(store: CorpusStore, organisation: str, rules: Rules) -> list[VerifiedRecord]:
@@ -116,27 +194,51 @@ def verified_records(store: CorpusStore, organisation: str, rules: Rules) -> lis
     return [records[repo_id] for repo_id in sorted(records)]
 
 
-def state_corpus(
-    store: CorpusStore,
-    organisation: str,
-    records: list[VerifiedRecord],
-    rules: Rules,
-    sign: Sign,
-    *,
-    holds: Holds = lambda _bundle: True,
-    published: Published = lambda: None,
-) -> StatedCorpus:
-    """Sign the statement about ``records`` and keep it with its table.
+def verified_anew(
+    store: CorpusStore, organisation: str, judge: Judge, *, processes: int = 1
+) -> list[VerifiedRecord]:
+    """Verify every record of the corpus again from its bytes; return those of an organisation.
 
-    Nothing is signed again when the statement would say what the kept one says, or, where that is
-    lost or damaged, the published one.
+    The records of others are among them, since the leaderboard shows those as well. A stored line
+    that says anything else than what was found now is written anew, and the index that was built
+    from it is then known to be out of date.
 
     Args:
         store: the store.
-        organisation: whose corpus it is.
-        records: what it covers.
-        rules: what they were verified under.
+        organisation: whose records are returned.
+        judge: judges the records.
+        processes: how many may share the work.
+
+    Raises:
+        CorpusNotCleanError: see :func:`verified_records`.
+        InventoryError, VerdictsError, LogStateError: what is stored cannot be read.
+        LockedError: another verification is not finished yet.
+        StoreError: the verdicts cannot be written.
+    """
+    verify_days(store, created_days(store), judge, processes=processes, again=True)
+    return verified_records(store, organisation, judge.rules)
+
+
+def state_corpus(
+    store: CorpusStore,
+    draft: CorpusDraft,
+    sign: Sign,
+    *,
+    anew: Callable[[], CorpusDraft],
+    holds: Holds = lambda _bundle: True,
+    published: Published = lambda: None,
+) -> StatedCorpus:
+    """Sign the statement that ``draft`` makes and keep it with its table.
+
+    Nothing is signed again when the statement would say what the kept one says, or, where that is
+    lost or damaged, the published one. Otherwise ``draft``, which rests on stored verdicts, only
+    says that there is something to sign, and what is signed is the draft that ``anew`` returns.
+
+    Args:
+        store: the store.
+        draft: what is to be stated, according to what is stored.
         sign: signs it.
+        anew: verifies each record again (:func:`verified_anew`) and drafts the statement from that.
         holds: whether a kept signature is still one.
         published: fetches the bundle of the last statement.
 
@@ -145,38 +247,23 @@ def state_corpus(
         StatementStateError: what is kept about earlier statements cannot be read.
         StoreError: it cannot be written.
     """
-    if not records:
-        raise CorpusNotCleanError(
-            f"{organisation} has published nothing; there is nothing to state"
-        )
-    statement = build_statement(
-        _subjects(records),
-        organisation=organisation,
-        policy_sha256=rules.policy_sha256,
-        trust_root_sha256=rules.trust_root_sha256,
-        counts=Counts(
-            envelopes=len({record.entry.envelope_sha256 for record in records}),
-            with_traces=sum(record.entry.traces_sha256 is not None for record in records),
-            days=len({record.entry.created_day for record in records}),
-        ),
-        # The newest verdict and no clock, so that the same corpus gives the same statement.
-        verified_at=max(record.verified_at for record in records),
-    )
     folder = store.statement_folder
-    payload_sha256, _ = logged_digests(statement)
+    statement = draft.statement()
     kept = _kept_bundle(folder)
     signed_now = False
     if kept is None or not _states(kept, statement) or not holds(kept):
         # What is lost here is fetched back first, since each signature is in a public log for ever.
         kept = published()
         if kept is None or not _states(kept, statement) or not holds(kept):
+            draft = anew()
+            statement = draft.statement()
             _register(folder, statement)
             kept, signed_now = sign(statement), True
         write_twice(folder / STATEMENT_FILE, kept)
     elif not is_as_written(folder / STATEMENT_FILE):
         write_twice(folder / STATEMENT_FILE, kept)
-    _write_table(folder, records)
-    return StatedCorpus(folder, len(records), payload_sha256, signed_now)
+    _write_table(folder, draft.rows)
+    return StatedCorpus(folder, len(draft.records), logged_digests(statement)[0], signed_now)
 
 
 def registered_digests(store: CorpusStore) -> Iterator[str]:
@@ -263,15 +350,6 @@ def _require_clean(
         )
 
 
-def _subjects(records: Iterable[VerifiedRecord]) -> list[Subject]:
-    """Return one subject per envelope; a run that is published twice is named once."""
-    found: dict[str, Subject] = {}
-    for record in records:
-        sha256 = record.entry.envelope_sha256 or ""
-        found.setdefault(sha256, Subject(record.entry.repo_id, sha256))
-    return list(found.values())
-
-
 def _kept_bundle(folder: Path) -> bytes | None:
     try:
         return read_twice(folder / STATEMENT_FILE)
@@ -281,13 +359,15 @@ def _kept_bundle(folder: Path) -> bytes | None:
 
 def _states(bundle: bytes | None, statement: bytes) -> bool:
     """Return whether a bundle is about exactly this statement; its signature is not looked at."""
-    if bundle is None:
-        return False
     try:
-        payload = orjson.loads(bundle)["dsseEnvelope"]["payload"]
-        return base64.b64decode(payload) == statement
-    except (ValueError, KeyError, TypeError):
+        return bundle is not None and _payload(bundle) == statement
+    except (ValueError, LookupError, TypeError):
         return False
+
+
+def _payload(bundle: bytes) -> bytes:
+    """Return the statement in a bundle of ours, as it was signed."""
+    return base64.b64decode(orjson.loads(bundle)["dsseEnvelope"]["payload"])
 
 
 def _unreadable_register(path: Path, problem: str) -> StatementStateError:
@@ -313,10 +393,13 @@ def _register(folder: Path, statement: bytes) -> None:
     write_atomically(path, before + orjson.dumps(line) + b"\n")
 
 
-def _write_table(folder: Path, records: list[VerifiedRecord]) -> None:
-    entries = [record.entry for record in records]
-    columns = ("repo_id", "revision", "created_day", "run_id", "envelope_sha256", "traces_sha256")
-    table = pa.table({name: [getattr(entry, name) for entry in entries] for name in columns})
+def _write_table(folder: Path, rows: list[CorpusRow]) -> None:
+    table = pa.table(
+        {
+            name: pa.array([row[at] for row in rows], pa.string())
+            for at, name in enumerate(CorpusRow._fields)
+        }
+    )
     with io.BytesIO() as buffer:
         pq.write_table(table, buffer, compression="zstd")
         data = buffer.getvalue()

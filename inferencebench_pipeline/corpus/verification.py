@@ -34,7 +34,7 @@ from inferencebench_pipeline.corpus.verdicts import (
     unreadable,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
-from inferencebench_pipeline.files import is_plain_file, is_there, write_atomically
+from inferencebench_pipeline.files import is_plain_file, is_there, write_atomically, write_changed
 from inferencebench_pipeline.worker_pool import WorkerPool
 
 SHARED_FROM_RECORDS = 500
@@ -216,8 +216,10 @@ def _finish(store: CorpusStore, plan: _Plan, work: Iterable[Future[list[Examined
     path = store.verdicts_path(plan.day)
     changed = bool(examined) or len(plan.kept) != plan.lines_before or plan.damaged
     # Written only when it differs, since the index recognises a day by the state of this file.
-    if changed or not is_plain_file(path):
+    if not is_plain_file(path):
         write_atomically(path, b"".join(read.line + b"\n" for read in lines))
+    elif changed:
+        write_changed(path, b"".join(read.line + b"\n" for read in lines))
     findings = tuple(
         Finding.model_validate_json(orjson.dumps(item)) for read in lines for item in read.findings
     )

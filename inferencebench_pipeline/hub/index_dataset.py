@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -28,7 +28,12 @@ class CorpusReceipt:
 
 
 def publish_corpus(
-    hub: Hub, organisation: str, files: Mapping[str, bytes | Path], *, owned: str | None = None
+    hub: Hub,
+    organisation: str,
+    files: Mapping[str, bytes | Path],
+    *,
+    owned: str | None = None,
+    withdrawn: Collection[str] = (),
 ) -> CorpusReceipt:
     """Commit ``files`` to the organisation's index dataset, which is made when it is absent.
 
@@ -40,6 +45,8 @@ def publish_corpus(
         organisation: whose dataset it is.
         files: content, or where it lies, by path.
         owned: a folder of the dataset that holds nothing but ``files``: what else is there goes.
+        withdrawn: files that must not stay beside these, and go where they are there. Its history
+            keeps them.
 
     Raises:
         HubPermissionError: the token may not write there.
@@ -48,7 +55,9 @@ def publish_corpus(
     index = RemoteRepo(hub, index_repo(organisation))
     edit = index.commit(
         index.head_or_created(),
-        lambda head: _changes(head, {**files, CARD_FILE: index_card(organisation)}, owned),
+        lambda head: _changes(
+            head, {**files, CARD_FILE: index_card(organisation)}, owned, withdrawn
+        ),
         message=_MESSAGE,
     )
     return CorpusReceipt(index.repo.id, edit.commit, index.page_url, tuple(sorted(edit.changes)))
@@ -75,9 +84,12 @@ def index_card(organisation: str) -> bytes:
 
 
 def _changes(
-    head: RepoHead, wanted: Mapping[str, bytes | Path], owned: str | None
+    head: RepoHead,
+    wanted: Mapping[str, bytes | Path],
+    owned: str | None,
+    withdrawn: Collection[str],
 ) -> dict[str, bytes | None]:
-    """Return the files to send and, of the folder ``owned``, those to remove."""
+    """Return the files to send, and those to remove: in the folder ``owned``, and withdrawn."""
     changes: dict[str, bytes | None] = {
         path: data
         for path, content in wanted.items()
@@ -87,7 +99,7 @@ def _changes(
         changes |= {
             path: None for path in head.files if path.startswith(f"{owned}/") and path not in wanted
         }
-    return changes
+    return changes | {path: None for path in withdrawn if path in head.files}
 
 
 def _differing(head: RepoHead, path: str, content: bytes | Path) -> bytes | None:

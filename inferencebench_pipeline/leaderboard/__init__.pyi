@@ -12,6 +12,7 @@ from .index.check import check_rows as check_rows
 from .index.check import unjudged_rows as unjudged_rows
 from .index.export import DATA_FOLDER as DATA_FOLDER
 from .index.export import published_files as published_files
+from .index.snapshot import published_snapshot as published_snapshot
 from .index.sources import Sources as Sources
 from .index.sources import anything_verified as anything_verified
 from .site.site import render_site as render_site

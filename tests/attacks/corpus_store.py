@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -30,9 +31,12 @@ from inferencebench_pipeline.corpus.records import unverified_days, write_record
 from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
+    CorpusDraft,
+    VerifiedRecord,
     state_corpus,
     stated_bundle,
     statement_files,
+    verified_anew,
     verified_records,
 )
 from inferencebench_pipeline.corpus.store import CorpusStore
@@ -44,6 +48,7 @@ from inferencebench_pipeline.hub.webhooks import last_nudge, nudge
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
 from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
 from inferencebench_pipeline.leaderboard.index.export import published_files
+from inferencebench_pipeline.leaderboard.index.snapshot import published_snapshot
 from inferencebench_pipeline.leaderboard.index.sources import Sources
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
@@ -162,13 +167,18 @@ class CorpusWorld:
             raise PermanentError("; ".join(problems))
 
     def _state(self) -> None:
-        records = verified_records(CorpusStore(self.store), ORG, _RULES)
+        corpus, board = CorpusStore(self.store), LeaderboardStore(self.store)
+
+        def draft(records: list[VerifiedRecord]) -> CorpusDraft:
+            index = published_snapshot(board)
+            digests = {path: hashlib.sha256(data).hexdigest() for path, data in index.items()}
+            return CorpusDraft(ORG, records, _RULES, digests)
+
         state_corpus(
-            CorpusStore(self.store),
-            ORG,
-            records,
-            _RULES,
+            corpus,
+            draft(verified_records(corpus, ORG, _RULES)),
             self.sign,
+            anew=lambda: draft(verified_anew(corpus, ORG, verifier())),
             holds=lambda bundle: self.published in (None, bundle),
             published=lambda: self.published,
         )

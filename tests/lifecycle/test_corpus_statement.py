@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,12 +16,11 @@ from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
 from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
-from tests.clock import today, wait_until_the_hour_holds
+from tests.clock import wait_until_the_hour_holds
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.lifecycle.conftest import World, failed_checks, failed_steps, failure_text
-
-CLI = "from inferencebench_pipeline.cli import main; main()"
+from tests.lifecycle.stated import reverify, verify_corpus
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +38,6 @@ def _one_day() -> None:
 @pytest.fixture(autouse=True)
 def _plain_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-
-
-def verify_corpus(world: World, *arguments: str) -> tuple[int, dict[str, object]]:
-    """What the command line says, in a process of its own."""
-    target = f"hf://datasets/{world.settings.organisation}/inferencebench-index"
-    done = subprocess.run(
-        [sys.executable, "-c", CLI, "verify", "--corpus", "--json", *(arguments or (target,))],
-        env={**os.environ, **world.sandbox.environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, json.loads(done.stdout) if done.stdout else {"error": done.stderr}
-
-
-def reverify(world: World) -> set[str]:
-    world.job("crawl_corpus")
-    return failed_checks(world.job("reverify", today()))
 
 
 @pytest.mark.slow

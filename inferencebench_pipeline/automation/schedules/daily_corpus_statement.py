@@ -9,6 +9,6 @@ daily_corpus_statement = utc_schedule(
     # After the verifications (03:30, 03:45) and the examination
     # of the logs (04:30), on which it rests.
     cron_schedule="0 5 * * *",
-    description="Signs and publishes the corpus statement every day on which the verified corpus "
-    "has changed.",
+    description="Signs the corpus statement every day on which the verified corpus or the "
+    "leaderboard has changed, and publishes both.",
 )

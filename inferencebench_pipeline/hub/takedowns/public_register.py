@@ -36,8 +36,8 @@ authors asked us to: who asked, when, why, and what was done.
 
 `corpus_statement.sigstore.json`, when it is here, is one signature over everything that we have
 published and verified: an in-toto statement whose subjects are the envelopes, by SHA-256, with a
-SLSA verification summary. `corpus.parquet` lists them. `inferencebench verify --corpus
-hf://datasets/...` with the name of this dataset checks all of them by it.
+SLSA verification summary. It binds the rows of `corpus.parquet` and the files of the leaderboard.
+`inferencebench verify --corpus hf://datasets/...` with the name of this dataset compares them all.
 """
 """Card of the index dataset."""
 

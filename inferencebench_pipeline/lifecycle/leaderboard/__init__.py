@@ -1,1 +1,1 @@
-"""The assets of the group ``leaderboard``: the index of the verified records, and its pages."""
+"""The assets of the group ``leaderboard``: the index, its dataset, and the statement on it."""

@@ -179,5 +179,20 @@ def test_a_file_of_ours_that_is_no_longer_part_of_the_index_goes(world, organisa
     assert publisher.head(repo).files & {stale, foreign} == {foreign}
 
 
+def test_what_is_withdrawn_goes_in_the_commit_that_changes_the_rest(
+    world, organisation, hub, store
+):
+    publisher = world.user(organisation)
+    repo = index_repo(organisation)
+    publish_corpus(publisher, organisation, {"statement": b"s", "table": b"t", "other": b"o"})
+
+    receipt = publish_corpus(
+        publisher, organisation, {"other": b"n"}, withdrawn=("statement", "table", "never there")
+    )
+
+    assert receipt.uploaded == ("other", "statement", "table")
+    assert publisher.head(repo).files & {"statement", "table", "other"} == {"other"}
+
+
 def test_before_the_first_build_there_is_nothing_to_publish(store):
     assert published_files(store) == {}
