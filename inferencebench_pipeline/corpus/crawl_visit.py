@@ -16,7 +16,7 @@ from inferencebench_pipeline.envelope import (
     TRACES_FILE,
     EnvelopeError,
     content_hash,
-    parse_envelope,
+    parse_any_version,
 )
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub import ENVELOPE_FILE, PublishedRepo
@@ -122,7 +122,7 @@ class Visit:
 
     def _described(self, entry: InventoryEntry, data: bytes) -> InventoryEntry:
         try:
-            envelope = parse_envelope(data)
+            envelope = parse_any_version(data)
         except EnvelopeError as error:
             self._note(FindingKind.MALFORMED, entry, str(error))
             return replace(entry, state=RepoState.MALFORMED)

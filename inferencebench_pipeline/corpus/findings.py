@@ -63,6 +63,8 @@ SEVERITY: dict[FindingKind, Severity] = {
     FindingKind.MOVED: Severity.WARN,
     FindingKind.REVISION_CHANGED: Severity.INFO,
     FindingKind.DUPLICATE_RUN: Severity.WARN,
+    # Nothing speaks against it; a newer release is needed to say more.
+    FindingKind.NEWER_THAN_VERIFIER: Severity.WARN,
 }
 """Severity of the kinds that are not errors; every other kind is one."""
 

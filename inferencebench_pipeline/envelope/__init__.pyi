@@ -6,6 +6,7 @@ from .build import write_envelope as write_envelope
 from .canonical import MAX_ENVELOPE_BYTES as MAX_ENVELOPE_BYTES
 from .canonical import EnvelopeError as EnvelopeError
 from .canonical import content_hash as content_hash
+from .canonical import parse_any_version as parse_any_version
 from .canonical import parse_envelope as parse_envelope
 from .canonical import serialise as serialise
 from .comparison import differences as differences

@@ -40,6 +40,21 @@ def parse_envelope(data: bytes) -> Envelope:
     return _validated(_decode(data))
 
 
+def parse_any_version(data: bytes) -> Envelope:
+    """Return the envelope in ``data``, which may be of a version after v1.
+
+    For taking in what is published, before anybody judges it.
+
+    Raises:
+        EnvelopeError: as :func:`parse_envelope`, of what is no later version either.
+    """
+    document = _decode(data)
+    try:
+        return _validated(document)
+    except EnvelopeError as error:
+        return _later(document, error)
+
+
 def parse_unambiguous(data: bytes) -> Envelope:
     """Return the envelope in ``data``, refusing a document that says something twice.
 

@@ -69,7 +69,7 @@ class PublishedRow(DocumentPart):
     """Null while nobody has verified it."""
     state: Annotated[str, Shown("state", "State")]
     """``verified`` ranks. Everything else is shown and does not: ``duplicate``, ``invalid``,
-    ``traces_missing``, ``disputed``, ``rejected``, ``unverified``, ``malformed``,
+    ``traces_missing``, ``disputed``, ``rejected``, ``newer``, ``unverified``, ``malformed``,
     ``no_envelope``, ``unreadable``, ``vanished``, ``moved``."""
     state_reason: Annotated[str | None, Shown("reason")] = None
     traces_sha256: str | None = None
@@ -142,6 +142,8 @@ class Group(DocumentPart):
     workload: str
     slo: str | None = None
     metric_definitions: str
+    """The newest version that one of its runs names, which says what the columns mean. A number
+    that means another thing in an earlier version takes no part."""
     columns: tuple[Column, ...]
     ranked_by: str | None = None
     """Key of the metric the rows are ordered by; None when no better direction is known."""

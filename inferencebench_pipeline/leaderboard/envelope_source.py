@@ -23,6 +23,7 @@ from inferencebench_pipeline.envelope import (
     MetricNote,
     content_hash,
 )
+from inferencebench_pipeline.leaderboard.comparability import family_of
 from inferencebench_pipeline.measure import ValidityFlag
 from inferencebench_pipeline.untrusted import problems_of
 
@@ -116,7 +117,7 @@ class EnvelopeSource:
             envelope.suite_version,
             self.workload,
             self.slo,
-            self.metric_definitions,
+            family_of(self.metric_definitions),
         )
 
     @property
@@ -150,7 +151,7 @@ class EnvelopeSource:
 def comparison_group(*parts: str | None) -> str:
     """Return the id of the results that may be compared: 16 hex digits of what they share.
 
-    Those are suite, suite version, workload, SLO and metric definitions. Results that differ in
+    Those are suite, suite version, workload, SLO and family of definitions. Results that differ in
     any of them answer different questions and are never ranked against each other.
     """
     # JSON keeps the parts apart and tells null from an empty

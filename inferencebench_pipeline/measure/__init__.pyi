@@ -5,6 +5,7 @@ from .definition_versions import Definitions as Definitions
 from .definition_versions import definitions_of as definitions_of
 from .definition_versions import known_definitions as known_definitions
 from .definition_versions import newest_of as newest_of
+from .earlier_definitions import EARLIER_DEFINITIONS as EARLIER_DEFINITIONS
 from .errors import CaptureError as CaptureError
 from .errors import SpecError as SpecError
 from .metric_definitions import DEFINITIONS as DEFINITIONS

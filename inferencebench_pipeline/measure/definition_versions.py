@@ -21,9 +21,9 @@ from inferencebench_pipeline.measure.metric_definitions import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Definitions:
-    """All metric definitions of one version."""
+    """All metric definitions of one version, of which there is one object."""
 
     version: str
     metrics: Mapping[str, MetricDefinition]

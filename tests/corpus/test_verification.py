@@ -205,6 +205,31 @@ def test_a_number_that_does_not_follow_from_the_traces_is_found_although_well_si
     )
 
 
+@pytest.mark.parametrize("later", ["definitions", "envelope"])
+def test_a_record_of_a_later_version_is_a_warning_and_no_error(hub, store, files, later):
+    notes = json.loads(files["envelope.json"])["inferencebench_pipeline"]
+    changes = {
+        "definitions": {"inferencebench_pipeline": notes | {"metric_definitions": "99"}},
+        "envelope": {"envelope_version": "v2"},
+    }[later]
+    newer = resigned(files["envelope.json"], **changes)
+    published(hub, store, {"envelope.json": newer, "traces.parquet": files["traces.parquet"]})
+
+    day = verify_day(store, DAY, verifier())
+
+    assert only_finding(day) == (FindingKind.NEWER_THAN_VERIFIER, Severity.WARN)
+    assert day.errors == ()
+    assert not Inventory.load(store).findings
+
+
+def test_an_unsigned_record_of_a_later_version_is_as_bad_as_any(hub, store, files):
+    published(hub, store, {"envelope.json": altered(files["envelope.json"], envelope_version="v2")})
+
+    kinds = {item.kind for item in verify_day(store, DAY, verifier()).errors}
+    assert FindingKind.NEWER_THAN_VERIFIER not in kinds
+    assert kinds
+
+
 def test_traces_left_out_are_a_finding(hub, store, files):
     published(hub, store, {"envelope.json": files["envelope.json"]})
 

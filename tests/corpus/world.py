@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inferencebench_pipeline.corpus.verdicts import Rules
 from inferencebench_pipeline.envelope.build import build_envelope
-from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope, serialise
-from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.canonical import content_hash, parse_any_version, serialise
+from inferencebench_pipeline.envelope.models import ENVELOPE_VERSION, Envelope
 from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
@@ -104,7 +104,7 @@ def signed(envelope: Envelope, key: Ed25519PrivateKey = KEY) -> Envelope:
         "certificate": public_pem(key),
         "bundle": base64.b64encode(signature).decode(),
     }
-    return Envelope.model_validate({**envelope.model_dump(), "signature": block})
+    return type(envelope).model_validate({**envelope.model_dump(), "signature": block})
 
 
 def public_pem(key: Ed25519PrivateKey) -> str:
@@ -131,8 +131,11 @@ def altered(data: bytes, **changes: Any) -> bytes:
 
 def resigned(data: bytes, key: Ed25519PrivateKey = KEY, **changes: Any) -> bytes:
     """An envelope's bytes with top-level fields replaced and a signature that covers them."""
-    unsigned = parse_envelope(altered(data, **{**changes, "signature": None}))
-    return serialise(signed(unsigned, key))
+    unsigned = parse_any_version(altered(data, **{**changes, "signature": None}))
+    whole = signed(unsigned, key)
+    # What this release writes is v1. Another version is made up here, as a later one may write it.
+    later = whole.envelope_version != ENVELOPE_VERSION
+    return json.dumps(whole.model_dump(mode="json")).encode() if later else serialise(whole)
 
 
 def policy(*pems: str, organisation: str = ORG, sha256: str = "0f" * 32) -> IdentityPolicy:

@@ -47,6 +47,10 @@ def slo(text: str) -> Change:
     return lambda document: document.update(slo_template=text)
 
 
+def definitions(version: str) -> Change:
+    return lambda document: document["inferencebench_pipeline"].update(metric_definitions=version)
+
+
 def invalid(document: dict[str, Any]) -> None:
     flag = {"name": "lateness", "ok": False, "severity": "error", "detail": "client too slow"}
     document["inferencebench_pipeline"]["validity"] = [flag]

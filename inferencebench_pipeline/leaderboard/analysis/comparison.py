@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import (
 )
 from inferencebench_pipeline.leaderboard.analysis.two_samples import difference
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
+from inferencebench_pipeline.leaderboard.comparability import comparable_keys
 from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.leaderboard.facts import (
     MetricFact,
@@ -31,7 +32,10 @@ from inferencebench_pipeline.leaderboard.run_columns import EnvelopeFacts
 from inferencebench_pipeline.measure import (
     DEFINITIONS,
     METRIC_DEFINITIONS_VERSION,
+    Definitions,
     MetricDefinition,
+    definitions_of,
+    newest_of,
 )
 
 FORMAT: Final = "inferencebench-pipeline-comparison/1"
@@ -40,7 +44,7 @@ COMPARED: Final = tuple(
 )
 """The metrics that are compared unless others are asked for. Each further one costs the others
 certainty."""
-_QUESTION: Final = ("suite_id", "suite_version", "workload", "slo", "metric_definitions")
+_QUESTION: Final = ("suite_id", "suite_version", "workload", "slo")
 """Runs that differ in any of these answer different questions."""
 _FACTORS: Final = (
     "model_id",
@@ -128,7 +132,7 @@ def read_run(data: bytes, where: str) -> ComparedRun:
 
     Raises:
         ComparisonError: it is not an envelope, its measurement failed one of its own validity
-            checks, or it does not state the metric definitions known here.
+            checks, or it does not state metric definitions that are known here.
     """
     try:
         envelope = parse_envelope(data)
@@ -140,11 +144,11 @@ def read_run(data: bytes, where: str) -> ComparedRun:
     except UnfitError as error:
         raise ComparisonError(f"{where} cannot be compared: {error}") from error
     facts = EnvelopeFacts(**columns)
-    if facts.metric_definitions != METRIC_DEFINITIONS_VERSION:
+    if definitions_of(facts.metric_definitions) is None:
         said = facts.metric_definitions
         stated = "does not state" if said == FOREIGN_DEFINITIONS else f"states version {said} of"
         raise ComparisonError(
-            f"{where} {stated} its metric definitions; only numbers under version "
+            f"{where} {stated} its metric definitions; only numbers under versions up to "
             f"{METRIC_DEFINITIONS_VERSION} are compared"
         )
     if not facts.valid:
@@ -162,7 +166,8 @@ def compare(
     """Return how B differs from A, metric by metric.
 
     Runs are matched by load point; of each metric one permutation test over run statistics, at a
-    false-discovery rate of 5 % over all metrics. A difference that is not separated is not a proof
+    false-discovery rate of 5 % over all metrics. A number whose definition is another one in the
+    newest version among the runs takes no part. A difference that is not separated is not a proof
     of equality: read the interval.
 
     Raises:
@@ -176,7 +181,11 @@ def compare(
             f"load_point differs: A was run at {_listed(a, 'load_point')}, B at "
             f"{_listed(b, 'load_point')}; compare runs at the same load"
         )
-    kept = [[run for run in side if run.facts.load_point in shared] for side in (a, b)]
+    definitions = newest_of(run.facts.metric_definitions for run in (*a, *b))
+    kept = [
+        [_under(run, definitions) for run in side if run.facts.load_point in shared]
+        for side in (a, b)
+    ]
     compared = [
         found
         # A metric that is named twice is tested once, or it would cost the others certainty.
@@ -192,7 +201,8 @@ def compare(
         )
     )
     return Comparison(
-        question={name: getattr(a[0].facts, name) for name in _QUESTION},
+        question={name: getattr(a[0].facts, name) for name in _QUESTION}
+        | {"metric_definitions": definitions.version if definitions else FOREIGN_DEFINITIONS},
         load_points=tuple(sorted(point or "not stated" for point in shared)),
         differs=_differences(*kept),
         left_out=tuple(run.where for run in (*a, *b) if run.facts.load_point not in shared),
@@ -220,6 +230,14 @@ def _check(a: Sequence[ComparedRun], b: Sequence[ComparedRun]) -> None:
                 f"({run.run_id}); a run counts once"
             )
         seen[run.run_id] = run.where
+
+
+def _under(run: ComparedRun, definitions: Definitions | None) -> ComparedRun:
+    """Return a run without the numbers that mean another thing under the definitions."""
+    keys = comparable_keys(run.facts.metric_definitions, definitions)
+    if keys is None:
+        return run
+    return replace(run, values={key: run.values[key] for key in run.values if key in keys})
 
 
 def _definition(key: str) -> MetricDefinition:

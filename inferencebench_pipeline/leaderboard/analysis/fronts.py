@@ -16,7 +16,7 @@ from inferencebench_pipeline.leaderboard.document import (
     FrontPoint,
     six_digits,
 )
-from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import Definitions, MetricDefinition
 
 _ONE_KIND = re.compile(r"\d+ × (?P<model>[^,]+)")
 _TOKENS_PRICED: Final = 1_000_000
@@ -41,7 +41,9 @@ class _TradeOff:
     note: str | None = None
 
 
-def fronts_of(rows: Iterable[RankedRun], prices: Prices | None = None) -> tuple[Front, ...]:
+def fronts_of(
+    rows: Sequence[RankedRun], definitions: Definitions, prices: Prices | None = None
+) -> tuple[Front, ...]:
     """Return the fronts of one comparison group's ranked runs.
 
     Throughput against interactivity (tokens per second that one user sees: ``1 / TPOT p50``),
@@ -50,9 +52,7 @@ def fronts_of(rows: Iterable[RankedRun], prices: Prices | None = None) -> tuple[
     per system, because a host and a GPU are not the same unit. A front of fewer than two runs
     compares nothing and is left out.
     """
-    # Under other definitions, a number of the same name may be the number of something else.
-    known = [row for row in rows if row.metric_definitions == METRIC_DEFINITIONS_VERSION]
-    found = (_front(trade_off, known) for trade_off in _trade_offs(prices))
+    found = (_front(trade_off, rows) for trade_off in _trade_offs(definitions, prices))
     return tuple(front for front in found if front is not None)
 
 
@@ -91,10 +91,11 @@ def _front(trade_off: _TradeOff, rows: Sequence[RankedRun]) -> Front | None:
     )
 
 
-def _trade_offs(prices: Prices | None) -> Iterable[_TradeOff]:
+def _trade_offs(definitions: Definitions, prices: Prices | None) -> Iterable[_TradeOff]:
+    metrics = definitions.metrics
     for unit, suffix in (("GPU", ""), ("system", "_system")):
-        throughput = _rate("output_tok_per_s", unit)
-        goodput = _rate("goodput_request_per_s", unit)
+        throughput = _rate(metrics["output_tok_per_s"], unit)
+        goodput = _rate(metrics["goodput_request_per_s"], unit)
         yield _TradeOff(
             f"throughput_interactivity{suffix}",
             f"Throughput per {unit} against interactivity",
@@ -104,15 +105,17 @@ def _trade_offs(prices: Prices | None) -> Iterable[_TradeOff]:
         yield _TradeOff(
             f"goodput_latency{suffix}",
             f"Goodput per {unit} against latency",
-            _axis("ttft_p95_ms"),
+            _axis(metrics["ttft_p95_ms"]),
             goodput,
         )
-        yield _TradeOff(
-            f"energy_throughput{suffix}",
-            f"Energy per token against throughput per {unit}",
-            throughput,
-            _axis("joules_per_output_token"),
-        )
+        # The first definitions had no energy.
+        if energy := metrics.get("joules_per_output_token"):
+            yield _TradeOff(
+                f"energy_throughput{suffix}",
+                f"Energy per token against throughput per {unit}",
+                throughput,
+                _axis(energy),
+            )
     if prices is not None:
         yield _TradeOff(
             "cost_interactivity",
@@ -123,10 +126,9 @@ def _trade_offs(prices: Prices | None) -> Iterable[_TradeOff]:
         )
 
 
-def _column(key: str, *, suffix: str = "", unit: str | None = None) -> Column:
-    known = DEFINITIONS[key]
+def _column(known: MetricDefinition, *, suffix: str = "", unit: str | None = None) -> Column:
     return Column(
-        key=key,
+        key=known.key,
         label=known.label + suffix,
         unit=unit or known.unit,
         definition=known.definition,
@@ -134,21 +136,21 @@ def _column(key: str, *, suffix: str = "", unit: str | None = None) -> Column:
     )
 
 
-def _axis(key: str) -> _Axis:
-    return _Axis(_column(key), lambda row: _measured(row, key))
+def _axis(known: MetricDefinition) -> _Axis:
+    return _Axis(_column(known), lambda row: _measured(row, known.key))
 
 
-def _rate(key: str, unit: str) -> _Axis:
+def _rate(known: MetricDefinition, unit: str) -> _Axis:
     """Return the axis of a rate per GPU, of runs that used some; or of the others, as a whole."""
     if unit != "GPU":
         return _Axis(
-            _column(key),
-            lambda row: None if row.accelerators else _measured(row, key),
+            _column(known),
+            lambda row: None if row.accelerators else _measured(row, known.key),
         )
     return _Axis(
-        _column(key, suffix=_PER_GPU, unit=f"{DEFINITIONS[key].unit}/GPU"),
+        _column(known, suffix=_PER_GPU, unit=f"{known.unit}/GPU"),
         lambda row: (
-            _scaled(_measured(row, key), 1 / row.accelerators) if row.accelerators else None
+            _scaled(_measured(row, known.key), 1 / row.accelerators) if row.accelerators else None
         ),
     )
 

@@ -6,11 +6,14 @@ tuples cost a fifth of checked documents. The tables are this pipeline's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+
+from inferencebench_pipeline.leaderboard.comparability import comparable_keys
+from inferencebench_pipeline.measure import Definitions, newest_of
 
 
 class Cell(NamedTuple):
@@ -53,6 +56,23 @@ class RankedRun(NamedTuple):
         """Return a metric's value; None when it has none."""
         cell = self.metrics.get(key)
         return None if cell is None else cell.value
+
+
+def comparable_runs(rows: Sequence[RankedRun]) -> list[RankedRun]:
+    """Return the runs of a group without the numbers that mean another thing in the newest of them.
+
+    What is left under one key is defined in the same words in all runs, whatever version each of
+    them names.
+    """
+    newest = newest_of(row.metric_definitions for row in rows)
+    return [_under(row, newest) for row in rows]
+
+
+def _under(row: RankedRun, definitions: Definitions | None) -> RankedRun:
+    keys = comparable_keys(row.metric_definitions, definitions)
+    if keys is None:
+        return row
+    return row._replace(metrics={key: row.metrics[key] for key in row.metrics if key in keys})
 
 
 # The last two fields are made of several columns.

@@ -18,7 +18,7 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
 )
 from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
-from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import Definitions, newest_of
 
 Row = Mapping[str, Any]
 """One line of the table of runs."""
@@ -40,11 +40,13 @@ def group_of(rows: Sequence[RankedRun], prices: Prices | None = None) -> Group:
     """Return the comparison group of runs that share one, with its columns and its order.
 
     Args:
-        rows: all of its ranked runs, at least one, ordered by repository.
+        rows: all of its ranked runs, at least one, ordered by repository, as
+            :func:`.ranked_run.comparable_runs` returns them.
         prices: what a cost is computed from; without them there is none.
     """
     first = rows[0]
-    definitions = first.metric_definitions or FOREIGN_DEFINITIONS
+    definitions = newest_of(row.metric_definitions for row in rows)
+    version = definitions.version if definitions else first.metric_definitions
     columns = _columns(definitions, rows)
     ranking = [column for column in columns if column.better]
     by = next((column for column in ranking if column.key == RANKED_BY), next(iter(ranking), None))
@@ -56,12 +58,12 @@ def group_of(rows: Sequence[RankedRun], prices: Prices | None = None) -> Group:
         dataset_id=first.dataset_id or "",
         workload=first.workload or "",
         slo=first.slo,
-        metric_definitions=definitions,
+        metric_definitions=version or FOREIGN_DEFINITIONS,
         columns=columns,
         ranked_by=by.key if by else None,
         rows=tuple(row.row_id for row in ordered),
         ranks=_ranks(ordered, by),
-        fronts=fronts_of(ordered, prices),
+        fronts=() if definitions is None else fronts_of(ordered, definitions, prices),
     )
 
 
@@ -95,7 +97,7 @@ def _interval(row: RankedRun, key: str, sign: float) -> tuple[float, float] | No
     return low, high
 
 
-def _columns(definitions: str, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
+def _columns(definitions: Definitions | None, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
     """Return what a group's table shows: the metrics for the board, where their meaning is known.
 
     Of envelopes that state no definitions, the first few numbers are shown under their own keys,
@@ -104,7 +106,7 @@ def _columns(definitions: str, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
     present = dict.fromkeys(
         key for row in rows for key, cell in row.metrics.items() if cell.text is None
     )
-    if definitions == METRIC_DEFINITIONS_VERSION:
+    if definitions is not None:
         known = [
             Column(
                 key=item.key,
@@ -113,7 +115,7 @@ def _columns(definitions: str, rows: Sequence[RankedRun]) -> tuple[Column, ...]:
                 definition=item.definition,
                 better=item.better,
             )
-            for item in DEFINITIONS.values()
+            for item in definitions.metrics.values()
             if "board" in item.shown_on and item.key in present
         ]
         if known:

@@ -23,6 +23,7 @@ from inferencebench_pipeline.leaderboard.analysis.prices import Prices
 from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
     RANKED_COLUMNS,
     RankedRun,
+    comparable_runs,
     ranked_runs,
 )
 from inferencebench_pipeline.leaderboard.analysis.ranking import group_of, group_order
@@ -75,6 +76,8 @@ def compare(
     group_id: str, key: str, rows: Sequence[RankedRun], prices: Prices | None = None
 ) -> KeptGroup:
     """Return a group made of its ranked rows, ordered by repository."""
+    # Before anything is compared: what is left under one key means the same in all runs.
+    rows = comparable_runs(rows)
     group = group_of(rows, prices)
     foreign, *names = group_order(group)
     return KeptGroup(

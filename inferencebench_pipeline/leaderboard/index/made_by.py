@@ -35,7 +35,11 @@ def made_by() -> str:
         # Sorted, because the order of a set of texts differs from process to process.
         *sorted(columns.SHOWN_METRICS),
         measure.METRIC_DEFINITIONS_VERSION,
-        *map(_definition_text, measure.DEFINITIONS.values()),
+        *(
+            _definition_text(metric)
+            for definitions in measure.known_definitions()
+            for metric in definitions.metrics.values()
+        ),
     )
     text = "\0".join(parts)
     return f"{__version__}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"

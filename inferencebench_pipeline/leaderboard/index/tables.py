@@ -100,6 +100,7 @@ WITH judged AS (
             WHEN i.state <> 'published' THEN i.state
             WHEN v.ok IS NULL THEN 'unverified'
             WHEN v.failure_class = 'traces_missing' THEN 'traces_missing'
+            WHEN v.failure_class = 'newer_than_verifier' THEN 'newer'
             WHEN NOT v.ok THEN 'rejected'
             WHEN f.repo_id IS NULL THEN 'unreadable'
             -- Verdicts of verifier 3, until the next pass, say ok of such a record.
@@ -156,6 +157,7 @@ SELECT
         WHEN ok AND signer_method = 'dev-key' THEN 'dev'
         WHEN ok AND community THEN 'community'
         WHEN ok THEN 'verified'
+        WHEN state = 'newer' THEN NULL
         WHEN NOT ok OR state IN ('malformed', 'no_envelope') THEN 'failed'
     END AS tier,
     sha256(concat_ws('\n', repo_id, organisation, endpoint, revision, created_at,

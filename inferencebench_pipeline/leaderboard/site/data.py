@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from inferencebench_pipeline.leaderboard.comparability import comparable_keys
 from inferencebench_pipeline.leaderboard.document import (
     Column,
     Front,
@@ -33,6 +34,7 @@ from inferencebench_pipeline.leaderboard.site.labels import (
     unit_words,
 )
 from inferencebench_pipeline.leaderboard.site.output_folder import Page
+from inferencebench_pipeline.measure import definitions_of
 
 _DIGITS = 7
 """Significant digits of the numbers in the scripts; leaderboard.json has all of them."""
@@ -84,7 +86,7 @@ def group_script(group: Group, rows: dict[str, RunRow]) -> bytes:
             {
                 "rows": group.rows,
                 "rank": places(group),
-                "metrics": _metrics(group.columns, members),
+                "metrics": _metrics(group, members),
                 "fronts": [_front(front, group.rows) for front in group.fronts],
             }
         )
@@ -173,9 +175,17 @@ def _summary(group: Group, file: str) -> dict[str, Any]:
     }
 
 
-def _metrics(columns: Sequence[Column], members: Sequence[RunRow]) -> dict[str, Any]:
-    cells = [{cell.key: cell for cell in row.metrics} for row in members]
-    return {column.key: _metric([each.get(column.key) for each in cells]) for column in columns}
+def comparable_cells(group: Group, row: RunRow) -> dict[str, MetricCell]:
+    """Return by its key each number of a row that means what it does in the group's columns."""
+    keys = comparable_keys(row.metric_definitions, definitions_of(group.metric_definitions))
+    return {cell.key: cell for cell in row.metrics if keys is None or cell.key in keys}
+
+
+def _metrics(group: Group, members: Sequence[RunRow]) -> dict[str, Any]:
+    cells = [comparable_cells(group, row) for row in members]
+    return {
+        column.key: _metric([each.get(column.key) for each in cells]) for column in group.columns
+    }
 
 
 def _metric(cells: Sequence[MetricCell | None]) -> dict[str, Any]:

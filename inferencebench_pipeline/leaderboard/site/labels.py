@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
-from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import definitions_of
 
 NO_VALUE = "–"
 
@@ -18,6 +18,7 @@ STATES = {
     "traces_missing": "The signature is good, but the traces behind the metrics are not there.",
     "disputed": "Verified, but something else stands against it.",
     "rejected": "Verification failed.",
+    "newer": "Signed as it should be, and of a later version than this site can judge.",
     "malformed": "The envelope cannot be read.",
     "no_envelope": "The repository holds no envelope.",
     "unreadable": "Its files were refused, or state what no table holds.",
@@ -26,7 +27,7 @@ STATES = {
 }
 """The meaning of each state of a run, for a reader."""
 
-MILD_STATES = ("duplicate", "unverified", "moved", "no_envelope")
+MILD_STATES = ("duplicate", "unverified", "newer", "moved", "no_envelope")
 """States that speak against nobody."""
 
 TIERS = {
@@ -87,7 +88,8 @@ def http_url(url: str | None) -> str | None:
 
 def metric_words(row_definitions: str | None, key: str) -> tuple[str, str | None]:
     """Return a metric's label and the sentence that defines it, where the envelope states one."""
-    known = DEFINITIONS.get(key) if row_definitions == METRIC_DEFINITIONS_VERSION else None
+    definitions = definitions_of(row_definitions)
+    known = definitions.metrics.get(key) if definitions else None
     return (known.label, known.definition) if known else (key, None)
 
 

@@ -15,8 +15,7 @@ from inferencebench_pipeline.corpus import BlobError, BlobStore
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunDetails
 from inferencebench_pipeline.measure import (
-    DISTRIBUTIONS,
-    METRIC_DEFINITIONS_VERSION,
+    definitions_of,
     latencies_ms,
     open_traces,
 )
@@ -38,11 +37,12 @@ def latency_curves(details: RunDetails, blobs: BlobStore) -> list[dict[str, Any]
     latency without either is left out.
     """
     run = details.run
-    if run.metric_definitions != METRIC_DEFINITIONS_VERSION:
+    definitions = definitions_of(run.metric_definitions)
+    if definitions is None:
         return []
     samples = _samples(details, blobs)
     curves = []
-    for item in DISTRIBUTIONS:
+    for item in definitions.distributions:
         if not item.drawn:
             continue
         marks = list(_marks(item.name, details.metrics))

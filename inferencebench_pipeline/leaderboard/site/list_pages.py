@@ -10,7 +10,11 @@ from inferencebench_pipeline.leaderboard.document import Leaderboard
 from inferencebench_pipeline.leaderboard.site.output_folder import Page
 from inferencebench_pipeline.leaderboard.site.rendering import render
 from inferencebench_pipeline.leaderboard.site.spread import drawn_spreads
-from inferencebench_pipeline.measure import DEFINITIONS, METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import (
+    DEFINITIONS,
+    EARLIER_DEFINITIONS,
+    METRIC_DEFINITIONS_VERSION,
+)
 
 _SPACE = """\
 ---
@@ -53,6 +57,7 @@ def list_pages(board: Leaderboard) -> Iterator[Page]:
             root="",
             version=METRIC_DEFINITIONS_VERSION,
             definitions=DEFINITIONS.values(),
+            earlier=EARLIER_DEFINITIONS,
         ),
     )
     # What the build left out as a default stays left out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -16,7 +16,7 @@ from inferencebench_pipeline.leaderboard.document import (
     RunRow,
     Variance,
 )
-from inferencebench_pipeline.leaderboard.site.data import GroupTable
+from inferencebench_pipeline.leaderboard.site.data import GroupTable, comparable_cells
 from inferencebench_pipeline.leaderboard.site.output_folder import Page
 from inferencebench_pipeline.leaderboard.site.rendering import (
     hardware_page,
@@ -152,18 +152,17 @@ class _Index:
             columns=table.columns,
             order=table.order,
             lines=tuple(
-                (self._places[row.row_id][1], row, cells_of(table.columns, row))
-                for row in rows[:MOST_ROWS]
+                (self._places[row.row_id][1], row, cells_of(table, row)) for row in rows[:MOST_ROWS]
             ),
             total=len(rows),
             board_address=board_address(table.group.group_id, facet, name),
         )
 
 
-def cells_of(columns: Sequence[Column], row: RunRow) -> tuple[MetricCell | None, ...]:
-    """Return a row's cells in the order of ``columns``."""
-    cells = {cell.key: cell for cell in row.metrics}
-    return tuple(cells.get(column.key) for column in columns)
+def cells_of(table: GroupTable, row: RunRow) -> tuple[MetricCell | None, ...]:
+    """Return a row's cells in the order of a table's columns."""
+    cells = comparable_cells(table.group, row)
+    return tuple(cells.get(column.key) for column in table.columns)
 
 
 def _overviews(

@@ -11,7 +11,11 @@ from markupsafe import Markup
 
 from inferencebench_pipeline.leaderboard.site import labels
 from inferencebench_pipeline.leaderboard.site.data import table_columns
-from inferencebench_pipeline.measure import METRIC_DEFINITIONS_VERSION
+from inferencebench_pipeline.measure import (
+    DEFINITIONS,
+    EARLIER_DEFINITIONS,
+    METRIC_DEFINITIONS_VERSION,
+)
 from inferencebench_pipeline.untrusted import visible
 
 PACKAGE = "inferencebench_pipeline.leaderboard.site"
@@ -96,7 +100,8 @@ def renderer_digest() -> str:
 
     A page whose data and whose renderer are unchanged is unchanged.
     """
-    digest = hashlib.sha256(METRIC_DEFINITIONS_VERSION.encode())
+    words = [(row.key, row.definition) for row in (*DEFINITIONS.values(), *EARLIER_DEFINITIONS)]
+    digest = hashlib.sha256(repr((METRIC_DEFINITIONS_VERSION, words)).encode())
     for folder in SHAPING:
         for item in sorted((resources.files(PACKAGE) / folder).iterdir(), key=lambda it: it.name):
             if item.is_file():

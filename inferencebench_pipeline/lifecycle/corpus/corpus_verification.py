@@ -86,7 +86,7 @@ def corpus_verification(
     return dg.MaterializeResult(
         metadata={
             "verified": sum(result.verified for result in results),
-            "rejected": sum(result.rejected for result in results),
+            "not_verified": sum(result.rejected for result in results),
             "recognised": sum(result.recognised for result in results),
             "findings": finding_table(findings),
             "repeated_runs": finding_table(repeated),
@@ -126,7 +126,7 @@ def _day_row(result: DaySummary) -> dict[str, str | int]:
     return {
         "day": result.day,
         "verified": result.verified,
-        "rejected": result.rejected,
+        "not_verified": result.rejected,
         "recognised": result.recognised,
         "findings": len(result.findings),
     }

@@ -15,6 +15,7 @@ from inferencebench_pipeline.leaderboard.analysis.permutation import Stratum
 from inferencebench_pipeline.leaderboard.analysis.two_samples import difference
 from tests.leaderboard.compared import (
     concurrency,
+    definitions,
     engine,
     envelope_with,
     foreign,
@@ -118,6 +119,27 @@ def test_what_does_not_count_is_refused_by_name():
         compare(runs(0, [1.0]), runs(50, [2.0]), ["ttft"])
     with pytest.raises(ComparisonError, match="B holds no runs"):
         compare(runs(0, [1.0]), [])
+
+
+def test_a_metric_that_means_the_same_is_compared_across_versions():
+    old, new = runs(0, noisy(1), definitions("1")), runs(50, noisy(2, level=120), definitions("2"))
+    found = compare(old, new, [TTFT])
+    assert found.question["metric_definitions"] == "2"
+    assert found.metrics == compare(runs(0, noisy(1)), new, [TTFT]).metrics
+
+
+def test_a_metric_that_means_another_thing_is_not_compared():
+    old = runs(0, noisy(1), definitions("1"), key=SPEED)
+    new = runs(50, noisy(2), definitions("2"), key=SPEED)
+    assert compare(old, new, [SPEED]).metrics == ()
+    within = compare(old, runs(70, noisy(3), definitions("1"), key=SPEED), [SPEED])
+    assert within.question["metric_definitions"] == "1"
+    assert [metric.key for metric in within.metrics] == [SPEED]
+
+
+def test_definitions_that_are_not_known_are_refused_by_their_number():
+    with pytest.raises(ComparisonError, match="states version 99 of its metric definitions"):
+        runs(0, [1.0], definitions("99"))
 
 
 def test_the_same_runs_give_the_same_comparison():

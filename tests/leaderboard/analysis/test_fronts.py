@@ -9,7 +9,9 @@ import pytest
 
 from inferencebench_pipeline.leaderboard.analysis.fronts import fronts_of
 from inferencebench_pipeline.leaderboard.analysis.prices import PricesError, load_prices
+from inferencebench_pipeline.leaderboard.analysis.ranking import group_of
 from inferencebench_pipeline.leaderboard.document import MetricCell, RunRow
+from inferencebench_pipeline.measure import NEWEST_DEFINITIONS
 from tests.leaderboard.ranking import ranked
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -56,14 +58,21 @@ def row(
         "state": "verified",
         "hardware": f"{gpus} × {H100}" if gpus else "Example CPU",
         "accelerators": gpus,
-        "metric_definitions": "2",
+        "metric_definitions": NEWEST_DEFINITIONS.version,
         "metrics": tuple(cells),
     }
     return RunRow.model_validate(facts)
 
 
 def front(rows, name, prices=None):
-    return next((item for item in fronts_of(map(ranked, rows), prices) if item.name == name), None)
+    return next(
+        (
+            item
+            for item in fronts_of([*map(ranked, rows)], NEWEST_DEFINITIONS, prices)
+            if item.name == name
+        ),
+        None,
+    )
 
 
 @pytest.fixture
@@ -133,8 +142,12 @@ def test_there_is_no_cost_without_a_price_and_no_price_without_its_source_and_da
 
 
 def test_numbers_of_unknown_meaning_are_on_no_front():
-    rows = [row(n).model_copy(update={"metric_definitions": "not stated"}) for n in (1, 2)]
-    assert fronts_of(map(ranked, rows)) == ()
+    def fronts(definitions: str):
+        said = {"metric_definitions": definitions, "group_id": "0" * 16}
+        return group_of([ranked(row(n).model_copy(update=said)) for n in (1, 2)]).fronts
+
+    assert fronts("not stated") == ()
+    assert fronts(NEWEST_DEFINITIONS.version)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_the_columns_are_the_metrics_for_the_board_that_somebody_has() -> None:
     assert all(column.definition and column.better for column in group.columns)
 
 
-@pytest.mark.parametrize("definitions", [None, "1", "somebody else's"])
+@pytest.mark.parametrize("definitions", [None, "99", "somebody else's"])
 def test_of_foreign_definitions_the_first_four_numbers_are_shown_and_nothing_ranks(
     definitions: str | None,
 ) -> None:

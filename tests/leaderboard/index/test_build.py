@@ -162,6 +162,22 @@ def test_a_tampered_run_is_shown_and_does_not_rank(hub, store, files):
     assert check_rows(store) == []
 
 
+@pytest.mark.parametrize("later", ["definitions", "envelope"])
+def test_a_run_of_a_later_version_is_shown_as_newer_and_does_not_rank(hub, store, files, later):
+    notes = json.loads(files["envelope.json"])["inferencebench_pipeline"]
+    changes = {
+        "definitions": {"inferencebench_pipeline": notes | {"metric_definitions": "99"}},
+        "envelope": {"envelope_version": "v2"},
+    }[later]
+    hub.commit(REPO, {**files, "envelope.json": resigned(files["envelope.json"], **changes)})
+
+    board = indexed(hub, store)
+
+    assert (row_of(board).state, row_of(board).tier, board.groups) == ("newer", None, ())
+    assert "a newer release can judge it" in (row_of(board).state_reason or "")
+    assert check_rows(store) == []
+
+
 def test_a_run_whose_traces_are_missing_does_not_rank(hub, store, files):
     hub.commit(REPO, {"envelope.json": files["envelope.json"]})
 

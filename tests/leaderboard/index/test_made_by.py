@@ -73,8 +73,8 @@ def test_a_group_is_compared_anew_when_a_definition_has_changed(
     built: LeaderboardStore, monkeypatch: pytest.MonkeyPatch
 ):
     key = "output_tok_per_s"
-    changed = dataclasses.replace(measure.DEFINITIONS[key], label="Words")
-    monkeypatch.setitem(measure.DEFINITIONS, key, changed)
+    changed = dataclasses.replace(measure.NEWEST_DEFINITIONS.metrics[key], label="Words")
+    monkeypatch.setitem(measure.NEWEST_DEFINITIONS.metrics, key, changed)
 
     build_index(built)
 
