@@ -24,6 +24,7 @@ _QUESTIONS: Final = (
             "checkpoint_size",
             "log_index_proven",
             "key_windows",
+            "run_before_signature",
             "envelope_names_certificate",
             "envelope_names_log_index",
         ),
@@ -34,7 +35,7 @@ _QUESTIONS: Final = (
     ),
     (
         "Do the numbers follow from the raw data?",
-        ("versions_known", "traces_hash", "traces_readable", "metrics_rederive"),
+        ("versions_known", "traces_hash", "traces_readable", "traces_agree", "metrics_rederive"),
     ),
 )
 _MEANING: Final = {

@@ -13,6 +13,7 @@ from .comparison import differences as differences
 from .comparison import said_of as said_of
 from .extension import MetricNote as MetricNote
 from .extension import PipelineExtension as PipelineExtension
+from .extension import TracesBinding as TracesBinding
 from .extension import pipeline_extension as pipeline_extension
 from .extension import traces_binding as traces_binding
 from .models import ENVELOPE_VERSION as ENVELOPE_VERSION

@@ -61,7 +61,9 @@ from .spec.spec_file import load_spec as load_spec
 from .spec.spec_file import named_spec as named_spec
 from .telemetry.report import TelemetryReport as TelemetryReport
 from .traces.content import content_sha256 as content_sha256
+from .traces.largest_run import MOST_FILE_BYTES as MOST_FILE_BYTES
 from .traces.parquet_bounds import check_bounds as check_bounds
+from .traces.reader import Traces as Traces
 from .traces.reader import open_traces as open_traces
 from .traces.schema import TracesInfo as TracesInfo
 from .traces.schema_history import TRACES_SCHEMA_VERSION as TRACES_SCHEMA_VERSION

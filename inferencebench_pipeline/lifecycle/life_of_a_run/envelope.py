@@ -13,6 +13,7 @@ from inferencebench_pipeline.envelope import (
 from inferencebench_pipeline.lifecycle.life_of_a_run.traces import traces
 from inferencebench_pipeline.lifecycle.metadata import file_metadata, headline_table
 from inferencebench_pipeline.lifecycle.partitions import per_run_check, run_stage
+from inferencebench_pipeline.measure import open_traces
 from inferencebench_pipeline.resources import NO_FIELD, RetryPolicyResource, RunStoreResource
 from inferencebench_pipeline.runs import RunFile
 from inferencebench_pipeline.trust import metric_disagreements
@@ -63,7 +64,9 @@ def metrics_rederive(
         run = run_store.run(context.partition_key)
         document = parse_envelope(run.read_as_written(RunFile.UNSIGNED_ENVELOPE))
         # Read against its digest, because the disk between two stages is not trusted.
-        differing = metric_disagreements(document, run.require_as_written(RunFile.TRACES))
+        differing = metric_disagreements(
+            document, open_traces(run.require_as_written(RunFile.TRACES))
+        )
     return dg.AssetCheckResult(
         passed=not differing,
         metadata={"metrics": len(document.metrics), "differing": "; ".join(differing) or "none"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from datetime import UTC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
@@ -103,6 +104,12 @@ def _write_traces(run: RunDirectory) -> TracesInfo:
     metadata = {
         "run_id": run.run_id,
         "origin_unix_ns": str(completion.loop.origin_unix_ns),
+        # What else the envelope states of the run, so that the two can be held together.
+        "finished_at": completion.finished_at.astimezone(UTC).isoformat(),
+        "model": capture.provenance().model.id,
+        "seed": str(spec.seed),
+        "workload_sha256": completion.workload_sha256,
+        "schedule_sha256": completion.schedule_sha256,
         "load": spec.load.model_dump_json(),
         "workload": spec.workload.model_dump_json(),
         "energy": _energy(capture),

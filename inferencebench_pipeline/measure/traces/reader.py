@@ -43,6 +43,7 @@ from inferencebench_pipeline.measure.traces.schema import (
     completed,
     completed_chunks,
     schema_version,
+    traces_metadata,
 )
 from inferencebench_pipeline.measure.version_numbers import is_later_version
 
@@ -124,6 +125,11 @@ class Traces:
         if not _in_order(table):
             table = table.sort_by([("repeat", "ascending"), ("request_index", "ascending")])
         return cls(table.select(ROW_COLUMNS), table.column("chunks"), "the table")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The statements of the file's metadata about its run, by their keys."""
+        return traces_metadata(self.rows)
 
     @property
     def num_rows(self) -> int:

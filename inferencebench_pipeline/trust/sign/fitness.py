@@ -7,6 +7,7 @@ here at the latest, and named.
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 from inferencebench_pipeline.envelope import (
     Envelope,
@@ -18,11 +19,13 @@ from inferencebench_pipeline.envelope import (
     said_of,
     validity_errors,
 )
-from inferencebench_pipeline.measure import Capture
+from inferencebench_pipeline.measure import Capture, open_traces
 from inferencebench_pipeline.measure import said_of as flags_said
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 from inferencebench_pipeline.trust.errors import SigningRefusedError
 from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
+from inferencebench_pipeline.trust.verify.statements import statements_of
+from inferencebench_pipeline.trust.verify.times import time_contradiction
 
 
 def require_fit(run: RunDirectory, unsigned: Envelope, traces: bytes) -> None:
@@ -38,11 +41,19 @@ def require_fit(run: RunDirectory, unsigned: Envelope, traces: bytes) -> None:
     # A link that leads nowhere, or a note without its file, is a damaged capture and not none.
     if os.path.lexists(capture.path) or run.was_written(RunFile.CAPTURE_COMPLETE):
         completion = capture.require_completion()
-    problems = metric_disagreements(unsigned, traces)
+    opened = open_traces(traces)
+    problems = metric_disagreements(unsigned, opened)
     if problems:
         raise SigningRefusedError(
             f"run {run.run_id} is not signed, its metrics do not follow from its traces: "
             f"{'; '.join(problems)}; materialise the traces and the envelope again"
+        )
+    if problem := time_contradiction(unsigned.timestamp, datetime.now(UTC)):
+        raise SigningRefusedError(f"run {run.run_id} is not signed: {problem}")
+    if contradictions := statements_of(unsigned, opened).contradictions():
+        raise SigningRefusedError(
+            f"run {run.run_id} is not signed, its traces say otherwise of it than its envelope: "
+            f"{'; '.join(contradictions)}; materialise the traces and the envelope again"
         )
     if errors := validity_errors(ReadEnvelope(unsigned), traces):
         raise SigningRefusedError(

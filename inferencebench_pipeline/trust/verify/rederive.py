@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from inferencebench_pipeline.envelope import (
     EXTENSION_FIELD,
     Envelope,
@@ -19,13 +17,13 @@ from inferencebench_pipeline.measure import (
     Definitions,
     Interval,
     Metric,
+    Traces,
     compute_metrics,
     definitions_of,
-    open_traces,
 )
 
 
-def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
+def metric_disagreements(envelope: Envelope, traces: Traces) -> list[str]:
     """Return one sentence per metric that the traces do not give; empty when all agree.
 
     Values agree when they are the same number to the last digit; sample counts, units and the
@@ -35,11 +33,11 @@ def metric_disagreements(envelope: Envelope, traces: Path | bytes) -> list[str]:
     Raises:
         EnvelopeError: the envelope does not say which definitions and SLO its metrics are under,
             or names definitions that this version does not have.
-        TracesError: the traces cannot be read.
+        TracesError: the traces are damaged.
     """
     extension = _extension(envelope)
     definitions = _definitions(envelope, extension)
-    derived = compute_metrics(open_traces(traces), extension.slo, definitions)
+    derived = compute_metrics(traces, extension.slo, definitions)
     sentences = []
     for key in [*envelope.metrics, *(key for key in derived if key not in envelope.metrics)]:
         if key not in derived:

@@ -6,18 +6,23 @@ verdict on an envelope alone does without.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from inferencebench_pipeline.envelope import Envelope, traces_binding
-from inferencebench_pipeline.measure import open_traces
+from inferencebench_pipeline.envelope import Envelope, TracesBinding, traces_binding
+from inferencebench_pipeline.measure import MOST_FILE_BYTES, Traces, open_traces
 from inferencebench_pipeline.trust.verify.checklist import Checklist
 from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
+from inferencebench_pipeline.trust.verify.statements import statements_of
 from inferencebench_pipeline.trust.verify.verdict import FailureClass
 
-MAX_TRACES_BYTES: Final = 1 << 30
-"""Largest traces file read; a run of a million requests leaves a tenth of it."""
+_MOST_IN_MEMORY: Final = 2**25
+"""The file that is kept in memory while it is verified; a larger one is copied to the disk."""
+_PIECE: Final = 2**20
 
 
 def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | bytes) -> int:
@@ -31,21 +36,32 @@ def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | b
     Raises:
         RejectedError: a check failed.
     """
-    mismatch = FailureClass.TRACES_MISMATCH
-    with checklist.check("traces_hash", mismatch) as check:
-        # Read once and hashed before anything parses it: only the signed bytes get any further.
-        content = _bounded(traces) if isinstance(traces, Path) else traces
-        binding = traces_binding(envelope)
-        if binding is None:
-            raise ValueError("the envelope binds no traces file, so these traces prove nothing")
-        actual = hashlib.sha256(content).hexdigest()
+    with contextlib.ExitStack() as kept:
+        content = _bound(checklist, envelope, traces, kept)
+        opened = _readable(checklist, envelope, content)
+        _check_agreement(checklist, envelope, opened)
+        return _check_metrics(checklist, envelope, opened)
+
+
+def _bound(
+    checklist: Checklist, envelope: Envelope, traces: Path | bytes, kept: contextlib.ExitStack
+) -> Path | bytes:
+    """Return the bytes that the envelope binds, which stay as they are until ``kept`` is closed."""
+    with checklist.check("traces_hash", FailureClass.TRACES_MISMATCH) as check:
+        binding = _binding(envelope)
+        actual, content = kept.enter_context(_sealed(traces))
         if actual != binding.sha256:
             raise ValueError(
                 f"the traces' SHA-256 is {actual}, the envelope binds {binding.sha256}"
             )
         check.note("the traces are the file that the envelope binds", sha256=actual)
-    with checklist.check("traces_readable", mismatch) as check:
-        opened = open_traces(content)
+    return content
+
+
+def _readable(checklist: Checklist, envelope: Envelope, content: Path | bytes) -> Traces:
+    with checklist.check("traces_readable", FailureClass.TRACES_MISMATCH) as check:
+        binding = _binding(envelope)
+        opened = open_traces(content, named="the traces")
         if opened.schema_version != binding.schema_version:
             raise ValueError(
                 f"the traces are in schema {opened.schema_version}, the envelope binds "
@@ -55,8 +71,32 @@ def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | b
         if rows != binding.rows:
             raise ValueError(f"the traces have {rows} rows, the envelope binds {binding.rows}")
         check.note("the traces are whole and in the stated schema", rows=rows)
+    return opened
+
+
+def _binding(envelope: Envelope) -> TracesBinding:
+    binding = traces_binding(envelope)
+    if binding is None:
+        raise ValueError("the envelope binds no traces file, so these traces prove nothing")
+    return binding
+
+
+def _check_agreement(checklist: Checklist, envelope: Envelope, opened: Traces) -> None:
+    with checklist.check("traces_agree", FailureClass.TRACES_CONTRADICT) as check:
+        statements = statements_of(envelope, opened)
+        contradictions = statements.contradictions()
+        if contradictions:
+            raise ValueError("; ".join(contradictions))
+        check.note(
+            "the traces say the same of their run as the envelope",
+            compared=", ".join(each.field for each in statements.stated),
+            **{f"not compared: {field}": why for field, why in statements.skipped.items()},
+        )
+
+
+def _check_metrics(checklist: Checklist, envelope: Envelope, opened: Traces) -> int:
     with checklist.check("metrics_rederive", FailureClass.METRICS_DO_NOT_REDERIVE) as check:
-        differing = metric_disagreements(envelope, content)
+        differing = metric_disagreements(envelope, opened)
         if differing:
             raise ValueError("; ".join(differing))
         count = len(envelope.metrics)
@@ -64,9 +104,34 @@ def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | b
     return count
 
 
-def _bounded(path: Path) -> bytes:
-    with path.open("rb") as handle:
-        content = handle.read(MAX_TRACES_BYTES + 1)
-    if len(content) > MAX_TRACES_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_TRACES_BYTES} bytes, more than is read")
-    return content
+@contextlib.contextmanager
+def _sealed(traces: Path | bytes) -> Iterator[tuple[str, Path | bytes]]:
+    """Give the digest of the traces, and bytes that nobody can change once it is taken.
+
+    Only the signed bytes get any further, whoever writes to the path meanwhile. A large file is
+    copied to one without a name: in memory it would be a third of what verifying it takes.
+
+    Raises:
+        OSError: the file cannot be read, or there is no room for the copy.
+        ValueError: it is larger than any run leaves.
+    """
+    if isinstance(traces, bytes):
+        yield hashlib.sha256(traces).hexdigest(), traces
+        return
+    with traces.open("rb") as source:
+        content = source.read(_MOST_IN_MEMORY)
+        digest = hashlib.sha256(content)
+        if len(content) < _MOST_IN_MEMORY:
+            yield digest.hexdigest(), content
+            return
+        with tempfile.TemporaryFile() as copy:
+            while content:
+                copy.write(content)
+                if copy.tell() > MOST_FILE_BYTES:
+                    raise ValueError(
+                        f"{traces} is larger than {MOST_FILE_BYTES} bytes, more than is read"
+                    )
+                content = source.read(_PIECE)
+                digest.update(content)
+            copy.flush()
+            yield digest.hexdigest(), Path(f"/dev/fd/{copy.fileno()}")

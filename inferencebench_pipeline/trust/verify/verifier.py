@@ -41,6 +41,7 @@ from inferencebench_pipeline.trust.verify.dev_key import (
 )
 from inferencebench_pipeline.trust.verify.evidence import bundle_evidence
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy
+from inferencebench_pipeline.trust.verify.times import time_contradiction
 from inferencebench_pipeline.trust.verify.verdict import (
     FailureClass,
     LogPosition,
@@ -62,9 +63,10 @@ _KEYLESS_CHECKS: Final = (
     "envelope_names_certificate",
     "envelope_names_log_index",
     "identity_policy",
+    "run_before_signature",
 )
 _DEV_KEY_CHECKS: Final = ("identity_policy", "dev_key_signature")
-_TRACES_CHECKS: Final = ("traces_hash", "traces_readable", "metrics_rederive")
+_TRACES_CHECKS: Final = ("traces_hash", "traces_readable", "traces_agree", "metrics_rederive")
 _RECORD_CHECKS: Final = ("versions_known", *_TRACES_CHECKS)
 """The checks on what the record says, once it is known who signed it."""
 
@@ -248,6 +250,11 @@ class EnvelopeVerifier:
                 organisation=organisation or "any",
                 suite=envelope.suite_id,
             )
+        with checklist.check("run_before_signature", FailureClass.TIME_CONTRADICTS) as check:
+            problem = time_contradiction(envelope.timestamp, verified.times[0])
+            if problem is not None:
+                raise ValueError(problem)
+            check.note("the run ended before it was signed", ended=envelope.timestamp.isoformat())
 
 
 def _is_written_out(certificate: x509.Certificate, pem: str) -> bool:

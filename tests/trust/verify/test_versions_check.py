@@ -83,7 +83,12 @@ def assert_newer(verdict: Verdict, words: str) -> None:
     [check] = [check for check in verdict.checks if check.name == "versions_known"]
     assert check.status is CheckStatus.SKIPPED
     after = verdict.checks[verdict.checks.index(check) + 1 :]
-    assert {each.name for each in after} == {"traces_hash", "traces_readable", "metrics_rederive"}
+    assert {each.name for each in after} == {
+        "traces_hash",
+        "traces_readable",
+        "traces_agree",
+        "metrics_rederive",
+    }
     assert {each.detail for each in after} == {"not reached: versions_known could not be judged"}
 
 
