@@ -187,10 +187,12 @@ def _card_of_file(path: Path, deployment: Deployment) -> bytes:
     verdict = (
         None if deployment.settings.policy is None else deployment.own_verifier()(data, traces)
     )
+    good = verdict if verdict is not None and verdict.ok else None
     return render_card(
         read,
         dataset_repo_id(deployment.require_organisation(), read.envelope),
-        signer=verdict.signer if verdict is not None and verdict.ok else None,
+        signer=None if good is None else good.signer,
+        log=None if good is None else good.log,
         endpoint=deployment.settings.hub_endpoint,
         latency_plot=traces is not None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -93,12 +94,12 @@ def _where_to_look(run: RunDirectory, settings: Settings, elapsed_s: float) -> N
 
 
 def _verify_command(run_path: Path, settings: Settings) -> str:
-    parts = [".venv/bin/inferencebench verify", _relative(run_path)]
-    if settings.trust_config is not None:
-        parts.append(f"--trust-config {_relative(settings.trust_config)}")
-    if settings.policy is not None:
-        parts.append(f"--policy {_relative(settings.policy)}")
-    return " ".join(parts)
+    from inferencebench_pipeline.hub import verify_command
+
+    options = (("--trust-config", settings.trust_config), ("--policy", settings.policy))
+    given = (f"{name} {shlex.quote(_relative(path))}" for name, path in options if path)
+    command = verify_command(_relative(run_path), *given)
+    return f".venv/bin/{command}".replace(" \\\n    ", " ")
 
 
 def _relative(path: Path) -> str:

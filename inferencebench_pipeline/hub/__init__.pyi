@@ -38,6 +38,9 @@ from .dataset.receipt import Receipt as Receipt
 from .dataset.receipt import read_receipt as read_receipt
 from .dataset.receipt import require_receipt as require_receipt
 from .dataset.rendered_record import card_of_run as card_of_run
+from .dataset.verify_command import Proof as Proof
+from .dataset.verify_command import verify_command as verify_command
+from .dataset.verify_command import verify_instructions as verify_instructions
 from .index_dataset import CorpusReceipt as CorpusReceipt
 from .index_dataset import publish_corpus as publish_corpus
 from .index_dataset import published_file as published_file

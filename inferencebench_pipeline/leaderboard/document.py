@@ -62,8 +62,6 @@ class PublishedRow(DocumentPart):
     repo_id: str
     revision: str
     dataset_url: str
-    verify_command: str
-    """The command that verifies this very commit, for a shell."""
     created_at: str
     tier: Annotated[Tier | None, Shown("tier", "Tier")] = None
     """Null while nobody has verified it."""

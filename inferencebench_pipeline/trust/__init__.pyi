@@ -11,6 +11,7 @@ from .root.source import TrustSource as TrustSource
 from .root.source import trust_source as trust_source
 from .root.store import KeptRoots as KeptRoots
 from .root.store import Refreshed as Refreshed
+from .root.store import shipped_trust as shipped_trust
 from .root.trust_root import MAX_TRUST_BYTES as MAX_TRUST_BYTES
 from .root.trust_root import TrustRoot as TrustRoot
 from .root.trust_root import load_trust as load_trust
@@ -53,6 +54,8 @@ from .verify.policy import SignerRule as SignerRule
 from .verify.policy import load_policy as load_policy
 from .verify.policy import policy_source as policy_source
 from .verify.rederive import metric_disagreements as metric_disagreements
+from .verify.required_signer import GITHUB as GITHUB
+from .verify.required_signer import GITHUB_ISSUER as GITHUB_ISSUER
 from .verify.required_signer import Name as Name
 from .verify.required_signer import RequiredSigner as RequiredSigner
 from .verify.required_signer import policy_for as policy_for

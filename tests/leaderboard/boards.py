@@ -263,7 +263,6 @@ def _run(chance: random.Random, at: int, groups: int, ranked_share: float) -> Ru
         organisation=ORG,
         revision=hashlib.sha1(repo_id.encode()).hexdigest(),
         dataset_url=f"https://huggingface.co/datasets/{repo_id}/tree/main",
-        verify_command=f"inferencebench verify hf://datasets/{repo_id}/envelope.json",
         created_at=measured.isoformat(),
         state=state,
         state_reason=None if state == "verified" else f"{state.replace('_', ' ')}: what was found",

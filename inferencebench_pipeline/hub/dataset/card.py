@@ -30,8 +30,9 @@ from inferencebench_pipeline.envelope import (
     ReadEnvelope,
     headline,
 )
+from inferencebench_pipeline.hub.dataset.verify_command import Proof, verify_instructions
 from inferencebench_pipeline.measure import DEFINITIONS
-from inferencebench_pipeline.trust import VerifiedSigner
+from inferencebench_pipeline.trust import LogPosition, VerifiedSigner
 from inferencebench_pipeline.untrusted import printable, visible, write_yaml
 
 ENVELOPE_FILE = "envelope.json"
@@ -64,6 +65,7 @@ def render_card(
     repo_id: str,
     *,
     signer: VerifiedSigner | None,
+    log: LogPosition | None = None,
     endpoint: str,
     latency_plot: bool = False,
 ) -> bytes:
@@ -74,14 +76,17 @@ def render_card(
         repo_id: ``ORG/NAME`` it is published under; it appears in the commands and the citation.
         signer: whom a verdict that passed on these very bytes found to have signed; ``None``
             without one. Nothing in an envelope can say so about itself.
-        endpoint: base URL of the Hub, for the citation.
+        log: where that verdict found the signature logged.
+        endpoint: base URL of the Hub, for the commands and the citation.
         latency_plot: whether ``latency.png`` lies beside the card.
 
     Raises:
         EnvelopeError: the traces binding or the pipeline's extra field is malformed.
     """
     front = write_yaml(front_matter(read, verified=signer is not None))
-    page = _page(read, repo_id, signer=signer, endpoint=endpoint, latency_plot=latency_plot)
+    page = _page(
+        read, repo_id, signer=signer, log=log, endpoint=endpoint, latency_plot=latency_plot
+    )
     return f"---\n{front}---\n\n{page}".encode()
 
 
@@ -155,6 +160,7 @@ def _page(
     repo_id: str,
     *,
     signer: VerifiedSigner | None,
+    log: LogPosition | None,
     endpoint: str,
     latency_plot: bool,
 ) -> str:
@@ -178,7 +184,7 @@ def _page(
         warnings=list(_warnings(envelope)),
         configuration=list(_configuration(envelope, extension)),
         driver_options=json.dumps(envelope.driver_options, indent=2, sort_keys=True, default=str),
-        verification=_verification(repo_id, signer),
+        verification=_verification(repo_id, Proof(signer, log), endpoint),
         content_hash=read.content_hash,
         citation=_citation(read, repo_id, endpoint),
     )
@@ -313,35 +319,28 @@ def _configuration(
         yield "Pipeline", f"inferencebench-pipeline {extension.pipeline_version}"
 
 
-def _verification(repo_id: str, signer: VerifiedSigner | None) -> str:
+def _verification(repo_id: str, proof: Proof, endpoint: str) -> str:
     """Return the commands; they name the signer, since without one anybody's signature would do."""
-    ours, theirs = [], []
-    if signer is not None and signer.method == _KEYLESS:
-        issuer = f"--require-issuer {shlex.quote(_one_line(signer.issuer))}"
-        identity = _one_line(signer.identity)
-        ours = [issuer, f"--require-identity {shlex.quote(identity)}"]
+    place, theirs = f"hf://datasets/{repo_id}/{ENVELOPE_FILE}", ""
+    if proof.signer is not None and proof.signer.method == _KEYLESS:
         # Upstream's tool takes a pattern. Without both anchors a longer identity would pass as
         # well.
-        pattern = shlex.quote(f"^{re.escape(identity)}$")
-        theirs = [issuer, f"--require-identity-pattern {pattern}"]
-    place = f"hf://datasets/{repo_id}/{ENVELOPE_FILE}"
+        pattern = shlex.quote(f"^{re.escape(_one_line(proof.signer.identity))}$")
+        issuer = shlex.quote(_one_line(proof.signer.issuer))
+        theirs = f" \\\n    --require-issuer {issuer} \\\n    --require-identity-pattern {pattern}"
     return "\n".join(
         [
             "# the record, its signature, the log proof, and the metrics from the traces",
-            _command(f"inferencebench verify {place}", ours),
+            verify_instructions(place, repo_id.partition("/")[0], proof, endpoint=endpoint),
             "",
             "# or with the benchmark's own tool",
             "pip install inferencebench",
-            _command(f"bench verify {place}", theirs),
+            f"bench verify {place}{theirs}",
             "# (a release that cannot read hf:// yet takes the downloaded file:)",
             f"hf download {repo_id} {ENVELOPE_FILE} --repo-type dataset --local-dir .",
-            _command(f"bench verify {ENVELOPE_FILE}", theirs),
+            f"bench verify {ENVELOPE_FILE}{theirs}",
         ]
     )
-
-
-def _command(words: str, options: Iterable[str]) -> str:
-    return " \\\n    ".join([words, *options])
 
 
 def _citation(read: ReadEnvelope, repo_id: str, endpoint: str) -> str:

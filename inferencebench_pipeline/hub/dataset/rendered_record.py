@@ -90,6 +90,7 @@ def _card(found: _Publishable, organisation: str, endpoint: str) -> bytes:
         found.read,
         dataset_repo_id(organisation, found.read.envelope),
         signer=found.verdict.signer,
+        log=found.verdict.log,
         endpoint=endpoint,
         latency_plot=found.traces is not None,
     )

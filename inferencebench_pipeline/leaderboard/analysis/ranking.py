@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,9 +24,8 @@ Row = Mapping[str, Any]
 
 RANKED_BY = "output_tok_per_s"
 """The metric groups are ordered by, where they have it; else their first column."""
-PUBLIC_ENDPOINT = "https://huggingface.co"
 _FOREIGN_COLUMNS = 4
-_MADE_HERE = frozenset({"dataset_url", "verify_command", "created_at", "quantization", "metrics"})
+_MADE_HERE = frozenset({"dataset_url", "created_at", "quantization", "metrics"})
 _COPIED = tuple(name for name in RunRow.model_fields if name not in _MADE_HERE)
 """Fields of a row that are columns of the table of runs, unchanged."""
 ROW_COLUMNS = (
@@ -142,18 +140,8 @@ def run_row(line: Row) -> RunRow:
         {name: line[name] for name in _COPIED}
         | {
             "dataset_url": f"{base}/tree/{quote(revision, safe='')}",
-            "verify_command": _verify_command(line["endpoint"], repo_id, revision),
             "created_at": line["created_at"].isoformat(),
             "quantization": quantization(line["quantization_format"], line["quantization_method"]),
             "metrics": line["headline"] or (),
         }
     )
-
-
-def _verify_command(endpoint: str, repo_id: str, revision: str) -> str:
-    target = shlex.quote(f"hf://datasets/{repo_id}/envelope.json@{revision}")
-    command = f"inferencebench verify {target} --policy policy.yaml"
-    # Elsewhere, the command would ask the public Hub for a repository that is not there.
-    if endpoint == PUBLIC_ENDPOINT:
-        return command
-    return f"HF_ENDPOINT={shlex.quote(endpoint)} {command}"

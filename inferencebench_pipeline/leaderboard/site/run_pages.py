@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator
 
 from inferencebench_pipeline.corpus import BlobStore
+from inferencebench_pipeline.hub import Proof, verify_instructions
 from inferencebench_pipeline.leaderboard.document import Leaderboard, RunDetails, RunRow
 from inferencebench_pipeline.leaderboard.site.latency import json_block, latency_curves
 from inferencebench_pipeline.leaderboard.site.output_folder import Page
@@ -55,8 +56,20 @@ def _page(details: RunDetails, blobs: BlobStore) -> bytes:
         validity=details.validity,
         provenance=details.provenance,
         verdict=details.verdict,
+        verification=_verification(details),
         curves=curves,
         curves_json=json_block(curves),
         drawn_from_traces=any(curve["x"] for curve in curves),
         all_drawn=all(curve["x"] for curve in curves),
     )
+
+
+def _verification(details: RunDetails) -> str:
+    """Return the command that verifies this very commit, below comments on what it needs."""
+    row, verdict = details.run, details.verdict
+    good = verdict if verdict is not None and verdict.ok else None
+    proof = Proof() if good is None else Proof(good.signer, good.log)
+    target = f"hf://datasets/{row.repo_id}/envelope.json@{row.revision}"
+    # The dataset's page lies on the Hub that the record was found on.
+    endpoint = row.dataset_url.partition("/datasets/")[0]
+    return verify_instructions(target, row.repo_id.partition("/")[0], proof, endpoint=endpoint)

@@ -116,7 +116,7 @@ class KeptRoots:
         """
         pin = self.pin()
         if pin is None or pin.sha256 == SHIPPED_SHA256:
-            return _shipped()
+            return shipped_trust()
         return self._kept(pin.sha256, _origin(pin))
 
     def version(self, sha256: str) -> TrustRoot:
@@ -127,7 +127,7 @@ class KeptRoots:
         """
         # The shipped version lies in the package and is never copied, so it cannot be lost here.
         if sha256 == SHIPPED_SHA256:
-            return _shipped()
+            return shipped_trust()
         return self._kept(sha256, Origin("an earlier version, named by its digest"))
 
     def _kept(self, sha256: str, origin: Origin) -> TrustRoot:
@@ -298,7 +298,12 @@ def _require_forward(pin: Pin | None, published: Published, sha256: str, reposit
         )
 
 
-def _shipped() -> TrustRoot:
+def shipped_trust() -> TrustRoot:
+    """Return the trust root of Sigstore's public-good instance that this package ships.
+
+    Raises:
+        TrustConfigError: the file in the package was changed.
+    """
     path = _SHIPPED / "trust_config.json"
     return _named(
         path.read_bytes(),

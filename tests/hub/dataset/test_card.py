@@ -112,9 +112,10 @@ def test_a_signature_is_called_verified_only_when_it_was() -> None:
 
 def test_the_commands_ask_for_the_signer_who_was_verified_and_nobody_else() -> None:
     card = rendered()
-    issuer = "--require-issuer https://token.actions.githubusercontent.com"
     identity = "https://github.com/acme/bench/.github/workflows/publish.yml@refs/heads/main"
-    assert f"{issuer} \\\n    --require-identity {identity}\n" in card
+    place = f"hf://datasets/{REPO_ID}/envelope.json"
+    assert f"inferencebench verify {place} \\\n    --owner acme\n" in card
+    assert "--require-issuer https://token.actions.githubusercontent.com" in card
     pattern = re.search(r"--require-identity-pattern '(.*)'", card)
     assert pattern is not None
     assert re.search(pattern[1], identity)
@@ -132,7 +133,7 @@ def test_an_identity_cannot_leave_its_argument_or_its_fence(identity: str) -> No
         for token in MarkdownIt("commonmark").parse(page_of(card))
         if token.type == "fence" and "inferencebench verify" in token.content
     )
-    command = fence.split("\n\n")[0].partition("\n")[2]
+    command = fence.split("\n\n")[0].partition("\ninferencebench ")[2]
     assert shlex.split(command)[-1] == " ".join(identity.split())
 
 

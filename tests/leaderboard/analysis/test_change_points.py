@@ -68,7 +68,6 @@ def run(number: int, values: dict[str, float], **facts: Any) -> RunRow:
         "organisation": "org",
         "revision": "a" * 40,
         "dataset_url": "https://example.org/datasets/org/run",
-        "verify_command": "inferencebench verify it",
         "created_at": FIRST.isoformat(),
         "state": "verified",
         "group_id": GROUP,

@@ -53,7 +53,6 @@ def row(
         "organisation": "org",
         "revision": "a" * 40,
         "dataset_url": "https://example.org",
-        "verify_command": "",
         "created_at": "2026-05-18T09:00:00+00:00",
         "state": "verified",
         "hardware": f"{gpus} × {H100}" if gpus else "Example CPU",

@@ -32,7 +32,6 @@ ROW_TEXTS = (
     "repo_id",
     "organisation",
     "revision",
-    "verify_command",
     "state_reason",
     "run_id",
     "suite_id",
