@@ -1,4 +1,4 @@
-"""Fixtures and rules of all tests: fresh seeds that are shown, counted skips, reference data."""
+"""Fixtures and rules of all tests: fresh seeds, counted skips, the gate's tests, reference data."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ settings.register_profile(
 settings.load_profile("inferencebench")
 
 _RANDOM_ORDER = "INFERENCEBENCH_RANDOM_ORDER"
+_NOT_GATED = ("slow", "nightly", "drawn", "hypothesis")
+"""Markers of the tests that the coverage gate does not run: long ones, and those that differ."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run take the tests of the coverage gate alone, or all others."""
+    parser.addoption("--gated", choices=["only", "without"], help="the tests of the coverage gate")
+    parser.addini("gated_tests", "files and folders of the coverage gate", "linelist", [])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,8 +55,26 @@ def pytest_report_header() -> str:
     return f"to repeat: {SEED_VARIABLE}={fix_seed()}{order}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shuffle, where asked to, the modules, and the tests within each."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep those that the option ``--gated`` asks for, and shuffle them where that is asked for."""
+    if chosen := config.option.gated:
+        folders = config.getini("gated_tests")
+        left_out = [item for item in items if _is_gated(item, folders) != (chosen == "only")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _is_gated(item, folders) == (chosen == "only")]
+    _shuffle(items)
+
+
+def _is_gated(item: pytest.Item, folders: list[str]) -> bool:
+    """Return whether the coverage gate runs the test, which always does the same."""
+    path = item.nodeid.partition("::")[0]
+    is_here = any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+    return is_here and not any(item.get_closest_marker(name) for name in _NOT_GATED)
+
+
+def _shuffle(items: list[pytest.Item]) -> None:
+    """Shuffle, where the environment asks for it, the modules, and the tests within each."""
     if not os.environ.get(_RANDOM_ORDER):
         return
     shuffle = random.Random(f"order {fix_seed()}").shuffle

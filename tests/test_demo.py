@@ -17,6 +17,7 @@ from inferencebench_pipeline.leaderboard.index.build import load_leaderboard
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore
 from inferencebench_pipeline.sandbox.process import running_sandbox
+from tests.chance import parametrized
 from tests.paths import REPOSITORY as CLONE
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -32,6 +33,7 @@ STAGES = [
     "corpus_verification",
     "leaderboard_index",
 ]
+STOPPED_BY = [signal.SIGINT, signal.SIGTERM]
 
 
 def _start(home: Path) -> subprocess.Popen[str]:
@@ -97,7 +99,7 @@ def test_the_demo_takes_a_run_through_its_whole_life_and_says_where_to_look(tmp_
     assert f"{receipt.commit}/envelope.json" in from_the_hub.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+@pytest.mark.parametrize("number", parametrized("end of the demo", STOPPED_BY, 1), ids=str)
 def test_stopping_the_demo_while_it_measures_leaves_nothing_running(tmp_path, number):
     process = _start(tmp_path)
     assert process.stdout is not None

@@ -1,7 +1,9 @@
 """Each install is built from its lock in an empty environment, holds what it needs and no more.
 
 One environment serves all three: the light core first, then what a deployment adds, then what the
-demo adds. That is each install alone, since a lock holds every pin of the smaller ones.
+demo adds. That is each install alone, since a lock holds every pin of the smaller ones, by the same
+hashes. Pip unpacks the locks in ``make nightly``. A usual run links the files of the environment
+that it runs in, which ``make`` has installed by those hashes, and builds only our own wheel.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -26,6 +30,7 @@ from tests.measure.support import content_of_spec
 from tests.paths import REPOSITORY
 
 CORE, PIPELINE, DEMO = "requirements-core.lock", "deploy/code.lock", "requirements.lock"
+DEVELOPER = "requirements-dev.lock"
 MOST_PACKAGES, MOST_MEBIBYTES = 55, 300
 ONLY_THE_PIPELINE = (
     *("apprise", "dagster", "dagster_postgres", "dagster_webserver", "duckdb", "matplotlib"),
@@ -45,8 +50,19 @@ def pins(lock: str) -> dict[str, str]:
     }
 
 
+def hashes(lock: str) -> set[str]:
+    """Return every hash that the lock allows."""
+    return set(re.findall(r"--hash=(sha256:[0-9a-f]{64})", (REPOSITORY / lock).read_text()))
+
+
 def test_a_lock_holds_every_pin_of_the_smaller_ones():
     assert pins(CORE).items() < pins(PIPELINE).items() < pins(DEMO).items()
+    assert pins(DEMO).items() < pins(DEVELOPER).items()
+
+
+def test_a_lock_allows_the_same_files_as_the_smaller_ones():
+    assert len(hashes(CORE)) > len(pins(CORE))
+    assert hashes(CORE) < hashes(PIPELINE) < hashes(DEMO) < hashes(DEVELOPER)
 
 
 def test_the_light_core_has_few_packages_and_none_of_a_deployment():
@@ -76,7 +92,11 @@ class Install:
 
     def size_bytes(self) -> int:
         """Return the size of what pip has put there; byte code is made later, by whom it serves."""
-        return sum(each.stat().st_size for each in self.packages.rglob("*") if each.is_file())
+        return sum(
+            each.stat().st_size
+            for each in self.packages.rglob("*")
+            if each.is_file() and each.parent.name != "__pycache__"
+        )
 
     def pip(self, *arguments: str | Path) -> None:
         command = [sys.executable, "-m", "pip", "--python", self.folder / "bin/python", "install"]
@@ -104,7 +124,31 @@ class Install:
         return set(done.said.split())
 
 
-def light_core(folder: Path) -> Install:
+def unpacked(install: Install, lock: str) -> None:
+    """Have pip unpack the files that the lock allows."""
+    install.pip("--require-hashes", "-r", lock)
+
+
+def linked(install: Install, lock: str) -> None:
+    """Link the files of the lock's packages, byte code included, from the running environment."""
+    for name, version in pins(lock).items():
+        found = distribution(name)
+        here = Path(str(found.locate_file("")))
+        assert f"=={found.version}" == version, f"{name} is not the locked one; run make lint"
+        assert found.files is not None
+        for file in found.files:
+            # What lies outside, such as a program's start, is asked for by none of these tests.
+            there = install.packages / file
+            if ".." in file.parts or there.exists() or not (here / file).is_file():
+                continue
+            there.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(here / file, there)
+            except OSError:  # another disk
+                shutil.copy2(here / file, there)
+
+
+def light_core(folder: Path, put: Callable[[Install, str], None]) -> Install:
     """Install the core's lock, and this checkout as the wheel that an index would hold."""
     wheels = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run(
@@ -114,7 +158,7 @@ def light_core(folder: Path) -> Install:
     )
     install = Install(folder / "venv")
     venv.create(install.folder, with_pip=False, symlinks=True)
-    install.pip("--require-hashes", "-r", CORE)
+    put(install, CORE)
     install.pip(*folder.glob("*.whl"))
     assert install.size_bytes() <= MOST_MEBIBYTES << 20
     return install
@@ -122,14 +166,17 @@ def light_core(folder: Path) -> Install:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_each_install_does_its_work_and_lacks_the_rest(tmp_path: Path):
+@pytest.mark.parametrize("put", [linked, pytest.param(unpacked, marks=pytest.mark.nightly)])
+def test_each_install_does_its_work_and_lacks_the_rest(
+    tmp_path: Path, put: Callable[[Install, str], None]
+):
     """One test, so that one process builds the environment, and builds it once."""
-    install = light_core(tmp_path)
+    install = light_core(tmp_path, put)
     with running_sandbox(tmp_path / "services") as sandbox:
         the_light_core_measures_signs_verifies_and_explains(install, sandbox, tmp_path / "core")
-    install.pip("--require-hashes", "-r", PIPELINE)
+    put(install, PIPELINE)
     a_deployment_loads_without_engine_model_and_sandbox(install, tmp_path / "deployment")
-    install.pip("--require-hashes", "-r", DEMO)
+    put(install, DEMO)
     the_demo_has_engine_model_and_sandbox(install)
     shutil.rmtree(install.folder)  # 0.8 GB, which pytest would keep
 

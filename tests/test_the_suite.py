@@ -74,11 +74,8 @@ class Run:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("suite")
-    inner = folder / "tests"
-    inner.mkdir()
-    for name in ("__init__.py", "conftest.py", "chance.py", "skips.py", "paths.py"):
-        (inner / name).write_bytes((REPOSITORY / "tests" / name).read_bytes())
-    (inner / "test_inner.py").write_text(INNER)
+    copied(folder)
+    (folder / "tests/test_inner.py").write_text(INNER)
     shuffled = {"INFERENCEBENCH_RANDOM_ORDER": "1"}
     found = {
         "in ci": run_suite(folder, CI="true"),
@@ -89,12 +86,29 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     return found | {"again": run_suite(folder, CI="true", **{SEED_VARIABLE: found["in ci"].seed})}
 
 
-def run_suite(folder: Path, **environment: str) -> Run:
+def copied(folder: Path) -> None:
+    """Write the rules of this suite into the folder, and none of its tests."""
+    (folder / "tests").mkdir()
+    for name in ("__init__.py", "conftest.py", "chance.py", "skips.py", "paths.py"):
+        (folder / "tests" / name).write_bytes((REPOSITORY / "tests" / name).read_bytes())
+
+
+def run_suite(folder: Path, *arguments: str, **environment: str) -> Run:
     """Run the tests above under the conftest of this suite."""
     unset = {"CI", SEED_VARIABLE, EXAMPLES_VARIABLE, "INFERENCEBENCH_RANDOM_ORDER"}
     inherited = {key: value for key, value in os.environ.items() if key not in unset}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "--rootdir", folder],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-rA",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            folder,
+            *arguments,
+        ],
         cwd=folder,
         env=inherited | {"PYTHONPATH": str(folder)} | environment,
         capture_output=True,
@@ -131,6 +145,27 @@ def test_a_shuffled_run_has_the_same_tests_in_another_order(runs: dict[str, Run]
     assert runs["shuffled"].order != runs["otherwise"].order
     assert sorted(runs["shuffled"].order) == sorted(runs["otherwise"].order)
     assert len(runs["shuffled"].order) == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "passed"), [("only", ["test_twice"]), ("without", ["test_drawn", "test_elsewhere"])]
+)
+def test_a_test_is_either_the_gate_s_or_one_of_the_others(
+    tmp_path: Path, chosen: str, passed: list[str]
+) -> None:
+    copied(tmp_path)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n    drawn: by seed\ngated_tests =\n    tests/here\n"
+    )
+    tests = {
+        "here": "import pytest\ndef test_twice(): ...\n@pytest.mark.drawn\ndef test_drawn(): ...\n",
+        "here_too": "def test_elsewhere(): ...\n",
+    }
+    for folder, text in tests.items():
+        (tmp_path / "tests" / folder).mkdir()
+        (tmp_path / "tests" / folder / f"test_{folder}.py").write_text(text)
+    found = run_suite(tmp_path, "--gated", chosen)
+    assert re.findall(r"PASSED .*::(\w+)", found.output) == passed
 
 
 @pytest.mark.parametrize("reason", list(skips.ALLOWED))

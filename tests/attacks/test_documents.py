@@ -7,7 +7,6 @@ JSON that other readers have crashed on, given to everything that reads a docume
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +43,7 @@ from inferencebench_pipeline.trust.root.trust_root import parse_trust
 from inferencebench_pipeline.trust.verify.bundle import parse_bundle, require_subject
 from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.attacks.nasty import NASTY, Place, acting, places, with_value
+from tests.chance import drawn
 from tests.corpus.world import ORG, TRUST, policy, record
 
 BASE: Final = record(new_run_id(), f"{ORG}/base")["envelope.json"]
@@ -138,7 +138,7 @@ def test_no_use_of_an_envelope_is_surprised_by_one_value() -> None:
         (("timestamp",), "year 9999"),
         (("driver_options", "spec", "name"), "half a pair"),
     ]
-    check_uses([*known, *random.Random(7).sample(EVERYTHING, 150)])
+    check_uses([*known, *drawn("values in an envelope", EVERYTHING, 150)])
 
 
 @pytest.mark.nightly

@@ -8,7 +8,6 @@ record is a row like others or one that says why it cannot be read.
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +30,7 @@ from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.trust import CheckpointRefusedError
 from tests.attacks.nasty import NASTY, Place, acting, envelopes, places
+from tests.chance import drawn
 from tests.corpus.world import ORG, FolderHub, record, verifier
 
 BASE: Final = record(new_run_id(), f"{ORG}/base")
@@ -136,7 +136,7 @@ def test_one_record_stops_no_leaderboard(hub: FolderHub, store: Path) -> None:
         (("run_id",), "path"),
         (("seed",), "10^400"),
     ]
-    check_life_beside(hub, store, [*known, *random.Random(11).sample(EVERYTHING, 100)])
+    check_life_beside(hub, store, [*known, *drawn("values in a record", EVERYTHING, 100)])
 
 
 @pytest.mark.nightly

@@ -22,7 +22,7 @@ import inferencebench_pipeline
 
 PACKAGE = Path(inferencebench_pipeline.__file__).parent
 METHODS = {"match", "fullmatch", "search", "findall", "finditer", "sub", "subn", "split"}
-LENGTHS = (24, 32, 40, 120, 1_000, 3_000, 20_000)
+LENGTHS = (24, 28, 32, 36, 40, 120, 1_000, 3_000, 6_000, 20_000)
 SLOW_S = 0.15
 """Linear ones take a thousandth of it for the longest text, quadratic ones several times it."""
 GROWS = 2.6

@@ -1,14 +1,13 @@
 """Every file of a finished run, damaged in every way, and then every later stage, twice.
 
 No traceback outside the two families of errors, no second signature in the log, no second dataset,
-and the published bytes stay what they are. A seeded part runs by default, all of it is ``slow``.
+and the published bytes stay what they are. Each run tries a part, and ``make nightly`` all of it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -38,11 +37,12 @@ from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_
 from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from tests.attacks.damage import DAMAGES, Damage, changed, each_place, swapped_with
+from tests.chance import drawn
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 
 _LONGEST_STAGE_S = 60
-_SHARE_BY_DEFAULT = 20
+_USUAL_CASES = 12
 KINDS = (*DAMAGES, *each_place(places=4))
 
 
@@ -184,9 +184,7 @@ def _go_through(world: World, folder: Path, cases: list[tuple[str, Damage]]) -> 
 
 
 def test_a_seeded_part_of_all_damages(world: World, tmp_path: Path) -> None:
-    cases = _cases(world)
-    chosen = random.Random(20261130).sample(cases, min(len(cases), _SHARE_BY_DEFAULT))
-    _go_through(world, tmp_path, chosen)
+    _go_through(world, tmp_path, drawn("damages of a run", _cases(world), _USUAL_CASES))
 
 
 @pytest.mark.nightly

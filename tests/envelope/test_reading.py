@@ -181,8 +181,9 @@ def test_nesting_is_bounded_by_both(written: bytes, levels: int, inner: str) -> 
         same_by_both(write(document))
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize(
-    "shard", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, SHARDS))]
+    "shard", [0, *(pytest.param(n, marks=pytest.mark.nightly) for n in range(1, SHARDS))]
 )
 def test_ten_thousand_mutations_agree(written: bytes, shard: int) -> None:
     chance = dice(f"reading {shard}")

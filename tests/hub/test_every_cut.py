@@ -2,19 +2,19 @@
 
 On a fresh scene for each request of it, until a go ends undisturbed, the accident happens to that
 one request of a client that does not try again. What it leaves must be a result or an error of
-ours, and the next go must end in exactly one of everything. By default each accident strikes every
-twelfth request, each beginning at another; ``INFERENCEBENCH_EVERY_CUT=1`` strikes all of them.
+ours, and the next go must end in exactly one of everything. In a usual run each accident strikes
+every twelfth request of two scenes, which the run's seed draws; ``make nightly`` strikes every
+request of every scene.
 """
 
 from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from huggingface_hub import HfApi
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.hub.client.client import Hub
 from inferencebench_pipeline.hub.model_card.backlink_edit import PROPOSAL, LinkPolicy, backlink
+from tests.chance import dice, drawn
 from tests.hub.conftest import World
 from tests.hub.flow import (
     BY_PULL_REQUEST,
@@ -38,7 +39,10 @@ from tests.hub.flow import (
     published_run,
 )
 
-STEP = 1 if os.environ.get("INFERENCEBENCH_EVERY_CUT") == "1" else 12
+STEP = 12
+"""The number of requests from one that is struck to the next, in a usual run."""
+ACTED = ["hang", "delay"]
+"""The fault after which the request has been acted upon, and the one before."""
 HURRIED_READ_S = 0.5
 _LATE: dict[str, object] = {"delay_s": 1.0}
 ACCIDENTS: dict[str, dict[str, object]] = {
@@ -72,6 +76,13 @@ FEWEST_REQUESTS: dict[type[Scene], int] = {
     ProposingResult: 14,
 }
 """So many requests each scene sends at least: a loop that ends earlier did not cut them all."""
+PAIRS = [
+    (accident, kind) for accident in ACCIDENTS for kind in drawn(f"scenes of {accident}", SCENES, 2)
+]
+
+
+def _name(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)
 
 
 def without_a_second_try(world: World, accident: dict[str, object]) -> Hub:
@@ -119,8 +130,33 @@ def _let_the_server_finish(world: World, at: int, accident: dict[str, object]) -
         time.sleep(0.02)
 
 
+def cut_each(
+    world: World, kind: type[Scene], store: Path, accident: str, requests: Iterable[int]
+) -> int:
+    """Cut one request after the other until a scene has fewer; return the number of cuts."""
+    cuts = 0
+    for at in requests:
+        if not cut_and_continue(world, kind, store, at, ACCIDENTS[accident]):
+            break
+        cuts += 1
+    assert cuts > 0
+    assert at >= FEWEST_REQUESTS[kind]
+    return cuts
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("accident", "kind"), PAIRS, ids=_name)
+def test_a_request_cut_leaves_nothing_lost_doubled_or_half_done(
+    world: World, store: Path, accident: str, kind: type[Scene]
+) -> None:
+    # It begins within the shortest such scene, so that every accident strikes at least once.
+    earliest = min(STEP, FEWEST_REQUESTS[kind])
+    first = dice(f"{accident} of {kind.__name__}").randrange(earliest)
+    cut_each(world, kind, store, accident, itertools.count(first, STEP))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", SCENES, ids=_name)
 @pytest.mark.parametrize("accident", ACCIDENTS)
 def test_every_request_cut_leaves_nothing_lost_doubled_or_half_done(
     world: World,
@@ -129,16 +165,7 @@ def test_every_request_cut_leaves_nothing_lost_doubled_or_half_done(
     kind: type[Scene],
     record_property: Callable[[str, object], None],
 ) -> None:
-    cuts = 0
-    # It begins within the shortest such scene, so that every accident strikes at least once.
-    first = list(ACCIDENTS).index(accident) % min(STEP, FEWEST_REQUESTS[kind])
-    for at in itertools.count(first, STEP):
-        if not cut_and_continue(world, kind, store, at, ACCIDENTS[accident]):
-            break
-        cuts += 1
-    assert cuts > 0
-    assert at >= FEWEST_REQUESTS[kind]
-    record_property("cuts", cuts)
+    record_property("cuts", cut_each(world, kind, store, accident, itertools.count()))
 
 
 @pytest.mark.parametrize("accident", ["cut-after", "hang-after", "500", "429", "corrupt"])
@@ -164,9 +191,32 @@ def forks() -> Iterator[Any]:
     yield context
 
 
+def kill_each(
+    world: World, kind: type[Scene], store: Path, acted: str, requests: Iterable[int], forks: Any
+) -> int:
+    """Kill at one request after the other until a scene has fewer; return the number of kills."""
+    kills = 0
+    for at in requests:
+        if not kill_and_continue(world, kind.new(world, store), at, acted, forks):
+            break
+        kills += 1
+    assert at >= FEWEST_REQUESTS[kind]
+    return kills
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("acted", ["hang", "delay"], ids=["after-acting", "before-acting"])
-@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", drawn("scenes with a kill", SCENES, 3), ids=_name)
+def test_a_kill_at_a_request_is_finished_by_the_next_go(
+    world: World, store: Path, forks: Any, kind: type[Scene]
+) -> None:
+    first = dice(f"kills in {kind.__name__}").randrange(FEWEST_REQUESTS[kind])
+    acted = dice(f"acted in {kind.__name__}").choice(ACTED)
+    assert kill_each(world, kind, store, acted, itertools.count(first, STEP), forks) > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("acted", ACTED, ids=["after-acting", "before-acting"])
+@pytest.mark.parametrize("kind", SCENES, ids=_name)
 def test_a_kill_at_every_request_is_finished_by_the_next_go(
     world: World,
     store: Path,
@@ -175,12 +225,7 @@ def test_a_kill_at_every_request_is_finished_by_the_next_go(
     acted: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    kills = 0
-    for at in itertools.count(0 if acted == "hang" else STEP // 2, STEP):
-        if not kill_and_continue(world, kind.new(world, store), at, acted, forks):
-            break
-        kills += 1
-    assert at >= FEWEST_REQUESTS[kind]
+    kills = kill_each(world, kind, store, acted, itertools.count(), forks)
     record_property("kills", kills)
 
 
@@ -205,7 +250,7 @@ def kill_and_continue(world: World, scene: Scene, at: int, acted: str, forks: An
     return struck
 
 
-@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SCENES, ids=_name)
 def test_several_at_once_end_in_one_of_each(world: World, store: Path, kind: type[Scene]) -> None:
     scene = kind.new(world, store)
     failures: list[BaseException] = []

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from tools.coverage_gate import (
     GATED,
     RATCHET,
     ROOT,
-    TESTS,
     Measured,
     Missed,
     RatchetError,
+    gated_tests,
     judge,
     measured_of,
     parse_ratchet,
     ratchet_text,
     require_lower,
+    sources,
 )
 
 FULL = Measured(Missed(0, 0), 10)
@@ -91,7 +94,13 @@ def test_a_line_of_the_ratchet_that_says_something_else_is_refused(line: str) ->
 
 
 def test_every_gated_room_and_test_is_there_and_so_is_every_file_of_the_ratchet() -> None:
-    for path in (*GATED, *TESTS):
+    for path in (*GATED, *gated_tests()):
         assert (ROOT / path).exists(), path
     for path in parse_ratchet(RATCHET.read_text()):
         assert (ROOT / path).is_file(), path
+
+
+def test_folders_and_files_are_measured_under_the_names_that_they_are_imported_by() -> None:
+    assert sources(["package/trust/", "package/a/b.py"]) == "package.trust,package.a.b"
+    for name in sources(GATED).split(","):
+        assert find_spec(name) is not None

@@ -104,6 +104,7 @@ except BaseException as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bomb", "expected"),
     [

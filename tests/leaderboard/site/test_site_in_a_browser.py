@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from inferencebench_pipeline.leaderboard.document import Leaderboard
 from inferencebench_pipeline.leaderboard.site.rendering import hardware_page, model_page, run_page
+from tests.chance import drawn
 from tests.leaderboard.boards import board_of, site_of
 from tests.leaderboard.browser import Visitor, chromium, visiting
 
@@ -85,7 +86,9 @@ def column(visitor: Visitor, name: str) -> list[str]:
 def test_every_kind_of_page_is_accessible_and_fits_its_window(browser, site, board, scheme, width):
     found = []
     with visiting(browser, site, scheme=scheme, width=width) as visitor:
-        for name in every_kind_of_page(board)[:: 1 if width > 1000 else 2]:
+        # Between them, the three windows of each run see nearly every page.
+        pages = drawn(f"pages {scheme} {width}", every_kind_of_page(board), 6)
+        for name in pages:
             page = visitor.open(name)
             found += [f"{name}: {violation}" for violation in visitor.axe()]
             wide = page.evaluate("document.documentElement.scrollWidth")
@@ -253,7 +256,7 @@ def test_fronts_are_drawn_from_zero_with_intervals_and_lead_to_their_runs(reader
     page.wait_for_url("**/runs/**")
 
 
-def drawn(figure: Locator) -> int:
+def drawn_points(figure: Locator) -> int:
     """How many points of a plot are behind its front."""
     counts = figure.locator("[data-points]").evaluate_all("all => all.map((p) => p.dataset.points)")
     return sum(map(int, counts))
@@ -263,12 +266,12 @@ def test_filters_hide_points_and_leave_the_front_of_the_group(reader):
     page = reader.open("index.html")
     figure = page.locator("#figures figure").first
     line = figure.locator(".front").get_attribute("d")
-    points = drawn(figure)
+    points = drawn_points(figure)
 
     page.get_by_label("vllm", exact=False).first.check()
 
     expect(page.locator("#count")).to_contain_text(" of ")
-    assert 0 < drawn(figure) < points
+    assert 0 < drawn_points(figure) < points
     assert figure.locator(".front").get_attribute("d") == line
 
 

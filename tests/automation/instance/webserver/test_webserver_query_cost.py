@@ -6,6 +6,7 @@ version of its pages outgrows is noticed here.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -27,8 +28,9 @@ from graphql import (
     parse,
     print_ast,
 )
+from starlette.types import Message, Receive, Scope, Send
 
-from inferencebench_pipeline.automation.instance.webserver import query_cost
+from inferencebench_pipeline.automation.instance.webserver import guard, query_cost
 from inferencebench_pipeline.automation.instance.webserver.query_cost import (
     BudgetSpentError,
     CostError,
@@ -284,7 +286,37 @@ def test_many_costly_queries_leave_the_server_answering(public: Server) -> None:
         assert {answer.result()[0] for answer in answers} <= {200, 503}
 
 
-@pytest.mark.slow
+def test_a_body_of_which_something_always_comes_is_refused_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same as the next, in a moment: the guard alone, and a short patience."""
+    monkeypatch.setattr(guard, "MAX_BODY_SECONDS", 0.2)
+    answered: list[Message] = []
+
+    async def drip() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def answer(message: Message) -> None:
+        answered.append(message)
+
+    async def never(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise AssertionError("it was passed on")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/graphql",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:3000"), (b"content-type", b"application/json")],
+    }
+    started_s = time.monotonic()
+    asyncio.run(guard.Guard(never)(scope, drip, answer))
+    assert answered[0]["status"] == 408
+    assert 0.1 < time.monotonic() - started_s < 10
+
+
+@pytest.mark.nightly
 @pytest.mark.timeout(420)
 def test_a_body_that_never_ends_is_not_waited_for(public: Server) -> None:
     """Each byte comes in time; the whole body does not."""
