@@ -1,9 +1,11 @@
 """Small faults in the functions that a change touches, each of which a test should notice.
 
 ``python -m tools.mutants`` compares the checkout with a base, makes one fault after the other in a
-copy of it, and runs the tests that are nearest to the file. A fault that every test passes is a
-survivor: a test is missing, or the fault changes nothing that matters, which is then written with
-its reason into ``tools/mutants_allowed.txt``. Survivors that are not listed there make it fail.
+copy of it, and runs the tests that are nearest to the file: the one that mirrors it first, and the
+next only when that one passes. A fault that every one of them passes is a survivor: a test is
+missing, or the fault changes nothing that matters, which is then written with its reason into
+``tools/mutants_allowed.txt``. Survivors that are not listed there make it fail. Files, or single
+functions as ``file.py:function``, may be named instead of what changed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +33,8 @@ ALLOWED: Final = "tools/mutants_allowed.txt"
 PACKAGE: Final = "inferencebench_pipeline"
 BUDGET_S: Final = 300.0
 MOST_TEST_FILES: Final = 4
+FAST: Final = ("-m", "not slow and not nightly and not ui and not engine")
+"""The tests that are tried; a long one would use up the time of a hundred faults."""
 
 _HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
@@ -255,6 +260,32 @@ def changed_lines(root: Path, base: str, package: str) -> dict[str, set[int]]:
     return found
 
 
+def named_lines(root: Path, named: Sequence[str]) -> dict[str, set[int]]:
+    """Return the lines of each ``file.py``, or of the one function in ``file.py:function``.
+
+    Raises:
+        ValueError: a file has no function of that name.
+    """
+    found: dict[str, set[int]] = {}
+    for name in named:
+        path, _, function = name.partition(":")
+        tree = ast.parse((root / path).read_text())
+        wanted = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name == function.rpartition(".")[2]
+        ]
+        if function and not wanted:
+            raise ValueError(f"{path} has no function {function}")
+        lines = found.setdefault(path, set())
+        if not function:
+            lines |= set(range(1, 10**6))
+        for node in wanted:
+            lines |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return found
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout
@@ -299,9 +330,9 @@ class Outcome:
     untested: tuple[str, ...]
     """Files that no test is near to."""
     broken: tuple[str, ...]
-    """Files whose nearest tests fail without any fault."""
+    """Files whose nearest tests fail without any fault, or are not done in time."""
     left: int
-    """Faults that there was no time for."""
+    """Faults that were not judged: there was no time, or no test that passes."""
 
 
 class Copy:
@@ -316,9 +347,9 @@ class Copy:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(root / name, folder / name)
 
-    def passes(self, tests: Sequence[str], limit_s: float) -> bool:
-        """Return whether the tests pass in time."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    def passes(self, test: str, limit_s: float) -> bool:
+        """Return whether the fast tests of a file pass in time; False when it has none."""
+        pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         environment = os.environ | {
             "PYTHONPATH": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -326,60 +357,114 @@ class Copy:
         }
         try:
             done = subprocess.run(
-                command, cwd=self.folder, env=environment, capture_output=True, timeout=limit_s
+                [*pytest, *FAST, test],
+                cwd=self.folder,
+                env=environment,
+                capture_output=True,
+                timeout=limit_s,
             )
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0
 
-    def survives(self, mutant: Mutant, tests: Sequence[str], limit_s: float) -> bool:
-        """Return whether the tests pass with this fault."""
+    def survives(self, mutant: Mutant, test: str, limit_s: float) -> bool:
+        """Return whether the tests of a file pass with this fault."""
         file = self.folder / mutant.path
         before = file.read_text()
         try:
             file.write_text(mutant.text)
-            return self.passes(tests, limit_s)
+            return self.passes(test, limit_s)
         finally:
             file.write_text(before)
+
+
+class Limits:
+    """How long each file of tests may take, from a run of it without any fault."""
+
+    def __init__(self, until: float) -> None:
+        """Know nothing yet; ``until`` is when the time is over, by the monotonic clock."""
+        self._until = until
+        self._known: dict[str, float | None] = {}
+        self._lock = threading.Lock()
+
+    def of(self, test: str, mine: Copy) -> float | None:
+        """Return the seconds that the file may take; None when it fails, or is not done in time."""
+        with self._lock:
+            if test not in self._known:
+                began = time.monotonic()
+                left_s = self._until - began
+                passed = left_s > 0 and mine.passes(test, left_s)
+                self._known[test] = 10 + 4 * (time.monotonic() - began) if passed else None
+            return self._known[test]
+
+    def are_known_of(self, tests: Sequence[str]) -> bool:
+        """Return whether one of the files passes without any fault, as far as was tried."""
+        return any(self._known.get(test) is not None for test in tests)
+
+
+def judge(
+    mutant: Mutant, tests: Sequence[str], mine: Copy, limits: Limits, until: float
+) -> bool | None:
+    """Return whether a fault survives, trying one file of tests after the other.
+
+    Returns:
+        None when the time is over before the last file, or when none of them passes without a
+        fault.
+    """
+    was_tried = False
+    for test in tests:
+        limit_s = limits.of(test, mine)
+        if limit_s is None:
+            continue
+        if time.monotonic() >= until:
+            return None
+        if not mine.survives(mutant, test, limit_s):
+            return False
+        was_tried = True
+    return True if was_tried else None
 
 
 def try_all(
     root: Path, changed: Mapping[str, set[int]], *, budget_s: float, workers: int, seed: int
 ) -> Outcome:
-    """Try the faults in random order until the time is over."""
+    """Try the faults in random order until the time is over, runs without a fault included."""
     until = time.monotonic() + budget_s
+    limits = Limits(until)
     tests = {path: nearest_tests(root, path) for path in changed}
+    todo = [
+        mutant
+        for path in sorted(path for path in changed if tests[path])
+        for mutant in mutants(path, (root / path).read_text(), changed[path])
+    ]
+    random.Random(seed).shuffle(todo)
+    count = len(todo)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         copies = [Copy(root, Path(folder) / str(number)) for number in range(workers)]
-        limits = {}
-        for path in sorted(path for path in changed if tests[path]):
-            began = time.monotonic()
-            if copies[0].passes(tests[path], max(budget_s, 60.0)):
-                limits[path] = 10 + 4 * (time.monotonic() - began)
-        todo = [
-            mutant
-            for path in limits
-            for mutant in mutants(path, (root / path).read_text(), changed[path])
-        ]
-        random.Random(seed).shuffle(todo)
 
-        def work(mine: Copy) -> list[tuple[Mutant, bool]]:
+        def work(mine: Copy) -> list[tuple[Mutant, bool | None]]:
             found = []
-            while todo and time.monotonic() < until:
-                mutant = todo.pop()
-                found.append(
-                    (mutant, mine.survives(mutant, tests[mutant.path], limits[mutant.path]))
-                )
+            while time.monotonic() < until:
+                try:
+                    mutant = todo.pop()
+                except IndexError:  # another worker took the last one
+                    break
+                found.append((mutant, judge(mutant, tests[mutant.path], mine, limits, until)))
             return found
 
         tried = [each for found in pool.map(work, copies) for each in found]
-    survivors = sorted((m for m, alive in tried if alive), key=lambda m: (m.path, m.line))
+    judged = [(mutant, survives) for mutant, survives in tried if survives is not None]
+    survivors = sorted((m for m, survives in judged if survives), key=lambda m: (m.path, m.line))
+    broken = {
+        mutant.path
+        for mutant, survives in tried
+        if survives is None and not limits.are_known_of(tests[mutant.path])
+    }
     return Outcome(
-        killed=sum(not alive for _, alive in tried),
+        killed=len(judged) - len(survivors),
         survivors=tuple(survivors),
         untested=tuple(sorted(path for path in changed if not tests[path])),
-        broken=tuple(sorted(path for path in changed if tests[path] and path not in limits)),
-        left=len(todo),
+        broken=tuple(sorted(broken)),
+        left=count - len(judged),
     )
 
 
@@ -391,7 +476,10 @@ def report(outcome: Outcome, allowed: set[str]) -> tuple[list[str], bool]:
         f"({len(outcome.survivors) - len(unlisted)} of them listed), {outcome.left} not tried"
     ]
     lines += [f"{path}: no test is near" for path in outcome.untested]
-    lines += [f"{path}: its tests fail without any fault" for path in outcome.broken]
+    lines += [
+        f"{path}: its tests fail without any fault, or take longer than the time given"
+        for path in outcome.broken
+    ]
     lines += [f"line {mutant.line}: {mutant.key}" for mutant in unlisted]
     return lines, not (unlisted or outcome.untested or outcome.broken)
 
@@ -405,11 +493,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=BUDGET_S, help="how long to try faults")
     parser.add_argument("--workers", type=int, default=2, help="how many to try at once")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("paths", nargs="*", help="files to mutate whole instead of what changed")
+    parser.add_argument("named", nargs="*", help="file.py or file.py:function, not what changed")
     options = parser.parse_args()
-    changed = {path: set(range(1, 10**6)) for path in options.paths} or changed_lines(
-        ROOT, options.base, PACKAGE
-    )
+    changed = named_lines(ROOT, options.named) or changed_lines(ROOT, options.base, PACKAGE)
     if not changed:
         print(f"no file of {PACKAGE} differs from {options.base}")
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tools.mutants import (
     Outcome,
     changed_lines,
     mutants,
+    named_lines,
     nearest_tests,
     parse_allowed,
     report,
@@ -179,6 +181,40 @@ def test_what_cannot_be_judged_is_told(checkout: Path) -> None:
     assert outcome.untested == ("made_up/other/lonely.py",)
     assert outcome.broken == ("made_up/numbers/larger.py",)
     assert report(outcome, set())[1] is False
+
+
+def test_the_next_nearest_tests_judge_what_the_nearest_let_pass(checkout: Path) -> None:
+    """The test that mirrors the file misses one fault, which another that imports it notices."""
+    (checkout / "tests/numbers/test_users.py").write_text(
+        "from made_up.numbers.larger import larger\n\ndef test_equal():\n"
+        "    assert type(larger(1, 1.0)) is int\n"
+    )
+    changed = changed_lines(checkout, "main", "made_up")
+    outcome = try_all(checkout, changed, budget_s=60, workers=1, seed=1)
+    assert (outcome.killed, outcome.survivors, outcome.left) == (5, (), 0)
+
+
+def test_tests_that_never_end_use_up_the_time_and_no_more(checkout: Path) -> None:
+    (checkout / "tests/numbers/test_larger.py").write_text(
+        "import time\n\ndef test_for_ever():\n    time.sleep(600)\n"
+    )
+    began = time.monotonic()
+    changed = changed_lines(checkout, "main", "made_up")
+    outcome = try_all(checkout, changed, budget_s=5, workers=2, seed=1)
+    assert time.monotonic() - began < 60
+    assert outcome.broken == ("made_up/numbers/larger.py",)
+    assert (outcome.killed, outcome.survivors, outcome.left) == (0, (), 5)
+
+
+def test_a_function_is_mutated_when_it_is_named(checkout: Path) -> None:
+    path = "made_up/numbers/larger.py"
+    whole = named_lines(checkout, [path])[path]
+    alone = named_lines(checkout, [f"{path}:Sums.total"])[path]
+    assert {mutant.function for mutant in mutants(path, LARGER, alone)} == {"Sums.total"}
+    assert alone < whole
+    assert named_lines(checkout, []) == {}
+    with pytest.raises(ValueError, match="has no function lesser"):
+        named_lines(checkout, [f"{path}:lesser"])
 
 
 def test_no_time_tries_nothing(checkout: Path) -> None:
