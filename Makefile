@@ -54,7 +54,7 @@ lint: $(VENV)/.dev ## check style and types, change nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd benchmarks && MYPYPATH=.. ../$(BIN)/mypy --config-file ../pyproject.toml *.py
+	@MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint: no build for this platform, Dockerfile not linted"; fi
 
 fmt: $(VENV)/.dev ## format the code and fix what ruff can fix

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import skips
+from tests import migrations, skips
 from tests.chance import SEED_VARIABLE, examples, fix_seed
 from tests.paths import REPOSITORY
 
@@ -86,6 +86,11 @@ def _shuffle(items: list[pytest.Item]) -> None:
     for module in order:
         shuffle(modules[module])
     items[:] = [item for module in order for item in modules[module]]
+
+
+def pytest_collection_finish() -> None:
+    """Now that every module is imported: Dagster reads its migrations once in this process."""
+    migrations.read_once()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -89,7 +89,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 def copied(folder: Path) -> None:
     """Write the rules of this suite into the folder, and none of its tests."""
     (folder / "tests").mkdir()
-    for name in ("__init__.py", "conftest.py", "chance.py", "skips.py", "paths.py"):
+    for name in (
+        "__init__.py",
+        "conftest.py",
+        "chance.py",
+        "skips.py",
+        "migrations.py",
+        "paths.py",
+    ):
         (folder / "tests" / name).write_bytes((REPOSITORY / "tests" / name).read_bytes())
 
 
