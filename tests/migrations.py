@@ -29,4 +29,4 @@ def read_once() -> None:
         return kept[location]
 
     ScriptDirectory._read_once = True  # type: ignore[attr-defined]
-    ScriptDirectory.from_config = from_config  # type: ignore[method-assign,assignment]
+    ScriptDirectory.from_config = from_config  # type: ignore[method-assign]

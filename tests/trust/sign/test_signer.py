@@ -314,6 +314,7 @@ def test_without_a_timestamp_nothing_is_logged(world: World, run: RunDirectory) 
     assert world.log_writes() == 0
 
 
+@pytest.mark.drawn
 @SERVICES
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_corrupted_answer_is_never_kept(

@@ -196,6 +196,29 @@ def test_a_certificate_without_claims_satisfies_no_workflow() -> None:
     assert "source_repository_uri=https://github.com/kubewarden" in refusal
 
 
+@pytest.mark.parametrize(
+    ("organisation", "place"),
+    [("acme", "acme, suite llm.inference.chat"), (None, "suite llm.inference.chat")],
+)
+def test_a_refusal_says_for_which_organisation_and_suite(
+    organisation: str | None, place: str
+) -> None:
+    policy = parse_policy(GOOD.encode(), where="the test")
+    signer = named("mallory@example.org", "https://issuer.example")
+    said = policy.signer_refusal(
+        organisation=organisation,
+        suite_id="llm.inference.chat",
+        signer=signer,
+        signed_at=[at("2026-02-01T00:00:00")],
+    )
+    assert said is not None
+    assert f"mallory@example.org (https://issuer.example) may not sign for {place}; " in said
+    refusal = policy.signer_refusal(
+        organisation="nobody", suite_id="unheard-of", signer=signer, signed_at=[]
+    )
+    assert refusal == "the policy names no signer for nobody, suite unheard-of"
+
+
 NAMES = {
     "source_repository_uri": True,
     "source_repository_identifier": True,
