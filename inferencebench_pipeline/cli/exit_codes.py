@@ -35,7 +35,10 @@ class ExitCode(IntEnum):
     """The bound traces are missing, so that the numbers were not derived again."""
     NEWER = 5, "Newer: the record names a schema or definitions later than this verifier knows."
     """A later release can judge the record."""
-    PLACE_DISAGREES = 6, "The place disagrees: its name or card claims another thing than it holds."
+    PLACE_DISAGREES = (
+        6,
+        "Another record than the repository's name, its card or your option says.",
+    )
     """The record is genuine, and the repository or its card says otherwise."""
     ROWS_DIFFER = 7, "Of a corpus: rows were left out or added against the signed statement."
     """The table has other rows than the statement."""

@@ -30,8 +30,8 @@ from inferencebench_pipeline.cli.verifying import (
     OrganisationOption,
     PolicyOption,
     TrustOption,
+    basis_of,
     deployment_with,
-    judged,
 )
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope import parse_envelope, pipeline_extension, write_envelope
@@ -245,7 +245,7 @@ def _require_verified(
     """
     advice = "use --unverified to replay it anyway"
     try:
-        verdict = judged(deployment, found, organisation, signer)
+        verdict = basis_of(deployment, found, organisation, signer).verdict
     except SignerOptionError as error:
         raise SignerOptionError(f"{error}; or {advice}") from error
     if not verdict.signature_holds:

@@ -20,6 +20,10 @@ _HUB_TARGET = re.compile(
 )
 _SCHEME = "hf://"
 _MAX_LIST_BYTES = 1 << 20
+_CARD_FILE = "README.md"
+_CARD_BLOCK = re.compile(rb"^inferencebench:", re.MULTILINE)
+_MAX_CARD_BYTES = 2 << 20
+"""More than the largest card that is compared, so that the comparison says that it is too large."""
 
 
 class TargetError(PermanentError):
@@ -28,16 +32,32 @@ class TargetError(PermanentError):
 
 @dataclass(frozen=True)
 class Target:
-    """The bytes to verify, and their origin."""
+    """The bytes to verify, and their origin.
+
+    Attributes:
+        where: their place, for people.
+        organisation: the namespace of an ``hf://`` target; None for a path.
+        envelope: the bytes of the envelope.
+        traces: the traces beside it; None when there are none, or none were wanted.
+        repo_id: the repository of an ``hf://`` target; None for a path.
+        card: the bytes of the dataset card beside it; None when there is none.
+    """
 
     where: str
     organisation: str | None
     envelope: bytes
     traces: bytes | Path | None
+    repo_id: str | None = None
+    card: bytes | None = None
 
 
 def resolve(
-    target: str, hub: Callable[[], Hub], *, revision: str | None = None, offline: bool = False
+    target: str,
+    hub: Callable[[], Hub],
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    traces: bool = True,
 ) -> Target:
     """Return the bytes that ``target`` names, read from disk or pinned to a commit of the Hub.
 
@@ -46,6 +66,7 @@ def resolve(
         hub: makes a Hub client when one is needed.
         revision: a branch, tag or commit on the Hub, in place of ``@revision``.
         offline: whether to refuse a target that needs a network.
+        traces: whether the traces are wanted.
 
     Raises:
         TargetError: there is nothing to verify there.
@@ -56,10 +77,10 @@ def resolve(
                 f"{target} is on the Hub, which --offline does not allow; download the dataset and "
                 "name its folder"
             )
-        return _from_hub(target, hub(), revision)
+        return _from_hub(target, hub(), revision, traces=traces)
     if revision is not None:
         raise TargetError(f"--revision is for {_SCHEME} targets; {target} is a path")
-    return _from_disk(Path(target))
+    return _from_disk(Path(target), traces=traces)
 
 
 def envelopes(target: str, hub: Callable[[], Hub]) -> Iterator[tuple[str, bytes]]:
@@ -127,11 +148,27 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _from_disk(path: Path) -> Target:
+def _from_disk(path: Path, *, traces: bool) -> Target:
     if path.is_dir():
         path = path / RunFile.ENVELOPE.value
-    traces = path.with_name(RunFile.TRACES.value)
-    return Target(str(path), None, _read(path), traces if traces.is_file() else None)
+    beside = path.with_name(RunFile.TRACES.value)
+    return Target(
+        where=str(path),
+        organisation=None,
+        envelope=_read(path),
+        traces=beside if traces and beside.is_file() else None,
+        card=_card_beside(path),
+    )
+
+
+def _card_beside(path: Path) -> bytes | None:
+    """Return the card of a downloaded dataset; a README.md that speaks of no record is none."""
+    try:
+        with path.with_name(_CARD_FILE).open("rb") as handle:
+            data = handle.read(_MAX_CARD_BYTES)
+    except OSError:
+        return None
+    return data if _CARD_BLOCK.search(data) else None
 
 
 def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str]:
@@ -155,17 +192,22 @@ def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str
     return repo, commit, file
 
 
-def _from_hub(target: str, hub: Hub, revision: str | None) -> Target:
+def _from_hub(target: str, hub: Hub, revision: str | None, *, traces: bool) -> Target:
     from inferencebench_pipeline.hub import HubNotFoundError
 
     repo, commit, file = _pinned(target, hub, revision)
-    try:
-        traces: bytes | None = hub.fetch(repo, commit, RunFile.TRACES.value)
-    except HubNotFoundError:
-        traces = None
+
+    def if_there(name: str, **bound: int) -> bytes | None:
+        try:
+            return hub.fetch(repo, commit, name, **bound)
+        except HubNotFoundError:
+            return None
+
     return Target(
         where=f"{hub.endpoint}/datasets/{repo.id}/blob/{commit}/{file}",
         organisation=repo.id.split("/")[0],
         envelope=hub.fetch(repo, commit, file, max_bytes=MAX_ENVELOPE_BYTES),
-        traces=traces,
+        traces=if_there(RunFile.TRACES.value) if traces else None,
+        repo_id=repo.id,
+        card=if_there(_CARD_FILE, max_bytes=_MAX_CARD_BYTES),
     )

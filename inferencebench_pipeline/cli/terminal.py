@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
@@ -19,7 +20,16 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
 
     The console's own colours and progress bars still work.
     """
-    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=soft_wrap)
+    made = Console(
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        # A stranger's ``:heavy_check_mark:`` stays what it is.
+        emoji=False,
+        soft_wrap=soft_wrap,
+        # Rich leaves out colours for NO_COLOR, but not bold and dim (https://no-color.org).
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
     made.push_render_hook(_Visible())
     return made
 

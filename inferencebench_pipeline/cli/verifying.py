@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from inferencebench_pipeline.cli.place import with_expectations, with_place
 from inferencebench_pipeline.cli.signer_options import (
     IdentityOption,
     IdentityRegexpOption,
@@ -20,15 +21,19 @@ from inferencebench_pipeline.cli.signer_options import (
     chosen_policy,
 )
 from inferencebench_pipeline.cli.targets import Target, resolve
-from inferencebench_pipeline.cli.terminal import console, say, say_json
+from inferencebench_pipeline.cli.terminal import console, say_json
+from inferencebench_pipeline.cli.verdict_page import print_page
+from inferencebench_pipeline.cli.verdict_report import VerdictReport, report_on
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings, user_data, user_trust_store
 from inferencebench_pipeline.trust import (
+    IdentityPolicy,
+    TrustRoot,
     Verdict,
+    policy_source,
+    trust_source,
     verify_envelope,
 )
-
-_MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
 
 TargetArgument = Annotated[
     str,
@@ -57,6 +62,19 @@ OfflineOption = Annotated[
     bool,
     typer.Option("--offline", help="Refuse a target that needs a network. Nothing else needs one."),
 ]
+NoTracesOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-traces",
+        help="Do not look for the traces. A record that binds them is then incomplete.",
+    ),
+]
+ExpectModelOption = Annotated[
+    str | None, typer.Option(help="Refuse a record of another model than this, as ORG/NAME.")
+]
+ExpectRunOption = Annotated[
+    str | None, typer.Option(help="Refuse a record of another run than the one with this id.")
+]
 
 
 def verify(
@@ -72,6 +90,9 @@ def verify(
     certificate_oidc_issuer: IssuerOption = None,
     certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
     offline: OfflineOption = False,
+    no_traces: NoTracesOption = False,
+    expect_model: ExpectModelOption = None,
+    expect_run: ExpectRunOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
     corpus: Annotated[
         bool,
@@ -137,13 +158,16 @@ def verify(
             as_json=as_json,
         )
         sys.exit(code)
-    found = resolve(target, deployment.hub, revision=revision, offline=offline)
-    verdict = judged(deployment, found, organisation, signer)
+    found = resolve(
+        target, deployment.hub, revision=revision, offline=offline, traces=not no_traces
+    )
+    basis = basis_of(deployment, found, organisation, signer)
+    report = _report(found, basis, model=expect_model, run=expect_run, traces=not no_traces)
     if as_json:
-        say_json(verdict.model_dump_json(indent=2))
+        say_json(report.model_dump_json(indent=2))
     else:
-        _print_lines(found, verdict)
-    sys.exit(0 if verdict.ok else 1)
+        print_page(report, console())
+    sys.exit(report.exit_code)
 
 
 def explain(
@@ -159,6 +183,9 @@ def explain(
     certificate_oidc_issuer: IssuerOption = None,
     certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
     offline: OfflineOption = False,
+    no_traces: NoTracesOption = False,
+    expect_model: ExpectModelOption = None,
+    expect_run: ExpectRunOption = None,
 ) -> None:
     """Verify a record, and show each question, its answer and the evidence as a tree.
 
@@ -173,25 +200,59 @@ def explain(
         issuer_regexp=certificate_oidc_issuer_regexp,
     )
     deployment = deployment_with(policy, trust_config)
-    found = resolve(target, deployment.hub, revision=revision, offline=offline)
-    verdict = judged(deployment, found, organisation, signer)
+    found = resolve(
+        target, deployment.hub, revision=revision, offline=offline, traces=not no_traces
+    )
+    basis = basis_of(deployment, found, organisation, signer)
+    report = _report(found, basis, model=expect_model, run=expect_run, traces=not no_traces)
     # Loaded here, so that the command verify starts without it.
-    from inferencebench_pipeline.cli.explaining import verdict_tree
+    from inferencebench_pipeline.cli.explaining import print_tree
 
-    console().print(verdict_tree(found.where, verdict))
-    sys.exit(0 if verdict.ok else 1)
+    print_tree(report, console())
+    sys.exit(report.exit_code)
 
 
-def judged(
+@dataclass(frozen=True)
+class Basis:
+    """A verdict on a target, and what it was reached under.
+
+    Attributes:
+        verdict: on the target's bytes.
+        organisation: the namespace that the signer had to be allowed for, if any.
+        trust: the trust root.
+        policy: the policy, or the one that the options on the signer stand for.
+    """
+
+    verdict: Verdict
+    organisation: str | None
+    trust: TrustRoot
+    policy: IdentityPolicy
+
+
+def basis_of(
     deployment: Deployment, target: Target, organisation: str | None, signer: SignerOptions
-) -> Verdict:
+) -> Basis:
     """Return the verdict on a target, by the policy and the signer that the options name."""
-    return verify_envelope(
-        target.envelope,
-        trust=deployment.trust(),
-        policy=chosen_policy(deployment, signer),
-        organisation=organisation or target.organisation,
-        traces=target.traces,
+    whose = organisation or target.organisation
+    trust, policy = deployment.trust(), chosen_policy(deployment, signer)
+    verdict = verify_envelope(
+        target.envelope, trust=trust, policy=policy, organisation=whose, traces=target.traces
+    )
+    return Basis(verdict, whose, trust, policy)
+
+
+def _report(
+    target: Target, basis: Basis, *, model: str | None, run: str | None, traces: bool
+) -> VerdictReport:
+    verdict = with_place(basis.verdict, target)
+    verdict = with_expectations(verdict, target, model=model, run=run)
+    return report_on(
+        verdict,
+        target,
+        organisation=basis.organisation,
+        traces_wanted=traces,
+        trust_root=trust_source(basis.trust),
+        policy=policy_source(basis.policy),
     )
 
 
@@ -214,15 +275,3 @@ def deployment_with(policy: Path | None, trust_config: Path | None) -> Deploymen
     if trust_config is not None:
         deployment = replace(deployment, trust_named_by="--trust-config")
     return deployment if policy is None else replace(deployment, policy_named_by="--policy")
-
-
-def _print_lines(target: Target, verdict: Verdict) -> None:
-    say(target.where)
-    for check in verdict.checks:
-        mark = _MARKS[str(check.status)]
-        say(f"  {mark} {check.name}: {check.detail}")
-    if verdict.signer is not None:
-        say(f"signed by {verdict.signer.identity} ({verdict.signer.issuer})")
-    if verdict.log is not None:
-        say(f"log index {verdict.log.index}")
-    say(f"{'VERIFIED' if verdict.ok else 'REJECTED'}: {verdict.reason}")

@@ -1,6 +1,5 @@
 from .build import build_envelope as build_envelope
 from .build import check_no_placeholders as check_no_placeholders
-from .build import headline as headline
 from .build import measurement_of as measurement_of
 from .build import write_envelope as write_envelope
 from .canonical import MAX_ENVELOPE_BYTES as MAX_ENVELOPE_BYTES
@@ -16,6 +15,8 @@ from .extension import PipelineExtension as PipelineExtension
 from .extension import TracesBinding as TracesBinding
 from .extension import pipeline_extension as pipeline_extension
 from .extension import traces_binding as traces_binding
+from .headlines import Headline as Headline
+from .headlines import headline as headline
 from .models import ENVELOPE_VERSION as ENVELOPE_VERSION
 from .models import Envelope as Envelope
 from .models import MetricValue as MetricValue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -26,16 +25,13 @@ from inferencebench_pipeline.envelope.models import (
     FingerprintGpu,
     FingerprintMemory,
     HardwareFingerprint,
-    MetricValue,
     ModelIdentity,
     QuantizationFormat,
     SoftwareProvenance,
     fingerprint_sha256,
 )
-from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.envelope.stated_versions import EXTENSION_FIELD, TRACES_FILE
 from inferencebench_pipeline.measure import (
-    DEFINITIONS,
     UNKNOWN,
     BenchmarkSpec,
     CaptureError,
@@ -49,10 +45,8 @@ from inferencebench_pipeline.measure import (
 from inferencebench_pipeline.runs import RunDirectory, RunFile
 
 __all__ = [
-    "Headline",
     "build_envelope",
     "check_no_placeholders",
-    "headline",
     "pipeline_extension",
     "traces_binding",
     "write_envelope",
@@ -60,18 +54,6 @@ __all__ = [
 
 # Upstream records it where a list of packages could not be had.
 _HASH_OF_NOTHING = hashlib.sha256(b"").hexdigest()
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One of the few metrics a reader looks at first."""
-
-    key: str
-    label: str
-    value: MetricValue
-    unit: str
-    n: int | None
-    null_reason: str | None
 
 
 def build_envelope(measurement: Measurement) -> Envelope:
@@ -149,24 +131,6 @@ def measurement_of(run: RunDirectory) -> Measurement:
         return read_measurement(run)
     except CaptureError as error:
         raise EnvelopeError(str(error)) from error
-
-
-def headline(read: ReadEnvelope) -> list[Headline]:
-    """Return the envelope's headline metrics, in the order their definitions have."""
-    notes = read.extension.metric_notes if read.extension else {}
-    metrics = read.envelope.metrics
-    return [
-        Headline(
-            key=key,
-            label=definition.label,
-            value=metrics[key],
-            unit=notes[key].unit if key in notes else definition.unit,
-            n=notes[key].n if key in notes else None,
-            null_reason=notes[key].null_reason if key in notes else None,
-        )
-        for key, definition in DEFINITIONS.items()
-        if "card" in definition.shown_on and key in metrics
-    ]
 
 
 def check_no_placeholders(envelope: Envelope) -> list[str]:

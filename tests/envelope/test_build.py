@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from inferencebench_pipeline.envelope.build import (
     build_envelope,
     check_no_placeholders,
-    headline,
     pipeline_extension,
     traces_binding,
 )
@@ -21,7 +19,6 @@ from inferencebench_pipeline.envelope.canonical import (
     serialise,
 )
 from inferencebench_pipeline.envelope.models import Envelope
-from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.measure.run.measurement import Measurement
 from tests.envelope.measured import digest, measurement_of, provenance, spec, traces_bytes
 
@@ -110,21 +107,12 @@ def test_an_envelope_of_another_writer_has_no_binding_and_no_notes(minimal: Any)
     other = Envelope.model_validate(minimal)
     assert traces_binding(other) is None
     assert pipeline_extension(other) is None
-    assert all(entry.n is None for entry in headline(ReadEnvelope(other)))
 
 
 def test_our_field_in_another_shape_is_an_error_naming_it(minimal: Any) -> None:
     other = Envelope.model_validate(minimal | {"inferencebench_pipeline": {"metric_notes": 3}})
     with pytest.raises(EnvelopeError, match=r"inferencebench_pipeline\."):
         pipeline_extension(other)
-
-
-def test_headlines_carry_label_unit_and_samples(envelope: Envelope) -> None:
-    entries = headline(ReadEnvelope(envelope))
-    assert entries
-    assert all(entry.label and entry.unit and entry.n is not None for entry in entries)
-    assert [entry.value for entry in entries] == [envelope.metrics[e.key] for e in entries]
-    assert dataclasses.is_dataclass(entries[0])
 
 
 def test_unknown_with_its_reason_is_no_placeholder(envelope: Envelope) -> None:
