@@ -122,6 +122,11 @@ COMMANDS: Final = (
         "trust_root:app",
         "Show, refresh or pin the trust root: the authorities and logs that count (docs/trust.md).",
     ),
+    Command(
+        "policy",
+        "policies:app",
+        "Write, check and explain identity policies: who may sign for whom (docs/trust.md).",
+    ),
     Command("spec", "specs:app", "Write and check benchmark specs (docs/specs.md)."),
     Command("webhooks", "crawling:webhooks", "Receive webhooks of the Hub about pushes."),
     Command("evals", "evaluations:app", "Check, read and propose community evaluation results."),

@@ -1,3 +1,4 @@
+from .errors import PolicyError as PolicyError
 from .log.checkpoints import Checkpoint as Checkpoint
 from .log.checkpoints import CheckpointRefusedError as CheckpointRefusedError
 from .log.merkle import Frontier as Frontier
@@ -46,8 +47,10 @@ from .verify.corpus_statement import logged_digests as logged_digests
 from .verify.corpus_statement import verify_corpus_statement as verify_corpus_statement
 from .verify.dev_key import DevKeySigner as DevKeySigner
 from .verify.dev_key import create_dev_key as create_dev_key
+from .verify.dev_key import key_fingerprint as key_fingerprint
 from .verify.entry_signer import signed_entry as signed_entry
 from .verify.memoised import log_ids as log_ids
+from .verify.policy import DevKeyRule as DevKeyRule
 from .verify.policy import IdentityPolicy as IdentityPolicy
 from .verify.policy import PolicySource as PolicySource
 from .verify.policy import SignerRule as SignerRule

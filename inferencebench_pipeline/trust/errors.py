@@ -20,6 +20,11 @@ class IdentityTokenError(PermanentError):
 class PolicyError(PermanentError):
     """The identity policy cannot be read or says something it may not say."""
 
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems or (message,)
+        """A sentence for each thing that is wrong, with its line where it has one."""
+
 
 class TrustConfigError(PermanentError):
     """The trust configuration cannot be read or lacks what is asked of it."""

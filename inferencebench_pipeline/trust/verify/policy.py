@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -32,10 +32,19 @@ from inferencebench_pipeline.trust.verify.certificates import (
     NameKind,
     SignerIdentity,
 )
-from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, problems_of
+from inferencebench_pipeline.untrusted import (
+    MappingNode,
+    SequenceNode,
+    YamlDocumentError,
+    YamlNode,
+    parse_yaml,
+    printable,
+    problems_of,
+)
 
 MAX_POLICY_BYTES = 1 << 20
 _MAX_POLICY_NODES = 50_000
+_MESSAGE_CHARACTERS = 400
 
 
 def _known_claim(name: str) -> str:
@@ -274,12 +283,13 @@ def parse_policy(data: bytes, *, where: str, origin: str | None = None) -> Ident
     if len(data) > MAX_POLICY_BYTES:
         raise PolicyError(f"the identity policy {where} is larger than {MAX_POLICY_BYTES} bytes")
     try:
-        content = parse_yaml(
+        document = parse_yaml(
             data, what=where, max_bytes=MAX_POLICY_BYTES, max_nodes=_MAX_POLICY_NODES
-        ).value
+        )
     except YamlDocumentError as error:
         said = "" if error.repeated is None else f" (the key {error.repeated!r} appears twice)"
         raise PolicyError(f"the identity policy is not valid YAML: {error}{said}") from error
+    content = document.value
     # Digest and origin are the file's own, which must not state others.
     if not isinstance(content, dict) or content.keys() & {"sha256", "origin"}:
         raise PolicyError(
@@ -292,8 +302,31 @@ def parse_policy(data: bytes, *, where: str, origin: str | None = None) -> Ident
             origin=origin or where,
         )
     except ValidationError as error:
-        problems = problems_of(error, whole="the policy", values=True)
-        raise PolicyError(f"the identity policy {where} is not usable: {problems}") from error
+        said = problems_of(error, whole="the policy", values=True)
+        problems = tuple(_with_lines(error, document.root, where))
+        raise PolicyError(f"the identity policy {where} is not usable: {said}", problems) from error
+
+
+def _with_lines(error: ValidationError, root: YamlNode | None, where: str) -> Iterator[str]:
+    """Yield a sentence for each problem, which begins with the line it stands on."""
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        node, field = root, ".".join(str(step) for step in problem["loc"])
+        for step in problem["loc"]:
+            inner = _inside(node, step)
+            if inner is None:  # a field that is missing: the line of what lacks it
+                break
+            node = inner
+        line = "" if node is None else f":{node.start_mark.line + 1}"
+        message = printable(problem["msg"].removeprefix("Value error, "), _MESSAGE_CHARACTERS)
+        yield f"{where}{line}: {printable(field) or 'the policy'}: {message}"
+
+
+def _inside(node: YamlNode | None, step: str | int) -> YamlNode | None:
+    if isinstance(node, SequenceNode) and isinstance(step, int):
+        return node.value[step] if step < len(node.value) else None
+    if isinstance(node, MappingNode):
+        return next((value for key, value in node.value if key.value == str(step)), None)
+    return None
 
 
 def _place(organisation: str | None, suite_id: str) -> str:
