@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
-from inferencebench_pipeline.corpus.card_check import CARD_KEY
 from inferencebench_pipeline.corpus.entries import GONE, InventoryEntry, RepoState
 from inferencebench_pipeline.corpus.findings import Finding, FindingKind, finding
 from inferencebench_pipeline.corpus.source import CorpusSource
@@ -19,7 +18,12 @@ from inferencebench_pipeline.envelope import (
     parse_any_version,
 )
 from inferencebench_pipeline.errors import PermanentError
-from inferencebench_pipeline.hub import ENVELOPE_FILE, PublishedRepo
+from inferencebench_pipeline.hub import (
+    CARD_FILE,
+    CLAIMING_KEYS,
+    ENVELOPE_FILE,
+    PublishedRepo,
+)
 from inferencebench_pipeline.untrusted import printable
 
 
@@ -82,6 +86,8 @@ class Visit:
             and known.endpoint == self._source.endpoint
             and known.community == (self._organisation is None)
             and known.state in (RepoState.PUBLISHED, RepoState.MALFORMED)
+            and known.card_sha256 is not None
+            and self._blobs.has(known.card_sha256, size_bytes=None)
             and all(
                 sha256 is None or self._blobs.has(sha256, size_bytes=size_bytes)
                 for sha256, size_bytes in stored
@@ -105,6 +111,11 @@ class Visit:
         try:
             envelope = self._source.fetch(listed.repo_id, listed.revision, ENVELOPE_FILE)
             traces = self._source.fetch(listed.repo_id, listed.revision, TRACES_FILE)
+            card = (
+                None
+                if envelope is None
+                else self._source.fetch(listed.repo_id, listed.revision, CARD_FILE)
+            )
         except PermanentError as error:
             self._note(FindingKind.UNREADABLE, entry, str(error))
             return replace(entry, state=RepoState.UNREADABLE)
@@ -112,7 +123,10 @@ class Visit:
             self._note(FindingKind.NO_ENVELOPE, entry, f"the commit has no {ENVELOPE_FILE}")
             return replace(entry, state=RepoState.NO_ENVELOPE)
         entry = replace(
-            entry, envelope_sha256=self._blobs.put(envelope), envelope_size_bytes=len(envelope)
+            entry,
+            envelope_sha256=self._blobs.put(envelope),
+            envelope_size_bytes=len(envelope),
+            card_sha256=self._blobs.put(card or b""),
         )
         if traces is not None:
             entry = replace(
@@ -162,6 +176,6 @@ class Visit:
 
 
 def _card_json(listed: PublishedRepo) -> str:
-    block = listed.card.get(CARD_KEY)
+    claims = {key: listed.card[key] for key in CLAIMING_KEYS if key in listed.card}
     # YAML has dates, which JSON does not know.
-    return json.dumps(block if isinstance(block, dict) else {}, sort_keys=True, default=str)
+    return json.dumps(claims, sort_keys=True, default=str)

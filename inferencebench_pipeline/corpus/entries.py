@@ -45,7 +45,10 @@ class InventoryEntry:
     model_id: str | None = None
     engine_name: str | None = None
     card_json: str = "{}"
-    """The card's ``inferencebench`` block at this commit."""
+    """The part of the card's front matter that says something about the record, at this commit."""
+    card_sha256: str | None = None
+    """The digest of the card; of nothing where the commit has none. Null in entries of a version
+    that did not read cards, until the next crawl."""
     moved_to: str | None = None
     community: bool = False
     """True when it was found outside our namespace. ``organisation`` then names its owner."""

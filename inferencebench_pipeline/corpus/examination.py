@@ -13,7 +13,6 @@ import orjson
 from pydantic import ValidationError
 
 from inferencebench_pipeline.corpus.blobs import BlobError
-from inferencebench_pipeline.corpus.card_check import card_differences
 from inferencebench_pipeline.corpus.findings import (
     FindingKind,
     finding,
@@ -24,6 +23,7 @@ from inferencebench_pipeline.corpus.inventory import (
     InventoryEntry,
     entries_of_days,
 )
+from inferencebench_pipeline.corpus.place_check import place_problems
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import (
     VERDICTS_SCHEMA_VERSION,
@@ -66,6 +66,7 @@ class Subject:
             entry.envelope_sha256,
             entry.traces_sha256,
             entry.card_json,
+            entry.card_sha256,
             *self.rules,
         )
         return hashlib.sha256(orjson.dumps(inputs)).hexdigest()
@@ -142,6 +143,7 @@ class Examiner:
             # A record that is recognised has its bytes hashed again, and no check made again.
             envelope = self._blobs.get(entry.envelope_sha256 or "")
             traces = None if entry.traces_sha256 is None else self._blobs.get(entry.traces_sha256)
+            card = None if entry.card_sha256 is None else self._blobs.get(entry.card_sha256)
         except BlobError as error:
             detail = "; ".join(self._put_aside(entry)) or str(error)
             damaged = [(FindingKind.BLOB_DAMAGED, detail)]
@@ -155,7 +157,7 @@ class Examiner:
                 judged = known.model_copy(update={"revision": entry.revision})
             else:
                 judged = _judged(prove or self._prove, entry, envelope, traces, known, now)
-            problems = _problems(subject, envelope, judged.verdict)
+            problems = _problems(subject, envelope, card, judged.verdict)
             return Examined(_line(subject, judged, problems, before, now), recognised)
         # Whatever a record makes the code raise is about this record; the others do not wait.
         except Exception as error:
@@ -165,7 +167,7 @@ class Examiner:
 
     def _put_aside(self, entry: InventoryEntry) -> Iterator[str]:
         """Make room for the bytes that the next crawl fetches; yield a sentence for each file."""
-        for sha256 in (entry.envelope_sha256, entry.traces_sha256):
+        for sha256 in (entry.envelope_sha256, entry.traces_sha256, entry.card_sha256):
             if sha256 is not None and (aside := self._blobs.put_aside_if_damaged(sha256)):
                 yield (
                     f"blob {sha256} is not what its name promises; put aside as {aside.name}, the "
@@ -227,16 +229,15 @@ def _read(line: bytes | None) -> RecordLine | None:
 
 
 def _problems(
-    subject: Subject, envelope: bytes, verdict: Verdict
+    subject: Subject, envelope: bytes, card: bytes | None, verdict: Verdict
 ) -> Iterator[tuple[FindingKind, str]]:
     """Yield everything wrong with a record whose bytes are here."""
     entry = subject.entry
     if not verdict.ok:
         yield _KINDS.get(verdict.failure_class or "", FindingKind.REJECTED), verdict.reason
-    # A card without our block says nothing that could disagree.
-    if entry.state not in GONE and entry.card_json != "{}":
-        for detail in card_differences(entry.card_json, envelope, verdict):
-            yield FindingKind.CARD_DISAGREES, detail
+    # What a rejected record says is not believed, so that nothing can disagree with it.
+    if entry.state not in GONE and verdict.signature_holds:
+        yield from place_problems(entry, envelope, card, verified=verdict.ok)
 
 
 def _same_question(known: RepoVerdict, subject: Subject) -> bool:

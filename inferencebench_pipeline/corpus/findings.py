@@ -52,6 +52,7 @@ class FindingKind(StrEnum):
     UNSIGNED = "unsigned"
     REJECTED = "rejected"
     CARD_DISAGREES = "card_disagrees"
+    CARD_INCOMPLETE = "card_incomplete"
     DUPLICATE_RUN = "duplicate_run"
     BLOB_DAMAGED = "blob_damaged"
 
@@ -65,6 +66,7 @@ SEVERITY: dict[FindingKind, Severity] = {
     FindingKind.DUPLICATE_RUN: Severity.WARN,
     # Nothing speaks against it; a newer release is needed to say more.
     FindingKind.NEWER_THAN_VERIFIER: Severity.WARN,
+    FindingKind.CARD_INCOMPLETE: Severity.WARN,
 }
 """Severity of the kinds that are not errors; every other kind is one."""
 

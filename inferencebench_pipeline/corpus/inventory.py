@@ -65,7 +65,7 @@ __all__ = [
     "load_findings",
 ]
 
-INVENTORY_SCHEMA_VERSION = "1"
+INVENTORY_SCHEMA_VERSION = "2"
 SAVED_EVERY = 1_000
 """A crawl writes down what it has after so many repositories. A kill can cost no more."""
 

@@ -22,6 +22,7 @@ from .dataset.card_comparison import Card as Card
 from .dataset.card_comparison import CardError as CardError
 from .dataset.card_comparison import card_body as card_body
 from .dataset.card_comparison import card_differences as card_differences
+from .dataset.card_comparison import card_omissions as card_omissions
 from .dataset.card_comparison import read_card as read_card
 from .dataset.listing import PublishedRepo as PublishedRepo
 from .dataset.listing import crawling_hub as crawling_hub
@@ -30,6 +31,7 @@ from .dataset.listing import list_elsewhere as list_elsewhere
 from .dataset.listing import list_published as list_published
 from .dataset.name_comparison import place_differences as place_differences
 from .dataset.naming import dataset_repo_id as dataset_repo_id
+from .dataset.naming import record_name as record_name
 from .dataset.publication import preview as preview
 from .dataset.publication import publish as publish
 from .dataset.published_files import read_back as read_back

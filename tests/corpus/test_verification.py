@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -10,8 +13,10 @@ from inferencebench_pipeline.corpus import verification
 from inferencebench_pipeline.corpus.findings import FindingKind, Severity
 from inferencebench_pipeline.corpus.inventory import (
     Inventory,
+    crawl_others,
     crawl_source,
     created_days,
+    inventory_table,
 )
 from inferencebench_pipeline.corpus.store import CorpusStore, VerdictsError
 from inferencebench_pipeline.corpus.verdicts import (
@@ -19,6 +24,9 @@ from inferencebench_pipeline.corpus.verdicts import (
 )
 from inferencebench_pipeline.corpus.verification import verify_day, verify_days
 from inferencebench_pipeline.corpus.verifier import PolicyJudge
+from inferencebench_pipeline.envelope.canonical import parse_envelope
+from inferencebench_pipeline.files import write_twice
+from inferencebench_pipeline.hub.dataset.naming import dataset_name
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import (
     ORG,
@@ -267,6 +275,98 @@ def test_a_card_that_says_something_else_is_found(hub, store, files):
 
     assert only_finding(day) == (FindingKind.CARD_DISAGREES, Severity.ERROR)
     assert "card says suite_version: 2.0.0" in day.findings[0].detail
+
+
+BOAST = b"\n# Llama-3.1-405B\n\n99,999 tok/s\n"
+CARDS: dict[str, tuple[Callable[[bytes], bytes], set[FindingKind]]] = {
+    "its own": (lambda card: card, set()),
+    "with a paragraph": (lambda card: card + b"\nThanks to everybody.\n", set()),
+    "with another page": (
+        lambda card: card[: card.index(b"\n# ")] + BOAST,
+        {FindingKind.CARD_DISAGREES, FindingKind.CARD_INCOMPLETE},
+    ),
+    "with a number beside": (lambda card: card + BOAST, {FindingKind.CARD_DISAGREES}),
+    "of another model": (
+        lambda card: card.replace(b"pretty_name: example/tiny", b"pretty_name: meta/big"),
+        {FindingKind.CARD_DISAGREES},
+    ),
+    "without front matter": (
+        lambda card: b"---\ntags: [inferencebench]\n---\n" + card[card.index(b"\n# ") :],
+        {FindingKind.CARD_INCOMPLETE},
+    ),
+    "too large": (lambda card: card + b" " * (1 << 20), {FindingKind.CARD_DISAGREES}),
+}
+
+
+@pytest.mark.parametrize("community", [False, True])
+@pytest.mark.parametrize("name", CARDS)
+def test_the_page_that_people_read_is_compared_with_the_record(
+    hub, store, files, name: str, community: bool
+):
+    change, kinds = CARDS[name]
+    hub.commit(REPO, {**files, "README.md": change(files["README.md"])})
+    if community:
+        crawl_others(hub, list(hub.listed(ORG)), [], store)
+    else:
+        crawl_source(hub, ORG, store)
+
+    day = verify_day(store, DAY, verifier())
+
+    assert {item.kind for item in day.findings} == kinds
+    assert day.verified == 1
+    severities = {item.kind: item.severity for item in day.findings}
+    assert severities.get(FindingKind.CARD_DISAGREES, Severity.ERROR) is Severity.ERROR
+    assert severities.get(FindingKind.CARD_INCOMPLETE, Severity.WARN) is Severity.WARN
+
+
+def test_a_page_that_is_replaced_later_is_found_without_a_new_verdict(hub, store, files):
+    published(hub, store, files)
+    verify_day(store, DAY, verifier())
+    published(hub, store, {**files, "README.md": files["README.md"] + BOAST})
+    calls: list[str] = []
+
+    day = verify_day(store, DAY, verifier(calls=calls))
+
+    assert (day.recognised, calls) == (1, [])
+    assert {item.kind for item in day.findings} == {FindingKind.CARD_DISAGREES}
+
+
+def test_an_old_run_in_the_place_of_another_is_found_at_the_first_sight(hub, store, files):
+    for name in ("llama-405b-h100-2026-11", "tiny__llm-inference-chat__0190a1b2c3d4-00000000"):
+        hub.commit(f"{ORG}/{name}", files)
+    mine = dataset_name(parse_envelope(files["envelope.json"]))
+    hub.commit(f"{ORG}/{mine}", files)
+    crawl_source(hub, ORG, store)
+
+    day = verify_day(store, DAY, verifier())
+
+    told = {item.repo_id for item in day.findings if item.kind is FindingKind.PLACE_DISAGREES}
+    assert told == {repo_id for repo_id in hub.heads if not repo_id.endswith(mine)}
+    assert {item.severity for item in day.findings} == {Severity.ERROR}
+
+
+def test_a_damaged_card_is_put_aside_and_fetched_again(hub, store, files):
+    published(hub, store, files)
+    (entry,) = Inventory.load(store).entries
+    assert entry.card_sha256 is not None
+    store.blobs().path(entry.card_sha256).write_bytes(b"bit rot")
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
+    crawl_source(hub, ORG, store)
+    assert verify_day(store, DAY, verifier()).findings == ()
+
+
+def test_a_card_that_an_earlier_version_did_not_read_is_fetched(hub, store, files):
+    published(hub, store, {**files, "README.md": files["README.md"] + BOAST})
+    table = inventory_table(store).drop(["card_sha256"])
+    with io.BytesIO() as buffer:
+        pq.write_table(table, buffer)
+        write_twice(store.inventory_path, buffer.getvalue())
+    assert verify_day(store, DAY, verifier()).findings == ()
+
+    crawl_source(hub, ORG, store)
+    found = verify_day(store, DAY, verifier()).findings
+    assert {item.kind for item in found} == {FindingKind.CARD_DISAGREES}
 
 
 def test_a_rejected_record_is_one_finding_whatever_its_card_boasts(hub, store, files):

@@ -211,6 +211,11 @@ def headline_rows(read: ReadEnvelope) -> list[Row]:
     ]
 
 
+def metric_label(key: str) -> str:
+    """Return what a table of metrics calls the metric of this key."""
+    return DEFINITIONS[key].label if key in DEFINITIONS else key
+
+
 def metric_rows(read: ReadEnvelope) -> list[Row]:
     """Return the rows of the card's second table: all metrics in the envelope's order."""
     rows = []
@@ -219,7 +224,7 @@ def metric_rows(read: ReadEnvelope) -> list[Row]:
         unit = note.unit if note else (definition.unit if definition else "")
         rows.append(
             Row(
-                label=definition.label if definition else key,
+                label=metric_label(key),
                 value=_value(value, unit, note.null_reason if note else None),
                 interval=_interval(note),
                 unit=unit,

@@ -1,6 +1,8 @@
-"""Comparison of a dataset's card with the record beside it: :func:`card_differences`.
+"""Comparison of a dataset's card with the record beside it.
 
-A pure function from plain data to sentences, for the corpus pass and for a reader's command alike.
+:func:`card_differences` tells what a card says and the record does not give, and
+:func:`card_omissions` what our own card would say and this one leaves out. Both are pure functions
+from plain data to sentences, for the corpus pass and for a reader's command alike.
 What is compared are facts (names, numbers with their units, files), never the wording: a card that
 an earlier version wrote, or that a person has added a paragraph to, says nothing wrong. Pictures
 are not looked at, nor are numbers in words.
@@ -14,7 +16,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from inferencebench_pipeline.envelope import EnvelopeError, ReadEnvelope
@@ -24,6 +26,7 @@ from inferencebench_pipeline.hub.dataset.card import (
     card_title,
     front_matter,
     headline_rows,
+    metric_label,
     metric_rows,
 )
 from inferencebench_pipeline.hub.dataset.name_comparison import contradicted_words
@@ -45,6 +48,7 @@ _MOST_SENTENCES: Final = 20
 _FENCE: Final = re.compile(r"^---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _CODE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _HEADING: Final = re.compile(r" {0,3}#[ \t]")
+_MODEL_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _BAR: Final = re.compile(r"(?<!\\)\|")
 _NUMBER: Final = r"\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _A_NUMBER: Final = re.compile(rf"-?(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?", re.IGNORECASE)
@@ -124,10 +128,8 @@ def _split(data: bytes) -> tuple[str, str]:
 def card_differences(card: Card, read: ReadEnvelope, *, verified: bool) -> Iterator[str]:
     """Yield a sentence for each fact of the card that the record does not give; 20 at most.
 
-    What the card leaves out is its own business, except in a record of this pipeline: its
-    publisher always writes the machine-readable block and the table of headline metrics, so a card
-    without them is not the one that was published. An envelope whose own notes are malformed has
-    no facts; verification says so.
+    What the card leaves out is no difference. An envelope whose own notes are malformed has no
+    facts; verification says so.
 
     Args:
         card: the card.
@@ -150,6 +152,26 @@ def card_differences(card: Card, read: ReadEnvelope, *, verified: bool) -> Itera
             yield "the card says more that the record does not give"
             return
         yield sentence
+
+
+def card_omissions(card: Card, read: ReadEnvelope) -> Iterator[str]:
+    """Yield what the card of a record of this pipeline leaves out of what its publisher wrote.
+
+    Such a card misleads nobody who reads it, but it is not the one that was published: consumers
+    find no block, and readers no numbers. The card of a foreign record may leave out anything.
+    """
+    try:
+        record = _Record(read, verified=False)
+        record.prepare()
+    except EnvelopeError:
+        return
+    if not record.is_ours:
+        return
+    if not isinstance(card.front.get(CARD_KEY), dict):
+        yield f"the card has no block `{CARD_KEY}`, which the publisher of this record writes"
+    labels = {_plain(metric_label(key)) for key in read.envelope.metrics}
+    if not any(cells["metric"] in labels for cells in _metric_cells(card.body)):
+        yield "the card's page does not show the metrics of the record"
 
 
 class _Record:
@@ -194,11 +216,6 @@ class _Record:
         return {_plain(row.label): row for row in rows}
 
     @cached_property
-    def headline(self) -> frozenset[str]:
-        """The labels of the headline metrics."""
-        return frozenset(_plain(row.label) for row in headline_rows(self.read))
-
-    @cached_property
     def measured(self) -> list[float]:
         """The numbers of the metrics and their notes, in order."""
         notes = self.read.extension.metric_notes if self.read.extension else {}
@@ -234,8 +251,6 @@ def _block(card: Card, record: _Record) -> Iterator[str]:
     """Compare the machine-readable block, which consumers read instead of the envelope."""
     block = card.front.get(CARD_KEY)
     if not isinstance(block, dict):
-        if record.is_ours:
-            yield f"the card has no block `{CARD_KEY}`, which the publisher of this record writes"
         return
     for key, expected in record.block.items():
         if key in block and str(block[key]) != str(expected):
@@ -251,12 +266,8 @@ def _names(card: Card, record: _Record) -> Iterator[str]:
                 yield f"card says {key}: {_shown(name)}, the record is of {_shown(model)}"
     pretty = card.front.get("pretty_name")
     if pretty is not None:
-        expected = record.front["pretty_name"]
-        if record.is_ours and pretty != expected:
-            yield f"card says pretty_name: {_shown(pretty)}, the record gives {_shown(expected)}"
-        elif not record.is_ours:
-            for problem in contradicted_words(str(pretty), record.read.envelope):
-                yield f"card says pretty_name: {_shown(pretty)}, but {problem}"
+        for problem in _misnamed(str(pretty), record.front["pretty_name"], record):
+            yield f"card says pretty_name: {_shown(pretty)}, {problem}"
     expected_tags = {tag.partition(":")[0]: tag for tag in record.front["tags"] if ":" in tag}
     if not record.is_ours:
         del expected_tags["hw"]
@@ -299,20 +310,30 @@ def _headings(card: Card, record: _Record) -> Iterator[str]:
     """Compare the title, which names the model and the suite."""
     expected = _plain(card_title(record.read))
     for title in _titles(card.body):
-        if record.is_ours and title != expected:
-            yield f"card's title is {_shown(title)}, the record gives {_shown(expected)}"
-        elif not record.is_ours:
-            for problem in contradicted_words(title, record.read.envelope):
-                yield f"card's title is {_shown(title)}, but {problem}"
+        for problem in _misnamed(title, expected, record):
+            yield f"card's title is {_shown(title)}, {problem}"
+
+
+def _misnamed(text: str, expected: str, record: _Record) -> Iterator[str]:
+    """Yield why a name or a title is none of the record's; one that names nothing is no lie."""
+    envelope = record.read.envelope
+    if text == expected:
+        return
+    ids = [word for word in text.split() if _MODEL_ID.fullmatch(word)]
+    in_our_form = record.is_ours and " · " in text
+    if in_our_form or any(not _is_model(word, envelope.model.id) for word in ids):
+        yield f"the record gives {_shown(expected)}"
+        return
+    for problem in contradicted_words(text, envelope):
+        yield f"but {problem}"
 
 
 def _tables(card: Card, record: _Record) -> Iterator[str]:
     """Compare each row of each table of metrics."""
-    seen = set()
     for number, cells in enumerate(_metric_cells(card.body)):
         if number == _MOST_CLAIMS:
             yield f"the card's tables have more than {_MOST_CLAIMS} rows"
-            break
+            return
         label = cells["metric"]
         row = record.rows.get(label)
         if row is None:
@@ -323,7 +344,6 @@ def _tables(card: Card, record: _Record) -> Iterator[str]:
                     "record does not have"
                 )
             continue
-        seen.add(label)
         for column, attribute in _COLUMNS.items():
             said, given = cells.get(column), _plain(getattr(row, attribute))
             if said is not None and said != given and not _is_same(said, row, attribute, given):
@@ -332,8 +352,6 @@ def _tables(card: Card, record: _Record) -> Iterator[str]:
                     f"card's table says {_shown(label)}{what}: {_shown(said)}, the record gives "
                     f"{_shown(given) or 'nothing'}"
                 )
-    if record.is_ours and not seen & (record.headline or record.rows.keys()):
-        yield "the card's page does not show the metrics of the record"
 
 
 def _claims(card: Card, record: _Record) -> Iterator[str]:
@@ -410,6 +428,7 @@ def _all_read(text: str) -> list[tuple[float, float]]:
     return [number for number in found if number is not None]
 
 
+@lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
     """Return a cell or a heading as it is read: without entities and escapes."""
     if "\\" in text:

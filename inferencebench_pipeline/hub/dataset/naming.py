@@ -48,10 +48,19 @@ def dataset_name(envelope: Envelope) -> str:
     overwritten, so the second could never be published. The run id's last 8 hex digits, random by
     RFC 9562, follow after a hyphen. Both parts can be found again in the run id by eye.
     """
-    run_hash = _run_hash(envelope.run_id)
-    suite = _slug(envelope.suite_id, _SUITE_CHARACTERS, dots=False)
+    return record_name(envelope.model.id, envelope.suite_id, envelope.run_id)
+
+
+def record_name(model_id: str, suite_id: str, run_id: str) -> str:
+    """Return what :func:`dataset_name` returns for an envelope with these ids.
+
+    Raises:
+        RunIdError: the run id is not a UUIDv7.
+    """
+    run_hash = _run_hash(run_id)
+    suite = _slug(suite_id, _SUITE_CHARACTERS, dots=False)
     budget = MAX_NAME_CHARACTERS - len(f"__{suite}__{run_hash}")
-    model = _slug(envelope.model.id.rstrip("/").rpartition("/")[2], budget, dots=True)
+    model = _slug(model_id.rstrip("/").rpartition("/")[2], budget, dots=True)
     return f"{model}__{suite}__{run_hash}"
 
 

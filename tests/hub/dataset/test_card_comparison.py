@@ -18,6 +18,7 @@ from inferencebench_pipeline.hub.dataset.card_comparison import (
     CardError,
     card_body,
     card_differences,
+    card_omissions,
     read_card,
 )
 from tests.chance import dice, examples
@@ -84,6 +85,13 @@ HONEST: dict[str, Callable[[str], str]] = {
     "with the model as its base": lambda card: card.replace(
         "license:", "base_model: [example/tiny]\nlicense:"
     ),
+    "with a title that names nothing": lambda card: card.replace(
+        "# example/tiny · llm.inference.chat 1.0.0", "# a record"
+    ),
+    "with a shorter title": lambda card: card.replace(
+        "# example/tiny · llm.inference.chat 1.0.0", "# example/tiny on a CPU"
+    ),
+    "with a short name": lambda card: re.sub("pretty_name: .*", "pretty_name: our tiny one", card),
     "without its plot": lambda card: card.replace("latency.png", ""),
     "with a true result": lambda card: card.replace(
         "license:",
@@ -115,7 +123,6 @@ def beside(text: str) -> Callable[[str], str]:
 
 LIES: dict[str, tuple[Callable[[str], str], str]] = {
     "a page of its own": (page("Llama-3.1-405B: 99,999 tok/s\n"), "says 99,999 tok/s"),
-    "an empty page": (page(""), "does not show the metrics"),
     "a number beside": (beside("99,999 tok/s!"), "says 99,999 tok/s"),
     "in bold": (beside("**99,999** `tok/s`"), "says 99,999 tok/s"),
     "in words of units": (beside("It makes 99999 tokens per second."), "99999 tokens per second"),
@@ -134,19 +141,22 @@ LIES: dict[str, tuple[Callable[[str], str], str]] = {
         replaced("| TTFT p50 |", "| Best of all | 99,999 |  | token/s | 12 |\n| TTFT p50 |"),
         "Best of all: 99,999",
     ),
+    "a number behind a number": (
+        replaced("| TTFT p50 | 58.51 |", "| TTFT p50 | 58.51 (99,999 tok/s) |"),
+        "99,999 tok/s",
+    ),
+    "a table of another kind": (
+        beside("| Model | Speed |\n|---|---|\n| ours | 99,999 tok/s |"),
+        "99,999 tok/s",
+    ),
     "a title": (replaced("# example/tiny", "# meta/Llama-405B"), "title is meta/Llama-405B"),
     "a second title": (beside("# meta/Llama-405B"), "title is meta/Llama-405B"),
-    "no block": (
-        lambda card: re.sub(r"(?ms)^inferencebench:\n(  .*?\n)+", "", card),
-        "no block `inferencebench`",
-    ),
-    "a block that is none": (
-        lambda card: re.sub(r"(?ms)^inferencebench:\n(  .*?\n)+", "inferencebench: yes\n", card),
-        "no block `inferencebench`",
-    ),
-    "no front matter": (lambda card: card[card.index("\n# ") :], "no block `inferencebench`"),
     "a field of the block": (replaced("model: example/tiny", "model: a/b"), "card says model: a/b"),
     "a name": (replaced("pretty_name: example/tiny", "pretty_name: meta/big"), "pretty_name"),
+    "a name in words": (
+        lambda card: re.sub("pretty_name: .*", "pretty_name: Llama 405B on H100", card),
+        "not of a model of 405b",
+    ),
     "a base model": (replaced("license:", "base_model: a/big\nlicense:"), "base_model: a/big"),
     "base models": (
         replaced("license:", "base_model: [example/tiny, meta/big]\nlicense:"),
@@ -183,6 +193,37 @@ def test_a_card_that_says_something_else_is_told(name: str) -> None:
     assert any(told in sentence for sentence in said(lie(card_of()))), said(lie(card_of()))
 
 
+def without_block(card: str) -> str:
+    return re.sub(r"(?ms)^inferencebench:\n(  .*?\n)+", "", card)
+
+
+LEFT_OUT: dict[str, tuple[Callable[[str], str], list[str]]] = {
+    "nothing": (lambda card: card, []),
+    "the intervals": (without_intervals, []),
+    "the page": (page(""), ["the metrics"]),
+    "all but a sentence": (page("See the files."), ["the metrics"]),
+    "the block": (without_block, ["no block"]),
+    "the block's content": (
+        lambda card: without_block(card).replace("license:", "inferencebench: yes\nlicense:"),
+        ["no block"],
+    ),
+    "the front matter": (lambda card: card[card.index("\n# ") :], ["no block"]),
+    "everything": (lambda _: "", ["no block", "the metrics"]),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_a_card_leaves_out_is_told_apart_from_what_is_wrong(name: str) -> None:
+    change, told = LEFT_OUT[name]
+    card = change(card_of())
+    assert said(card) == []
+    sentences = list(card_omissions(read_card(card.encode()), ReadEnvelope(ENVELOPE)))
+    assert len(sentences) == len(told)
+    for text, sentence in zip(told, sentences, strict=True):
+        assert text in sentence
+    assert list(card_omissions(read_card(card.encode()), ReadEnvelope(foreign()))) == []
+
+
 FOREIGN_LIES: dict[str, tuple[str, str]] = {
     "a title": ("# Llama-3.1-405B on H100\n", "not of a model of 405b"),
     "a name": ("---\npretty_name: Mistral-Large\n---\n", "not of mistral"),
@@ -215,7 +256,9 @@ def test_a_rejection_is_not_said_again() -> None:
 
 def test_a_record_with_malformed_notes_has_no_facts() -> None:
     document = {**ENVELOPE.model_dump(mode="json"), EXTENSION_FIELD: {"pipeline_version": 1}}
-    assert said("# anything: 99,999 tok/s", Envelope.model_validate(document)) == []
+    envelope = Envelope.model_validate(document)
+    assert said("# anything: 99,999 tok/s", envelope) == []
+    assert list(card_omissions(read_card(b""), ReadEnvelope(envelope))) == []
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_the_queries_of_the_card_run_on_what_was_published(
     assert {len(row) for row in throughput} == {9}
     assert len(throughput) == 2
     assert by_state == [("dev", "verified", 2), ("failed", "rejected", 1)]
-    assert {kind for kind, *_ in wrong} == {"tampered", "traces_missing"}
+    assert {kind for kind, *_ in wrong} == {"tampered"}
     for config in yaml.safe_load(card.split("---\n")[1])["configs"]:
         assert list(folder.glob(config["data_files"])), config
 
