@@ -6,7 +6,8 @@ apart, on a few records). Then, each in a process of its own so that memory is t
 
 - *first pass*: every verdict is reached, shared among processes;
 - *second pass*: the same bytes under the same rules are recognised, stored bytes hashed again;
-- *statement*: signed over everything, then ``verify --corpus`` on it and on the table beside it.
+- *statement*: every record is verified again, then signed over everything, then
+  ``verify --corpus`` on it and on the table beside it.
 
     python benchmarks/corpus_reverification.py [--records 100000] [--store FOLDER] [--log v1|v2]
 """
@@ -36,7 +37,10 @@ from cost import cost_of
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.statement import (
     STATEMENT_FILE,
+    CorpusDraft,
+    VerifiedRecord,
     state_corpus,
+    verified_anew,
     verified_records,
 )
 from inferencebench_pipeline.corpus.verification import verify_days
@@ -130,13 +134,21 @@ def _second(root: Path, processes: int) -> None:
     _pass(root, processes, "second pass, unchanged")
 
 
-def _sign(root: Path, _processes: int) -> None:
-    judge, store = _judge(root), root / "store"
+def _sign(root: Path, processes: int) -> None:
+    judge, store = _judge(root), CorpusStore(root / "store")
     factory = EnvelopeFactory(root / "sandbox")
+
+    def draft(records: list[VerifiedRecord]) -> CorpusDraft:
+        # A month has two files in the index; these have no content here, and as many names.
+        index = {f"data/file-{number}": "0" * 64 for number in range(30)}
+        return CorpusDraft(ORGANISATION, records, judge.rules, index)
+
+    with _measured("every record verified anew"):
+        records = verified_anew(store, ORGANISATION, judge, processes=processes)
     with _measured("statement made and signed"):
-        records = verified_records(CorpusStore(store), ORGANISATION, judge.rules)
+        stored = verified_records(store, ORGANISATION, judge.rules)
         stated = state_corpus(
-            CorpusStore(store), ORGANISATION, records, judge.rules, factory.signed_statement
+            store, draft(stored), factory.signed_statement, anew=lambda: draft(records)
         )
     size_mb = (stated.folder / STATEMENT_FILE).stat().st_size / 1e6
     print(f"    {stated.subjects:,} subjects, {size_mb:.1f} MB")
@@ -144,7 +156,8 @@ def _sign(root: Path, _processes: int) -> None:
 
 def _verify(root: Path, _processes: int) -> None:
     """Time ``verify --corpus`` inside the process: what comes after the imports."""
-    from inferencebench_pipeline.cli.corpus_verifying import read_corpus, verify_corpus
+    from inferencebench_pipeline.cli.corpus_targets import read_corpus
+    from inferencebench_pipeline.cli.corpus_verifying import verify_corpus
     from inferencebench_pipeline.deployment import Deployment
     from inferencebench_pipeline.settings import Settings
 
@@ -160,6 +173,8 @@ def _verify(root: Path, _processes: int) -> None:
                 read_corpus(str(folder), deployment, organisation=ORGANISATION),
                 trust=deployment.trust(),
                 policy=deployment.policy(),
+                endpoint="https://huggingface.co",
+                seen_folder=root / "seen",
                 as_json=False,
             )
 
