@@ -31,6 +31,8 @@ from inferencebench_pipeline.trust import (
     compare_index,
     compare_rules,
     compare_table,
+    policy_source,
+    trust_source,
     verify_corpus_statement,
 )
 from inferencebench_pipeline.untrusted import printable
@@ -118,10 +120,15 @@ def verify_corpus(
         accept=accept,
     )
     if as_json:
-        say_json(json.dumps(_document(corpus, verdict)))
+        rules = {
+            "policy": policy_source(policy).model_dump(mode="json"),
+            "trust_root": trust_source(trust).model_dump(mode="json"),
+        }
+        say_json(json.dumps(_document(corpus, verdict) | rules))
     else:
-        for line in _lines(corpus, verdict, policy.sha256, trust.sha256):
-            say(printable(line, _LINE_CHARACTERS))
+        say(printable(f"{corpus.organisation}: {corpus.where}", _LINE_CHARACTERS))
+        for line in (*_ours(policy, trust), *_lines(verdict, policy, trust)):
+            say(f"  {printable(line, _LINE_CHARACTERS)}")
         word = verdict.outcome.replace("_", " ").upper()
         say(printable(f"{word}: {verdict.reason}", _LINE_CHARACTERS))
     if verdict.statement is not None:
@@ -209,34 +216,41 @@ def _remember(folder: Path, endpoint: str, organisation: str, statement: CorpusS
         say(f"note: this statement is not remembered: {error}", stderr=True)
 
 
-def _lines(
-    corpus: Corpus, verdict: CorpusVerdict, policy_sha256: str, trust_sha256: str
-) -> Iterator[str]:
-    yield f"{corpus.organisation}: {corpus.where}"
+def _ours(policy: IdentityPolicy, trust: TrustRoot) -> Iterator[str]:
+    """Yield the rules that the statement was judged under, which are the reader's own."""
+    root = trust_source(trust)
+    age = "" if root.age_days is None else f", confirmed {root.age_days} days ago"
+    yield f"judged under the trust root {root.name}{age}: {root.sha256}"
+    yield f"and the policy {policy.origin}: {policy.sha256}"
+    if warning := root.warning():
+        yield f"warning: {warning}"
+
+
+def _lines(verdict: CorpusVerdict, policy: IdentityPolicy, trust: TrustRoot) -> Iterator[str]:
     statement = verdict.statement
     if statement is None:
         return
     summary, signer = statement.summary, statement.proof.signer
     versions = ", ".join(f"{name} {number}" for name, number in summary.verifier.version.items())
     yield (
-        f"  {len(statement.subjects)} records verified {summary.time_verified.isoformat()} by "
+        f"{len(statement.subjects)} records verified {summary.time_verified.isoformat()} by "
         f"{summary.verifier.id} ({versions})"
     )
     for name, theirs, ours in (
-        ("policy", summary.policy.digest.sha256, policy_sha256),
-        ("trust root", summary.trust_root.digest.sha256, trust_sha256),
+        ("policy", summary.policy.digest.sha256, policy.sha256),
+        ("trust root", summary.trust_root.digest.sha256, trust.sha256),
     ):
-        yield f"  under {name} {theirs} ({'yours' if theirs == ours else 'not the one you use'})"
+        yield f"under the {name} {theirs} ({'yours' if theirs == ours else 'not the one you use'})"
     yield (
-        f"  signed {statement.proof.times[0].isoformat()} by {signer.identity} ({signer.issuer}), "
+        f"signed {statement.proof.times[0].isoformat()} by {signer.identity} ({signer.issuer}), "
         f"log index {statement.proof.log_index}"
     )
     if statement.version == 1:
-        yield f"  does not bind: {', '.join(_NOT_BOUND_BY_VERSION_1)} (statement of version 1)"
+        yield f"does not bind: {', '.join(_NOT_BOUND_BY_VERSION_1)} (statement of version 1)"
     for problem in verdict.accepted:
-        yield f"  – {problem.difference} (accepted): {problem.detail}"
+        yield f"– {problem.difference} (accepted): {problem.detail}"
     for problem in verdict.problems:
-        yield f"  ✗ {problem.difference}: {problem.detail}"
+        yield f"✗ {problem.difference}: {problem.detail}"
 
 
 def _document(corpus: Corpus, verdict: CorpusVerdict) -> dict[str, object]:

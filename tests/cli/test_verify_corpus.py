@@ -256,8 +256,9 @@ def test_the_sentences_name_the_statement_the_rules_and_the_outcome(
     assert done.out.splitlines()[-1].startswith(
         "VERIFIED: 3 results and 3 files of the leaderboard, just as the statement says, signed by "
     )
-    assert f"under policy {running_world.policy.sha256} (yours)" in done.out
-    assert f"under trust root {running_world.trust.sha256} (yours)" in done.out
+    assert "  judged under the trust root named by --trust-config" in done.out
+    assert f"  under the policy {running_world.policy.sha256} (yours)" in done.out
+    assert f"  under the trust root {running_world.trust.sha256} (yours)" in done.out
 
     TAMPERINGS["names swapped"][0](copy)
     done = verify(copy)
@@ -272,6 +273,8 @@ def test_everything_that_differs_is_listed_and_the_most_serious_decides(
         TAMPERINGS[tampering][0](copy)
     done = verify(copy, "--json")
     assert (done.code, done.differences) == (8, ["revisions_differ", "index_differs"])
+    assert set(done.document["trust_root"]) > {"name", "sha256", "age_days", "old"}
+    assert set(done.document["policy"]) == {"name", "sha256"}
 
 
 def test_edits_of_a_table_are_never_taken_for_the_table(copy: Path, verify: Verify) -> None:

@@ -131,6 +131,23 @@ def test_a_damaged_blob_is_noticed_although_its_verdict_is_known(hub, store, fil
     assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
 
 
+def test_traces_of_the_same_size_with_one_other_byte_are_noticed_in_the_next_pass(
+    hub, store, files
+):
+    """A second pass recognises the verdict, and hashes the bytes again all the same."""
+    published(hub, store, files)
+    assert verify_day(store, DAY, verifier()).errors == ()
+    (entry,) = Inventory.load(store).entries
+    assert entry.traces_sha256 is not None
+    path = store.blobs().path(entry.traces_sha256)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert path.stat().st_size == entry.traces_size_bytes
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
+
+
 def test_several_processes_find_what_one_finds(hub, store, monkeypatch):
     monkeypatch.setattr(verification, "SHARED_FROM_RECORDS", 1)
     for number in range(4):

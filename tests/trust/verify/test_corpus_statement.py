@@ -243,6 +243,19 @@ def test_a_well_signed_statement_that_does_not_add_up_is_refused(
         examine(world, signed(world, json.dumps(document).encode()))
 
 
+@pytest.mark.parametrize("key", [b'"dsseEnvelope":', b'"payload":', b'"mediaType":', b'"sig":'])
+def test_a_key_that_stands_twice_in_the_bundle_is_refused(world: World, key: bytes):
+    bundle = signed(world, statement(world))
+    text = re.sub(rb'":\s+', b'":', bundle)
+    assert examine(world, text)
+    assert key in text
+
+    for value in (b"null", b'"another"', b"NaN"):
+        twice = text.replace(key, key + value + b"," + key, 1)
+        with pytest.raises(StatementRejectedError, match="bundle_format"):
+            examine(world, twice)
+
+
 def bound_in(document: dict[str, Any]) -> dict[str, Any]:
     """Our field of a statement's predicate."""
     return document["predicate"]["inferencebench_corpus"]
