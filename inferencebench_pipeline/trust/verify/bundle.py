@@ -156,9 +156,7 @@ class BundleVerifier:
         Raises:
             BundleRejectedError: a check failed, or anything at all went wrong in making it.
         """
-        _guard(
-            "bundle_verifies", lambda: self._stock.verify_artifact(artifact, bundle, _HAS_IDENTITY)
-        )
+        self._by_stock(bundle, lambda: self._stock.verify_artifact(artifact, bundle, _HAS_IDENTITY))
         return self._beyond_stock(bundle)
 
     def verify_statement(self, bundle: Bundle) -> tuple[bytes, VerifiedBundle]:
@@ -167,8 +165,8 @@ class BundleVerifier:
         Raises:
             BundleRejectedError: a check failed, or the payload is not an in-toto statement.
         """
-        kind, payload = _guard(
-            "bundle_verifies", lambda: self._stock.verify_dsse(bundle, _HAS_IDENTITY)
+        kind, payload = self._by_stock(
+            bundle, lambda: self._stock.verify_dsse(bundle, _HAS_IDENTITY)
         )
         # Stock returns the type of the payload and leaves it to the caller to look at it.
         if kind != INTOTO_PAYLOAD_TYPE:
@@ -176,6 +174,30 @@ class BundleVerifier:
                 "bundle_verifies", f"the payload is {kind!r}, not in-toto JSON"
             )
         return payload, self._beyond_stock(bundle)
+
+    def _by_stock(self, bundle: Bundle, verify: Callable[[], T]) -> T:
+        """Return what stock sigstore returns; a refusal says when the log is another Sigstore's.
+
+        Stock then names whatever it misses first, such as a trusted time, which helps nobody.
+        """
+        try:
+            return _guard("bundle_verifies", verify)
+        except BundleRejectedError as error:
+            unknown = _guard("bundle_verifies", lambda: self._unknown_log(bundle))
+            if unknown is None:
+                raise
+            raise BundleRejectedError(
+                error.check,
+                f"{error}; the entry names log {unknown}, which the trust root "
+                f"({self._trust.origin.name}) does not know: a record of a private Sigstore needs "
+                "its operator's trust configuration (--trust-config)",
+            ) from error.__cause__
+
+    def _unknown_log(self, bundle: Bundle) -> str | None:
+        """Return the id of the log that the entry names, if the trust root does not know it."""
+        key_id = bundle.log_entry._inner.log_id.key_id
+        known = any(key_id in log_ids(log) for log in self._trust.logs)
+        return None if known else key_id.hex()
 
     def _beyond_stock(self, bundle: Bundle) -> VerifiedBundle:
         """Make the checks that sigstore-python 4.5 leaves out, on a bundle it accepted."""

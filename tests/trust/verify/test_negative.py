@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
+from inferencebench_pipeline.trust.root.store import shipped_trust
 from inferencebench_pipeline.trust.root.trust_root import parse_trust
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.verify.bundle import BundleVerifier
@@ -39,6 +40,17 @@ def another_trust(world: World, change: Callable[[dict[str, Any]], None]) -> Any
 
 class TestTrustRoot:
     """Every key counts only in its own time, and only if it is there."""
+
+    def test_a_log_of_another_sigstore_is_named_with_what_its_record_needs(
+        self, world: World, signed: Signed
+    ) -> None:
+        verdict = world.verify(signed.data, signed.traces, trust=shipped_trust())
+        assert_rejected(verdict, "bundle_verifies", INVALID)
+        log = world.verify(signed.data, signed.traces).log
+        assert log is not None
+        assert f"the entry names log {log.log_id}, which the trust root" in verdict.reason
+        assert f"({shipped_trust().origin.name}) does not know" in verdict.reason
+        assert "(--trust-config)" in verdict.reason
 
     @pytest.mark.parametrize(
         ("part", "check"),

@@ -19,7 +19,7 @@ from inferencebench_pipeline.trust.verify.certificates import (
     SignerIdentity,
     certificate_identity,
 )
-from inferencebench_pipeline.trust.verify.policy import load_policy, parse_policy
+from inferencebench_pipeline.trust.verify.policy import load_policy, parse_policy, policy_source
 
 GOOD = """\
 version: 1
@@ -282,3 +282,32 @@ def test_a_key_of_another_kind_is_no_development_key(make) -> None:
     rule = {"organisation": "a", "suites": ["*"], "public_key_pem": pem.decode()}
     with pytest.raises(PolicyError, match="expected an Ed25519 public key, got"):
         parse_policy(json.dumps({"version": 1, "dev_keys": [rule]}).encode(), where="the test")
+
+
+def test_a_policy_has_the_name_that_it_was_asked_for_by(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(GOOD)
+    source = policy_source(load_policy(path, named_by="--policy"))
+    assert source.name == f"{path}, named by --policy"
+    assert source.sha256 == hashlib.sha256(GOOD.encode()).hexdigest()
+    assert policy_source(parse_policy(GOOD.encode(), where="here")).name == "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (
+            GOOD.replace("    issuer: ", "    isuer: ", 1),
+            ["p:3: signers.0.issuer", "p:5: signers.0"],
+        ),
+        (GOOD.replace("version: 1", "version: 2"), ["p:1: version"]),
+        ("version: 1\nsigners: {a: 1}\n", ["p:2: signers"]),
+        ("signers: []\n", ["p:1: version"]),
+    ],
+)
+def test_each_problem_of_a_policy_begins_with_its_line(text: str, problems: list[str]) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text.encode(), where="p")
+    assert len(caught.value.problems) == len(problems)
+    for problem, beginning in zip(caught.value.problems, problems, strict=True):
+        assert problem.startswith(beginning)

@@ -204,3 +204,14 @@ def test_a_reviewed_policy_keeps_its_digest_when_a_signer_narrows_it(world: Worl
     assert narrowed.origin == f"{world.policy.origin}, and --owner acme"
     copied = pickle.loads(pickle.dumps(narrowed))
     assert copied.origin == narrowed.origin
+
+
+def test_a_policy_and_the_signer_that_narrows_it_must_both_agree(
+    world: World, signed_by: Callable[[str, str | None], Signed]
+) -> None:
+    record = signed_by(ACME, None)
+    narrowed = policy_for(signer_of_owner("acme"), world.policy)
+    verdict = world.verify(record.data, record.traces, policy=narrowed)
+    assert not verdict.ok
+    assert f"https://github.com/{ACME} ({GITHUB_ISSUER}) may not sign for" in verdict.reason
+    assert narrowed.pinned_keys(organisation=None, suite_id="any") == []
