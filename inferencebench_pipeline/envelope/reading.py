@@ -22,18 +22,22 @@ from inferencebench_pipeline.envelope.canonical import (
     canonical_body,
     parse_unambiguous,
 )
-from inferencebench_pipeline.envelope.models import Envelope
+from inferencebench_pipeline.envelope.models import Envelope, HardwareFingerprint
 
 if TYPE_CHECKING:
     # The models of a measurement, which the content hash of an envelope does without.
     from inferencebench_pipeline.envelope.extension import PipelineExtension, TracesBinding
 
 _SIGNATURE: Final = "signature"
+_HARDWARE: Final = "hardware_fingerprint"
 _TOO_DEEP: Final = b"\n" + b"  " * (MAX_NESTING - 1)
 """Beginning of a line that may be nested too deeply: two spaces for each level."""
 _EXPONENT: Final = re.compile(rb"e[-+0-9][0-9]{0,3}[,}\]]")
 """End of a number with an exponent, in JSON without spaces (some strings look like it)."""
 _SMALL: Final = b"0.0000"
+_KNOWN_HARDWARE: Final = 64
+_MOST_KNOWN_BYTES: Final = 1 << 13
+"""Descriptions of hardware that are remembered, and the size of the largest: half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,37 @@ def _as_written(data: bytes) -> ReadEnvelope | None:
         document = orjson.loads(data)
         if not isinstance(document, dict) or not _is_indented_form(document, data):
             return None
-        envelope = Envelope.model_validate(document)
+        hardware = _known_hardware(document)
+        envelope = Envelope.model_validate(
+            document if hardware is None else {**document, _HARDWARE: hardware}
+        )
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, ValidationError, RecursionError):
         return None
     document.pop(_SIGNATURE, None)
     body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    if hardware is not None:
+        del document[_HARDWARE]
     if not _is_pythons_text(body) or not _is_normal(envelope, document):
         return None
     return ReadEnvelope(envelope, body)
+
+
+def _known_hardware(document: dict[str, Any]) -> HardwareFingerprint | None:
+    """Return the hardware, validated once for all records of a host; None for the usual way.
+
+    It comes from exactly these bytes, and what the model would write of it equals them.
+    """
+    stated = document.get(_HARDWARE)
+    if not isinstance(stated, dict):
+        return None
+    text = orjson.dumps(stated)
+    return _hardware(text) if len(text) <= _MOST_KNOWN_BYTES else None
+
+
+@functools.lru_cache(_KNOWN_HARDWARE)
+def _hardware(text: bytes) -> HardwareFingerprint | None:
+    hardware = HardwareFingerprint.model_validate(orjson.loads(text))
+    return hardware if hardware.model_dump_json(warnings=False).encode() == text else None
 
 
 def _is_indented_form(document: dict[str, Any], data: bytes) -> bool:
@@ -120,5 +147,6 @@ def _is_pythons_text(body: bytes) -> bool:
 def _is_normal(envelope: Envelope, document: dict[str, Any]) -> bool:
     unknown = envelope.model_extra or {}
     declared = {name: value for name, value in document.items() if name not in unknown}
-    written = envelope.model_dump_json(exclude={_SIGNATURE, *unknown}, warnings=False)
+    left_out = set() if _HARDWARE in declared else {_HARDWARE}
+    written = envelope.model_dump_json(exclude={_SIGNATURE, *unknown, *left_out}, warnings=False)
     return written.encode() == orjson.dumps(declared)

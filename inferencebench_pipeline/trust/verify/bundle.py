@@ -145,6 +145,15 @@ class BundleVerifier:
         return SharedRoot(self._trust.trusted_root._inner)
 
     @cached_property
+    def _logs_by_id(self) -> dict[bytes, list[TransparencyLogInstance]]:
+        """The trusted logs that an entry or a checkpoint may mean by each id."""
+        found: dict[bytes, list[TransparencyLogInstance]] = {}
+        for log in self._trust.logs:
+            for log_id in {*log_ids(log)}:
+                found.setdefault(log_id, []).append(log)
+        return found
+
+    @cached_property
     def _stock(self) -> SharedVerifier:
         return SharedVerifier(self._root)
 
@@ -237,7 +246,7 @@ class BundleVerifier:
         """
         entry = bundle.log_entry._inner
         key_id = entry.log_id.key_id
-        named = [log for log in self._trust.logs if key_id in log_ids(log)]
+        named = self._logs_by_id.get(key_id, ())
         if not named:
             raise ValueError(
                 f"the entry names log {key_id.hex()}, which the trust root does not know"
@@ -333,7 +342,7 @@ _HAS_IDENTITY: Final = _HasIdentity()
 
 
 def _timestamps_carried(bundle: Bundle) -> int:
-    data = bundle.verification_material.timestamp_verification_data
+    data = bundle._inner.verification_material.timestamp_verification_data
     return 0 if data is None else len(data.rfc3161_timestamps)
 
 

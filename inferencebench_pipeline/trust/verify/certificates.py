@@ -55,16 +55,17 @@ class NameKind(StrEnum):
     URI = "URI"
     USER_NAME = "user name"
 
-    @classmethod
-    def of_text(cls, identity: str) -> NameKind:
+    @staticmethod
+    @lru_cache(256)
+    def of_text(identity: str) -> NameKind:
         """Return the kind of name that an identity written down as text is meant as.
 
         What begins with a scheme (RFC 3986 section 3.1) is a URI, what else has an ``@`` is an
         e-mail address, and the rest is a user name, which Fulcio writes as ``user!domain``.
         """
         if _SCHEME.match(identity):
-            return cls.URI
-        return cls.EMAIL if "@" in identity else cls.USER_NAME
+            return NameKind.URI
+        return NameKind.EMAIL if "@" in identity else NameKind.USER_NAME
 
     @property
     def with_article(self) -> str:

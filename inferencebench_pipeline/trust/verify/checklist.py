@@ -79,7 +79,9 @@ class Checklist:
     """The checks of one verification, in the order they are made."""
 
     def __init__(self) -> None:
-        self.checks: list[Check] = []
+        self.checks: list[Check | dict[str, object]] = []
+        """The checks; those with evidence are plain data until the verdict is made of them all."""
+        self._made: set[str] = set()
 
     def check(self, name: str, failure: FailureClass) -> RunningCheck:
         """Return one check to make in a ``with``; it raises nothing but :class:`RejectedError`."""
@@ -119,19 +121,20 @@ class Checklist:
 
     def skip_rest(self, names: Sequence[str], reason: str) -> None:
         """Record every check of ``names`` that has no result yet as not made."""
-        made = {check.name for check in self.checks}
-        self.skip([name for name in names if name not in made], reason)
+        self.skip([name for name in names if name not in self._made], reason)
 
     def add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
         """Record the result of one check; what it quotes of the record is made printable."""
-        detail = _line(detail)
-        evidence = {key: _line(value) for key, value in evidence.items()}
-        check = (
-            Check(name=name, status=status, detail=detail, evidence=evidence)
-            if evidence
-            else _plain_check(name, status, detail)
-        )
-        self.checks.append(check)
+        self._made.add(name)
+        if not evidence:
+            self.checks.append(_plain_check(name, status, _line(detail)))
+            return
+        # One look at all of it together; nearly every check is harmless as it stands.
+        together = "".join((detail, *evidence.values()))
+        if not together.isprintable() or len(together) > _DETAIL_CHARACTERS:
+            detail = _line(detail)
+            evidence = {key: _line(value) for key, value in evidence.items()}
+        self.checks.append({"name": name, "status": status, "detail": detail, "evidence": evidence})
 
 
 @functools.lru_cache(maxsize=256)

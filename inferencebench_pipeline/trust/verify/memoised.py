@@ -8,10 +8,11 @@ sigstore is given these subclasses. A test holds the digests of the stock functi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -59,11 +60,23 @@ class RememberingKey(Key):
 
     def __init__(self, public_key: PublicKey) -> None:
         super().__init__(public_key)
-        self._succeeded = lru_cache(REMEMBERED)(super().verify)
+        key, algorithm = self.key, self.hash_algorithm
+        # The kind of key decides how stock verifies, and it is decided here once.
+        if isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
+            how = ec.ECDSA(algorithm)
+            self._succeeded = lru_cache(REMEMBERED)(partial(_verify_ecdsa, key, how))
+        else:
+            self._succeeded = lru_cache(REMEMBERED)(super().verify)
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Raise unless the key signed exactly ``data``; exceptions are not remembered."""
         self._succeeded(signature, data)
+
+
+def _verify_ecdsa(
+    key: ec.EllipticCurvePublicKey, how: ec.ECDSA, signature: bytes, data: bytes
+) -> None:
+    key.verify(signature, data, how)
 
 
 class SharedKeyring(Keyring):
@@ -209,7 +222,7 @@ class SharedVerifier(Verifier):
         that is the canonical form of that one, byte for byte, cannot come out otherwise; any other
         goes stock's way from the start.
         """
-        digest = sha256_digest(input_).digest
+        digest = _sha256(input_)
         signed = bundle._inner.message_signature
         entry = bundle.log_entry._inner
         signing = self._signing(bundle.signing_certificate)
@@ -336,6 +349,12 @@ class SharedVerifier(Verifier):
         if len(self._spans) >= REMEMBERED:
             self._spans.clear()
         self._spans[about] = span
+
+
+def _sha256(input_: bytes | Hashed) -> bytes:
+    if isinstance(input_, bytes):
+        return hashlib.sha256(input_).digest()
+    return sha256_digest(input_).digest
 
 
 def log_ids(log: TransparencyLogInstance) -> list[bytes]:

@@ -182,14 +182,14 @@ class IdentityPolicy(DocumentPart):
             signer: whom the certificate names.
             signed_at: every time a trusted clock gave for the signature; all must be in the span.
         """
-        where = _place(organisation, suite_id)
         rules = [rule for rule in self.signers if rule.covers(organisation, suite_id)]
         if not rules:
-            return f"the policy names no signer for {where}"
+            return f"the policy names no signer for {_place(organisation, suite_id)}"
         named = [rule for rule in rules if rule.names(signer)]
         who = f"{signer.identity} ({signer.issuer})"
         if not named:
             allowed = ", ".join(sorted({rule.describe() for rule in rules}))
+            where = _place(organisation, suite_id)
             return f"{who} may not sign for {where}; allowed: {allowed}"
         kinds = sorted({rule.kind for rule in named})
         named = [rule for rule in named if rule.kind is signer.kind]

@@ -6,7 +6,10 @@ Nothing is fetched, and no input makes it raise: every failure is a rejection th
 from __future__ import annotations
 
 import binascii
+import contextlib
+import gc
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -140,12 +143,13 @@ class EnvelopeVerifier:
         checklist, found = Checklist(), _Found()
         failure: RejectedError | None = None
         try:
-            envelope, signature = _document(checklist, found, data)
-            if signature.method == "dev-key":
-                found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_RECORD_CHECKS)
-                _dev_key(checklist, found, envelope, signature, self._policy, organisation)
-            else:
-                self._keyless(checklist, found, envelope, signature, organisation)
+            with _collector_paused():
+                envelope, signature = _document(checklist, found, data)
+                if signature.method == "dev-key":
+                    found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_RECORD_CHECKS)
+                    _dev_key(checklist, found, envelope, signature, self._policy, organisation)
+                else:
+                    self._keyless(checklist, found, envelope, signature, organisation)
             check_versions(checklist, envelope)
             _traces(checklist, found, envelope, traces)
         except RejectedError as error:
@@ -154,18 +158,21 @@ class EnvelopeVerifier:
             checklist.skip_rest(found.expected, _not_reached(error))
         failure_class = _conclusion(found, failure)
         outcome = outcome_of(failure_class)
-        verdict = Verdict(
-            content_hash=found.content_hash,
-            ok=outcome is Outcome.VERIFIED,
-            outcome=outcome,
-            reason=_accepted(found) if failure is None else _refused(found, failure),
-            checks=tuple(checklist.checks),
-            signer=found.signer,
-            log=found.log,
-            signed_at=found.signed_at,
-            policy_sha256=self._policy.sha256,
-            trust_root_sha256=self._trust.sha256,
-            failure_class=failure_class,
+        # Made in one go: to make a model of each check by itself is a tenth of the time.
+        verdict = Verdict.model_validate(
+            {
+                "content_hash": found.content_hash,
+                "ok": outcome is Outcome.VERIFIED,
+                "outcome": outcome,
+                "reason": _accepted(found) if failure is None else _refused(found, failure),
+                "checks": tuple(checklist.checks),
+                "signer": found.signer,
+                "log": found.log,
+                "signed_at": found.signed_at,
+                "policy_sha256": self._policy.sha256,
+                "trust_root_sha256": self._trust.sha256,
+                "failure_class": failure_class,
+            }
         )
         # The proof of a rejected record is not believed.
         return Proven(verdict, found.checkpoint if verdict.signature_holds else None)
@@ -255,6 +262,23 @@ class EnvelopeVerifier:
             if problem is not None:
                 raise ValueError(problem)
             check.note("the run ended before it was signed", ended=envelope.timestamp.isoformat())
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the collector of reference cycles from looking through a record while it is read.
+
+    A document of bounded size has no cycles, and reference counts free all of it. Looking through
+    its thousands of parts, again and again, is a fifth of the time that a record takes.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _is_written_out(certificate: x509.Certificate, pem: str) -> bool:
