@@ -114,6 +114,13 @@ class Deployment:
             organisation=self.settings.organisation,
         )
 
+    def policy_signer(self) -> trust_room.SigstoreSigner:
+        """Return a signer of policies, which asks no policy: a first one is signed under none.
+
+        Its readers name who must have signed.
+        """
+        return trust_room.SigstoreSigner(trust=self.trust(), identity=self._identity())
+
     def _identity(self) -> trust_room.TokenSource:
         if self.settings.identity_token_file is not None:
             return trust_room.file_identity(self.settings.identity_token_file)

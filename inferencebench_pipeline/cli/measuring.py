@@ -18,6 +18,7 @@ from inferencebench_pipeline.cli.signer_options import (
     IssuerOption,
     IssuerRegexpOption,
     OwnerOption,
+    PolicyFromOption,
     RepoOption,
     SignerOptionError,
     SignerOptions,
@@ -179,6 +180,7 @@ def replay(
     certificate_identity_regexp: IdentityRegexpOption = None,
     certificate_oidc_issuer: IssuerOption = None,
     certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
+    policy_from: PolicyFromOption = None,
 ) -> None:
     """Send the load of an envelope again, with the same questions and times, to your engine.
 
@@ -197,6 +199,7 @@ def replay(
             identity_regexp=certificate_identity_regexp,
             issuer=certificate_oidc_issuer,
             issuer_regexp=certificate_oidc_issuer_regexp,
+            policy_from=policy_from,
         )
         _require_verified(deployment, found, organisation, signer)
     document = parse_envelope(found.envelope)

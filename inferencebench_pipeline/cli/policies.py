@@ -1,4 +1,4 @@
-"""The commands ``policy init``, ``check`` and ``explain``: policy files, which people review."""
+"""The commands ``policy init``, ``check``, ``explain`` and ``sign``: files that people review."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from inferencebench_pipeline.cli.signer_options import (
     SignerOptions,
 )
 from inferencebench_pipeline.cli.terminal import say, say_document
+from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.files import read_plain, write_atomically
+from inferencebench_pipeline.settings import Settings
 from inferencebench_pipeline.trust import (
+    POLICY_SUITE,
     DevKeyRule,
     IdentityPolicy,
     PolicyError,
@@ -27,6 +31,7 @@ from inferencebench_pipeline.trust import (
     SignerRule,
     key_fingerprint,
     load_policy,
+    policy_statement,
 )
 from inferencebench_pipeline.untrusted import write_yaml
 
@@ -121,6 +126,24 @@ def explain(file: FileArgument) -> None:
     """Say in sentences who may sign for which organisation and suite, from when to when."""
     for sentence in sentences_of(load_policy(file, named_by="the name of the file")):
         say(sentence)
+
+
+@app.command()
+def sign(file: FileArgument) -> None:
+    """Sign a policy, so that readers can use it where it is published, and log the signature.
+
+    The signature is written beside it. Upload both to a dataset on the Hub, as policy.yaml and
+    policy.yaml.sigstore.json. Use another identity than the one that signs results: the log
+    monitor would take the entry for a thief's.
+    """
+    deployment = Deployment(Settings.from_environment())
+    policy = load_policy(file, named_by="the name of the file")
+    data = read_plain(file)
+    signature = file.with_name(f"{file.name}.sigstore.json")
+    statement = policy_statement(data, name=file.name)
+    bundle = deployment.policy_signer().sign_statement(statement, suite_id=POLICY_SUITE)
+    write_atomically(signature, bundle)
+    say(f"signed {file} (SHA-256 {policy.sha256}); the signature is in {signature}")
 
 
 def sentences_of(policy: IdentityPolicy) -> Iterator[str]:

@@ -7,6 +7,7 @@ docs/trust.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -20,6 +21,7 @@ from inferencebench_pipeline.trust import (
     policy_for,
     signer_of_owner,
     signer_of_repository,
+    verify_published_policy,
 )
 
 _PANEL: Final = "Whose signature to believe"
@@ -83,6 +85,16 @@ IssuerRegexpOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+PolicyFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy-from",
+        metavar="hf://datasets/ORG/NAME\\[@REV]",
+        help="Use the policy that is published there. The other options then name who must have "
+        "signed the policy.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 class SignerOptionError(PermanentError):
@@ -99,6 +111,7 @@ class SignerOptions:
     identity_regexp: str | None = None
     issuer: str | None = None
     issuer_regexp: str | None = None
+    policy_from: str | None = None
 
     def required(self) -> RequiredSigner | None:
         """Return the signer that the options require, or None when none of them was given.
@@ -158,13 +171,16 @@ def chosen_policy(deployment: Deployment, options: SignerOptions) -> IdentityPol
     """Return the policy that decides whose signature counts.
 
     A signer that the options name counts alone, or must be allowed by the policy as well when one
-    is named. Nothing is believed because it was believed before.
+    is named. A published policy counts when that signer has signed it. Nothing is believed because
+    it was believed before.
 
     Raises:
         SignerOptionError: neither the options nor a policy say whose signature to believe.
         PolicyError: the policy or a value of the options cannot be used.
     """
     required = options.required()
+    if options.policy_from is not None:
+        return _published(deployment, options.policy_from, required)
     if deployment.settings.policy is None:
         if required is None:
             raise SignerOptionError(
@@ -174,3 +190,24 @@ def chosen_policy(deployment: Deployment, options: SignerOptions) -> IdentityPol
         return policy_for(required)
     policy = deployment.policy()
     return policy if required is None else policy_for(required, policy)
+
+
+def _published(
+    deployment: Deployment, address: str, required: RequiredSigner | None
+) -> IdentityPolicy:
+    """Return the policy that is published at an address, signed by whom the reader requires."""
+    if required is None:
+        raise SignerOptionError(
+            "--policy-from names a policy and nobody who must have signed it; add --owner, --repo, "
+            "or --certificate-identity with --certificate-oidc-issuer"
+        )
+    if deployment.settings.policy is not None and deployment.policy_named_by == "--policy":
+        raise SignerOptionError("--policy and --policy-from exclude each other; give one of them")
+    from inferencebench_pipeline.cli.published_policies import fetch_policy
+
+    return verify_published_policy(
+        fetch_policy(address, deployment.hub()),
+        trust=deployment.trust(),
+        signer=required,
+        now=datetime.now(UTC),
+    )

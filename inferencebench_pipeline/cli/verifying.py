@@ -16,6 +16,7 @@ from inferencebench_pipeline.cli.signer_options import (
     IssuerOption,
     IssuerRegexpOption,
     OwnerOption,
+    PolicyFromOption,
     RepoOption,
     SignerOptions,
     chosen_policy,
@@ -89,6 +90,7 @@ def verify(
     certificate_identity_regexp: IdentityRegexpOption = None,
     certificate_oidc_issuer: IssuerOption = None,
     certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
+    policy_from: PolicyFromOption = None,
     offline: OfflineOption = False,
     no_traces: NoTracesOption = False,
     expect_model: ExpectModelOption = None,
@@ -131,6 +133,7 @@ def verify(
         identity_regexp=certificate_identity_regexp,
         issuer=certificate_oidc_issuer,
         issuer_regexp=certificate_oidc_issuer_regexp,
+        policy_from=policy_from,
     )
     deployment = deployment_with(policy, trust_config)
     if corpus:
@@ -182,6 +185,7 @@ def explain(
     certificate_identity_regexp: IdentityRegexpOption = None,
     certificate_oidc_issuer: IssuerOption = None,
     certificate_oidc_issuer_regexp: IssuerRegexpOption = None,
+    policy_from: PolicyFromOption = None,
     offline: OfflineOption = False,
     no_traces: NoTracesOption = False,
     expect_model: ExpectModelOption = None,
@@ -198,6 +202,7 @@ def explain(
         identity_regexp=certificate_identity_regexp,
         issuer=certificate_oidc_issuer,
         issuer_regexp=certificate_oidc_issuer_regexp,
+        policy_from=policy_from,
     )
     deployment = deployment_with(policy, trust_config)
     found = resolve(

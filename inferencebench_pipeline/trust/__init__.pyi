@@ -56,6 +56,10 @@ from .verify.policy import PolicySource as PolicySource
 from .verify.policy import SignerRule as SignerRule
 from .verify.policy import load_policy as load_policy
 from .verify.policy import policy_source as policy_source
+from .verify.published_policy import POLICY_SUITE as POLICY_SUITE
+from .verify.published_policy import PublishedPolicy as PublishedPolicy
+from .verify.published_policy import policy_statement as policy_statement
+from .verify.published_policy import verify_published_policy as verify_published_policy
 from .verify.rederive import metric_disagreements as metric_disagreements
 from .verify.required_signer import GITHUB as GITHUB
 from .verify.required_signer import GITHUB_ISSUER as GITHUB_ISSUER
