@@ -49,7 +49,7 @@ def _bound(
     """Return the bytes that the envelope binds, which stay as they are until ``kept`` is closed."""
     with checklist.check("traces_hash", FailureClass.TRACES_MISMATCH) as check:
         binding = _binding(envelope)
-        actual, content = kept.enter_context(_sealed(traces))
+        actual, content = kept.enter_context(sealed(traces))
         if actual != binding.sha256:
             raise ValueError(
                 f"the traces' SHA-256 is {actual}, the envelope binds {binding.sha256}"
@@ -105,7 +105,7 @@ def _check_metrics(checklist: Checklist, envelope: Envelope, opened: Traces) -> 
 
 
 @contextlib.contextmanager
-def _sealed(traces: Path | bytes) -> Iterator[tuple[str, Path | bytes]]:
+def sealed(traces: Path | bytes) -> Iterator[tuple[str, Path | bytes]]:
     """Give the digest of the traces, and bytes that nobody can change once it is taken.
 
     Only the signed bytes get any further, whoever writes to the path meanwhile. A large file is
