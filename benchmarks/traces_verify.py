@@ -66,8 +66,10 @@ def late(random: np.random.Generator, rows: int, chunks: int) -> Any:  # noqa: A
 
 
 def long(random: np.random.Generator, rows: int, chunks: int) -> Any:  # noqa: ANN401
-    """Gaps that do not fit into 32 bits."""
-    return real(random, rows, chunks) + 2**32
+    """Gaps of which one in twenty does not fit into 32 bits."""
+    gaps = real(random, rows, chunks)
+    gaps[:, ::20] += 2**32
+    return gaps
 
 
 def equal(random: np.random.Generator, rows: int, chunks: int) -> Any:  # noqa: ANN401, ARG001
@@ -164,7 +166,7 @@ def _table(
 SHAPES: Final[dict[str, Callable[[Path, int], None]]] = {
     "largest run": lambda path, requests: write(path, requests, 130, real),
     "every token late": lambda path, requests: write(path, requests, 130, late),
-    "every gap over 4.3 s": lambda path, requests: write(path, requests, 130, long),
+    "one gap in 20 over 4.3 s": lambda path, requests: write(path, requests, 130, long),
     "answers of a million": lambda path, requests: write(
         path, max(requests * 130 // 2**20, 1), 2**20, real, group_rows=1
     ),

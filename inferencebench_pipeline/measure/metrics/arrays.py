@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
 from inferencebench_pipeline.measure.metrics.fluidity import Deadlines, missed_and_set
 from inferencebench_pipeline.measure.metrics.statistics.packed_integers import PackedIntegers
 from inferencebench_pipeline.measure.metrics.window_energy import NO_TELEMETRY, WindowEnergy
 from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.traces.largest_run import MOST_LONG_GAPS
 from inferencebench_pipeline.measure.traces.reader import ChunkBatch, Traces
 from inferencebench_pipeline.measure.traces.schema import traces_metadata
 
@@ -262,6 +264,11 @@ class _ChunkPass:
         good = self._good[here]
         pooled = (local[1:] == local[:-1]) & good[local[1:]]
         self.gaps.append(np.diff(received)[pooled])
+        if self.gaps.long_numbers > MOST_LONG_GAPS:
+            raise TracesError(
+                f"more than {MOST_LONG_GAPS} gaps between chunks are negative or longer than "
+                "4.29 s, more than any run leaves"
+            )
         self.gap_counts[here] = np.where(good, np.maximum(lengths - 1, 0), 0)
         tokens = chunk_tokens(batch.tokens[batch.has_text], lengths, self._rows.output_tokens[here])
         # Of every phase: whatever arrived in the window is the engine's output in it.

@@ -21,6 +21,9 @@ each token and six more that carry no text."""
 MOST_CHUNKS_OF_A_ROW: Final = 2**20
 """The chunks of one answer: a million tokens are the most that a spec can ask for, and an engine
 sends no more chunks with text than tokens."""
+MOST_LONG_GAPS: Final = 2**23
+"""The gaps between chunks of an answer that are longer than 4.29 s: eight million of them are more
+than a year of waiting. Shorter ones take four bytes each, and these take twenty."""
 MOST_TEXT_BYTES: Final = 2**28
 """The text of all rows once decoded: 214 bytes for each, which is more than the ids, phases,
 reasons and messages of a run take in which each fifth request fails."""
@@ -38,8 +41,8 @@ be told in less than a bit; those that were made up can, seven million of them i
 _MOST_UNPACKED: Final = 2**32
 _FREE_UNPACKED: Final = 2**27
 _UNPACKED_PER_BYTE: Final = 64
-"""The bytes that a byte of the file unpacks to: 6 in what a run leaves, and the rest is in
-:data:`_FREE_UNPACKED`. The largest run has 2.8 GB of chunks and 0.3 GB of rows, uncoded."""
+"""The bytes that a byte of the file unpacks to, where what a large run leaves has 1.2. Small files
+have :data:`_FREE_UNPACKED`. The largest run has 2.8 GB of chunks and 0.3 GB of rows, uncoded."""
 
 
 def most_unpacked(file_bytes: int) -> int:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.metrics import arrays
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.spec.spec import Slo
 from inferencebench_pipeline.measure.traces import largest_run, parquet_bounds, reader
@@ -27,7 +28,7 @@ from inferencebench_pipeline.measure.traces.reader import open_traces
 from inferencebench_pipeline.measure.traces.schema import CHUNK, METADATA_PREFIX, SCHEMA
 from inferencebench_pipeline.measure.traces.schema_history import TRACES_SCHEMA_VERSION
 from tests.chance import dice, examples
-from tests.measure.metrics.rows import many_rows, table
+from tests.measure.metrics.rows import answered, many_rows, table
 
 STATED = SCHEMA.with_metadata(
     {METADATA_PREFIX + b"traces_schema_version": TRACES_SCHEMA_VERSION.encode()}
@@ -70,13 +71,13 @@ def rows_of(lengths: list[int], *, repeat: list[int] | None = None, seed: int | 
         "token_source": ["missing"] * count,
         "error_class": ["timeout"] * count,
     }
-    arrays = [
+    found = [
         chunk_lists
         if field.name == "chunks"
         else pa.array(columns.get(field.name, [None] * count), field.type)
         for field in SCHEMA
     ]
-    return pa.Table.from_arrays(arrays, schema=STATED)
+    return pa.Table.from_arrays(found, schema=STATED)
 
 
 SHAPES: dict[str, tuple[Callable[[Random], bytes], str]] = {
@@ -111,9 +112,8 @@ SHAPES: dict[str, tuple[Callable[[Random], bytes], str]] = {
                     [
                         field.with_nullable(True) if field.name == "chunks" else field
                         for field in SCHEMA
-                    ],
-                    metadata={**(STATED.metadata or {})},
-                )
+                    ]
+                ).with_metadata(STATED.metadata)
             )
         ),
         "column 'chunks' is",
@@ -207,6 +207,14 @@ def test_chunks_are_counted_while_a_table_is_read(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(reader, "MOST_CHUNKS", 299)
     with pytest.raises(TracesError, match="more than 299 chunks"):
         list(traces.chunk_batches())
+
+
+def test_long_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table([answered(0, [0, 2**33, 2**34, 2**35], tokens=4)])
+    assert compute_metrics(rows, _SLO)["itl_p50_ms"].n == 3
+    monkeypatch.setattr(arrays, "MOST_LONG_GAPS", 2)
+    with pytest.raises(TracesError, match="more than 2 gaps"):
+        compute_metrics(rows, _SLO)
 
 
 @pytest.mark.parametrize("together", [1, 7, 100])

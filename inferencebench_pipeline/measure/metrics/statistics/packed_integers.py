@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 Int64s = npt.NDArray[np.int64]
 
-_BLOCK: Final = 2**14
 _PASS: Final = 2**16
 """The numbers that are looked at together: what the arrays of one step take fits in a cache."""
 _SORTED: Final = 2**20
@@ -27,14 +26,14 @@ _KEPT: Final = 4
 
 @dataclass
 class PackedIntegers:
-    """Integers of 64 bits in a fixed order, of which the upper halves are kept where there are any.
+    """Integers of 64 bits in a fixed order, in 32 bits each but for the few that need more.
 
     The numbers are taken in by :meth:`append`, up to the capacity.
     """
 
     _low: npt.NDArray[np.uint32]
-    _high: dict[int, npt.NDArray[np.int32]] = field(default_factory=dict)
-    """The upper halves of each block that holds a number below 0 or of 2^32 and more."""
+    _long: list[tuple[Int64s, Int64s]] = field(default_factory=list)
+    """The numbers below 0 or of 2^32 and more, after their positions, in pieces."""
     _start: int = 0
     _stop: int = 0
 
@@ -50,39 +49,40 @@ class PackedIntegers:
         packed.append(values)
         return packed
 
+    @property
+    def long_numbers(self) -> int:
+        """The number of those that do not fit into 32 bits, which take sixteen bytes more."""
+        return sum(len(numbers) for _, numbers in self._long)
+
     def append(self, values: Int64s) -> None:
         """Take in the numbers that come next."""
         start = self._stop
         self._stop += len(values)
         self._low[start : self._stop] = values.astype(np.uint32)
         if len(values) and (values.min() < 0 or values.max() >= 2**32):
-            self._keep_high(start, (values >> 32).astype(np.int32))
-
-    def _keep_high(self, start: int, high: npt.NDArray[np.int32]) -> None:
-        for block in np.unique((np.flatnonzero(high) + start) // _BLOCK).tolist():
-            kept = self._high.setdefault(block, np.zeros(_BLOCK, dtype=np.int32))
-            origin = block * _BLOCK
-            first, last = max(origin, start), min(origin + _BLOCK, start + len(high))
-            kept[first - origin : last - origin] = high[first - start : last - start]
+            at = np.flatnonzero(values >> 32)
+            self._long.append((at + start, values[at]))
 
     def part(self, start: int, stop: int) -> PackedIntegers:
         """Return some successive numbers, without a copy."""
-        return PackedIntegers(self._low, self._high, self._start + start, self._start + stop)
+        return PackedIntegers(self._low, self._long, self._start + start, self._start + stop)
 
     def between(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return some successive numbers as an array: of uint32 where all fit, of int64 if not."""
         first, last = self._start + start, self._start + stop
         low = self._low[first:last]
-        if not self._high:
+        if not self._long:
             return low
-        blocks = [b for b in range(first // _BLOCK, -(-last // _BLOCK)) if b in self._high]
-        if not blocks:
+        if len(self._long) > 1:
+            # Joined once, when all have been taken in and the first is asked for.
+            positions, numbers = zip(*self._long, strict=True)
+            self._long[:] = [(np.concatenate(positions), np.concatenate(numbers))]
+        at, long = self._long[0]
+        begin, end = np.searchsorted(at, (first, last))
+        if begin == end:
             return low
         wide = low.astype(np.int64)
-        for block in blocks:
-            begin, end = max(block * _BLOCK, first), min((block + 1) * _BLOCK, last)
-            high = self._high[block][begin - block * _BLOCK : end - block * _BLOCK]
-            wide[begin - first : end - first] |= high.astype(np.int64) << 32
+        wide[at[begin:end] - first] = long[begin:end]
         return wide
 
     def passes(self) -> Iterator[npt.NDArray[Any]]:

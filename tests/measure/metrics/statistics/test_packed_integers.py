@@ -33,8 +33,7 @@ SHAPES: dict[str, Callable[[Random, int], list[int]]] = {
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks, passes and sorts that a few hundred numbers are many for."""
-    monkeypatch.setattr(packed_integers, "_BLOCK", 16)
+    """Passes and sorts that a few hundred numbers are many for."""
     monkeypatch.setattr(packed_integers, "_PASS", 40)
     monkeypatch.setattr(packed_integers, "_SORTED", 30)
 
@@ -105,9 +104,10 @@ def test_no_numbers_have_no_rank_and_no_sum() -> None:
         Ascending(nothing)[0]
 
 
-def test_only_blocks_with_a_long_number_take_eight_bytes() -> None:
-    values = np.zeros(10 * packed_integers._BLOCK, dtype=np.int64)
-    values[3 * packed_integers._BLOCK + 5] = 2**40
+def test_only_what_is_near_a_long_number_is_widened() -> None:
+    values = np.zeros(1_000, dtype=np.int64)
+    values[[305, 310]] = [2**40, -1]
     found = PackedIntegers.of(values)
-    assert list(found._high) == [3]
-    assert found.between(0, 10).dtype == np.uint32
+    assert found.long_numbers == 2
+    assert found.between(0, 305).dtype == found.between(311, 1_000).dtype == np.uint32
+    assert found.between(305, 306).tolist() == [2**40]
