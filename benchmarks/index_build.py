@@ -30,7 +30,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from inferencebench_pipeline.corpus import CorpusStore
+from inferencebench_pipeline.corpus import CorpusStore, write_records
 from inferencebench_pipeline.leaderboard import LeaderboardStore
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -79,11 +79,14 @@ class Corpus:
         self._save()
         path = CorpusStore(self._store).findings_path
         path.write_bytes(b"[]\n")
+        write_records(CorpusStore(self._store))
 
     def add_last(self) -> None:
         """Add one run, of the middle of the corpus."""
         self._add(self._runs, at=self._runs // 2)
         self._save()
+        # As every verification does when it ends.
+        write_records(CorpusStore(self._store))
 
     def _add(self, number: int, at: int | None = None) -> None:
         created = _FIRST_DAY + timedelta(days=(number if at is None else at) * _DAYS // self._runs)

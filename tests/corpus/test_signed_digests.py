@@ -11,12 +11,11 @@ import pytest
 from inferencebench_pipeline.corpus.inventory import crawl_others, crawl_source
 from inferencebench_pipeline.corpus.log_monitor import signature_digest_of
 from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
-from inferencebench_pipeline.corpus.statement import state_corpus, verified_records
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
-from tests.corpus.test_statement import RULES, Pen, logged_digests
+from tests.corpus.test_statement import Pen, logged_digests, state
 from tests.corpus.world import ORG, FolderHub, policy, record, verifier
 
 DAY = "2026-05-18"
@@ -99,7 +98,7 @@ def test_the_digests_of_statements_are_known_too(hub: FolderHub, store: CorpusSt
     verify_day(store, DAY, verifier())
     before = known_digests(RunStore(store.root))
     pen = Pen()
-    state_corpus(store, ORG, verified_records(store, ORG, RULES), RULES, pen)
+    state(store, pen)
     (statement,) = pen.given
     assert known_digests(RunStore(store.root)) - before == set(logged_digests(statement))
 
