@@ -6,6 +6,10 @@ PIP      = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 # Tests wait for processes, sockets and deadlines as much as they compute: two workers for each core.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
+# Two hundred processes of the tests load the package. An environment that forbids byte code would
+# have each of them compile it anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # The newest Python for which every package of the lock has a wheel, and the tests that run there.
 NEWEST       := 3.14
 NEWEST_TESTS := tests/envelope tests/trust tests/untrusted tests/runs \

@@ -45,7 +45,8 @@ def benchmark(): call()
 defs = Definitions(jobs=[benchmark])
 """
 LAUNCH = "mutation($p: ExecutionParams!){launchRun(executionParams:$p){__typename}}"
-SPELLINGS = ["/graphql", "/graphql/", "/graphql%0A", "/graphql%0D%0A", "//graphql", "/%67raphql"]
+OTHER_SPELLINGS = ["/graphql/", "/graphql%0A", "/graphql%0D%0A", "//graphql", "/%67raphql"]
+SPELLINGS = ["/graphql", *drawn("spellings of the address", OTHER_SPELLINGS, 2)]
 
 
 class Attacker:

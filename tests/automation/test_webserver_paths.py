@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.routing import Match, Mount, Router, WebSocketRoute
 
 from tests.automation.served import PREFIX, UNTOUCHED, Served, serving, serving_unguarded
-from tests.chance import examples
+from tests.chance import examples, parametrized
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 MUTATION = 'mutation { setConcurrencyLimit(concurrencyKey: "attack", limit: 5) }'
@@ -29,7 +29,10 @@ FUZZ = settings(
 )
 
 
-@pytest.fixture(scope="module", params=["guarded", "guarded-prefix", "public", "endpoints-alone"])
+WAYS = ["guarded", "guarded-prefix", "public", "endpoints-alone"]
+
+
+@pytest.fixture(scope="module", params=parametrized("ways to serve", WAYS, 2))
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:

@@ -86,8 +86,7 @@ def column(visitor: Visitor, name: str) -> list[str]:
 def test_every_kind_of_page_is_accessible_and_fits_its_window(browser, site, board, scheme, width):
     found = []
     with visiting(browser, site, scheme=scheme, width=width) as visitor:
-        # Between them, the three windows of each run see nearly every page.
-        pages = drawn(f"pages {scheme} {width}", every_kind_of_page(board), 6)
+        pages = drawn(f"pages {scheme} {width}", every_kind_of_page(board), 5)
         for name in pages:
             page = visitor.open(name)
             found += [f"{name}: {violation}" for violation in visitor.axe()]

@@ -20,8 +20,11 @@ from inferencebench_pipeline.measure.workloads.request_plan import workload_of
 from inferencebench_pipeline.measure.workloads.resolution import resolve
 from inferencebench_pipeline.measure.workloads.tokenizer import engine_tokenizer
 from inferencebench_pipeline.runs.run_directory import RunFile
+from tests.chance import parametrized
 from tests.measure.support import ignore_progress
 from tests.paths import SPECS
+
+COUNTED = ["smollm2-rag", "smollm2-conversation", "smollm2-long-context"]
 
 Answer = Callable[[str, dict[str, Any]], tuple[int, Any]]
 
@@ -91,7 +94,7 @@ def test_an_engine_that_fails_or_is_gone_is_worth_trying_again() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["smollm2-rag", "smollm2-conversation", "smollm2-long-context"])
+@pytest.mark.parametrize("name", parametrized("specs that an engine counts", COUNTED, 1))
 def test_a_real_engine_counts_the_tokens_that_were_planned(name, run) -> None:
     """Every prompt of shipped specs, as llama.cpp counts it, template and salt included."""
     small = ["load.requests=2", "load.warmup_requests=0", "workload.prompts=2"]
