@@ -47,6 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     is_first = not hasattr(config, "workerinput")
     if is_first and asked_for and config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(seed)
+    # The name of a test that is made of a set must be the same in all processes of xdist. What
+    # those start gets hashes of its own again, so that no result rests on the order of a set.
+    if not is_first:
+        os.environ.pop("PYTHONHASHSEED", None)
+    elif getattr(config.option, "numprocesses", None):
+        os.environ["PYTHONHASHSEED"] = str(seed)
 
 
 def pytest_report_header() -> str:

@@ -102,7 +102,13 @@ def copied(folder: Path) -> None:
 
 def run_suite(folder: Path, *arguments: str, **environment: str) -> Run:
     """Run the tests above under the conftest of this suite."""
-    unset = {"CI", SEED_VARIABLE, EXAMPLES_VARIABLE, "INFERENCEBENCH_RANDOM_ORDER"}
+    unset = {
+        "CI",
+        "PYTHONHASHSEED",
+        SEED_VARIABLE,
+        EXAMPLES_VARIABLE,
+        "INFERENCEBENCH_RANDOM_ORDER",
+    }
     inherited = {key: value for key, value in os.environ.items() if key not in unset}
     done = subprocess.run(
         [
@@ -173,6 +179,21 @@ def test_a_test_is_either_the_gate_s_or_one_of_the_others(
         (tmp_path / "tests" / folder / f"test_{folder}.py").write_text(text)
     found = run_suite(tmp_path, "--gated", chosen)
     assert re.findall(r"PASSED .*::(\w+)", found.output) == passed
+
+
+def test_all_processes_name_a_test_of_a_set_alike_and_what_they_start_does_not(
+    tmp_path: Path,
+) -> None:
+    copied(tmp_path)
+    (tmp_path / "tests/test_sets.py").write_text(
+        "import os, pytest\n"
+        "SETS = [{f'{a}{b}' for b in range(9)} for a in range(3)]\n"
+        "@pytest.mark.parametrize('of', SETS, ids=str)\n"
+        "def test_set(of):\n    assert 'PYTHONHASHSEED' not in os.environ\n"
+    )
+    found = run_suite(tmp_path, "-n", "2")
+    assert found.code == 0, found.output
+    assert "3 passed" in found.output
 
 
 @pytest.mark.parametrize("reason", list(skips.ALLOWED))
