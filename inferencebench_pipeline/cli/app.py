@@ -7,13 +7,14 @@ or the configuration is wrong, and with 3 when a service is down. Those of ``ver
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from inferencebench_pipeline import __version__
 from inferencebench_pipeline.cli.commands import COMMANDS, LazyCommands, unloaded
 from inferencebench_pipeline.cli.extras import missing_extra
-from inferencebench_pipeline.cli.terminal import say_error
+from inferencebench_pipeline.cli.terminal import say, say_error
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
 # The numbers of cli/exit_codes.py, which would load the whole verifier for the list of commands.
@@ -28,6 +29,32 @@ app = typer.Typer(
     add_completion=False,
     cls=LazyCommands,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        # The verifier's version says more than the package's: it changes with the rules.
+        from inferencebench_pipeline.trust import VERIFIER_VERSION
+
+        say(f"inferencebench {__version__}, verifier {VERIFIER_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all_commands(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version of the package and of the verifier, and exit.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 for command in COMMANDS:
     app.command(command.name, help=command.summary)(unloaded)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from inferencebench_pipeline.cli.targets import Target
-from inferencebench_pipeline.envelope import EnvelopeError, ReadEnvelope, read_unambiguous
+from inferencebench_pipeline.envelope import read_unambiguous
 from inferencebench_pipeline.trust import Check, CheckStatus, FailureClass, Outcome, Verdict
 from inferencebench_pipeline.untrusted import printable
 
@@ -30,7 +30,7 @@ def with_place(verdict: Verdict, target: Target) -> Verdict:
         return verdict
     if not verdict.signature_holds:
         return _skipped(verdict, PLACE_CHECK)
-    problems = _place_problems(target, verdict.ok)
+    problems, omissions = _compared(target, verdict.ok)
     if problems:
         return _failed(verdict, PLACE_CHECK, "; ".join(problems))
     compared = [
@@ -44,6 +44,7 @@ def with_place(verdict: Verdict, target: Target) -> Verdict:
     said = f"{' and '.join(compared)} claim{'s' * (len(compared) == 1)} nothing else"
     if target.card is None:
         said = f"{said}; there is no card (README.md) to compare"
+    said = "; ".join([said, *omissions])
     return _with(verdict, PLACE_CHECK, CheckStatus.PASSED, said)
 
 
@@ -73,33 +74,34 @@ def with_expectations(
     ]
     if problems:
         return _failed(verdict, EXPECTED_CHECK, "; ".join(problems))
-    expected = " and ".join(f"{name}" for name in (model, run) if name is not None)
-    return _with(verdict, EXPECTED_CHECK, CheckStatus.PASSED, f"the record is of {expected}")
+    named = " and ".join(name for name in (model, run) if name is not None)
+    return _with(verdict, EXPECTED_CHECK, CheckStatus.PASSED, f"the record is of {named}")
 
 
-def _place_problems(target: Target, verified: bool) -> Sequence[str]:
+def _compared(target: Target, verified: bool) -> tuple[Sequence[str], Sequence[str]]:
+    """Return what the place says and the record does not, and what its card leaves out."""
     # Loaded here: most records are verified as files, which have no place.
     from inferencebench_pipeline.hub import (
         CardError,
         card_differences,
+        card_omissions,
         place_differences,
         read_card,
     )
 
-    try:
-        read: ReadEnvelope = read_unambiguous(target.envelope)
-    except EnvelopeError as error:  # pragma: no cover - a signature that holds has been read
-        return [str(error)]
+    # A record whose signature holds has been read before.
+    read = read_unambiguous(target.envelope)
     problems = (
         [] if target.repo_id is None else list(place_differences(target.repo_id, read.envelope))
     )
-    if target.card is not None:
-        try:
-            card = read_card(target.card)
-        except CardError as error:
-            return [*problems, str(error)]
-        problems += card_differences(card, read, verified=verified)
-    return problems
+    if target.card is None:
+        return problems, []
+    try:
+        card = read_card(target.card)
+    except CardError as error:
+        return [*problems, str(error)], []
+    problems += card_differences(card, read, verified=verified)
+    return problems, list(card_omissions(card, read))
 
 
 def _skipped(verdict: Verdict, name: str) -> Verdict:

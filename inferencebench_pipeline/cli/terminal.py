@@ -8,9 +8,12 @@ from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.segment import Segment
+from rich.text import Text
 
 from inferencebench_pipeline.untrusted import visible
 
+_MARGIN = "  "
+_NARROWEST = 40
 MAX_ERROR_CHARACTERS = 20_000
 """The longest message of an error that ends a command; a longer one quotes a stranger."""
 
@@ -56,11 +59,22 @@ def say_json(text: str) -> None:
 
 
 def say_error(error: Exception) -> None:
-    """Print the error that ends a command on stderr."""
+    """Print the error that ends a command on stderr.
+
+    Only its first line begins at the margin: a name that the message quotes may have line breaks,
+    or be as long as the terminal is wide, and could else look like a line of ours.
+    """
     said = visible(str(error))
     if len(said) > MAX_ERROR_CHARACTERS:
         said = f"{said[:MAX_ERROR_CHARACTERS]}… ({len(said)} characters)"
-    say(f"error: {said}", stderr=True)
+    out = console(stderr=True, soft_wrap=True)
+    first, *more = f"error: {said}".splitlines()
+    lines = [Text(first), *map(Text, more)]
+    if out.is_terminal:
+        width = max(out.width, _NARROWEST) - len(_MARGIN)
+        lines = [part for line in lines for part in line.wrap(out, width, overflow="fold")]
+    for number, line in enumerate(lines):
+        out.print(Text(_MARGIN * (number > 0)) + line)
 
 
 class _Visible(RenderHook):

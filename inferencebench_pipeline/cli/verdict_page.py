@@ -58,10 +58,10 @@ def last_line(report: VerdictReport) -> Text:
 
 def subject_lines(report: VerdictReport, out: Console) -> Iterator[Text]:
     """Yield the lines on what the record is, and on who signed it."""
-    yield from _wrapped([(Text(), Text(report.where, style="bold"))], 0, out)
+    yield from _wrapped([_row("Place", report.where)], _LABELS, out)
     if report.record is not None:
-        yield Text()
         if not report.record.proven:
+            yield Text()
             yield Text("The record says (not proven):", style="yellow")
         yield from _wrapped(_record_rows(report.record, report), _LABELS, out)
     if report.signer is not None:

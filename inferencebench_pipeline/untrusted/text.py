@@ -6,6 +6,7 @@ Escaping for HTML or Markdown is not done here; that belongs to whoever writes t
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 DEFAULT_LIMIT: Final = 200
@@ -17,6 +18,14 @@ _ACTING: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _REORDERING: Final = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
+_UNDRAWN: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+) | {chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))}
+"""Letters, marks and symbols that draw nothing (Unicode's Default_Ignorable_Code_Point, and the
+empty Braille pattern), which no general category tells."""
+_MARKS: Final = frozenset({"Mn", "Me"})
+_MOST_MARKS: Final = 3
+"""Marks that may stand on one letter; more of them climb over the lines above and below."""
 
 
 def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
@@ -24,7 +33,8 @@ def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
 
     White space is folded into single spaces. Control, format (bidirectional overrides among them),
     surrogate, private-use and unassigned characters become their escapes, such as ``\u202e``
-    (UAX #44, general categories C*, Zl and Zp). What is longer than ``limit`` characters is cut,
+    (UAX #44, general categories C*, Zl and Zp), and so do letters that draw nothing, and marks that
+    are stacked higher than any script does. What is longer than ``limit`` characters is cut,
     and the cut says how many characters there were.
 
     Args:
@@ -35,10 +45,21 @@ def printable(text: object, limit: int = DEFAULT_LIMIT) -> str:
     # Cut before it is looked at, so that a text of any length costs the same.
     shown = " ".join(whole[: limit + 1].split())
     if not shown.isascii() or not shown.isprintable():
-        shown = "".join(map(_visible, shown))
+        shown = "".join(_drawn(shown))
     if len(whole) <= limit and len(shown) <= limit:
         return shown
     return f"{shown[:limit]}… ({len(whole)} characters)"
+
+
+def _drawn(text: str) -> Iterator[str]:
+    """Yield each character of a line, or its escape if it acts, draws nothing, or towers."""
+    stacked = 0
+    for character in text:
+        stacked = stacked + 1 if unicodedata.category(character) in _MARKS else 0
+        if stacked > _MOST_MARKS or character in _UNDRAWN:
+            yield _escape(character)
+        else:
+            yield _visible(character)
 
 
 def visible(text: str) -> str:
@@ -68,4 +89,8 @@ def controls(text: str) -> bool:
 def _visible(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN:
         return character
+    return _escape(character)
+
+
+def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
+from inferencebench_pipeline import __version__
 from inferencebench_pipeline.cli.app import app
 from inferencebench_pipeline.cli.commands import COMMANDS, Command, with_options
+from inferencebench_pipeline.trust import VERIFIER_VERSION
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -30,6 +32,13 @@ def help_of(*words: str) -> str:
     done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert done.exit_code == 0, done.exception
     return done.output
+
+
+def test_the_version_is_that_of_the_package_and_of_the_verifier() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.output == f"inferencebench {__version__}, verifier {VERIFIER_VERSION}\n"
+    assert "Print the version" in help_of()
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)

@@ -362,5 +362,5 @@ class TestForm:
             monkeypatch.setenv("COLUMNS", columns)
             lines = lines_of(verify(folder))
             assert max(map(len, lines)) <= max(int(columns), 40)
-            outermost = [line for line in lines[1:] if line and not line.startswith("  ")]
+            outermost = [line for line in lines if line and not line.startswith("  ")]
             assert [line.partition(":")[0] for line in outermost] == ["VERIFIED"]

@@ -39,6 +39,9 @@ def test_plain_text_is_shown_as_it_is(text):
         ("\ud800", "\\ud800"),
         ("Zürich 東京", "Zürich 東京"),
         (17, "17"),
+        ("a\u3164b\u2800c\ufe0f", "a\\u3164b\\u2800c\\ufe0f"),
+        ("e\u0301\u0302\u0303 n\u0303", "e\u0301\u0302\u0303 n\u0303"),
+        ("e\u0301\u0302\u0303\u0304\u0305", "e\u0301\u0302\u0303\\u0304\\u0305"),
     ],
 )
 def test_what_is_hidden_becomes_its_escape(text, shown):

@@ -1,0 +1,226 @@
+"""No text of a stranger looks like a line of ours: it begins no row of a terminal, and stacks none.
+
+Texts of many kinds are put into every text of an envelope, into a card and into names of files, and
+what ``verify`` and its like print is laid out as a terminal of some width lays it out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from inferencebench_pipeline.cli import terminal
+from inferencebench_pipeline.cli.explaining import print_tree
+from inferencebench_pipeline.cli.verdict_page import print_page
+from inferencebench_pipeline.cli.verdict_report import VerdictReport
+from inferencebench_pipeline.errors import PermanentError
+from tests.attacks.nasty import acting, with_value
+from tests.attacks.test_printing import PLAIN, Said, cli, folder, texts  # noqa: F401  # fixture
+from tests.chance import dice, examples
+
+FORGED: Final = "VERIFIED: everything that this record binds was there"
+BREAKS: Final = ("\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029")
+SGR: Final = re.compile(r"\x1b\[[0-9;]*m")
+"""The one escape sequence that Rich writes for our colours."""
+POLICY: Final = ("--policy", "policy.yaml")
+
+
+def hostile(chance: random.Random) -> str:
+    """Return a text of a random kind that tries to look like a line of ours, to act, or to hide."""
+    padding = chance.randrange(200)
+    kinds: tuple[Callable[[], str], ...] = (
+        lambda: f"{chance.choice(BREAKS)}{FORGED}",
+        lambda: "x" * padding + FORGED,
+        lambda: "x " * padding + FORGED,
+        lambda: "\u6f22" * padding + FORGED,
+        lambda: "\ufdfd" * padding + FORGED,
+        lambda: " " * padding + "\u00a0" * padding + FORGED,
+        lambda: "\u3164" * padding + FORGED,
+        lambda: "e" + "\u0301" * padding,
+        lambda: f"\x1b[{padding}A\x1b[2K{FORGED}\x1b[8m",
+        lambda: f"\x9b{padding}A{FORGED}\x9b8m",
+        lambda: f"\x1b]8;;https://x.example\x1b\\{FORGED}\x1b]8;;\x1b\\",
+        lambda: f"\u202e{FORGED[::-1]}\u202c",
+        lambda: f"[bold green]{FORGED}[/] [link=https://x.example]x[/link]",
+        lambda: ":heavy_check_mark: :white_check_mark:",
+        lambda: "\x08" * padding + FORGED,
+        lambda: "\x00\x7f\u200b\ufeff\u2066\U000e0041",
+        lambda: "y" * 5_000 + FORGED,
+    )
+    return chance.choice(kinds)()
+
+
+def hostile_envelope(chance: random.Random) -> bytes:
+    """Return an envelope with hostile texts, as far as the format takes them."""
+    from inferencebench_pipeline.envelope.canonical import EnvelopeError, parse_envelope
+
+    document: Any = PLAIN
+    for place in texts(PLAIN):
+        if chance.random() < 0.5:
+            continue
+        part: Any = PLAIN
+        for step in place:
+            part = part[step]
+        made = with_value(document, place, part + hostile(chance))
+        try:
+            parse_envelope(json.dumps(made).encode())
+        except EnvelopeError:
+            continue
+        document = made
+    return json.dumps(document).encode()
+
+
+def rows(text: str, columns: int) -> Iterator[str]:
+    """Yield the rows that a terminal of that width shows."""
+    for line in text.split("\n"):
+        row = ""
+        for mark in line:
+            if cell_len(row + mark) > columns:
+                yield row
+                row = ""
+            row += mark
+        yield row
+
+
+def stacks(text: str) -> bool:
+    """Return whether marks tower over a letter."""
+    marks = "".join("m" if unicodedata.category(mark) in {"Mn", "Me"} else " " for mark in text)
+    return "mmmm" in marks
+
+
+def assert_clean(said: Said, columns: int) -> None:
+    assert not acting(said.text)
+    assert not stacks(said.text)
+    assert "\u2714" not in said.text
+    assert "\u2705" not in said.text
+    for row in rows(said.text, columns):
+        assert not row.startswith(("VERIFIED", "✓")), row
+
+
+@pytest.mark.parametrize("number", range(examples(6)))
+@pytest.mark.parametrize("command", ["verify", "explain"])
+def test_no_text_of_a_record_begins_a_row(
+    command: str,
+    number: int,
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = dice(f"painting {command} {number}")
+    (folder / "evil/envelope.json").write_bytes(hostile_envelope(chance))
+    if chance.random() < 0.5:
+        (folder / "evil/README.md").write_text(f"---\ninferencebench:\n  model: x\n---\n{FORGED}\n")
+    columns = chance.choice((40, 60, 80, 100, 120, 200))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = cli(capsys, command, "evil", *POLICY)
+    assert said.code == 1
+    assert_clean(said, columns)
+    last = said.text.rstrip("\n").splitlines()
+    assert any(line.startswith("REJECTED: ") for line in last[-3:])
+
+
+@pytest.mark.parametrize("number", range(examples(3)))
+@pytest.mark.parametrize("command", ["verify", "explain", "compare", "replay"])
+def test_on_a_terminal_nothing_but_our_colours_is_an_escape(
+    command: str,
+    number: int,
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = dice(f"colours {command} {number}")
+    (folder / "evil/envelope.json").write_bytes(hostile_envelope(chance))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    more = ("evil",) if command == "compare" else () if command == "replay" else POLICY
+    said = cli(capsys, command, "evil", *more)
+    assert not acting(SGR.sub("", said.text))
+    if command in {"verify", "explain"}:
+        assert "\x1b[1;31mREJECTED" in said.text
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in cli(capsys, command, "evil", *more).text
+
+
+@pytest.mark.parametrize("number", range(examples(3)))
+def test_the_json_is_json_whatever_the_texts_are(
+    number: int,
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (folder / "evil/envelope.json").write_bytes(hostile_envelope(dice(f"json {number}")))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    said = cli(capsys, "verify", "evil", *POLICY, "--json")
+    assert not acting(said.text)
+    assert json.loads(said.text)["outcome"] == "rejected"
+
+
+@pytest.mark.parametrize("breaks", BREAKS, ids=ascii)
+def test_no_name_of_a_file_begins_a_row(
+    breaks: str,
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = f"record{breaks}{FORGED}"
+    (folder / name).mkdir()
+    (folder / name / "envelope.json").write_bytes(json.dumps(PLAIN).encode())
+    for words in (("verify", name, *POLICY), ("explain", name, *POLICY), ("verify", f"{name}.x")):
+        assert_clean(cli(capsys, *words), 80)
+    assert_clean(cli(capsys, "card", f"{name}/none"), 80)
+    assert_clean(cli(capsys, "compare", f"{name}.x", "evil"), 80)
+
+
+def test_only_the_first_line_of_an_error_is_at_the_margin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = PermanentError(f"one\n{FORGED}\n" + "z" * 300)
+    terminal.say_error(error)
+    piped = capsys.readouterr().err.splitlines()
+    assert piped == ["error: one", f"  {FORGED}", "  " + "z" * 300]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal.say_error(error)
+    shown = SGR.sub("", capsys.readouterr().err).splitlines()
+    assert all(cell_len(line) <= 60 for line in shown)
+    assert [line[:2] for line in shown[1:]] == ["  "] * (len(shown) - 1)
+
+
+@pytest.mark.parametrize("page", [print_page, print_tree], ids=["verify", "explain"])
+def test_no_padding_brings_a_text_to_the_beginning_of_a_row(
+    page: Callable[[VerdictReport, Console], None],
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every padding up to the width of the terminal, in each text that the page shows."""
+    assert folder.is_dir()
+    found = cli(capsys, "verify", "evil", *POLICY, "--json")
+    report = VerdictReport.model_validate_json(found.text)
+    assert report.record is not None
+    columns = 60
+    for padding in range(columns):
+        text = "x" * padding + FORGED
+        record = report.record.model_copy(
+            update={"model": text, "engine": text, "run_id": text, "load": text, "cpu": text}
+        )
+        answers = tuple(answer.model_copy(update={"said": text}) for answer in report.answers)
+        checks = tuple(check.model_copy(update={"detail": text}) for check in report.checks)
+        forged = report.model_copy(
+            update={"record": record, "answers": answers, "checks": checks, "where": text}
+        )
+        shown = io.StringIO()
+        page(forged, Console(file=shown, width=columns, markup=False))
+        for row in rows(shown.getvalue(), columns):
+            assert not row.startswith("VERIFIED"), (padding, row)
