@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from inferencebench_pipeline.trust.root.trust_root import load_trust
 from inferencebench_pipeline.trust.verify.policy import load_policy
@@ -43,6 +44,15 @@ class GoldenRecord:
             organisation="inferencebench-sandbox",
             traces=self.traces if traces is None else traces,
         )
+
+
+def published_meanings(of: str) -> dict[str, Any]:
+    """Return by its version what was published: the words of ``definitions``, or ``columns``."""
+    found: dict[str, Any] = {}
+    for path in sorted(GOLDEN.glob("*/meaning.json")):
+        for version, meaning in json.loads(path.read_bytes())[of].items():
+            assert found.setdefault(version, meaning) == meaning, f"{path} says another thing"
+    return found
 
 
 def golden_records() -> list[GoldenRecord]:

@@ -2,8 +2,12 @@
 
 It measures a small benchmark with the embedded engine, signs it against a sandbox of its own with
 an entry in each kind of log, and keeps the envelopes, the traces, the trust root and the policy.
-The keys of the sandbox are thrown away. ``python -m tools.golden_records`` runs it once, before the
-first release that writes these versions; a record that is there is never made again.
+Beside them it keeps the words of the definitions and the columns of the traces, which tests compare
+with the tables for ever. The keys of the sandbox are thrown away.
+
+``python -m tools.golden_records`` runs it once, before the first release that writes these
+versions; a record that is there is never made again. An argument names the folder, for a record of
+versions that already have one.
 """
 
 from __future__ import annotations
@@ -16,17 +20,22 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from inferencebench_pipeline import __version__
 from inferencebench_pipeline.envelope import write_envelope
 from inferencebench_pipeline.measure import (
     METRIC_DEFINITIONS_VERSION,
+    NEWEST_DEFINITIONS,
     TRACES_SCHEMA_VERSION,
     BenchmarkSpec,
+    Definitions,
     load_spec,
     run_benchmark,
     write_measurement,
     write_traces,
 )
+from inferencebench_pipeline.measure.traces.schema import SCHEMAS
 from inferencebench_pipeline.runs import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.sandbox import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.trust import (
@@ -53,6 +62,28 @@ class GoldenRecordError(Exception):
 def name_of_newest() -> str:
     """Returns the name of the folder of what this release writes."""
     return f"{__version__}-definitions-{METRIC_DEFINITIONS_VERSION}-traces-{TRACES_SCHEMA_VERSION}"
+
+
+def words_of(definitions: Definitions) -> dict[str, dict[str, str]]:
+    """Returns everything that decides what a number means, by its key, and nothing of its looks."""
+    return {
+        key: {"unit": row.unit, "better": row.better, "definition": row.definition}
+        for key, row in sorted(definitions.metrics.items())
+    }
+
+
+def columns_of(schema: pa.Schema) -> dict[str, str]:
+    """Returns the type of each column of a traces file."""
+    return {each.name: f"{each.type}{'' if each.nullable else ' not null'}" for each in schema}
+
+
+def meaning(definitions: Definitions, traces_schema: str) -> str:
+    """Returns the text of ``meaning.json``: what the versions of a record mean."""
+    said = {
+        "definitions": {definitions.version: words_of(definitions)},
+        "columns": {traces_schema: columns_of(SCHEMAS[traces_schema])},
+    }
+    return json.dumps(said, indent=1) + "\n"
 
 
 def make(folder: Path, spec: BenchmarkSpec, scratch: Path) -> None:
@@ -96,6 +127,7 @@ def keep(run: RunDirectory, folder: Path, scratch: Path) -> None:
         root = json.dumps(config["trustedRoot"], indent=2) + "\n"
         (made / "trusted_root.json").write_text(root)
         shutil.copyfile(sandbox.environ["INFERENCEBENCH_POLICY"], made / "policy.yaml")
+    (made / "meaning.json").write_text(meaning(NEWEST_DEFINITIONS, TRACES_SCHEMA_VERSION))
     shutil.copytree(made, folder)
 
 

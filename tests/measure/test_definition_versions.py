@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from typing import Any
 
@@ -30,12 +28,8 @@ from inferencebench_pipeline.measure.traces.schema import SCHEMAS, TRACES_SCHEMA
 from tests.measure.metrics import reference
 from tests.measure.metrics.rows import many_rows, table
 from tests.paths import REPOSITORY
-
-PUBLISHED = {
-    "1": "9ebf3eb66b19eb69",
-    "2": "fe3e431edfafd422",
-}
-"""The digest of each version's definitions. One that has been published never changes again."""
+from tests.records import published_meanings
+from tools.golden_records import words_of
 
 
 def definitions(version: str) -> Definitions:
@@ -44,21 +38,14 @@ def definitions(version: str) -> Definitions:
     return found
 
 
-def digest(version: str) -> str:
-    """Everything that decides what a number of that version means, and nothing of how it looks."""
-    said = [
-        (row.key, row.unit, row.definition, row.better)
-        for row in sorted(definitions(version).metrics.values(), key=lambda row: row.key)
-    ]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
-
-
 @pytest.mark.parametrize("version", [str(each.number) for each in DEFINITIONS_HISTORY])
 def test_a_published_definition_never_changes(version: str) -> None:
-    assert digest(version) == PUBLISHED.get(version), (
+    published = published_meanings("definitions").get(version)
+    assert published is not None, "python -m tools.golden_records keeps what this version means"
+    assert words_of(definitions(version)) == published, (
         f"the definitions of version {version} are not those that were published. A new meaning "
         "needs a further line of DEFINITIONS_HISTORY, `since` on the new definition, and the old "
-        "one in earlier_definitions.py with `until`. For a new version, write its digest here"
+        "one in earlier_definitions.py with `until`"
     )
 
 
@@ -114,7 +101,7 @@ def test_numbers_agree_where_their_definition_did_not_change() -> None:
     # Over one window in the first version, and over the windows of all repeats in the second.
     assert not {"output_tok_per_s", "request_per_s", "goodput_request_per_s"} & shared
     assert not {"ttft_p99_9_ms", "fluidity", "error_rate_timeout"} & shared
-    assert second.agreeing_with(second) == DEFINITIONS.keys()
+    assert second.agreeing_with(second) == second.metrics.keys()
 
 
 def test_definitions_1_are_those_of_the_first_records() -> None:
