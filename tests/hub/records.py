@@ -19,7 +19,7 @@ from inferencebench_pipeline.measure.metrics.compute import (
     compute_metrics,
 )
 from inferencebench_pipeline.measure.run.measurement import Measurement
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Slo
 from inferencebench_pipeline.measure.traces.schema import (
     METADATA_PREFIX,
     SCHEMA,
@@ -36,6 +36,20 @@ from inferencebench_pipeline.trust.verify.verdict import (
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SUITE = "llm.inference.chat"
 _MS = 1_000_000
+
+
+def spec_of(model: str = MODEL, suite: str = SUITE) -> BenchmarkSpec:
+    """Return the spec of that run, whose load and workload the traces repeat."""
+    return BenchmarkSpec.model_validate(
+        {
+            "name": "quick",
+            "suite": {"id": suite, "version": "1.0.0"},
+            "model": {"id": model},
+            "engine": {"kind": "openai", "base_url": "http://127.0.0.1:1/v1"},
+            "load": {"kind": "closed", "concurrency": 2, "requests": 24, "warmup_requests": 0},
+            "slo": Slo(ttft_ms=2000, tpot_ms=200).model_dump(),
+        }
+    )
 
 
 def traces_table(run_id: str, requests: int = 24) -> pa.Table:
@@ -78,12 +92,13 @@ def traces_table(run_id: str, requests: int = 24) -> pa.Table:
                 ],
             }
         )
+    described = spec_of()
     metadata = {
         "traces_schema_version": TRACES_SCHEMA_VERSION,
         "run_id": run_id,
-        "origin_unix_ns": "1760000000000000000",
-        "load": '{"kind": "closed", "concurrency": 2, "requests": 24, "warmup_requests": 0}',
-        "workload": "{}",
+        "origin_unix_ns": "1778841000000000000",  # 2026-05-15T10:30:00Z
+        "load": described.load.model_dump_json(),
+        "workload": described.workload.model_dump_json(),
     }
     return pa.Table.from_pylist(
         rows,
@@ -111,14 +126,7 @@ def measurement(
         "run_id": run_id,
         "started_at": datetime(2026, 5, 15, 10, 30, tzinfo=UTC),
         "finished_at": datetime(2026, 5, 15, 10, 31, tzinfo=UTC),
-        "spec": {
-            "name": "quick",
-            "suite": {"id": suite, "version": "1.0.0"},
-            "model": {"id": model},
-            "engine": {"kind": "openai", "base_url": "http://127.0.0.1:1/v1"},
-            "load": {"kind": "closed", "concurrency": 2, "requests": 24},
-            "slo": slo.model_dump(),
-        },
+        "spec": spec_of(model, suite),
         "traces": {
             "sha256": hashlib.sha256(traces).hexdigest(),
             "rows": table.num_rows,
