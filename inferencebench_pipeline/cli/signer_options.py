@@ -112,6 +112,7 @@ class SignerOptions:
     issuer: str | None = None
     issuer_regexp: str | None = None
     policy_from: str | None = None
+    offline: bool = False
 
     def required(self) -> RequiredSigner | None:
         """Return the signer that the options require, or None when none of them was given.
@@ -180,6 +181,11 @@ def chosen_policy(deployment: Deployment, options: SignerOptions) -> IdentityPol
     """
     required = options.required()
     if options.policy_from is not None:
+        if options.offline:
+            raise SignerOptionError(
+                f"{options.policy_from} is on the Hub, which --offline does not allow; download "
+                "the policy, and name the file by --policy"
+            )
         return _published(deployment, options.policy_from, required)
     if deployment.settings.policy is None:
         if required is None:

@@ -134,6 +134,7 @@ def verify(
         issuer=certificate_oidc_issuer,
         issuer_regexp=certificate_oidc_issuer_regexp,
         policy_from=policy_from,
+        offline=offline,
     )
     deployment = deployment_with(policy, trust_config)
     if corpus:
@@ -203,6 +204,7 @@ def explain(
         issuer=certificate_oidc_issuer,
         issuer_regexp=certificate_oidc_issuer_regexp,
         policy_from=policy_from,
+        offline=offline,
     )
     deployment = deployment_with(policy, trust_config)
     found = resolve(

@@ -46,7 +46,7 @@ ALL = [names for count in range(len(VALUES) + 1) for names in itertools.combinat
 
 
 def options(*names: str) -> SignerOptions:
-    return SignerOptions(**{name: VALUES[name] for name in names})
+    return SignerOptions(**{name: VALUES[name] for name in names})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("names", GOOD, ids="+".join)
@@ -69,7 +69,7 @@ def test_every_other_combination_is_refused_with_a_sentence(names: tuple[str, ..
 @pytest.mark.parametrize("name", VALUES)
 def test_an_empty_value_names_nobody(name: str) -> None:
     with pytest.raises((SignerOptionError, PolicyError)) as caught:
-        SignerOptions(**{name: ""}).required()
+        SignerOptions(**{name: ""}).required()  # type: ignore[arg-type]
     assert "is empty; name whom you believe" in str(caught.value)
 
 
@@ -85,4 +85,4 @@ def test_an_empty_value_names_nobody(name: str) -> None:
 )
 def test_a_value_that_cannot_be_used_is_named(value: dict[str, str], said: str) -> None:
     with pytest.raises(PolicyError, match=said):
-        SignerOptions(**value).required()
+        SignerOptions(**value).required()  # type: ignore[arg-type]

@@ -160,6 +160,10 @@ def test_without_a_policy_all_ways_to_name_a_signer_are_listed(
     [
         (("hf://datasets/o/n", "--offline"), "which --offline does not allow"),
         (("record", "--revision", "main"), "is for hf:// targets"),
+        (
+            ("record", "--policy-from", "hf://datasets/o/n", "--owner", "o", "--offline"),
+            "name the file by --policy",
+        ),
         (("hf://datasets/o",), "is not of the form"),
         (("hf://datasets/o/n@v1", "--revision", "v2"), "two revisions"),
         (("nowhere",), "cannot read nowhere"),
