@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from inferencebench_pipeline.corpus.verdicts import (
     Rules,
 )
 from inferencebench_pipeline.corpus.verifier import Judge
+from inferencebench_pipeline.envelope import read_unambiguous
 from inferencebench_pipeline.measure import content_sha256
 from inferencebench_pipeline.trust import ProveFor, Verdict
 from inferencebench_pipeline.untrusted import printable
@@ -261,13 +263,11 @@ def _same_question(known: RepoVerdict, subject: Subject) -> bool:
 def _body_sha256(envelope: bytes) -> str:
     """Return the digest of all that a record says but its run id, its date and its signature.
 
-    For records without traces, whose numbers are all that could be recognised. A document that one
-    reader takes for JSON and another does not has its bytes' digest.
+    For records without traces, whose numbers are all that could be recognised. It is taken over
+    what the verifier reads, so that blanks around a text make no other record.
+
+    Raises:
+        EnvelopeError: the bytes are no envelope that could have been accepted.
     """
-    try:
-        document = orjson.loads(envelope)
-        body = {key: value for key, value in document.items() if key not in _OF_THE_SIGNING}
-        envelope = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONDecodeError:
-        pass
-    return hashlib.sha256(envelope).hexdigest()
+    said = read_unambiguous(envelope).envelope.model_dump(mode="json", exclude={*_OF_THE_SIGNING})
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

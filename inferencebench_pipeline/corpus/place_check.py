@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from inferencebench_pipeline.corpus.entries import InventoryEntry
 from inferencebench_pipeline.corpus.findings import FindingKind
-from inferencebench_pipeline.envelope import EnvelopeError, ReadEnvelope, parse_envelope
+from inferencebench_pipeline.envelope import EnvelopeError, read_unambiguous
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.hub import (
     Card,
@@ -36,7 +36,7 @@ def place_problems(
     if not card and _has_our_name(entry):
         return
     try:
-        read = ReadEnvelope(parse_envelope(envelope))
+        read = read_unambiguous(envelope)
     except EnvelopeError:
         return
     for detail in place_differences(entry.repo_id, read.envelope):
