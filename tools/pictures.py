@@ -1,13 +1,15 @@
-"""Makes the pictures of the README from the running product, in ``docs/images/``.
+"""Makes the pictures of the README and of the pages from the running product, in ``docs/images/``.
 
 It measures the demo's benchmark at three loads with the embedded engine, publishes each run to the
-sandbox, verifies and ranks them, and photographs the leaderboard and Dagster's lineage in Chromium
-(``apt-get install chromium``). That takes some minutes. ``make pictures`` runs it.
+sandbox, verifies and ranks them, and photographs the leaderboard, Dagster's lineage and verdicts in
+Chromium (``apt-get install chromium``). That takes some minutes. ``make pictures`` runs it, and
+``python tools/pictures.py verdict`` makes the pictures of the verdicts alone, from one run.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import socket
 import subprocess
@@ -16,7 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +33,7 @@ LOADS = (1, 2, 4)
 REPEATED = ["repeats=5", "load.requests=16"]  # five repeats give intervals, and so ranks
 SPEC = "smollm2-chat-quick"
 START_S = 120
+TERMINAL_COLUMNS = 100
 _SETTLED_MS = 8_000
 _GROUP = (270, 270, 1270, 1175)
 """The comparison group on the first page: its plots, and the table with the three runs."""
@@ -40,15 +43,21 @@ from inferencebench_pipeline.demo.local import local_deployment  # noqa: E402
 
 
 def main() -> None:
-    """Measure, publish, rank, and write both pictures."""
+    """Measure, publish, rank, and write the pictures."""
     with tempfile.TemporaryDirectory() as scratch, local_deployment(Path(scratch)):
-        site = _published_runs()
+        if sys.argv[1:] == ["verdict"]:
+            _published_runs(LOADS[:1])
+            with _browser() as browser:
+                _pictures_of_the_verdicts(browser, Path(scratch))
+            return
+        site = _published_runs(LOADS)
         with _browser() as browser, _dagster_ui(Path(scratch)) as address:
             _picture_of_the_leaderboard(browser, site)
             _picture_of_the_lineage(browser, address)
+            _pictures_of_the_verdicts(browser, Path(scratch))
 
 
-def _published_runs() -> Path:
+def _published_runs(loads: Sequence[int]) -> Path:
     """Run the life of one run for each load; return the first page of the leaderboard."""
     # Imported here: Dagster and the Hub client read the environment that has just been set.
     import dagster as dg
@@ -63,7 +72,7 @@ def _published_runs() -> Path:
     settings = Settings.from_environment()
     with dg.DagsterInstance.get() as instance:
         jobs = AttendedJobs(build_definitions(settings), instance, print)
-        for load in LOADS:
+        for load in loads:
             run_id = new_run_id()
             jobs.register(runs, run_id)
             form = {"spec": SPEC, "overrides": [f"load.concurrency={load}", *REPEATED]}
@@ -139,9 +148,57 @@ def _picture_of_the_lineage(browser: Browser, address: str) -> None:
     _keep(page, "lineage.png")
 
 
+def _pictures_of_the_verdicts(browser: Browser, scratch: Path) -> None:
+    """Photograph a verified record of the Hub, and a copy of it in which a number was changed."""
+    from inferencebench_pipeline.hub import read_receipt
+    from inferencebench_pipeline.runs import RunFile, RunStore
+    from inferencebench_pipeline.settings import Settings
+
+    store = RunStore(Settings.from_environment().store)
+    runs = map(store.run, store.run_ids())
+    run = next(run for run in runs if run.has(RunFile.PUBLICATION))
+    receipt = read_receipt(run)
+    assert receipt is not None
+    _picture_of_a_verdict(browser, f"hf://datasets/{receipt.repo_id}", "verified.png")
+    forged = scratch / "downloaded"
+    forged.mkdir()
+    document = json.loads(run.read(RunFile.ENVELOPE))
+    document["metrics"]["output_tok_per_s"] *= 10
+    (forged / RunFile.ENVELOPE.value).write_text(json.dumps(document))
+    _picture_of_a_verdict(browser, str(forged), "rejected.png")
+
+
+def _picture_of_a_verdict(browser: Browser, target: str, name: str) -> None:
+    from rich.console import Console
+    from rich.terminal_theme import DIMMED_MONOKAI
+
+    from inferencebench_pipeline.cli.verdict_page import print_page
+    from inferencebench_pipeline.cli.verdict_report import VerdictReport
+
+    program = "from inferencebench_pipeline.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "verify", target, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,  # a rejected record ends with 1
+    )
+    report = VerdictReport.model_validate_json(done.stdout)
+    out = Console(record=True, width=TERMINAL_COLUMNS, file=io.StringIO(), markup=False)
+    out.print(f"$ inferencebench verify {Path(target).name if '://' not in target else target}")
+    print_page(report, out)
+    page = browser.new_page(device_scale_factor=2, viewport={"width": WIDTH, "height": 1200})
+    page.set_content(out.export_svg(title="", theme=DIMMED_MONOKAI))
+    picture = page.locator("svg").screenshot()
+    _keep_picture(picture, name)
+
+
 def _keep(page: Page, name: str, *, crop: tuple[int, int, int, int] | None = None) -> None:
     """Write a screenshot with 256 colours, which these pages do not exceed visibly."""
-    picture = Image.open(io.BytesIO(page.screenshot())).crop(crop)
+    _keep_picture(page.screenshot(), name, crop=crop)
+
+
+def _keep_picture(data: bytes, name: str, *, crop: tuple[int, int, int, int] | None = None) -> None:
+    picture = Image.open(io.BytesIO(data)).crop(crop)
     IMAGES.mkdir(parents=True, exist_ok=True)
     picture.convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
     size = (IMAGES / name).stat().st_size

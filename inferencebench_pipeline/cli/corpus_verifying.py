@@ -16,7 +16,7 @@ from typing import Final
 from inferencebench_pipeline.cli.corpus_targets import Corpus
 from inferencebench_pipeline.cli.exit_codes import ExitCode
 from inferencebench_pipeline.cli.seen_statements import keep_seen, seen_statement
-from inferencebench_pipeline.cli.terminal import say, say_json
+from inferencebench_pipeline.cli.terminal import say_hanging, say_json
 from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.trust import (
     CorpusDifference,
@@ -126,11 +126,11 @@ def verify_corpus(
         }
         say_json(json.dumps(_document(corpus, verdict) | rules))
     else:
-        say(printable(f"{corpus.organisation}: {corpus.where}", _LINE_CHARACTERS))
+        say_hanging(printable(f"{corpus.organisation}: {corpus.where}", _LINE_CHARACTERS))
         for line in (*_ours(policy, trust), *_lines(verdict, policy, trust)):
-            say(f"  {printable(line, _LINE_CHARACTERS)}")
+            say_hanging(f"  {printable(line, _LINE_CHARACTERS)}")
         word = verdict.outcome.replace("_", " ").upper()
-        say(printable(f"{word}: {verdict.reason}", _LINE_CHARACTERS))
+        say_hanging(printable(f"{word}: {verdict.reason}", _LINE_CHARACTERS))
     if verdict.statement is not None:
         _remember(seen_folder, endpoint, corpus.organisation, verdict.statement)
     return verdict.code
@@ -213,7 +213,7 @@ def _remember(folder: Path, endpoint: str, organisation: str, statement: CorpusS
         keep_seen(folder, endpoint, organisation, statement)
     except StoreError as error:
         # The verdict stands; only the next one cannot be compared with this statement.
-        say(f"note: this statement is not remembered: {error}", stderr=True)
+        say_hanging(f"note: this statement is not remembered: {error}", stderr=True)
 
 
 def _ours(policy: IdentityPolicy, trust: TrustRoot) -> Iterator[str]:

@@ -26,7 +26,7 @@ from inferencebench_pipeline.cli.signer_options import (
 from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console as new_console
-from inferencebench_pipeline.cli.terminal import say
+from inferencebench_pipeline.cli.terminal import say_hanging
 from inferencebench_pipeline.cli.verifying import (
     OrganisationOption,
     PolicyOption,
@@ -254,7 +254,7 @@ def _require_verified(
     if not verdict.signature_holds:
         # A rejected record has an exit code of its own, which no error of ours may use.
         said = f"REJECTED: {printable(verdict.reason, 500)}; {advice}"
-        say(said, stderr=True)
+        say_hanging(said, stderr=True)
         sys.exit(1)
 
 

@@ -42,6 +42,21 @@ def say(line: str, *, stderr: bool = False) -> None:
     console(stderr=stderr, soft_wrap=True).print(line)
 
 
+def say_hanging(text: str, *, stderr: bool = False) -> None:
+    """Print a text that quotes a stranger: only its first line begins at the margin.
+
+    On a terminal, lines that are too long for it continue under themselves; elsewhere they stay
+    whole.
+    """
+    out = console(stderr=stderr, soft_wrap=True)
+    lines = list(map(Text, text.splitlines()))
+    if out.is_terminal:
+        width = max(out.width, _NARROWEST) - len(_MARGIN)
+        lines = [part for line in lines for part in line.wrap(out, width, overflow="fold")]
+    for number, line in enumerate(lines):
+        out.print(Text(_MARGIN * (number > 0)) + line)
+
+
 def say_document(text: str) -> None:
     """Print a document unchanged, except for characters that act on a terminal or hide."""
     # Not through Rich, which would wrap the lines of a document.
@@ -67,14 +82,7 @@ def say_error(error: Exception) -> None:
     said = visible(str(error))
     if len(said) > MAX_ERROR_CHARACTERS:
         said = f"{said[:MAX_ERROR_CHARACTERS]}… ({len(said)} characters)"
-    out = console(stderr=True, soft_wrap=True)
-    first, *more = f"error: {said}".splitlines()
-    lines = [Text(first), *map(Text, more)]
-    if out.is_terminal:
-        width = max(out.width, _NARROWEST) - len(_MARGIN)
-        lines = [part for line in lines for part in line.wrap(out, width, overflow="fold")]
-    for number, line in enumerate(lines):
-        out.print(Text(_MARGIN * (number > 0)) + line)
+    say_hanging(f"error: {said}", stderr=True)
 
 
 class _Visible(RenderHook):

@@ -6,6 +6,7 @@ what ``verify`` and its like print is laid out as a terminal of some width lays 
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import random
@@ -19,7 +20,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from inferencebench_pipeline.cli import terminal
+from inferencebench_pipeline.cli import corpus_verifying, explaining, terminal, verdict_page
 from inferencebench_pipeline.cli.explaining import print_tree
 from inferencebench_pipeline.cli.verdict_page import print_page
 from inferencebench_pipeline.cli.verdict_report import VerdictReport
@@ -224,3 +225,25 @@ def test_no_padding_brings_a_text_to_the_beginning_of_a_row(
         page(forged, Console(file=shown, width=columns, markup=False))
         for row in rows(shown.getvalue(), columns):
             assert not row.startswith("VERIFIED"), (padding, row)
+
+
+def test_no_padding_brings_a_line_of_a_corpus_to_the_margin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "50")
+    for padding in range(60):
+        terminal.say_hanging(f"  example-org/{'x' * padding}{FORGED}")
+        for row in rows(SGR.sub("", capsys.readouterr().out), 50):
+            assert not row.startswith("VERIFIED"), padding
+
+
+def test_a_command_that_quotes_a_stranger_lets_no_line_run_on() -> None:
+    """``verify --corpus`` prints names of an unsigned table, which may be as long as a row."""
+    for module in (corpus_verifying, verdict_page, explaining):
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert "say" not in called, module.__name__
