@@ -12,6 +12,7 @@ from inferencebench_pipeline.envelope.canonical import (
     MAX_ENVELOPE_BYTES,
     MAX_NESTING,
     EnvelopeError,
+    parse_any_version,
     parse_envelope,
     serialise,
 )
@@ -116,3 +117,23 @@ def test_an_envelope_built_around_validation_is_not_written(minimal: dict[str, A
     sneaked = envelope.model_copy(update={"slo_template": " untrimmed "})
     with pytest.raises(EnvelopeError, match="changes its content hash"):
         serialise(sneaked)
+
+
+@pytest.mark.parametrize("version", ["v2", "v31"])
+def test_a_later_version_is_taken_in_and_is_no_v1(minimal: dict[str, Any], version: str) -> None:
+    data = encode(minimal | {"envelope_version": version})
+    assert parse_any_version(data).envelope_version == version
+    with pytest.raises(EnvelopeError, match="not a v1 envelope"):
+        parse_envelope(data)
+
+
+def test_a_v1_is_taken_in_as_it_is_read(minimal: dict[str, Any]) -> None:
+    assert parse_any_version(encode(minimal)) == parse_envelope(encode(minimal))
+
+
+@pytest.mark.parametrize("version", ["v0", "2", "", "v2 or v3"])
+def test_a_version_that_is_none_is_taken_in_by_nobody(
+    minimal: dict[str, Any], version: str
+) -> None:
+    with pytest.raises(EnvelopeError, match="not a v1 envelope: envelope_version"):
+        parse_any_version(encode(minimal | {"envelope_version": version}))

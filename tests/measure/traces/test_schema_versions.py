@@ -103,9 +103,9 @@ def test_an_empty_file_of_the_first_schema_has_every_column() -> None:
     [
         ("2", "1", "column 'chunks' is"),
         ("1", "2", "column 'repeat' is missing"),
-        ("2", "3", "this reader knows '1', '2'; a newer release reads it"),
-        ("2", "0", "knows '1', '2'$"),
-        ("2", "two", "knows '1', '2'$"),
+        ("2", "99", "'99', this reader knows '1', '2'.*; a newer release reads it"),
+        ("2", "0", "knows '1', '2'[^;]*$"),
+        ("2", "two", "knows '1', '2'[^;]*$"),
     ],
 )
 def test_the_columns_are_those_of_the_version_that_the_file_says(
