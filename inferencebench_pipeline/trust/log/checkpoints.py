@@ -102,15 +102,12 @@ def unverified_checkpoint(note: str, log_id: str) -> Checkpoint:
             "the note is not a checkpoint: its lines must be the name of the log, the number of "
             "entries and the root hash in base64"
         )
-    try:
-        return Checkpoint(
-            log_id=log_id,
-            origin=found[1],
-            size=int(found[2]),
-            root_hash=binascii.a2b_base64(found[3], strict_mode=True).hex(),
-        )
-    except ValueError as error:
-        raise CheckpointRefusedError(f"the note is not a checkpoint: {error}") from error
+    return Checkpoint(
+        log_id=log_id,
+        origin=found[1],
+        size=int(found[2]),
+        root_hash=binascii.a2b_base64(found[3], strict_mode=True).hex(),
+    )
 
 
 def verified_checkpoint(note: str, log: TransparencyLogInstance) -> Checkpoint:

@@ -10,8 +10,10 @@ from inferencebench_pipeline.trust.log.merkle import (
     Frontier,
     ProofError,
     consistency_proof,
+    leaf_hash,
     node_hash,
     require_consistency,
+    require_inclusion,
 )
 
 LEAVES = [bytes([number]) for number in range(9)]
@@ -87,3 +89,45 @@ def test_a_frontier_of_another_number_of_roots_is_refused(size: int, hashes: int
 
 def test_the_sides_of_a_node_are_told_apart() -> None:
     assert node_hash(b"a" * 32, b"b" * 32) != node_hash(b"b" * 32, b"a" * 32)
+
+
+def inclusion(index: int, leaves: list[bytes]) -> list[bytes]:
+    """The proof of RFC 9162 section 2.1.3.1, by its recursive definition."""
+    if len(leaves) == 1:
+        return []
+    middle = 1 << ((len(leaves) - 1).bit_length() - 1)
+    left, right = leaves[:middle], leaves[middle:]
+    if index < middle:
+        return [*inclusion(index, left), root_of(right)]
+    return [*inclusion(index - middle, right), root_of(left)]
+
+
+def root_of(leaves: list[bytes]) -> bytes:
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.append(leaf)
+    return frontier.root()
+
+
+def test_an_entry_is_proved_to_be_where_it_is_and_nowhere_else() -> None:
+    leaves = [b"%d" % number for number in range(19)]
+    for size in range(1, len(leaves) + 1):
+        root = root_of(leaves[:size])
+        for index in range(size):
+            proof, leaf = inclusion(index, leaves[:size]), leaf_hash(leaves[index])
+            require_inclusion(index, size, leaf, root, proof)
+            wrong = [
+                (index, size, leaf, bytes(32), proof),
+                (index, size, bytes(32), root, proof),
+                (index, size, leaf, root, [*proof, bytes(32)]),
+                (size, size, leaf, root, proof),
+                (-1, size, leaf, root, proof),
+            ]
+            if proof:
+                wrong += [
+                    (index, size, leaf, root, proof[:-1]),
+                    (index, size, leaf, root, [bytes(32), *proof[1:]]),
+                ]
+            for item in wrong:
+                with pytest.raises(ProofError):
+                    require_inclusion(*item)

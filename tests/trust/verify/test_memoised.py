@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import inspect
 import json
@@ -170,3 +171,31 @@ def test_verdicts_share_no_evidence(running_world: World):
 
     assert first.signature_holds and second.signature_holds
     assert first.checks != second.checks
+
+
+def test_a_checkpoint_is_given_of_the_bundle_that_verified_last_only(
+    running_world: World, signed: tuple[bytes, dict[str, Any]]
+):
+    message, document = signed
+    together = BundleVerifier(running_world.trust)
+    bundle, other = (parse_bundle(json.dumps(document).encode()) for _ in range(2))
+    with pytest.raises(ValueError, match="another one"):
+        together._stock.checkpoint(bundle)
+    verified = together.verify(message, bundle)
+    assert together._stock.checkpoint(bundle) == verified.checkpoint
+    with pytest.raises(ValueError, match="another one"):
+        together._stock.checkpoint(other)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_afterwards_as_it_was(running_world: World, enabled: bool):
+    verifier = EnvelopeVerifier(running_world.trust, running_world.policy)
+    before = gc.isenabled()
+    try:
+        if not enabled:
+            gc.disable()
+        assert not verifier.verify(b"{}", organisation=None, traces=None).ok
+        assert gc.isenabled() == enabled
+    finally:
+        if before:
+            gc.enable()
