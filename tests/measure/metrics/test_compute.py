@@ -271,6 +271,20 @@ def test_energy_per_token_is_null_with_the_reason_unless_every_window_was_measur
     assert whole.n == 24
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row(0, error_class="timeout")], "no token arrived during the measured window"),
+        ([answered(0, [10])], "1 successful requests came without the engine's token count"),
+    ],
+)
+def test_energy_is_spread_over_tokens_that_are_counted(
+    rows: list[dict[str, Any]], said: str
+) -> None:
+    found = compute_metrics(with_energy(rows, {"joules": 3.0}), SLO)["joules_per_output_token"]
+    assert (found.value, found.null_reason) == (None, said)
+
+
 def test_failures_have_a_rate_per_class() -> None:
     rows = [
         answered(0, [10], tokens=1),
