@@ -171,7 +171,7 @@ def test_every_kind_of_engine_is_in_the_table_of_engines(kind: str) -> None:
     assert f"| `{kind}` |" in (DOCS / "engines.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["leaderboard.png", "lineage.png"])
+@pytest.mark.parametrize("name", ["leaderboard.png", "lineage.png", "verified.png", "rejected.png"])
 def test_a_picture_is_small_enough_for_a_slow_line(name: str) -> None:
     assert (DOCS / "images" / name).stat().st_size < 200_000
 

@@ -46,18 +46,18 @@ def main() -> None:
     """Measure, publish, rank, and write the pictures."""
     with tempfile.TemporaryDirectory() as scratch, local_deployment(Path(scratch)):
         if sys.argv[1:] == ["verdict"]:
-            _published_runs(LOADS[:1])
+            _published_runs(LOADS[:1], [])
             with _browser() as browser:
                 _pictures_of_the_verdicts(browser, Path(scratch))
             return
-        site = _published_runs(LOADS)
+        site = _published_runs(LOADS, REPEATED)
         with _browser() as browser, _dagster_ui(Path(scratch)) as address:
             _picture_of_the_leaderboard(browser, site)
             _picture_of_the_lineage(browser, address)
             _pictures_of_the_verdicts(browser, Path(scratch))
 
 
-def _published_runs(loads: Sequence[int]) -> Path:
+def _published_runs(loads: Sequence[int], overrides: Sequence[str]) -> Path:
     """Run the life of one run for each load; return the first page of the leaderboard."""
     # Imported here: Dagster and the Hub client read the environment that has just been set.
     import dagster as dg
@@ -75,7 +75,7 @@ def _published_runs(loads: Sequence[int]) -> Path:
         for load in loads:
             run_id = new_run_id()
             jobs.register(runs, run_id)
-            form = {"spec": SPEC, "overrides": [f"load.concurrency={load}", *REPEATED]}
+            form = {"spec": SPEC, "overrides": [f"load.concurrency={load}", *overrides]}
             config = {"ops": {"benchmark_run": {"config": form}}}
             jobs.run("publish_run", partition_key=run_id, run_config=config)
         jobs.run("crawl_corpus")
@@ -184,23 +184,28 @@ def _picture_of_a_verdict(browser: Browser, target: str, name: str) -> None:
     )
     report = VerdictReport.model_validate_json(done.stdout)
     out = Console(record=True, width=TERMINAL_COLUMNS, file=io.StringIO(), markup=False)
-    out.print(f"$ inferencebench verify {Path(target).name if '://' not in target else target}")
+    shown = target if "://" in target else Path(target).name
+    out.print(f"$ inferencebench verify {shown}\n", highlight=False)
     print_page(report, out)
-    page = browser.new_page(device_scale_factor=2, viewport={"width": WIDTH, "height": 1200})
+    out.print()  # the picture ends where the last line does, which would cut it
+    page = browser.new_page(device_scale_factor=1.2, viewport={"width": WIDTH, "height": 1200})
     page.set_content(out.export_svg(title="", theme=DIMMED_MONOKAI))
     picture = page.locator("svg").screenshot()
-    _keep_picture(picture, name)
+    _keep_picture(picture, name, colours=128)
 
 
 def _keep(page: Page, name: str, *, crop: tuple[int, int, int, int] | None = None) -> None:
-    """Write a screenshot with 256 colours, which these pages do not exceed visibly."""
+    """Write a screenshot."""
     _keep_picture(page.screenshot(), name, crop=crop)
 
 
-def _keep_picture(data: bytes, name: str, *, crop: tuple[int, int, int, int] | None = None) -> None:
+def _keep_picture(
+    data: bytes, name: str, *, crop: tuple[int, int, int, int] | None = None, colours: int = 256
+) -> None:
+    """Write a picture with few colours, which these pages do not exceed visibly."""
     picture = Image.open(io.BytesIO(data)).crop(crop)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    picture.convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
+    picture.convert("RGB").quantize(colours).save(IMAGES / name, optimize=True)
     size = (IMAGES / name).stat().st_size
     print(f"{name}: {size:,} bytes")
     if size > LARGEST_BYTES:

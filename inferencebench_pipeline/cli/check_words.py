@@ -159,7 +159,7 @@ REDERIVE: Final = Question(
 )
 ASKED: Final = Question(
     "asked",
-    "Is it what you asked for?",
+    "Is it the one asked for?",
     {
         "place_agrees": Words(
             "The repository's name and its card say what the record says.",

@@ -280,7 +280,7 @@ class TestExpectations:
         model, run = signed.document["model"]["id"], signed.document["run_id"]
         done = bench(command, folder, *trust, "--expect-model", model, "--expect-run", run)
         assert done.returncode == 0, done.stdout
-        assert "Is it what you asked for?" in done.stdout
+        assert "Is it the one asked for?" in done.stdout
         for wrong in (("--expect-model", "other/model"), ("--expect-run", "another")):
             done = bench(command, folder, *trust, *wrong)
             assert done.returncode == ExitCode.PLACE_DISAGREES

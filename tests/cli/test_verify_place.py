@@ -103,7 +103,7 @@ def test_a_record_where_it_belongs_verifies_with_its_card(
     done = verify(place.put(place.name))
     assert done.returncode == 0, done.stdout + done.stderr
     said = "The repository's name and the card claim nothing else."
-    assert f"✓ Is it what you asked for? {said}" in words_of(done)
+    assert f"✓ Is it the one asked for? {said}" in words_of(done)
     assert f"For {place.organisation}" in words_of(done)
 
 
