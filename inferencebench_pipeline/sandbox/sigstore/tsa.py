@@ -84,9 +84,9 @@ class TimestampAuthority:
         self._authority = authority
         self._certificate = authority.certificate.public_bytes(Encoding.DER)
 
-    def answer(self, request: TimestampRequest) -> bytes:
-        """Return a granted TimeStampResp (RFC 3161 section 2.4.2)."""
-        now = datetime.now(UTC)
+    def answer(self, request: TimestampRequest, *, at: datetime | None = None) -> bytes:
+        """Return a granted TimeStampResp (RFC 3161 section 2.4.2), of this time or of now."""
+        now = at or datetime.now(UTC)
         info = tlv(
             der.SEQUENCE,
             der.integer(1),
