@@ -189,7 +189,7 @@ _ALLOWED = {
     # Into a buffer in memory, which is then written by the road.
     "corpus/inventory.py": {"write_table"},
     "corpus/statement.py": {"write_table"},
-    "leaderboard/index/tables.py": {"write_table"},
+    "leaderboard/index/parquet/tables.py": {"write_table"},
     "measure/telemetry/document.py": {"write_table"},
     # Into the temporary file that the road yields.
     "runs/run_directory.py": {"write_bytes"},

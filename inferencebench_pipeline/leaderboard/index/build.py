@@ -32,17 +32,17 @@ from inferencebench_pipeline.leaderboard.index.group_cache import (
     save_groups,
     update_groups,
 )
-from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, Manifest
-from inferencebench_pipeline.leaderboard.index.partition_summary import (
+from inferencebench_pipeline.leaderboard.index.parquet.inputs import read_inputs
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import DOCUMENT_FILE, Manifest
+from inferencebench_pipeline.leaderboard.index.parquet.partition_summary import (
     load_standing,
     look_into,
     save_standing,
     standing_of,
 )
-from inferencebench_pipeline.leaderboard.index.spans import update_spans
-from inferencebench_pipeline.leaderboard.index.tables import read_batches
-from inferencebench_pipeline.leaderboard.index.workers import workers
+from inferencebench_pipeline.leaderboard.index.parquet.spans import update_spans
+from inferencebench_pipeline.leaderboard.index.parquet.tables import read_batches
+from inferencebench_pipeline.leaderboard.index.parquet.workers import workers
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _RUNS = f"""

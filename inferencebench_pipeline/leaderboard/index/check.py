@@ -32,20 +32,20 @@ from inferencebench_pipeline.leaderboard.index.build import (
     plain_run_files,
     unreadable_runs,
 )
-from inferencebench_pipeline.leaderboard.index.columns import HEADLINE_FIELDS
-from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs, read_inputs
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.manifest import (
+from inferencebench_pipeline.leaderboard.index.parquet.columns import HEADLINE_FIELDS
+from inferencebench_pipeline.leaderboard.index.parquet.inputs import CorpusInputs, read_inputs
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import (
     DOCUMENT_FILE,
     Manifest,
 )
-from inferencebench_pipeline.leaderboard.index.partitions import (
+from inferencebench_pipeline.leaderboard.index.parquet.partitions import (
     is_sound,
     read_partition,
     unique_texts,
 )
-from inferencebench_pipeline.leaderboard.index.spans import span_of
-from inferencebench_pipeline.leaderboard.index.workers import workers
+from inferencebench_pipeline.leaderboard.index.parquet.spans import span_of
+from inferencebench_pipeline.leaderboard.index.parquet.workers import workers
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 CHECKED_FILE: Final = "checked.json"

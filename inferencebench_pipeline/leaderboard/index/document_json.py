@@ -21,7 +21,7 @@ from inferencebench_pipeline.leaderboard.analysis.variance import (
 from inferencebench_pipeline.leaderboard.document import FORMAT, FindingRow
 from inferencebench_pipeline.leaderboard.index.community import others_decisions
 from inferencebench_pipeline.leaderboard.index.group_cache import KeptGroup
-from inferencebench_pipeline.leaderboard.index.partition_summary import Standing
+from inferencebench_pipeline.leaderboard.index.parquet.partition_summary import Standing
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 

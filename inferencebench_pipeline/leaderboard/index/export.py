@@ -31,14 +31,14 @@ from inferencebench_pipeline.leaderboard.index.build import (
     load_summary,
 )
 from inferencebench_pipeline.leaderboard.index.group_cache import document_is_sound
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.manifest import (
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import (
     DOCUMENT_FILE,
     Manifest,
     digest,
 )
-from inferencebench_pipeline.leaderboard.index.partitions import is_sound, read_partition
-from inferencebench_pipeline.leaderboard.index.tables import parquet_bytes
+from inferencebench_pipeline.leaderboard.index.parquet.partitions import is_sound, read_partition
+from inferencebench_pipeline.leaderboard.index.parquet.tables import parquet_bytes
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 DATA_FOLDER: Final = "data"

@@ -28,11 +28,14 @@ from inferencebench_pipeline.leaderboard.analysis.ranked_run import (
 )
 from inferencebench_pipeline.leaderboard.analysis.ranking import group_of, group_order
 from inferencebench_pipeline.leaderboard.analysis.variance import KeptVariance, group_variances
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
-from inferencebench_pipeline.leaderboard.index.partition_summary import GroupStanding, Standing
-from inferencebench_pipeline.leaderboard.index.tables import read_batches
-from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import DOCUMENT_FILE
+from inferencebench_pipeline.leaderboard.index.parquet.partition_summary import (
+    GroupStanding,
+    Standing,
+)
+from inferencebench_pipeline.leaderboard.index.parquet.tables import read_batches
+from inferencebench_pipeline.leaderboard.index.parquet.workers import Workers
 
 GROUPS_FILE: Final = "groups.json"
 

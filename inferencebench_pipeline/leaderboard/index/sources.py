@@ -1,7 +1,7 @@
 """Digests of what an index is made from, to be compared with what the last one was made from.
 
-Not what each day consists of, which the build itself finds out (``inputs.py``): these are cheap
-enough to ask for every half minute, and say only whether a build is due.
+Not what each day consists of, which the build itself finds out (``parquet/inputs.py``): these are
+cheap enough to ask for every half minute, and say only whether a build is due.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from inferencebench_pipeline.corpus import (
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.files import file_state, is_plain_file, read_plain, write_changed
 from inferencebench_pipeline.hub import REGISTER_FILE as TAKEDOWN_REGISTER_FILE
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.manifest import digest
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import digest
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _FILE: Final = "built_from.json"

@@ -11,7 +11,7 @@ import pytest
 from definitions import build_definitions
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.files.atomic_writes import write_atomically
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import DOCUMENT_FILE
 from inferencebench_pipeline.leaderboard.index.sources import Sources
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.lifecycle.leaderboard import leaderboard_index

@@ -21,9 +21,9 @@ from inferencebench_pipeline.leaderboard.index.build import (
     load_leaderboard,
 )
 from inferencebench_pipeline.leaderboard.index.check import check_rows, unjudged_rows
-from inferencebench_pipeline.leaderboard.index.columns import SHOWN_METRICS
-from inferencebench_pipeline.leaderboard.index.manifest import MANIFEST_FILE
-from inferencebench_pipeline.leaderboard.index.partitions import write_partition
+from inferencebench_pipeline.leaderboard.index.parquet.columns import SHOWN_METRICS
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import MANIFEST_FILE
+from inferencebench_pipeline.leaderboard.index.parquet.partitions import write_partition
 from inferencebench_pipeline.leaderboard.site.run_details import run_details
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.lifecycle.leaderboard.leaderboard_index import every_row_has_a_verdict

@@ -12,8 +12,8 @@ import pytest
 from inferencebench_pipeline.corpus.inventory import crawl_source
 from inferencebench_pipeline.leaderboard.index import check
 from inferencebench_pipeline.leaderboard.index.check import check_rows
-from inferencebench_pipeline.leaderboard.index.manifest import MANIFEST_FILE
-from inferencebench_pipeline.leaderboard.index.partitions import write_partition
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import MANIFEST_FILE
+from inferencebench_pipeline.leaderboard.index.parquet.partitions import write_partition
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, record

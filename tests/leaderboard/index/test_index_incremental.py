@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
-from inferencebench_pipeline.leaderboard.index import build, group_cache, workers
+from inferencebench_pipeline.leaderboard.index import build, group_cache
 from inferencebench_pipeline.leaderboard.index.build import (
     IndexInfo,
     build_index,
     load_leaderboard,
 )
 from inferencebench_pipeline.leaderboard.index.check import check_rows
-from inferencebench_pipeline.leaderboard.index.inputs import read_inputs
-from inferencebench_pipeline.leaderboard.index.manifest import DOCUMENT_FILE, MANIFEST_FILE
-from inferencebench_pipeline.leaderboard.index.partition_summary import STANDING_FILE
+from inferencebench_pipeline.leaderboard.index.parquet import workers
+from inferencebench_pipeline.leaderboard.index.parquet.inputs import read_inputs
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import DOCUMENT_FILE, MANIFEST_FILE
+from inferencebench_pipeline.leaderboard.index.parquet.partition_summary import STANDING_FILE
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.chance import examples

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.partition_summary import (
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.partition_summary import (
     STANDING_FILE,
     PartitionStanding,
     load_standing,

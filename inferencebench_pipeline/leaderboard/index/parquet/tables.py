@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.leaderboard.column_ranges import fitted, line
 from inferencebench_pipeline.leaderboard.database import session
-from inferencebench_pipeline.leaderboard.index.columns import HEADLINE_FIELDS
+from inferencebench_pipeline.leaderboard.index.parquet.columns import HEADLINE_FIELDS
 
 FETCHED_ROWS: Final = 2048
 """Number of rows of a query that are in memory at a time."""

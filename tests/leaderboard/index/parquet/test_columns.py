@@ -17,8 +17,8 @@ from inferencebench_pipeline.leaderboard.facts import (
     column_values,
     metric_values,
 )
-from inferencebench_pipeline.leaderboard.index.columns import FactColumns, headlines
-from inferencebench_pipeline.leaderboard.index.fast_facts import read_fast
+from inferencebench_pipeline.leaderboard.index.parquet.columns import FactColumns, headlines
+from inferencebench_pipeline.leaderboard.index.parquet.fast_facts import read_fast
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import record
 

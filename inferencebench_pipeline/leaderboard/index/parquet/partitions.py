@@ -31,12 +31,12 @@ from inferencebench_pipeline.files import (
     write_unsynced,
 )
 from inferencebench_pipeline.leaderboard.column_ranges import UnfitError
-from inferencebench_pipeline.leaderboard.index.columns import (
+from inferencebench_pipeline.leaderboard.index.parquet.columns import (
     METRICS_SCHEMA,
     FactColumns,
     headlines,
 )
-from inferencebench_pipeline.leaderboard.index.tables import (
+from inferencebench_pipeline.leaderboard.index.parquet.tables import (
     FINDINGS_SCHEMA,
     HEADLINE_TYPE,
     VERDICTS_SCHEMA,

@@ -19,8 +19,8 @@ from inferencebench_pipeline.corpus import (
     repeated_runs,
 )
 from inferencebench_pipeline.files import file_state
-from inferencebench_pipeline.leaderboard.index.manifest import DayInputs, digest
-from inferencebench_pipeline.leaderboard.index.tables import (
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import DayInputs, digest
+from inferencebench_pipeline.leaderboard.index.parquet.tables import (
     FINDINGS_SCHEMA,
     INVENTORY_SCHEMA,
     PRECEDENCE,

@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inferencebench_pipeline.leaderboard.index.inputs import CorpusInputs
-from inferencebench_pipeline.leaderboard.index.manifest import DayRecord, Manifest
-from inferencebench_pipeline.leaderboard.index.partitions import (
+from inferencebench_pipeline.leaderboard.index.parquet.inputs import CorpusInputs
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import DayRecord, Manifest
+from inferencebench_pipeline.leaderboard.index.parquet.partitions import (
     BuiltDays,
     DayTask,
     build_days,
@@ -23,8 +23,8 @@ from inferencebench_pipeline.leaderboard.index.partitions import (
     unique_texts,
     write_partition,
 )
-from inferencebench_pipeline.leaderboard.index.tables import ROW_GROUP_ROWS
-from inferencebench_pipeline.leaderboard.index.workers import Workers
+from inferencebench_pipeline.leaderboard.index.parquet.tables import ROW_GROUP_ROWS
+from inferencebench_pipeline.leaderboard.index.parquet.workers import Workers
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 
 _TASK_ROWS: Final = 2500

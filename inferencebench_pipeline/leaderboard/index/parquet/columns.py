@@ -26,7 +26,7 @@ from inferencebench_pipeline.leaderboard.facts import (
     column_values,
     metric_values,
 )
-from inferencebench_pipeline.leaderboard.index.fast_facts import read_fast
+from inferencebench_pipeline.leaderboard.index.parquet.fast_facts import read_fast
 from inferencebench_pipeline.leaderboard.run_columns import FACTS_SCHEMA
 from inferencebench_pipeline.measure import DEFINITIONS
 

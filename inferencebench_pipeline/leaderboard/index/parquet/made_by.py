@@ -18,7 +18,7 @@ import orjson
 from inferencebench_pipeline import __version__, measure
 from inferencebench_pipeline.leaderboard import run_columns
 from inferencebench_pipeline.leaderboard.document import FORMAT
-from inferencebench_pipeline.leaderboard.index import columns
+from inferencebench_pipeline.leaderboard.index.parquet import columns
 
 _PACKAGE = "inferencebench_pipeline.leaderboard"
 _PAGES = "site"
@@ -54,8 +54,13 @@ def _definition_text(definition: measure.MetricDefinition) -> str:
 @cache
 def _source_digest() -> str:
     """Return a digest of the code that a build runs."""
+    return digest_of_modules(resources.files(_PACKAGE))
+
+
+def digest_of_modules(room: Traversable) -> str:
+    """Return a digest of every module of a room, at whatever depth, but of those of its pages."""
     found = hashlib.sha256()
-    for item in _modules(resources.files(_PACKAGE)):
+    for item in _modules(room):
         found.update(item.name.encode() + b"\0" + item.read_bytes())
     return found.hexdigest()
 

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from inferencebench_pipeline.files import read_plain, sealed, unsealed, without_seal, write_changed
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
 
 MANIFEST_FILE: Final = "index.json"
 DOCUMENT_FILE: Final = "leaderboard.json"

@@ -14,7 +14,7 @@ import msgspec
 from inferencebench_pipeline.envelope import EXTENSION_FIELD, Envelope
 from inferencebench_pipeline.leaderboard.envelope_source import EnvelopeSource, Notes
 from inferencebench_pipeline.leaderboard.facts import column_values, metric_values
-from inferencebench_pipeline.leaderboard.index.struct_models import struct_of
+from inferencebench_pipeline.leaderboard.index.parquet.struct_models import struct_of
 
 # The crawl has parsed the bytes, so they are an envelope. Of its notes nobody knows that yet: those
 # that the model refuses make the measurement an invalid one, so a structure must not accept them.

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from inferencebench_pipeline.leaderboard.index.struct_models import struct_of
+from inferencebench_pipeline.leaderboard.index.parquet.struct_models import struct_of
 
 GOOD_PART = {"share": 0.5, "count": 1, "name": "n"}
 

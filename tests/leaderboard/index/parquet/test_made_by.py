@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+from importlib import resources
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inferencebench_pipeline import measure
+from inferencebench_pipeline import leaderboard, measure
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.leaderboard import run_columns
-from inferencebench_pipeline.leaderboard.index import columns, partitions
 from inferencebench_pipeline.leaderboard.index.build import build_index, load_leaderboard
 from inferencebench_pipeline.leaderboard.index.check import check_rows
-from inferencebench_pipeline.leaderboard.index.manifest import Manifest
+from inferencebench_pipeline.leaderboard.index.parquet import columns, made_by, partitions
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import Manifest
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, record, verifier
@@ -82,9 +85,51 @@ def test_a_group_is_compared_anew_when_a_definition_has_changed(
     assert "Words" in {column.label for column in group.columns}
 
 
+ROOM = Path(leaderboard.__path__[0])
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """Return a copy of the leaderboard's code, which a test may change."""
+    return shutil.copytree(ROOM, tmp_path / "leaderboard")
+
+
+def test_the_key_depends_on_every_module_but_those_of_the_pages(room: Path):
+    """Whichever folder a module is moved to, a change of its code makes the index anew."""
+    modules = {path for path in room.rglob("*.py") if room / "site" not in path.parents}
+    assert len(modules) > len([*(room / "index").rglob("*.py")]) > 10
+    digest, unseen = made_by.digest_of_modules(room), []
+    for module in modules:
+        with module.open("a") as file:
+            file.write("# changed\n")
+        before, digest = digest, made_by.digest_of_modules(room)
+        if digest == before:
+            unseen.append(module.relative_to(room).as_posix())
+    assert unseen == []
+
+
+def test_the_key_does_not_depend_on_the_modules_of_the_pages(room: Path):
+    before = made_by.digest_of_modules(room)
+    pages = [*(room / "site").rglob("*.py")]
+    assert pages
+    for page in pages:
+        page.write_text("# changed\n")
+    assert made_by.digest_of_modules(room) == before
+
+
+def test_the_key_is_another_when_the_code_is_another(room: Path, monkeypatch: pytest.MonkeyPatch):
+    key = made_by.made_by()
+    (room / "index" / "parquet" / "tables.py").write_text("# changed\n")
+    monkeypatch.setattr(resources, "files", lambda package: room)
+    # The digest is remembered for the life of a process, whose code does not change.
+    monkeypatch.setattr(made_by, "_source_digest", made_by._source_digest.__wrapped__)
+
+    assert made_by.made_by() != key
+
+
 def test_every_process_has_the_same_key():
     """An index that one process built is the one that another reads, whatever order sets have."""
-    code = "from inferencebench_pipeline.leaderboard.index.made_by import made_by; print(made_by())"
+    code = f"from {made_by.__name__} import made_by; print(made_by())"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],

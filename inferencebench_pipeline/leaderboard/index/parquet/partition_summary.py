@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from inferencebench_pipeline.files import read_plain, sealed, unsealed, write_changed
 from inferencebench_pipeline.leaderboard.document import FindingRow
-from inferencebench_pipeline.leaderboard.index.made_by import made_by
-from inferencebench_pipeline.leaderboard.index.manifest import digest
-from inferencebench_pipeline.leaderboard.index.tables import read_batches
+from inferencebench_pipeline.leaderboard.index.parquet.made_by import made_by
+from inferencebench_pipeline.leaderboard.index.parquet.manifest import digest
+from inferencebench_pipeline.leaderboard.index.parquet.tables import read_batches
 
 STANDING_FILE: Final = "standing.json"
 
