@@ -155,8 +155,8 @@ def _sign(root: Path, processes: int) -> None:
 
 def _verify(root: Path, _processes: int) -> None:
     """Time ``verify --corpus`` inside the process: what comes after the imports."""
-    from inferencebench_pipeline.cli.corpus_targets import read_corpus
-    from inferencebench_pipeline.cli.corpus_verifying import verify_corpus
+    from inferencebench_pipeline.cli.verification.corpus_targets import read_corpus
+    from inferencebench_pipeline.cli.verification.corpus_verifying import verify_corpus
     from inferencebench_pipeline.deployment import Deployment
     from inferencebench_pipeline.settings import Settings
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from corpus_generation import EnvelopeFactory
 
-from inferencebench_pipeline.cli.exit_codes import ExitCode
+from inferencebench_pipeline.cli.verification.exit_codes import ExitCode
 from inferencebench_pipeline.envelope import TRACES_FILE, content_hash, parse_envelope
 from inferencebench_pipeline.sandbox.sigstore.names import DEFAULT_IDENTITY, ISSUER
 

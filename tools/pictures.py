@@ -172,8 +172,8 @@ def _picture_of_a_verdict(browser: Browser, target: str, name: str) -> None:
     from rich.console import Console
     from rich.terminal_theme import DIMMED_MONOKAI
 
-    from inferencebench_pipeline.cli.verdict_page import print_page
-    from inferencebench_pipeline.cli.verdict_report import VerdictReport
+    from inferencebench_pipeline.cli.verification.verdict_page import print_page
+    from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 
     program = "from inferencebench_pipeline.cli import main; main()"
     done = subprocess.run(

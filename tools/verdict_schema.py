@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from inferencebench_pipeline.cli.verdict_report import VerdictReport
+from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 
 
 def main() -> None:

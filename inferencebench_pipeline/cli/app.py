@@ -17,7 +17,8 @@ from inferencebench_pipeline.cli.extras import missing_extra
 from inferencebench_pipeline.cli.terminal import say, say_error
 from inferencebench_pipeline.errors import PermanentError, RetryableError
 
-# The numbers of cli/exit_codes.py, which would load the whole verifier for the list of commands.
+# The numbers of cli/verification/exit_codes.py, which would load the whole verifier for the list of
+# commands.
 _DONE, _WRONG_INPUT, _OUTAGE = 0, 2, 3
 
 app = typer.Typer(

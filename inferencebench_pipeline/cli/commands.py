@@ -52,60 +52,60 @@ def _named(place: str) -> Any:  # noqa: ANN401 - what a place names is the calle
 COMMANDS: Final = (
     Command(
         "run",
-        "measuring:run",
+        "measurement.measuring:run",
         "Run a benchmark, and write the traces, metrics and unsigned envelope of each load point.",
     ),
     Command(
         "search",
-        "measuring:search",
+        "measurement.measuring:search",
         "Find the highest load that meets the SLO; each probe is recorded as a run.",
     ),
     Command(
         "replay",
-        "measuring:replay",
+        "measurement.measuring:replay",
         "Send the load of an envelope again, with the same questions and times, to your engine.",
     ),
     Command(
         "deliver",
-        "delivering:deliver",
+        "publication.delivering:deliver",
         "Copy a finished run into the inbox of the deployment that signs and publishes it.",
     ),
     Command(
         "sign",
-        "publishing:sign",
+        "publication.publishing:sign",
         "Sign the envelopes of runs and log the signatures; a signed run is left unchanged.",
     ),
     Command(
         "dev-key",
-        "publishing:dev_key",
+        "publication.publishing:dev_key",
         "Make an Ed25519 key to sign with on this machine, and print the policy that accepts it.",
     ),
     Command(
         "publish",
-        "publishing:publish",
+        "publication.publishing:publish",
         "Publish a signed run as a dataset, after verifying it, and compare what the Hub serves.",
     ),
     Command(
         "card",
-        "publishing:card",
+        "publication.publishing:card",
         "Print the dataset card of a run or an envelope, as it would be published.",
     ),
     Command(
         "takedown",
-        "takedown:takedown",
+        "publication.takedown:takedown",
         "Remove our links from model cards, close our pull requests there, and never link again.",
     ),
     Command(
         "verify",
-        "verifying:verify",
+        "verification.verifying:verify",
         "Verify a record: its content hash, signature, signer, inclusion proof and metrics.",
-        epilog="exit_codes:exit_code_lines",
+        epilog="verification.exit_codes:exit_code_lines",
     ),
     Command(
         "explain",
-        "verifying:explain",
+        "verification.verifying:explain",
         "Verify a record, and show each question, its answer and the evidence as a tree.",
-        epilog="exit_codes:exit_code_lines",
+        epilog="verification.exit_codes:exit_code_lines",
     ),
     Command(
         "compare",
@@ -114,22 +114,28 @@ COMMANDS: Final = (
     ),
     Command(
         "crawl",
-        "crawling:crawl",
+        "publication.crawling:crawl",
         "Take stock of the published runs on the Hub, and print the requests that it took.",
     ),
     Command(
         "trust",
-        "trust_root:app",
+        "verification.trust_root:app",
         "Show, refresh or pin the trust root: the authorities and logs that count (docs/trust.md).",
     ),
     Command(
         "policy",
-        "policies:app",
+        "policy.policies:app",
         "Write, check and explain identity policies: who may sign for whom (docs/trust.md).",
     ),
-    Command("spec", "specs:app", "Write and check benchmark specs (docs/specs.md)."),
-    Command("webhooks", "crawling:webhooks", "Receive webhooks of the Hub about pushes."),
-    Command("evals", "evaluations:app", "Check, read and propose community evaluation results."),
+    Command("spec", "measurement.specs:app", "Write and check benchmark specs (docs/specs.md)."),
+    Command(
+        "webhooks", "publication.crawling:webhooks", "Receive webhooks of the Hub about pushes."
+    ),
+    Command(
+        "evals",
+        "publication.evaluations:app",
+        "Check, read and propose community evaluation results.",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 from starlette.testclient import TestClient
 
-from inferencebench_pipeline.cli.measuring import own_engine
+from inferencebench_pipeline.cli.measurement.measuring import own_engine
 from inferencebench_pipeline.cli.targets import envelopes as envelopes_at
 from inferencebench_pipeline.community_results.logs import Reading, read_log
 from inferencebench_pipeline.community_results.quality_result import parse_quality_result, read_file

@@ -21,9 +21,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from inferencebench_pipeline.cli import corpus_verifying, explaining, terminal, verdict_page
-from inferencebench_pipeline.cli.explaining import print_tree
-from inferencebench_pipeline.cli.verdict_page import print_page
-from inferencebench_pipeline.cli.verdict_report import VerdictReport
+from inferencebench_pipeline.cli.verification.explaining import print_tree
+from inferencebench_pipeline.cli.verification.verdict_page import print_page
+from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.errors import PermanentError
 from tests.attacks.nasty import acting, with_value
 from tests.attacks.test_printing import PLAIN, Said, cli, folder, texts  # noqa: F401  # fixture

@@ -21,7 +21,7 @@ from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.trace_writer import write_traces
 from inferencebench_pipeline.runs.run_directory import RunStore, new_run_id
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
-from tests.cli.test_verify_and_explain import policy_file  # noqa: F401  # a fixture
+from tests.cli.verification.test_verify_and_explain import policy_file  # noqa: F401  # a fixture
 from tests.measure.fake_engine import Behaviour, FakeEngine, running
 from tests.measure.support import ignore_progress, spec_for
 from tests.paths import REPOSITORY

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.hub.client.client import Repo
-from tests.cli.test_verify_and_explain import Bench, bench  # noqa: F401  # fixture
+from tests.cli.verification.test_verify_and_explain import Bench, bench  # noqa: F401  # fixture
 from tests.hub.conftest import ORGANISATION, World, sandbox, world  # noqa: F401  # fixtures
 from tests.leaderboard.compared import concurrency, engine, envelope_with, write_run
 

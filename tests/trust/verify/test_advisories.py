@@ -470,16 +470,16 @@ ELSEWHERE: Final = {
         "tests/trust/verify/test_negative.py::test_documents",
     ),
     "GHSA-r2xv-vpr2-42m9 (slsa-verifier): the name of the package is not compared": (
-        "tests/cli/test_verify_place.py::test_a_record_under_the_name_of_another_is_another_record",
+        "tests/cli/verification/test_verify_place.py::test_a_record_under_the_name_of_another_is_another_record",
         "tests/trust/verify/test_corpus_statement.py"
         "::test_a_statement_about_another_corpus_is_refused",
     ),
     "CVE-2025-25204 (gh attestation verify): success although nothing was verified": (
-        "tests/cli/test_verify_corpus.py::test_each_tampering_has_an_outcome_and_an_exit_code",
-        "tests/cli/test_verdict_report.py::test_missing_traces_end_with_4_and_say_so",
+        "tests/cli/verification/test_verify_corpus.py::test_each_tampering_has_an_outcome_and_an_exit_code",
+        "tests/cli/verification/test_verdict_report.py::test_missing_traces_end_with_4_and_say_so",
     ),
     "CVE-2023-47122 (gitsign): keys come from whoever is to be verified": (
-        "tests/cli/test_trust_material.py"
+        "tests/cli/verification/test_trust_material.py"
         "::test_a_checkout_cannot_bring_its_own_certificate_authority",
     ),
     "python-tuf#1498: older metadata is taken after newer": (

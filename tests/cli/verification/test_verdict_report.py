@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from inferencebench_pipeline.cli.check_words import QUESTIONS, sentence_of
-from inferencebench_pipeline.cli.exit_codes import ExitCode
-from inferencebench_pipeline.cli.verdict_report import VerdictReport
+from inferencebench_pipeline.cli.verification.check_words import QUESTIONS, sentence_of
+from inferencebench_pipeline.cli.verification.exit_codes import ExitCode
+from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.trust.verify import verifier
 from inferencebench_pipeline.trust.verify.verdict import Check, CheckStatus
-from tests.cli.test_verify_and_explain import (  # noqa: F401  # fixtures
+from tests.cli.verification.test_verify_and_explain import (  # noqa: F401  # fixtures
     Bench,
     Done,
     bench,

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from inferencebench_pipeline.cli import app
-from inferencebench_pipeline.cli.exit_codes import ExitCode, exit_code_of
+from inferencebench_pipeline.cli.verification.exit_codes import ExitCode, exit_code_of
 from inferencebench_pipeline.trust.verify.verdict import FailureClass, Outcome, Verdict
 from tests.cli.test_help import help_of
 from tests.paths import REPOSITORY

@@ -16,7 +16,7 @@ import pytest
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings, SettingsError, user_data
 from inferencebench_pipeline.trust.root.store import SHIPPED_SHA256
-from tests.cli.test_verify_and_explain import Bench, bench  # noqa: F401  # a fixture
+from tests.cli.verification.test_verify_and_explain import Bench, bench  # noqa: F401  # a fixture
 from tests.trust.conftest import World, running_world, signed, world  # noqa: F401  # fixtures
 from tests.trust.records import Signed
 

@@ -12,7 +12,7 @@ from inferencebench_pipeline import __version__
 from inferencebench_pipeline.trust.root import store
 from inferencebench_pipeline.trust.root.store import SHIPPED_SHA256
 from inferencebench_pipeline.trust.root.trusted_keys import trusted_keys
-from tests.cli.test_verify_and_explain import Bench, bench  # noqa: F401  # a fixture
+from tests.cli.verification.test_verify_and_explain import Bench, bench  # noqa: F401  # a fixture
 from tests.trust.conftest import World, running_world, world  # noqa: F401  # fixtures
 from tests.trust.tuf_repository import Publisher, serving
 

@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from inferencebench_pipeline.cli.check_words import sentence_of
-from inferencebench_pipeline.cli.verdict_page import (
+from inferencebench_pipeline.cli.verification.check_words import sentence_of
+from inferencebench_pipeline.cli.verification.verdict_page import (
     MARKS,
     OUTCOME_STYLES,
     basis_lines,
     last_line,
     subject_lines,
 )
-from inferencebench_pipeline.cli.verdict_report import VerdictReport
+from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.trust import Check, CheckStatus, FailureClass
 
 _MEANING: Final = {

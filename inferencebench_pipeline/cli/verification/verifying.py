@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from inferencebench_pipeline.cli.place import with_expectations, with_place
-from inferencebench_pipeline.cli.signer_options import (
+from inferencebench_pipeline.cli.policy.signer_options import (
     IdentityOption,
     IdentityRegexpOption,
     IssuerOption,
@@ -23,8 +22,9 @@ from inferencebench_pipeline.cli.signer_options import (
 )
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console, say_json
-from inferencebench_pipeline.cli.verdict_page import print_page
-from inferencebench_pipeline.cli.verdict_report import VerdictReport, report_on
+from inferencebench_pipeline.cli.verification.place import with_expectations, with_place
+from inferencebench_pipeline.cli.verification.verdict_page import print_page
+from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport, report_on
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.settings import Settings, user_data, user_trust_store
 from inferencebench_pipeline.trust import (
@@ -139,8 +139,8 @@ def verify(
     deployment = deployment_with(policy, trust_config)
     if corpus:
         # A corpus is read by libraries that a single record does without.
-        from inferencebench_pipeline.cli.corpus_targets import read_corpus
-        from inferencebench_pipeline.cli.corpus_verifying import (
+        from inferencebench_pipeline.cli.verification.corpus_targets import read_corpus
+        from inferencebench_pipeline.cli.verification.corpus_verifying import (
             ACCEPT_OLDER,
             ACCEPT_OTHER_RULES,
             verify_corpus,
@@ -213,7 +213,7 @@ def explain(
     basis = basis_of(deployment, found, organisation, signer)
     report = _report(found, basis, model=expect_model, run=expect_run, traces=not no_traces)
     # Loaded here, so that the command verify starts without it.
-    from inferencebench_pipeline.cli.explaining import print_tree
+    from inferencebench_pipeline.cli.verification.explaining import print_tree
 
     print_tree(report, console())
     sys.exit(report.exit_code)

@@ -23,8 +23,8 @@ from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
 from inferencebench_pipeline.trust.verify.policy import load_policy
 from inferencebench_pipeline.trust.verify.verdict import Verdict
 from inferencebench_pipeline.trust.verify.verifier import verify_envelope
-from tests.cli.test_verdict_report import report_of, words_of
-from tests.cli.test_verify_and_explain import Bench, Done, bench  # noqa: F401  # fixture
+from tests.cli.verification.test_verdict_report import report_of, words_of
+from tests.cli.verification.test_verify_and_explain import Bench, Done, bench  # noqa: F401  # fixture
 from tests.envelope.measured import write_measured
 
 ENVELOPE, TRACES, CARD = "envelope.json", "traces.parquet", "README.md"

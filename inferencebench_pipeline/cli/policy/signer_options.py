@@ -209,7 +209,7 @@ def _published(
         )
     if deployment.settings.policy is not None and deployment.policy_named_by == "--policy":
         raise SignerOptionError("--policy and --policy-from exclude each other; give one of them")
-    from inferencebench_pipeline.cli.published_policies import fetch_policy
+    from inferencebench_pipeline.cli.policy.published_policies import fetch_policy
 
     return verify_published_policy(
         fetch_policy(address, deployment.hub()),

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inferencebench_pipeline.cli.corpus_targets import Corpus
-from inferencebench_pipeline.cli.exit_codes import ExitCode
-from inferencebench_pipeline.cli.seen_statements import keep_seen, seen_statement
 from inferencebench_pipeline.cli.terminal import say_hanging, say_json
+from inferencebench_pipeline.cli.verification.corpus_targets import Corpus
+from inferencebench_pipeline.cli.verification.exit_codes import ExitCode
+from inferencebench_pipeline.cli.verification.seen_statements import keep_seen, seen_statement
 from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.trust import (
     CorpusDifference,

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from inferencebench_pipeline.cli.terminal import say, say_json
-from inferencebench_pipeline.cli.verifying import TrustOption, deployment_with
+from inferencebench_pipeline.cli.verification.verifying import TrustOption, deployment_with
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.errors import PermanentError
 from inferencebench_pipeline.files import read_plain

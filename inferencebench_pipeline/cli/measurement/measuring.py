@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from inferencebench_pipeline.cli.live import shown
-from inferencebench_pipeline.cli.signer_options import (
+from inferencebench_pipeline.cli.measurement.live import shown
+from inferencebench_pipeline.cli.measurement.specs import SetOption, SpecArgument, plan_of
+from inferencebench_pipeline.cli.policy.signer_options import (
     IdentityOption,
     IdentityRegexpOption,
     IssuerOption,
@@ -23,11 +24,10 @@ from inferencebench_pipeline.cli.signer_options import (
     SignerOptionError,
     SignerOptions,
 )
-from inferencebench_pipeline.cli.specs import SetOption, SpecArgument, plan_of
 from inferencebench_pipeline.cli.targets import Target, resolve
 from inferencebench_pipeline.cli.terminal import console as new_console
 from inferencebench_pipeline.cli.terminal import say_hanging
-from inferencebench_pipeline.cli.verifying import (
+from inferencebench_pipeline.cli.verification.verifying import (
     OrganisationOption,
     PolicyOption,
     TrustOption,

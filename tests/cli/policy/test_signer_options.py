@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from inferencebench_pipeline.cli.signer_options import SignerOptionError, SignerOptions
+from inferencebench_pipeline.cli.policy.signer_options import SignerOptionError, SignerOptions
 from inferencebench_pipeline.trust.errors import PolicyError
 from inferencebench_pipeline.trust.verify.required_signer import GITHUB_ISSUER
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from inferencebench_pipeline.cli import main
-from inferencebench_pipeline.cli.check_words import ASKED, QUESTIONS
+from inferencebench_pipeline.cli.verification.check_words import ASKED, QUESTIONS
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.sign.run_signature import sign_run
 from inferencebench_pipeline.trust.verify.dev_key import DevKeySigner, create_dev_key

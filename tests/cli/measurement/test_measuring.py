@@ -13,8 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from inferencebench_pipeline.cli.app import app
-from inferencebench_pipeline.cli.live import progress_table
-from inferencebench_pipeline.cli.signer_options import SignerOptionError
+from inferencebench_pipeline.cli.measurement.live import progress_table
+from inferencebench_pipeline.cli.policy.signer_options import SignerOptionError
 from inferencebench_pipeline.cli.targets import TargetError
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.extension import pipeline_extension

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from inferencebench_pipeline.cli.signer_options import (
+from inferencebench_pipeline.cli.policy.signer_options import (
     IdentityOption,
     IssuerOption,
     RepoOption,

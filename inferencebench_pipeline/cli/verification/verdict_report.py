@@ -14,7 +14,8 @@ from typing import Final
 
 from pydantic import AwareDatetime, Field
 
-from inferencebench_pipeline.cli.check_words import (
+from inferencebench_pipeline.cli.targets import Target
+from inferencebench_pipeline.cli.verification.check_words import (
     ASKED,
     QUESTIONS,
     REDERIVE,
@@ -26,8 +27,7 @@ from inferencebench_pipeline.cli.check_words import (
     answer_of,
     sentence_of,
 )
-from inferencebench_pipeline.cli.exit_codes import ExitCode, exit_code_of
-from inferencebench_pipeline.cli.targets import Target
+from inferencebench_pipeline.cli.verification.exit_codes import ExitCode, exit_code_of
 from inferencebench_pipeline.documents import DocumentPart
 from inferencebench_pipeline.envelope import (
     TRACES_FILE,

@@ -12,7 +12,7 @@ import yaml
 from inferencebench_pipeline.trust.verify.dev_key import create_dev_key
 from inferencebench_pipeline.trust.verify.policy import load_policy
 from inferencebench_pipeline.trust.verify.required_signer import GITHUB_ISSUER
-from tests.cli.test_verify_and_explain import Bench, bench, folder  # noqa: F401  # fixtures
+from tests.cli.verification.test_verify_and_explain import Bench, bench, folder  # noqa: F401  # fixtures
 from tests.trust.conftest import World, running_world, signed  # noqa: F401  # fixtures
 
 IDENTITY = (

@@ -1,0 +1,1 @@
+"""The commands that measure, search and replay, and the one that checks a spec."""

@@ -1,0 +1,1 @@
+"""The commands that sign, publish, deliver, crawl and take down."""
