@@ -20,7 +20,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from inferencebench_pipeline.cli import corpus_verifying, explaining, terminal, verdict_page
+from inferencebench_pipeline.cli import terminal
+from inferencebench_pipeline.cli.verification import corpus_verifying, explaining, verdict_page
 from inferencebench_pipeline.cli.verification.explaining import print_tree
 from inferencebench_pipeline.cli.verification.verdict_page import print_page
 from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
