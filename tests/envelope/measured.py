@@ -49,6 +49,12 @@ def spec(**changes: Any) -> BenchmarkSpec:
     return parse_spec(content | changes, where="the test")
 
 
+def spec_of(rows: int) -> BenchmarkSpec:
+    """Return the spec of a run that leaves ``rows`` of traces, one of them of a warm-up."""
+    load = {"kind": "closed", "concurrency": 2, "requests": rows - 1, "warmup_requests": 1}
+    return spec(load=load)
+
+
 def provenance(**changes: Any) -> Provenance:
     content: dict[str, Any] = {
         "model": {
@@ -132,7 +138,7 @@ def _row(index: int, noise: int) -> dict[str, Any]:
 
 def traces_bytes(run_id: str, rows: int = 13) -> bytes:
     """A traces file in the schema, with one warm-up request and the rest measured."""
-    described = spec()
+    described = spec_of(rows)
     metadata = {
         "traces_schema_version": TRACES_SCHEMA_VERSION,
         "run_id": run_id,

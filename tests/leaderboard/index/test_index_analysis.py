@@ -24,7 +24,7 @@ from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, signed, verifier
-from tests.envelope.measured import measurement_of, provenance, traces_bytes
+from tests.envelope.measured import measurement_of, provenance, spec_of, traces_bytes
 from tests.leaderboard.analysis.test_variance import result
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -45,7 +45,8 @@ def publish(hub: FolderHub, name: str, engine_version: str, rows: int) -> None:
         hardware={**known.hardware.model_dump(), "gpus": gpus},
         hardware_class="h100",
     )
-    envelope = signed(build_envelope(measurement_of(run_id, traces, provenance=made)))
+    measurement = measurement_of(run_id, traces, provenance=made, spec=spec_of(rows))
+    envelope = signed(build_envelope(measurement))
     hub.commit(f"{ORG}/{name}", {"envelope.json": serialise(envelope), "traces.parquet": traces})
 
 
