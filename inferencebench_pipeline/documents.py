@@ -5,7 +5,8 @@ Parsing a document, and telling a person which field of it is wrong, are elsewhe
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 
 class DocumentPart(BaseModel):
@@ -28,3 +29,15 @@ class LenientPart(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def described_as(part: type[BaseModel], field: str) -> FieldInfo:
+    """Return the description of a field of another part, for a field that repeats it.
+
+    It stands in the annotation, ``Annotated[str, described_as(Part, "field")]``.
+
+    Raises:
+        KeyError: the other part has no such field.
+    """
+    description: FieldInfo = Field(description=part.model_fields[field].description)
+    return description

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from inferencebench_pipeline.envelope import Envelope, MetricNote
 from inferencebench_pipeline.leaderboard.column_ranges import fitted_facts, fitted_metrics
 from inferencebench_pipeline.leaderboard.envelope_source import EnvelopeSource, finite
 from inferencebench_pipeline.leaderboard.run_columns import STATED
 from inferencebench_pipeline.measure import CONFIDENCE
+
+MetricKey = Annotated[str, Field(description="The metric's key in the envelope's ``metrics``.")]
+MetricLabel = Annotated[str, Field(description="The metric's name in words.")]
+MetricUnit = Annotated[
+    str | None, Field(description="The unit of the metric's values; null where nobody states it.")
+]
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class TestedChange(DocumentPart):
     """A change that was tested in one history; whether it is one depends on all other tests."""
 
     p_value: float
+    """The share of random orders of the runs in which the largest change is as large."""
     change: Change | None = None
     """The change, with its p-value for a q-value; left out where that is too large anyway."""
 

@@ -26,6 +26,8 @@ from inferencebench_pipeline.leaderboard.comparability import comparable_keys
 from inferencebench_pipeline.leaderboard.envelope_source import FOREIGN_DEFINITIONS
 from inferencebench_pipeline.leaderboard.facts import (
     MetricFact,
+    MetricKey,
+    MetricLabel,
     stated_facts,
 )
 from inferencebench_pipeline.leaderboard.run_columns import EnvelopeFacts
@@ -86,45 +88,61 @@ class Factor(DocumentPart):
     """Something that is not the same on both sides."""
 
     field: str
+    """The name of the fact, a column of the table of runs."""
     a: tuple[str, ...]
+    """The values that the runs of A have, each once."""
     b: tuple[str, ...]
+    """The values that the runs of B have, each once."""
 
 
 class MetricComparison(DocumentPart):
     """One metric of B against A."""
 
-    key: str
-    label: str
+    key: MetricKey
+    label: MetricLabel
     unit: str
+    """The unit of the metric's values."""
     n_a: int
+    """The number of runs of A that have the metric."""
     n_b: int
+    """The number of runs of B that have the metric."""
     median_a: float
+    """The median over the runs of A, in ``unit``."""
     median_b: float
+    """The median over the runs of B, in ``unit``."""
     effect: float
     """The difference of B from A within the same load; relative where ``scale`` says so."""
     effect_low: float | None
+    """Lower end of the 95 % interval of ``effect``; null when there are too few runs for one."""
     effect_high: float | None
-    """95 % interval; null when there are too few runs for one."""
+    """Upper end of the 95 % interval of ``effect``; null when there are too few runs for one."""
     scale: Literal["relative", "absolute"]
+    """``relative`` for a share of A's value, ``absolute`` for a difference in ``unit``."""
     p_value: float | None
+    """The p-value of the permutation test; null where there is nothing to test."""
     q_value: float | None
     """The p-value adjusted for all metrics tested; both are null where there is nothing to test."""
     verdict: Verdict
+    """The result of the test, by the direction that the metric's definition calls better."""
 
 
 class Comparison(DocumentPart):
     """The result of a comparison of B with A."""
 
     format: Literal["inferencebench-pipeline-comparison/1"] = FORMAT
+    """The name and the version of this form of document."""
     question: dict[str, str | None]
     """The values that all runs share, and must share to be compared."""
     load_points: tuple[str, ...]
+    """The loads at which both sides were run, in words."""
     differs: tuple[Factor, ...]
     """If there is more than one, nobody can tell which of them did it."""
     left_out: tuple[str, ...]
     """Runs at a load that the other side was not run at."""
     metrics: tuple[MetricComparison, ...]
+    """The comparison of each metric that both sides have."""
     false_discovery_rate: float = FALSE_DISCOVERY_RATE
+    """The expected share of false ones among the differences that are reported."""
 
 
 def read_run(data: bytes, where: str) -> ComparedRun:

@@ -33,16 +33,22 @@ class Price(DocumentPart):
     accelerator: Line
     """As envelopes name it, such as ``NVIDIA H100 80GB HBM3``."""
     per_hour: Annotated[float, Field(gt=0)]
+    """The price of one of them for an hour, in the list's currency."""
 
 
 class Prices(DocumentPart):
     """The whole list: one source, one day, one currency."""
 
     version: Literal[1]
+    """The version of this form of list."""
     source: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=500)]
+    """The address of the page that the prices were taken from."""
     date: date
+    """The day on which they were taken."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """The currency, as its three letters of ISO 4217."""
     accelerators: Annotated[tuple[Price, ...], Field(min_length=1, max_length=500)]
+    """The prices, one for each accelerator."""
 
     @model_validator(mode="after")
     def _named_once(self) -> Prices:
