@@ -81,7 +81,10 @@ def init(
 ) -> None:
     """Write a policy with comments, in which one signer may sign for one organisation from today.
 
-    A policy names repositories or identities, and never all of an owner's repositories.
+    Name the signer by --repo, or by --certificate-identity with --certificate-oidc-issuer. A policy
+    compares both exactly, so write them as the certificate spells them, which `inferencebench
+    explain` shows. A policy never trusts all repositories of an owner: to believe an owner for one
+    command, give --owner to `inferencebench verify`, which needs no policy.
     """
     signer = SignerOptions(
         repo=repo, identity=certificate_identity, issuer=certificate_oidc_issuer
@@ -89,7 +92,8 @@ def init(
     if signer is None:
         raise SignerOptionError(
             "name the signer: --repo OWNER/REPO, or --certificate-identity with "
-            "--certificate-oidc-issuer"
+            "--certificate-oidc-issuer. A policy trusts no owner as a whole; without a policy, "
+            "`inferencebench verify --owner ORG` does"
         )
     text = _new_policy(organisation, suite or ["*"], signer)
     if file is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +29,7 @@ GITHUB_ISSUER: Final = "https://token.actions.githubusercontent.com"
 
 _OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_SMALL: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NOBODY: Final = ("https://nowhere.invalid/nobody/nothing@refs/heads/x", "nobody@nowhere.invalid")
 """Names that nobody can have (RFC 2606): an expression that accepts one names nobody."""
 
@@ -74,8 +76,10 @@ class RequiredSigner:
         asked: the words in which the reader asked for it, such as ``--owner acme``.
         issuer: the OIDC issuer that must have vouched for the signer.
         identity: the subject alternative name.
-        below: the address that the identity must lie below. None when any may be.
-        claims: what the certificate must say about the CI build, exactly.
+        below: the address on github.com that the identity must lie below, in any case of its
+            ASCII letters. None when any identity will do.
+        claims: what the certificate must say about the CI build: addresses on github.com, in any
+            case of their ASCII letters.
     """
 
     asked: str
@@ -91,7 +95,7 @@ class RequiredSigner:
             return f"{who}; {self.asked} requires the issuer {self.issuer}"
         if self.identity is not None and not self.identity.matches(signer.identity):
             return f"{who}; {self.asked} requires the identity {self.identity}"
-        if self.below is not None and not signer.identity.startswith(self.below):
+        if self.below is not None and not _folded(signer.identity).startswith(_folded(self.below)):
             return f"{who}; {self.asked} requires an identity below {self.below}"
         meant = NameKind.of_text(signer.identity)
         if signer.kind is not meant:
@@ -101,7 +105,7 @@ class RequiredSigner:
             )
         for name, value in self.claims.items():
             found = signer.workflow.get(name)
-            if found != value:
+            if found is None or _folded(found) != _folded(value):
                 said = "nothing" if found is None else printable(found)
                 return (
                     f"{who}; {self.asked} requires a certificate with {name} {value}, it says "
@@ -115,10 +119,19 @@ class RequiredSigner:
         document = {
             "issuer": str(self.issuer),
             "identity": None if self.identity is None else str(self.identity),
-            "below": self.below,
-            "claims": dict(self.claims),
+            "below": None if self.below is None else _folded(self.below),
+            "claims": {name: _folded(value) for name, value in self.claims.items()},
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _folded(address: str) -> str:
+    """Return an address on github.com in one spelling, for comparison.
+
+    Names there are ASCII and differ in more than the case of their letters. Unicode's own folding
+    would take other letters for them: the Kelvin sign for a k, and the long s for an s.
+    """
+    return address.translate(_SMALL)
 
 
 def signer_of_owner(owner: str, *, identity: Name | None = None) -> RequiredSigner:
@@ -128,7 +141,7 @@ def signer_of_owner(owner: str, *, identity: Name | None = None) -> RequiredSign
     attestation verify --owner`` demands, and the workflow that signed must be theirs as well.
 
     Args:
-        owner: the name on github.com, in the spelling that certificates use.
+        owner: the name on github.com, in any case of its letters.
         identity: the workflow that must have signed, when it is another's reusable one.
 
     Raises:

@@ -166,3 +166,11 @@ def test_explain_says_who_may_sign_what_and_when(bench: Bench, tmp_path: Path) -
     assert "may sign llm.* for laptop, in no log and with nobody vouching for it." in third
     path.write_text("version: 1\n")
     assert "Nobody may sign." in bench("policy", "explain", path).stdout
+
+
+def test_init_without_a_signer_says_where_an_owner_is_believed(bench: Bench) -> None:  # noqa: F811
+    nobody = bench("policy", "init", "--organisation", "acme-hub")
+    assert nobody.returncode == 2
+    assert "--repo OWNER/REPO" in nobody.stderr
+    assert "`inferencebench verify --owner ORG` does" in nobody.stderr
+    assert "--owner" in bench("policy", "init", "--help").stdout

@@ -80,7 +80,11 @@ PUBLISH = Name("https://github.com/slsa/builder/.github/workflows/run.yml@refs/t
         (signer_of_repository("acme/bench"), ACME, None, ""),
         (signer_of_owner("acm"), ACME, None, "requires an identity below https://github.com/acm/"),
         (signer_of_owner("acme-evil"), ACME, None, "below https://github.com/acme-evil/"),
-        (signer_of_owner("Acme"), ACME, None, "requires an identity below"),
+        # Names on github.com are the same in any case.
+        (signer_of_owner("Acme"), ACME, None, ""),
+        (signer_of_repository("ACME/Bench"), ACME, None, ""),
+        (signer_of_owner("acme"), ACME.replace("acme", "AcMe"), None, ""),
+        (signer_of_owner("Acme"), ACME, "mallory/fork", "owner_uri https://github.com/Acme, it"),
         (signer_of_repository("acme/ben"), ACME, None, "below https://github.com/acme/ben/"),
         (signer_of_repository("acme/other"), ACME, None, "below https://github.com/acme/other/"),
         # acme's reusable workflow, called by a repository of somebody else
@@ -137,6 +141,56 @@ def named(identity: str, issuer: str, kind: NameKind | None = None) -> SignerIde
 )
 def test_what_looks_like_the_owner_is_not(signer: SignerIdentity, said: str) -> None:
     assert said in str(signer_of_owner("acme").refusal(signer))
+
+
+LOOK_ALIKES = {
+    "Kelvin sign": ("kim", "\u212aim"),
+    "dotless i": ("kim", "k\u0131m"),
+    "dotted capital I": ("kim", "k\u0130m"),
+    "long s": ("slsa", "sl\u017fa"),
+    "sharp s": ("boss", "bo\u00df"),
+    "Cyrillic a": ("acme", "\u0430cme"),
+    "full width": ("acme", "\uff41cme"),
+}
+
+
+@pytest.mark.parametrize("kind", LOOK_ALIKES)
+@pytest.mark.parametrize("where", ["identity", "claim", "both"])
+def test_letters_that_look_or_fold_alike_are_other_names(kind: str, where: str) -> None:
+    """Unicode's case folding takes some of these for the name, and nobody's eyes tell the rest."""
+    name, like = LOOK_ALIKES[kind]
+
+    def signer(in_identity: str, in_claim: str) -> SignerIdentity:
+        return SignerIdentity(
+            f"https://github.com/{in_identity}/bench/.github/workflows/x.yml@refs/heads/main",
+            GITHUB_ISSUER,
+            workflow={"source_repository_owner_uri": f"https://github.com/{in_claim}"},
+            kind=NameKind.URI,
+        )
+
+    required = signer_of_owner(name)
+    assert required.refusal(signer(name.upper(), name.title())) is None
+    in_identity = name if where == "claim" else like
+    in_claim = name if where == "identity" else like
+    assert required.refusal(signer(in_identity, in_claim)) is not None
+    with pytest.raises(PolicyError, match="is no name of a user or organisation"):
+        signer_of_owner(like)
+
+
+def test_an_owner_is_asked_for_by_one_digest_however_it_is_spelt() -> None:
+    assert signer_of_owner("Acme").sha256 == signer_of_owner("acme").sha256
+    assert signer_of_repository("a/B").sha256 == signer_of_repository("A/b").sha256
+    assert signer_of_owner("acme").sha256 != signer_of_owner("acm").sha256
+
+
+def test_a_reusable_workflow_is_named_in_its_exact_spelling() -> None:
+    """Files and branches differ by case, even where owners do not."""
+    required = signer_of_owner("acme", identity=PUBLISH)
+    claims = {"source_repository_owner_uri": "https://github.com/acme"}
+    shouted = SignerIdentity(
+        PUBLISH.text.upper(), GITHUB_ISSUER, workflow=claims, kind=NameKind.URI
+    )
+    assert "requires the identity" in str(required.refusal(shouted))
 
 
 @pytest.mark.parametrize(
