@@ -33,7 +33,7 @@ from inferencebench_pipeline.measure.run.trace_writer import (
     read_traces,
 )
 from inferencebench_pipeline.measure.spec.load import ClosedLoad
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.spec.workload import Workload
 
 _TOKENS = 128

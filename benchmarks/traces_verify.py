@@ -30,7 +30,7 @@ from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.run.trace_writer import open_traces
 from inferencebench_pipeline.measure.spec.load import ClosedLoad
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.spec.workload import Workload
 from inferencebench_pipeline.measure.traces.schema import (
     CHUNK,

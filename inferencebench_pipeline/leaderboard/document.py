@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from inferencebench_pipeline.documents import DocumentPart, described_as
+from inferencebench_pipeline.documents import DescribedAs, DocumentPart
 from inferencebench_pipeline.leaderboard.facts import MetricKey, MetricLabel, MetricUnit
 from inferencebench_pipeline.leaderboard.run_columns import RowId, Shown, StatedRow
 from inferencebench_pipeline.measure import ValidityFlag
@@ -165,12 +165,12 @@ class Front(DocumentPart):
 class Group(DocumentPart):
     """Runs that answer the same question."""
 
-    group_id: Annotated[RowId, described_as(StatedRow, "group_id")]
-    suite_id: Annotated[str, described_as(StatedRow, "suite_id")]
-    suite_version: Annotated[str, described_as(StatedRow, "suite_version")]
-    dataset_id: Annotated[str, described_as(StatedRow, "dataset_id")]
-    workload: Annotated[str, described_as(StatedRow, "workload")]
-    slo: Annotated[str | None, described_as(StatedRow, "slo")] = None
+    group_id: Annotated[RowId, DescribedAs(StatedRow, "group_id")]
+    suite_id: Annotated[str, DescribedAs(StatedRow, "suite_id")]
+    suite_version: Annotated[str, DescribedAs(StatedRow, "suite_version")]
+    dataset_id: Annotated[str, DescribedAs(StatedRow, "dataset_id")]
+    workload: Annotated[str, DescribedAs(StatedRow, "workload")]
+    slo: Annotated[str | None, DescribedAs(StatedRow, "slo")] = None
     metric_definitions: str
     """The newest version that one of its runs names, which says what the columns mean. A number
     that means another thing in an earlier version takes no part."""
@@ -192,16 +192,16 @@ class Group(DocumentPart):
 class Change(DocumentPart):
     """A metric of a repeated benchmark that moved to another level and stayed there."""
 
-    group_id: Annotated[RowId, described_as(StatedRow, "group_id")]
+    group_id: Annotated[RowId, DescribedAs(StatedRow, "group_id")]
     key: MetricKey
     label: MetricLabel
     unit: MetricUnit = None
     verdict: Literal["better", "worse"]
     """The direction of the change, by the direction that the metric's definition calls better."""
-    model_id: Annotated[str | None, described_as(StatedRow, "model_id")] = None
-    engine_name: Annotated[str | None, described_as(StatedRow, "engine_name")] = None
-    hardware: Annotated[str | None, described_as(StatedRow, "hardware")] = None
-    load_point: Annotated[str | None, described_as(StatedRow, "load_point")] = None
+    model_id: Annotated[str | None, DescribedAs(StatedRow, "model_id")] = None
+    engine_name: Annotated[str | None, DescribedAs(StatedRow, "engine_name")] = None
+    hardware: Annotated[str | None, DescribedAs(StatedRow, "hardware")] = None
+    load_point: Annotated[str | None, DescribedAs(StatedRow, "load_point")] = None
     since_row_id: RowId
     """The first run of the new level."""
     since: str | None = None

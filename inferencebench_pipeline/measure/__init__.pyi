@@ -54,11 +54,11 @@ from .spec.plan import load_label as load_label
 from .spec.schedule import Schedule as Schedule
 from .spec.spec import BenchmarkSpec as BenchmarkSpec
 from .spec.spec import ModelSpec as ModelSpec
-from .spec.spec import Slo as Slo
 from .spec.spec import spec_json as spec_json
 from .spec.spec_file import load_plan as load_plan
 from .spec.spec_file import load_spec as load_spec
 from .spec.spec_file import named_spec as named_spec
+from .spec.stated_parts import Slo as Slo
 from .telemetry.report import TelemetryReport as TelemetryReport
 from .traces.content import content_sha256 as content_sha256
 from .traces.largest_run import MOST_FILE_BYTES as MOST_FILE_BYTES

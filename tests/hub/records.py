@@ -19,7 +19,8 @@ from inferencebench_pipeline.measure.metrics.compute import (
     compute_metrics,
 )
 from inferencebench_pipeline.measure.run.measurement import Measurement
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Slo
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces.schema import (
     METADATA_PREFIX,
     SCHEMA,

@@ -23,7 +23,7 @@ from inferencebench_pipeline.measure.metric_definitions import (
     SAMPLE_FLOORS,
 )
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces.schema import SCHEMAS, TRACES_SCHEMA_VERSION
 from tests.measure.metrics import reference
 from tests.measure.metrics.rows import many_rows, table

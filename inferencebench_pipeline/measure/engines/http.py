@@ -22,7 +22,8 @@ from inferencebench_pipeline.measure.errors import (
 )
 from inferencebench_pipeline.measure.provenance.document import EngineProvenance, ModelProvenance
 from inferencebench_pipeline.measure.spec.engine_keys import api_key
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec.stated_parts import Quantization
 from inferencebench_pipeline.untrusted import (
     AnswerTooLargeError,
     Bounds,

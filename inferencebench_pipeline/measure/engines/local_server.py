@@ -29,7 +29,8 @@ from inferencebench_pipeline.measure.provenance.document import (
     ModelProvenance,
     Unsaid,
 )
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Quantization
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec
+from inferencebench_pipeline.measure.spec.stated_parts import Quantization
 
 
 @dataclass(frozen=True)

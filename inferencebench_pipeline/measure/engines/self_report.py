@@ -17,7 +17,7 @@ from typing import Any, Final
 from inferencebench_pipeline.errors import PipelineError
 from inferencebench_pipeline.measure.engines.http import Access, ask
 from inferencebench_pipeline.measure.provenance.document import Unsaid
-from inferencebench_pipeline.measure.spec.spec import Quantization
+from inferencebench_pipeline.measure.spec.stated_parts import Quantization
 from inferencebench_pipeline.untrusted import printable
 
 _QUICK_S: Final = 5.0

@@ -16,7 +16,7 @@ from inferencebench_pipeline.measure.metric_definitions import (
 from inferencebench_pipeline.measure.metrics.arrays import TraceArrays
 from inferencebench_pipeline.measure.metrics.estimators import ESTIMATORS, Given
 from inferencebench_pipeline.measure.metrics.intervals import Metric, with_intervals
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
 
 __all__ = [

@@ -41,7 +41,7 @@ from inferencebench_pipeline.measure.metrics.statistics import (
     wilson_interval,
 )
 from inferencebench_pipeline.measure.metrics.statistics.packed_integers import Ascending
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 
 _NS_PER_S: Final = 10**9
 _NO_REQUEST: Final = "no measured request"

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 
 Int64s = npt.NDArray[np.int64]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from inferencebench_pipeline.measure.metric_definitions import DISTRIBUTIONS, Distribution, Span
 from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, Rows, TraceArrays
 from inferencebench_pipeline.measure.metrics.statistics.packed_integers import PackedIntegers
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
 
 _NS_PER_MS: Final = 10**6

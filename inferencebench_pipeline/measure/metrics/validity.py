@@ -16,7 +16,7 @@ from inferencebench_pipeline.measure.metrics.arrays import Bools, Int64s, TraceA
 from inferencebench_pipeline.measure.metrics.statistics import FEWEST_OBSERVATIONS, FEWEST_REPEATS
 from inferencebench_pipeline.measure.metrics.steady_state import mser5
 from inferencebench_pipeline.measure.metrics.validity_flags import ValidityFlag
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.spec.workload import FixedLength, Workload
 from inferencebench_pipeline.measure.traces.order import ChunkFacts, out_of_order
 from inferencebench_pipeline.measure.traces.reader import Traces

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
-from inferencebench_pipeline.measure.spec.spec import Quantization
+from inferencebench_pipeline.measure.spec.stated_parts import Quantization
 
 UNKNOWN = "unknown"
 """The word for a value that could not be learnt; a warning beside it says why."""

@@ -33,7 +33,8 @@ from inferencebench_pipeline.measure.run.progress import Progress, ProgressRepor
 from inferencebench_pipeline.measure.run.stopping_rule import CONDUCT, Conduct, Look, look
 from inferencebench_pipeline.measure.run.token_check import count_answers
 from inferencebench_pipeline.measure.run.trace_writer import table_of
-from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, Repeats, spec_json
+from inferencebench_pipeline.measure.spec.spec import BenchmarkSpec, spec_json
+from inferencebench_pipeline.measure.spec.stated_parts import Repeats
 from inferencebench_pipeline.measure.workloads.recipe import Recipe, recipe_of
 from inferencebench_pipeline.measure.workloads.request_plan import keep_workload
 from inferencebench_pipeline.measure.workloads.resolution import resolve

@@ -17,7 +17,7 @@ from typing import Final
 from pydantic import Field
 
 from inferencebench_pipeline.documents import DocumentPart
-from inferencebench_pipeline.measure.spec.spec import Repeats
+from inferencebench_pipeline.measure.spec.stated_parts import Repeats
 
 CONDUCT: Final = "conduct.json"
 """The file of a capture that holds its :class:`Conduct`."""

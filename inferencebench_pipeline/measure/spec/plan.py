@@ -25,8 +25,8 @@ from inferencebench_pipeline.measure.spec.spec import (
     BenchmarkSpec,
     ModelSpec,
     Place,
-    Slo,
 )
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.spec.workload import Workload
 
 MOST_RUNS: Final = 1000

@@ -20,7 +20,7 @@ from inferencebench_pipeline.leaderboard.site.labels import (
 from inferencebench_pipeline.leaderboard.site.site import render_site
 from inferencebench_pipeline.leaderboard.store import LeaderboardStore
 from inferencebench_pipeline.measure.metrics.arrays import Rows, TraceArrays
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces.reader import open_traces
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.corpus.world import ORG, FolderHub, altered, policy, record, resigned, verifier

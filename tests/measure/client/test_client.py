@@ -7,7 +7,7 @@ import pytest
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.run.run import run_benchmark
 from inferencebench_pipeline.measure.run.trace_writer import check_traces, read_traces
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.runs.run_directory import RunFile
 from inferencebench_pipeline.settings import origin_of
 from tests.measure.fake_engine import Behaviour

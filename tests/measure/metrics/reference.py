@@ -17,7 +17,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from tests.measure.metrics.rows import Row
 
 FLOORS = {"50": 1, "90": 10, "95": 20, "99": 662, "99.9": 6636}

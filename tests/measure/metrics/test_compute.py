@@ -24,7 +24,7 @@ from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute
 from inferencebench_pipeline.measure.metrics.estimators import percentile
 from inferencebench_pipeline.measure.metrics.samples import latencies_ms, samples_of
 from inferencebench_pipeline.measure.metrics.window_energy import WindowEnergy
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces.reader import Traces
 from inferencebench_pipeline.measure.traces.schema import PHASES
 from tests.chance import examples

@@ -12,7 +12,7 @@ import pytest
 
 from inferencebench_pipeline.measure.metrics import fluidity
 from inferencebench_pipeline.measure.metrics.fluidity import Deadlines, missed_and_set
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from tests.chance import dice, examples
 
 FURTHEST = 2**50

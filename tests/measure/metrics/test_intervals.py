@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.metrics.intervals import Metric
 from inferencebench_pipeline.measure.metrics.statistics import FEWEST_OBSERVATIONS, student_t
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from tests.chance import examples
 from tests.measure.metrics import reference
 from tests.measure.metrics.rows import Row, answered, many_rows, row, table

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from inferencebench_pipeline.measure.run.stopping_rule import error_to_spend, look, t_quantile
-from inferencebench_pipeline.measure.spec.spec import Repeats
+from inferencebench_pipeline.measure.spec.stated_parts import Repeats
 
 RULE = Repeats(least=5, most=12, relative_half_width=0.05, metrics=("ttft_p50_ms",))
 

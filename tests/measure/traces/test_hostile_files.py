@@ -21,7 +21,7 @@ import pytest
 from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.metrics import arrays
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
-from inferencebench_pipeline.measure.spec.spec import Slo
+from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces import largest_run, parquet_bounds, reader
 from inferencebench_pipeline.measure.traces.largest_run import most_unpacked, most_work, work_of
 from inferencebench_pipeline.measure.traces.reader import open_traces
