@@ -84,7 +84,7 @@ def _later(document: object, refusal: EnvelopeError) -> LaterEnvelope:
     """
     try:
         return LaterEnvelope.model_validate(document)
-    except (ValidationError, RecursionError, OverflowError):
+    except ValidationError:
         raise refusal from refusal.__cause__
 
 
@@ -114,8 +114,6 @@ def _validated(document: object) -> Envelope:
     except ValidationError as error:
         problems = problems_of(error, whole="envelope", values=True)
         raise EnvelopeError(f"not a v1 envelope: {problems}") from error
-    except (RecursionError, OverflowError) as error:
-        raise EnvelopeError(f"not a v1 envelope: {type(error).__name__}: {error}") from error
 
 
 def canonical_body(envelope: Envelope) -> bytes:

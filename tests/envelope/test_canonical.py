@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
+from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import (
     MAX_ENVELOPE_BYTES,
     MAX_NESTING,
     EnvelopeError,
     parse_any_version,
     parse_envelope,
+    parse_unambiguous,
     serialise,
 )
+from tests.envelope.measured import measurement_of, traces_bytes
+
+RUN_ID = "01997b2e-8c00-7000-8000-000000000001"
 
 
 def encode(document: object) -> bytes:
@@ -92,6 +97,49 @@ def test_nesting_is_read_up_to_the_limit(minimal: dict[str, Any]) -> None:
     parse_envelope(encode(minimal | {"x": nested(MAX_NESTING - 1)}))
     with pytest.raises(EnvelopeError, match="deeper than"):
         parse_envelope(encode(minimal | {"x": nested(MAX_NESTING)}))
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every value in a document."""
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+
+
+EXTREMES = (
+    "1" + "0" * 400,
+    "1e999",
+    "NaN",
+    "9223372036854775808",
+    '"' + "9" * 5000 + '"',
+    '"\\ud800"',
+    "[" * 50 + "]" * 50,
+    '{"x":' * 50 + "1" + "}" * 50,
+)
+"""JSON that is hard on whoever holds it in a number, a date or a string of another language."""
+
+
+def test_an_extreme_value_anywhere_is_read_or_refused_as_any_other() -> None:
+    measured = build_envelope(measurement_of(RUN_ID, traces_bytes(RUN_ID)))
+    whole = json.loads(serialise(measured))
+    # The format looks into neither of them, so one place in each stands for all.
+    whole |= {"driver_options": {"x": 1}, "inferencebench_pipeline": {"x": 1}}
+    refused = 0
+    for *parents, last in places(whole)[1:]:
+        document = copy.deepcopy(whole)
+        place = document
+        for key in parents:
+            place = place[key]
+        place[last] = "(here)"
+        for text in EXTREMES:
+            try:
+                parse_unambiguous(encode(document).replace(b'"(here)"', text.encode()))
+            except EnvelopeError:
+                refused += 1
+    assert refused > len(EXTREMES)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

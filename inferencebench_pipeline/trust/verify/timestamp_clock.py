@@ -79,8 +79,6 @@ class _SharedChain(_Verifier):
         """
         signed = tsp_response.signed_data
         certificates, signers = frozenset(signed.certificates), list(signed.signer_infos)
-        if not signers:
-            raise VerificationError("The signed data has 0 signer infos.")
         if len(signers) != 1 or sum(map(len, certificates)) > _MOST_BYTES:
             return super()._verify_leaf_certs(tsp_response)
         about = (certificates, signers[0].issuer, signers[0].serial_number)

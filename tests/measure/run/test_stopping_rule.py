@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from inferencebench_pipeline.measure.run.stopping_rule import error_to_spend, look, t_quantile
 from inferencebench_pipeline.measure.spec.stated_parts import Repeats
+from tests.chance import dice, examples
 
 RULE = Repeats(least=5, most=12, relative_half_width=0.05, metrics=("ttft_p50_ms",))
 
@@ -39,9 +38,9 @@ def test_a_look_says_how_wide_each_interval_is() -> None:
 
 def test_looking_after_every_repeat_still_covers_as_often_as_it_claims() -> None:
     """A rule that stopped at the first narrow 95 % interval would miss the truth more often."""
-    chance = random.Random(7)
+    chance = dice("repeats that vary")
     missed = 0
-    runs = 400
+    runs = examples(400)
     for _ in range(runs):
         values = []
         while len(values) < RULE.at_most:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from inferencebench_pipeline.measure.traces.parquet_bounds import (
     ParquetTooLargeError,
     check_bounds,
 )
+from tests.chance import dice, examples
 
 NUMBERS = list(range(1000))
 
@@ -153,16 +153,16 @@ def test_what_is_not_parquet_is_refused(data: bytes) -> None:
 
 def test_damage_anywhere_has_no_other_consequence_than_refusal() -> None:
     data = parquet({"a": NUMBERS[:50], "s": ["x", "y"] * 25, "n": [[1, 2]] * 50})
-    dice = random.Random(7)
+    rolls = dice("damage to a Parquet file")
     refused = 0
-    for _ in range(5000):
+    for _ in range(examples(5000)):
         damaged = bytearray(data)
-        for _ in range(dice.choice([1, 1, 4])):
-            damaged[dice.randrange(len(data))] = dice.randrange(256)
+        for _ in range(rolls.choice([1, 1, 4])):
+            damaged[rolls.randrange(len(data))] = rolls.randrange(256)
         try:
             check_bounds(
-                bytes(damaged[: dice.choice([len(data), len(data), dice.randrange(len(data))])])
+                bytes(damaged[: rolls.choice([len(data), len(data), rolls.randrange(len(data))])])
             )
         except (ParquetDamagedError, ParquetTooLargeError):
             refused += 1
-    assert refused > 2000
+    assert refused > examples(2000)

@@ -221,6 +221,17 @@ def test_a_published_spec_names_a_file_without_its_folder() -> None:
     assert "spec.load.schedule" in statements(other, traces).contradictions()[0]
 
 
+def test_a_published_spec_may_leave_out_what_is_private_and_may_add_nothing() -> None:
+    load = json.loads(serialise(ENVELOPE))["driver_options"]["load"]
+    private = load | {"cookie": "of this machine"}
+    traces = told(TRACES, load=json.dumps(private))
+    public = claimed(driver_options__load=private, driver_options__spec__load=load)
+    assert statements(public, traces).contradictions() == []
+    assert "load.cookie" in statements(claimed(), traces).contradictions()[0]
+    added = claimed(driver_options__load=private, driver_options__spec__load=load | {"burst": 2})
+    assert "spec.load.burst is None" in statements(added, traces).contradictions()[0]
+
+
 @pytest.mark.parametrize("folder", sorted(Path("tests/data/records").glob("*/")), ids=str)
 def test_records_of_every_version_agree(folder: Path) -> None:
     for envelope in folder.glob("envelope.*.json"):

@@ -8,6 +8,7 @@ import json
 import pytest
 from rfc3161_client import TimeStampResponse, decode_timestamp_response
 
+from inferencebench_pipeline.sandbox.sigstore import der
 from inferencebench_pipeline.trust.verify import timestamp_clock
 from inferencebench_pipeline.trust.verify.timestamp_clock import TimestampClock
 from tests.trust.conftest import World
@@ -47,10 +48,53 @@ def test_nothing_is_remembered_of_large_sets_or_of_many(
 ) -> None:
     response, message = stamped
     for name in ("_MOST_BYTES", "_REMEMBERED"):
-        monkeypatch.setattr(timestamp_clock, name, 0)
-        asked = clock(running_world)
-        for _ in range(2):
-            assert asked.verified_time(response, message) is not None
+        with monkeypatch.context() as patched:
+            patched.setattr(timestamp_clock, name, 0)
+            asked = clock(running_world)
+            for _ in range(2):
+                assert asked.verified_time(response, message) == response.tst_info.gen_time
+                assert asked.verified_time(response, message + b"x") is None
+
+
+def changed(response: TimeStampResponse, field: int, contents: list[bytes]) -> TimeStampResponse:
+    """The response with other contents of one of the last fields of its SignedData."""
+
+    def last_of(data: bytes, depth: int) -> bytes:
+        tag, *_ = data
+        parts = [each.raw for each in der.elements(der.only(data, tag).content)]
+        if depth:
+            parts[-1] = last_of(parts[-1], depth - 1)
+        else:
+            parts[field] = der.tlv(der.elements(parts[field])[0].tag, *contents)
+        return der.tlv(tag, *parts)
+
+    # RFC 3161 section 2.4.2, RFC 5652 section 3: a response, its token, [0], and the SignedData.
+    return decode_timestamp_response(last_of(response.as_bytes(), 3))
+
+
+@pytest.mark.parametrize("with_certificates", [True, False])
+def test_a_timestamp_that_nobody_signed_gives_no_time(
+    running_world: World, stamped: tuple[TimeStampResponse, bytes], with_certificates: bool
+) -> None:
+    response, message = stamped
+    unsigned = changed(response, -1, [])
+    if not with_certificates:
+        unsigned = changed(unsigned, -2, [])
+    asked = clock(running_world)
+    assert asked.verified_time(response, message) is not None
+    assert asked.verified_time(unsigned, message) is None
+
+
+def test_a_timestamp_with_another_signature_gives_no_time(
+    running_world: World, stamped: tuple[TimeStampResponse, bytes]
+) -> None:
+    response, message = stamped
+    data = response.as_bytes()
+    # The signature is the last field, and its last byte is of a number that every bit counts in.
+    forged = decode_timestamp_response(data[:-1] + bytes([data[-1] ^ 1]))
+    asked = clock(running_world)
+    assert asked.verified_time(response, message) is not None
+    assert asked.verified_time(forged, message) is None
 
 
 def test_an_authority_without_a_root_above_it_gives_no_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import gc
 import hashlib
 import json
 import socket
@@ -225,6 +226,20 @@ def test_a_signer_of_one_organisation_does_not_speak_for_another(
     verdict = world.verify(signed.data, signed.traces, organisation="acme")
     assert_rejected(verdict, "identity_policy", FailureClass.IDENTITY_NOT_ALLOWED)
     assert world.verify(signed.data, signed.traces, organisation=None).ok
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_a_program_keeps_its_own_way_to_collect_garbage(
+    world: World, signed: Signed, collects: bool
+) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        for data in (signed.data, b"no envelope"):
+            assert world.verify(data, signed.traces).ok is (data == signed.data)
+            assert gc.isenabled() is collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_the_verdict_names_what_it_was_made_under(world: World, signed: Signed) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,15 +49,8 @@ class RatioEstimate:
     """Degrees of freedom behind the standard error: blocks side by side, less one."""
 
 
-def exact_sum(values: npt.NDArray[Any]) -> int:
-    """Return the sum of integers without overflow, whatever their size.
-
-    Args:
-        values: of a signed or unsigned integer type.
-    """
-    if values.dtype.itemsize < 8:
-        # A file holds at most 2^28 chunks, so sums of 32-bit values fit in 64 bits.
-        return int(values.sum(dtype=np.int64))
+def exact_sum(values: Int64s) -> int:
+    """Return the sum of integers without overflow, whatever their size."""
     # The upper and the lower 32 bits are summed apart, so that neither sum can overflow.
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
