@@ -91,7 +91,7 @@ def test_the_demo_takes_a_run_through_its_whole_life_and_says_where_to_look(tmp_
                 "verify",
                 f"hf://datasets/{receipt.repo_id}",
             ],
-            env=os.environ | sandbox.environ | {"COLUMNS": "300"},
+            env=os.environ | sandbox.environ | {"COLUMNS": "80"},
             capture_output=True,
             text=True,
         )

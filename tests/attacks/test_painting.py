@@ -19,10 +19,12 @@ from typing import Any, Final
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from inferencebench_pipeline.cli import terminal
 from inferencebench_pipeline.cli.verification import corpus_verifying, explaining, verdict_page
 from inferencebench_pipeline.cli.verification.explaining import print_tree
+from inferencebench_pipeline.cli.verification.layout import rows_of
 from inferencebench_pipeline.cli.verification.verdict_page import print_page
 from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.errors import PermanentError
@@ -226,6 +228,32 @@ def test_no_padding_brings_a_text_to_the_beginning_of_a_row(
         page(forged, Console(file=shown, width=columns, markup=False))
         for row in rows(shown.getvalue(), columns):
             assert not row.startswith("VERIFIED"), (padding, row)
+
+
+def test_what_is_left_to_the_terminal_looks_like_nothing_but_an_address() -> None:
+    """A row at the margin is a line of ours, or a part of an address with no word of ours."""
+    chance = dice("addresses that a terminal breaks")
+    words = "VERIFIED Verified: REJECTED rejected: INCOMPLETE NEWER EMPTY: DIFFER: error: note: x"
+    whole = 0
+    for _ in range(examples(400)):
+        columns = chance.choice((40, 60, 80))
+        parts = [
+            chance.choice((*words.split(), "\u2713")),
+            *("x" * chance.randrange(1, 50) for _ in range(4)),
+        ]
+        chance.shuffle(parts)
+        text = chance.choice(("https://h.example/", "hf://datasets/", "/tmp/", ""))
+        text += chance.choice(("/", "-", "", "@")).join(parts)
+        shown = io.StringIO()
+        out = Console(file=shown, width=columns, markup=False)
+        for line in rows_of([(Text("Place"), Text(f"before {text} after"))], 12, out):
+            out.print(line, soft_wrap=True)
+        whole += text in shown.getvalue() and len(text) > columns
+        for row in rows(shown.getvalue(), columns):
+            if row and not row.startswith("  "):
+                assert re.fullmatch(r"[A-Za-z0-9._~/@%+=#?&:-]+", row), row
+                assert not re.search("verified|rejected|incomplete|newer|error", row, re.I), row
+    assert whole, "no example was longer than the terminal"
 
 
 def test_no_padding_brings_a_line_of_a_corpus_to_the_margin(

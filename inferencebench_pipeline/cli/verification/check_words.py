@@ -185,6 +185,22 @@ def sentence_of(check: Check) -> str:
     return words.holds if check.status is CheckStatus.PASSED else words.fails
 
 
+_SAID: Final = frozenset({"signature_present", "envelope_names_certificate", "dev_key_signature"})
+"""Checks whose detail says the same as the sentence, and has no value to add."""
+
+
+def failure_of(check: Check) -> str:
+    """Return why a check failed: the sentence, and then the values, which may be a stranger's."""
+    said = sentence_of(check)
+    return said if check.name in _SAID else f"{said} {detail_of(check)}"
+
+
+def detail_of(check: Check) -> str:
+    """Return a check's detail, which begins small and has no full stop, as a sentence."""
+    text = check.detail
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
 def answer_of(checks: list[Check]) -> CheckStatus:
     """Return the answer to a question: failed if a check of it is, passed if all of them are."""
     statuses = {check.status for check in checks}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
-from rich.tree import Tree
 
 from inferencebench_pipeline.cli.verification.check_words import sentence_of
+from inferencebench_pipeline.cli.verification.layout import lines_of, rows_of
 from inferencebench_pipeline.cli.verification.verdict_page import (
     MARKS,
     OUTCOME_STYLES,
@@ -47,22 +49,54 @@ _MEANING: Final = {
 }
 
 
+@dataclass
+class Branch:
+    """A text of the tree, and what belongs to it."""
+
+    text: Text
+    branches: list[Branch] = field(default_factory=list)
+
+    def add(self, text: Text) -> Branch:
+        """Add a branch and return it."""
+        self.branches.append(Branch(text))
+        return self.branches[-1]
+
+    def lines(self, out: Console, guide: str = "") -> Iterator[Text]:
+        """Yield the lines of the tree, each behind the guides of the branches around it."""
+        head = guide[:-4] + _TURN[guide[-4:]] if guide else ""
+        rest = guide + "│   " * bool(guide and self.branches)
+        room = max(out.width, _NARROWEST) - len(rest)
+        for number, line in enumerate(lines_of(self.text, room, out)):
+            yield Text(rest if number else head, style="dim") + line
+        for branch in self.branches:
+            last = branch is self.branches[-1]
+            yield from branch.lines(out, guide + ("    " if last else "│   "))
+
+
+_TURN: Final = {"    ": "└── ", "│   ": "├── "}
+_NARROWEST: Final = 60
+
+
 def print_tree(report: VerdictReport, out: Console) -> None:
     """Print a report with each check, its evidence and what it means."""
-    out.print(_headline(report))
-    if report.failure_class is not None:
-        out.print(Text(_MEANING[report.failure_class]))
-    for line in subject_lines(report, out):
+    for line in _lines(report, out):
         out.print(line, soft_wrap=True)
-    out.print(_tree(report))
-    out.print()
-    for line in basis_lines(report, out):
-        out.print(line, soft_wrap=True)
-    out.print(last_line(report))
 
 
-def _tree(report: VerdictReport) -> Tree:
-    tree = Tree(Text("The checks"), guide_style="dim")
+def _lines(report: VerdictReport, out: Console) -> Iterator[Text]:
+    meaning = "" if report.failure_class is None else _MEANING[report.failure_class]
+    yield _headline(report)
+    if meaning:
+        yield from rows_of([(Text(), Text(meaning))], 0, out)
+    yield from subject_lines(report, out)
+    yield from _tree(report).lines(out)
+    yield Text()
+    yield from basis_lines(report, out)
+    yield from rows_of([(Text(), last_line(report))], 0, out)
+
+
+def _tree(report: VerdictReport) -> Branch:
+    tree = Branch(Text("The checks"))
     made = {check.name: check for check in report.checks}
     for answer in report.answers:
         mark, style = MARKS[answer.status]
@@ -85,7 +119,7 @@ def _headline(report: VerdictReport) -> Text:
     return text
 
 
-def _add_check(branch: Tree, check: Check) -> None:
+def _add_check(branch: Branch, check: Check) -> None:
     mark, style = MARKS[check.status]
     said = check.detail if check.status is CheckStatus.SKIPPED else sentence_of(check)
     leaf = branch.add(Text.assemble((f"{mark} {check.name}: ", style), said))

@@ -1,18 +1,18 @@
 """The page that ``verify`` prints for people: the record, five answers, the verdict as last line.
 
-Nothing of the record begins a line: its texts are one line each, and where they are too long for
-the terminal they continue under themselves. The last line holds our own words only.
+Nothing of the record begins a line (``layout``). The last line holds our own words only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from inferencebench_pipeline.cli.verification.check_words import sentence_of
+from inferencebench_pipeline.cli.verification.layout import Row, rows_of
 from inferencebench_pipeline.cli.verification.verdict_report import (
     MetricFact,
     RecordFacts,
@@ -34,14 +34,11 @@ MARKS: Final = {
     CheckStatus.FAILED: ("✗", "bold red"),
     CheckStatus.SKIPPED: ("–", "yellow"),
 }
-_NARROWEST: Final = 40
 _LABELS: Final = 12
 """Cells of the column of labels."""
 _QUESTIONS: Final = 27
 """Cells of the column of questions."""
 _KEY: Final = "dev-key"
-
-Row = tuple[Text, Text]
 
 
 def print_page(report: VerdictReport, out: Console) -> None:
@@ -58,53 +55,34 @@ def last_line(report: VerdictReport) -> Text:
 
 def subject_lines(report: VerdictReport, out: Console) -> Iterator[Text]:
     """Yield the lines on what the record is, and on who signed it."""
-    yield from _wrapped([_row("Place", report.where)], _LABELS, out)
+    yield from rows_of([_row("Place", report.where)], _LABELS, out)
     if report.record is not None:
         if not report.record.proven:
             yield Text()
             yield Text("The record says (not proven):", style="yellow")
-        yield from _wrapped(_record_rows(report.record, report), _LABELS, out)
+        yield from rows_of(_record_rows(report.record, report), _LABELS, out)
     if report.signer is not None:
         if report.record is None or not report.record.proven:
             yield Text()
             yield Text("The signature:")
-        yield from _wrapped(_signature_rows(report), _LABELS, out)
+        yield from rows_of(_signature_rows(report), _LABELS, out)
     yield Text()
 
 
 def basis_lines(report: VerdictReport, out: Console) -> Iterator[Text]:
     """Yield the lines on the trust root and the policy that the verdict was reached under."""
-    yield from _wrapped(_basis_rows(report), _LABELS, out)
+    yield from rows_of(_basis_rows(report), _LABELS, out)
     for warning in report.warnings:
-        yield from _wrapped([(Text("Warning", style="yellow"), Text(warning))], _LABELS, out)
+        yield from rows_of([(Text("Warning", style="yellow"), Text(warning))], _LABELS, out)
     yield Text()
 
 
 def _lines(report: VerdictReport, out: Console) -> Iterator[Text]:
     yield from subject_lines(report, out)
-    yield from _wrapped(_answer_rows(report), _QUESTIONS, out)
+    yield from rows_of(_answer_rows(report), _QUESTIONS, out)
     yield Text()
     yield from basis_lines(report, out)
-    yield from _wrapped([(Text(), last_line(report))], 0, out)
-
-
-def _wrapped(rows: Iterable[Row], labels: int, out: Console) -> Iterator[Text]:
-    """Yield rows of a label and a text, whose further lines continue under its first one."""
-    margin = 2 if labels else 0
-    width = max(out.width, _NARROWEST)
-    # A label column that leaves no room for the text would be worse than none.
-    column = labels if width >= 2 * labels else 4 * bool(labels)
-    hang = margin + column or 2
-    for label, text in rows:
-        lines = text.wrap(out, width - hang, overflow="fold")
-        if label.cell_len >= column > 0:
-            yield Text(" " * margin) + label
-            label = Text()
-        for number, line in enumerate(lines):
-            line.rstrip()
-            head = Text(" " * margin) + label if number == 0 else Text()
-            head.pad_right(max((hang if number or labels else 0) - head.cell_len, 0))
-            yield head + line
+    yield from rows_of([(Text(), last_line(report))], 0, out)
 
 
 def _record_rows(record: RecordFacts, report: VerdictReport) -> Iterator[Row]:

@@ -25,7 +25,8 @@ from inferencebench_pipeline.cli.verification.check_words import (
     WHO,
     Question,
     answer_of,
-    sentence_of,
+    detail_of,
+    failure_of,
 )
 from inferencebench_pipeline.cli.verification.exit_codes import ExitCode, exit_code_of
 from inferencebench_pipeline.documents import DocumentPart
@@ -207,7 +208,7 @@ def _answers(
             status = CheckStatus.SKIPPED
         if status is CheckStatus.FAILED:
             failed = next(check for check in checks if check.status is CheckStatus.FAILED)
-            said = f"{sentence_of(failed)} {_sentence(failed.detail)}"
+            said = failure_of(failed)
         elif status is CheckStatus.PASSED:
             said = _passed(question, verdict, checks, organisation)
         else:
@@ -240,7 +241,7 @@ def _passed(
         count = checks[-1].evidence.get("metrics", "")
         every = f"Yes: all {count} metrics were" if count else "Yes: every metric was"
         return f"{every} computed again from the raw data, equal to the last digit."
-    return " ".join(_sentence(check.detail) for check in checks)
+    return " ".join(detail_of(check) for check in checks)
 
 
 def _open(question: Question, verdict: Verdict, checks: list[Check], traces_wanted: bool) -> str:
@@ -259,11 +260,6 @@ def _open(question: Question, verdict: Verdict, checks: list[Check], traces_want
         return "Nowhere: the signature of a development key is in no log."
     some = any(check.status is CheckStatus.PASSED for check in checks)
     return "Examined in part only." if some else "Not examined."
-
-
-def _sentence(text: str) -> str:
-    """Return a check's detail, which begins small and has no full stop, as a sentence."""
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def moment(instant: datetime) -> str:

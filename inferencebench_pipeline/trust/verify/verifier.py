@@ -196,8 +196,8 @@ class EnvelopeVerifier:
             digest = signature_digest(bundle)
             if digest is not None and digest != hashlib.sha256(message).digest():
                 raise ValueError(
-                    f"the signature is over another content hash than {found.content_hash}: the "
-                    "document was changed after it was signed"
+                    "the document was changed after it was signed; its content hash is "
+                    f"{found.content_hash}"
                 )
             check.note(
                 "the signature is over this document's content hash",

@@ -361,6 +361,9 @@ class TestForm:
         for columns in ("80", "60", "40", "20"):
             monkeypatch.setenv("COLUMNS", columns)
             lines = lines_of(verify(folder))
-            assert max(map(len, lines)) <= max(int(columns), 40)
+            # The terminal itself breaks an address that is longer than a line, and copies it whole.
+            longer = [line for line in lines if len(line) > max(int(columns), 40)]
+            assert all(len(line.split()) == 1 for line in longer), longer
+            assert any(line.strip() == str(folder / "envelope.json") for line in lines)
             outermost = [line for line in lines if line and not line.startswith("  ")]
             assert [line.partition(":")[0] for line in outermost] == ["VERIFIED"]
