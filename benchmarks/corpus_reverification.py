@@ -35,11 +35,10 @@ from corpus_generation import ORGANISATION, EnvelopeFactory, Method
 from cost import cost_of
 
 from inferencebench_pipeline.corpus.inventory import crawl_source, created_days
-from inferencebench_pipeline.corpus.statement import (
-    STATEMENT_FILE,
-    CorpusDraft,
+from inferencebench_pipeline.corpus.statement.draft import CorpusDraft
+from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE, state_corpus
+from inferencebench_pipeline.corpus.statement.verified_records import (
     VerifiedRecord,
-    state_corpus,
     verified_anew,
     verified_records,
 )

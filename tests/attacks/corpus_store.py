@@ -24,18 +24,21 @@ from inferencebench_pipeline.community_results.register import (
     record_results,
 )
 from inferencebench_pipeline.community_results.results_file import BenchmarkTask, EvaluationEntry
-from inferencebench_pipeline.corpus import examination, inventory, statement
+from inferencebench_pipeline.corpus import examination, inventory
 from inferencebench_pipeline.corpus.inventory import crawl_others, crawl_source, created_days
 from inferencebench_pipeline.corpus.log_monitor import LogReport, keep_reports
 from inferencebench_pipeline.corpus.records import unverified_days, write_records
-from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
-from inferencebench_pipeline.corpus.statement import (
+from inferencebench_pipeline.corpus.statement import register
+from inferencebench_pipeline.corpus.statement.draft import CorpusDraft
+from inferencebench_pipeline.corpus.statement.signed_digests import known_digests, seen_checkpoints
+from inferencebench_pipeline.corpus.statement.statement import (
     STATEMENT_FILE,
-    CorpusDraft,
-    VerifiedRecord,
     state_corpus,
     stated_bundle,
     statement_files,
+)
+from inferencebench_pipeline.corpus.statement.verified_records import (
+    VerifiedRecord,
     verified_anew,
     verified_records,
 )
@@ -79,7 +82,7 @@ class FrozenClock(datetime):
 def stopped_clock() -> Iterator[None]:
     """Stop the clock of everything that writes down when it saw something."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (examination, inventory, statement):
+        for module in (examination, inventory, register):
             patch.setattr(module, "datetime", FrozenClock)
         yield
 

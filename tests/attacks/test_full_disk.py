@@ -188,7 +188,7 @@ _ALLOWED = {
     "files/atomic_writes.py": {"write_bytes"},
     # Into a buffer in memory, which is then written by the road.
     "corpus/inventory.py": {"write_table"},
-    "corpus/statement.py": {"write_table"},
+    "corpus/statement/statement.py": {"write_table"},
     "leaderboard/index/parquet/tables.py": {"write_table"},
     "measure/telemetry/document.py": {"write_table"},
     # Into the temporary file that the road yields.

@@ -26,7 +26,7 @@ from inferencebench_pipeline.corpus.log_monitor import (
     log_findings,
     signature_digest_of,
 )
-from inferencebench_pipeline.corpus.signed_digests import known_digests
+from inferencebench_pipeline.corpus.statement.signed_digests import known_digests
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verification import verify_days
 from inferencebench_pipeline.corpus.verifier import PolicyJudge

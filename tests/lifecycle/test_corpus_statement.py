@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from inferencebench_pipeline.corpus.log_monitor import load_reports, signature_digest_of
-from inferencebench_pipeline.corpus.statement import STATEMENT_FILE
+from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope.build import build_envelope

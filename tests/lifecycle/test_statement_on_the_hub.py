@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from huggingface_hub import constants
 
-from inferencebench_pipeline.corpus.statement import STATEMENT_FILE
+from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import RecordLine
 from inferencebench_pipeline.hub.takedowns.register import Takedown, record_takedown

@@ -20,7 +20,7 @@ import pytest
 from inferencebench_pipeline.cli import main
 from inferencebench_pipeline.cli.verification.corpus_targets import CorpusTargetError, rows_of
 from inferencebench_pipeline.cli.verification.corpus_verifying import _CODES
-from inferencebench_pipeline.corpus.statement import STATEMENT_FILE
+from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE
 from inferencebench_pipeline.settings import user_data
 from inferencebench_pipeline.trust.verify.corpus_comparison import CorpusDifference
 from inferencebench_pipeline.trust.verify.corpus_statement import (

@@ -16,16 +16,18 @@ from inferencebench_pipeline.corpus import verification
 from inferencebench_pipeline.corpus.findings import FindingKind, finding
 from inferencebench_pipeline.corpus.inventory import Inventory, crawl_source
 from inferencebench_pipeline.corpus.log_monitor import LogReport, keep_reports
-from inferencebench_pipeline.corpus.statement import (
+from inferencebench_pipeline.corpus.statement.draft import CorpusDraft
+from inferencebench_pipeline.corpus.statement.register import registered_digests
+from inferencebench_pipeline.corpus.statement.statement import (
     STATEMENT_FILE,
-    CorpusDraft,
-    CorpusNotCleanError,
     StatedCorpus,
-    VerifiedRecord,
-    registered_digests,
     state_corpus,
     stated_index,
     statement_files,
+)
+from inferencebench_pipeline.corpus.statement.verified_records import (
+    CorpusNotCleanError,
+    VerifiedRecord,
     verified_anew,
     verified_records,
 )

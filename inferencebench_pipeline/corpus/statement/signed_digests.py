@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from inferencebench_pipeline.corpus.inventory import inventory_table
 from inferencebench_pipeline.corpus.log_monitor import SeenCheckpoint, signature_digest_of
-from inferencebench_pipeline.corpus.statement import registered_digests
+from inferencebench_pipeline.corpus.statement.register import registered_digests
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verdicts import read_lines, verified_days
 from inferencebench_pipeline.envelope import EnvelopeError, content_hash, parse_envelope

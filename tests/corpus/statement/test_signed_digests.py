@@ -10,12 +10,12 @@ import pytest
 
 from inferencebench_pipeline.corpus.inventory import crawl_others, crawl_source
 from inferencebench_pipeline.corpus.log_monitor import signature_digest_of
-from inferencebench_pipeline.corpus.signed_digests import known_digests, seen_checkpoints
+from inferencebench_pipeline.corpus.statement.signed_digests import known_digests, seen_checkpoints
 from inferencebench_pipeline.corpus.store import CorpusStore
 from inferencebench_pipeline.corpus.verification import verify_day
 from inferencebench_pipeline.envelope.canonical import content_hash, parse_envelope
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
-from tests.corpus.test_statement import Pen, logged_digests, state
+from tests.corpus.statement.test_statement import Pen, logged_digests, state
 from tests.corpus.world import ORG, FolderHub, policy, record, verifier
 
 DAY = "2026-05-18"
