@@ -167,6 +167,15 @@ def measured_run(world: World, measured: Path) -> RunDirectory:
 
 
 @pytest.fixture
+def own_run(world: World) -> RunDirectory:
+    """A run of ``world`` that nobody copies: on the shared Hub its copies count as repetitions."""
+    run = world.store.run(new_run_id())
+    with serving() as engine:
+        run_benchmark(spec_for(engine.base_url), run, on_progress=lambda _step: None)
+    return run
+
+
+@pytest.fixture
 def requested_run(world: World) -> RunDirectory:
     """A run that was asked for and not begun; its engine is written by the test."""
     return world.store.run(new_run_id())
