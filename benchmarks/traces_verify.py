@@ -1,11 +1,13 @@
 """CPU time and memory of the checks on traces files: of the largest run, and of what costs most.
 
 Each file is checked in a process of its own, as a verdict checks it: the digest, the bounds, the
-reading, what it says of its run, and every metric again. The kernel reports the CPU time and the
-peak resident memory. The largest run is a million requests of 128 tokens, each with two chunks
-without text. The other shapes are legal files that take much work, and files that are refused.
+reading, every metric again, and, with --content, the digest of the content that the pass over the
+corpus keeps. The kernel reports the CPU time and the peak resident memory. The largest run is a
+million requests of 128 tokens, each with two chunks without text. The other shapes are legal files
+that take much work, and files that are refused.
 
     python benchmarks/traces_verify.py [--requests 1000000] [--folder DIRECTORY] [--shapes NAME ...]
+        [--content]
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from inferencebench_pipeline.measure.run.trace_writer import open_traces
 from inferencebench_pipeline.measure.spec.load import ClosedLoad
 from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.spec.workload import Workload
+from inferencebench_pipeline.measure.traces.content import ContentDigest
 from inferencebench_pipeline.measure.traces.schema import (
     CHUNK,
     METADATA_PREFIX,
@@ -72,13 +75,39 @@ def long(random: np.random.Generator, rows: int, chunks: int) -> Any:  # noqa: A
     return gaps
 
 
+def late_and_long(random: np.random.Generator, rows: int, chunks: int) -> Any:  # noqa: ANN401
+    """Gaps that miss every deadline, of which one in sixteen does not fit into 32 bits."""
+    gaps = late(random, rows, chunks)
+    gaps[:, ::16] += 2**32
+    return gaps
+
+
 def equal(random: np.random.Generator, rows: int, chunks: int) -> Any:  # noqa: ANN401, ARG001
     """Gaps that take no bytes in the file."""
     return np.full((rows, chunks), 1_000, dtype=np.int64)
 
 
-def write(path: Path, rows: int, chunks: int, gaps_of: Gaps, group_rows: int = _GROUP_ROWS) -> None:
-    """Write a traces file of one repeat, with the encodings that a run's writer chooses."""
+def write(
+    path: Path,
+    rows: int,
+    chunks: int,
+    gaps_of: Gaps,
+    group_rows: int = _GROUP_ROWS,
+    *,
+    repeats: int = 1,
+    told: bool = False,
+) -> None:
+    """Write a traces file, with the encodings that a run's writer chooses.
+
+    Args:
+        path: the file.
+        rows: how many requests.
+        chunks: how many chunks each has.
+        gaps_of: their gaps in nanoseconds.
+        group_rows: the rows of a row group.
+        repeats: how many repeats the rows are shared among.
+        told: whether the engine told the tokens of each chunk.
+    """
     load = ClosedLoad(
         kind="closed", concurrency=64, requests=min(max(rows, 1), 10**6), warmup_requests=0
     )
@@ -102,7 +131,9 @@ def write(path: Path, rows: int, chunks: int, gaps_of: Gaps, group_rows: int = _
     ) as writer:
         for first in range(0, rows, group_rows):
             count = min(group_rows, rows - first)
-            writer.write_table(_table(schema, random, first, count, chunks, gaps_of))
+            table = _table(schema, random, first, count, chunks, gaps_of, told=told)
+            repeat = np.arange(first, first + count) * repeats // max(rows, 1) + 1
+            writer.write_table(table.set_column(0, schema.field(0), pa.array(repeat, pa.int16())))
 
 
 def _table(
@@ -112,6 +143,8 @@ def _table(
     rows: int,
     chunks: int,
     gaps_of: Gaps,
+    *,
+    told: bool,
 ) -> pa.Table:
     index = np.arange(first, first + rows, dtype=np.int64)
     due = index * 2_500_000
@@ -126,7 +159,9 @@ def _table(
         pa.array(np.zeros(0, np.int64) if times is None else times.ravel()),
         pa.array((210 + chars).ravel().astype(np.int32)),
         pa.array(chars.ravel()),
-        pa.nulls(rows * chunks, pa.int32()),
+        pa.array((chars > 0).ravel().astype(np.int32))
+        if told
+        else pa.nulls(rows * chunks, pa.int32()),
         pa.array(np.ones(rows * chunks, dtype=bool)),
     ]
     lists = pa.ListArray.from_arrays(
@@ -167,6 +202,15 @@ SHAPES: Final[dict[str, Callable[[Path, int], None]]] = {
     "largest run": lambda path, requests: write(path, requests, 130, real),
     "every token late": lambda path, requests: write(path, requests, 130, late),
     "one gap in 20 over 4.3 s": lambda path, requests: write(path, requests, 130, long),
+    "all of these, in 100 repeats": lambda path, requests: write(
+        path, requests, 130, late_and_long, repeats=100, told=True
+    ),
+    "of all requests there may be": lambda path, requests: write(
+        path, requests * 5 // 4, 107, late_and_long, repeats=100, told=True
+    ),
+    "with one row in a group": lambda path, requests: write(
+        path, requests * 130 // 2**16, 2**16, late_and_long, group_rows=1, repeats=100, told=True
+    ),
     "answers of a million": lambda path, requests: write(
         path, max(requests * 130 // 2**20, 1), 2**20, real, group_rows=1
     ),
@@ -179,14 +223,17 @@ SHAPES: Final[dict[str, Callable[[Path, int], None]]] = {
 }
 
 
-def check(path: Path) -> dict[str, Any]:
+def check(path: Path, *, with_content: bool) -> dict[str, Any]:
     """Return what checking the file took."""
     try:
         with sealed(path) as (_, content):
             traces = open_traces(content)
-            metrics = compute_metrics(traces, _SLO)
+            digest = ContentDigest(traces.rows)
+            watched = traces.observed(digest.take) if with_content else traces
+            metrics = compute_metrics(watched, _SLO)
+            content = f", content {digest.hexdigest()[:12]}" if with_content else ""
         found = json.dumps({key: metric.model_dump() for key, metric in metrics.items()})
-        said = f"metrics {hashlib.sha256(found.encode()).hexdigest()[:12]}"
+        said = f"metrics {hashlib.sha256(found.encode()).hexdigest()[:12]}{content}"
     except TracesError as error:
         said = f"refused: {error}"
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -202,11 +249,12 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--content", action="store_true", help="take the content's digest as well")
     parser.add_argument("--check", type=Path, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.check:
-        print(json.dumps(check(arguments.check)))
+        print(json.dumps(check(arguments.check, with_content=arguments.content)))
         return 0
     if arguments.write:
         SHAPES[arguments.shapes[0]](arguments.write, arguments.requests)
@@ -219,7 +267,7 @@ def main() -> int:
             # A process begins with the peak of the one that started it, so this one stays small.
             size = ["--requests", str(arguments.requests)]
             subprocess.run([*this, "--write", str(path), "--shapes", name, *size], check=True)
-            command = [*this, "--check", str(path)]
+            command = [*this, "--check", str(path), *(["--content"] if arguments.content else [])]
             began = time.perf_counter()
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             found = json.loads(done.stdout)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from inferencebench_pipeline.envelope import MAX_ENVELOPE_BYTES
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.measure import MOST_FILE_BYTES
 from inferencebench_pipeline.runs import RunFile
 
 if TYPE_CHECKING:  # a target on disk is read without the Hub's client
@@ -38,17 +40,20 @@ class Target:
         where: their place, for people.
         organisation: the namespace of an ``hf://`` target; None for a path.
         envelope: the bytes of the envelope.
-        traces: the traces beside it; None when there are none, or none were wanted.
+        traces: the file of the traces beside it; None when there are none, or none were wanted.
         repo_id: the repository of an ``hf://`` target; None for a path.
         card: the bytes of the dataset card beside it; None when there is none.
+        download: the file without a name that the traces of an ``hf://`` target are in. It is gone
+            when the target is.
     """
 
     where: str
     organisation: str | None
     envelope: bytes
-    traces: bytes | Path | None
+    traces: Path | None
     repo_id: str | None = None
     card: bytes | None = None
+    download: IO[bytes] | None = None
 
 
 def resolve(
@@ -193,21 +198,45 @@ def _pinned(target: str, hub: Hub, revision: str | None) -> tuple[Repo, str, str
 
 
 def _from_hub(target: str, hub: Hub, revision: str | None, *, traces: bool) -> Target:
-    from inferencebench_pipeline.hub import HubNotFoundError
-
     repo, commit, file = _pinned(target, hub, revision)
-
-    def if_there(name: str, **bound: int) -> bytes | None:
-        try:
-            return hub.fetch(repo, commit, name, **bound)
-        except HubNotFoundError:
-            return None
-
+    download = _downloaded(hub, repo, commit) if traces else None
     return Target(
         where=f"{hub.endpoint}/datasets/{repo.id}/blob/{commit}/{file}",
         organisation=repo.id.split("/")[0],
         envelope=hub.fetch(repo, commit, file, max_bytes=MAX_ENVELOPE_BYTES),
-        traces=if_there(RunFile.TRACES.value) if traces else None,
+        traces=None if download is None else Path(f"/dev/fd/{download.fileno()}"),
         repo_id=repo.id,
-        card=if_there(_CARD_FILE, max_bytes=_MAX_CARD_BYTES),
+        card=_card_at(hub, repo, commit),
+        download=download,
     )
+
+
+def _card_at(hub: Hub, repo: Repo, commit: str) -> bytes | None:
+    from inferencebench_pipeline.hub import HubNotFoundError
+
+    try:
+        return hub.fetch(repo, commit, _CARD_FILE, max_bytes=_MAX_CARD_BYTES)
+    except HubNotFoundError:
+        return None
+
+
+def _downloaded(hub: Hub, repo: Repo, commit: str) -> IO[bytes] | None:
+    """Return a file without a name that holds the traces at a commit; None where it has none.
+
+    Traces may be a gigabyte, which a verdict reads part by part.
+    """
+    from inferencebench_pipeline.hub import HubNotFoundError
+
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the target
+    try:
+        hub.fetch_into(file, repo, commit, RunFile.TRACES.value, max_bytes=MOST_FILE_BYTES)
+    except HubNotFoundError:
+        file.close()
+        return None
+    except OSError as error:
+        raise TargetError(
+            f"cannot keep {RunFile.TRACES.value} of {repo.id} in {tempfile.gettempdir()} "
+            f"({error.strerror or error}); make room there, or set TMPDIR"
+        ) from error
+    file.seek(0)
+    return file

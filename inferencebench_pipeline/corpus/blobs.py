@@ -19,12 +19,15 @@ from inferencebench_pipeline.files import (
     is_plain_file,
     is_there,
     read_plain,
+    sha256_of,
     store_errors,
     sync_files,
     write_unsynced,
 )
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_IN_MEMORY = 2**25
+"""A larger blob is a traces file, which is read part by part."""
 
 
 class BlobError(PermanentError):
@@ -95,13 +98,39 @@ class BlobStore:
         try:
             data = read_plain(path)
         except OSError as error:
-            raise BlobError(
-                f"cannot read blob {path}: {error.strerror or error}; crawl again to restore it"
-            ) from error
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != sha256:
-            raise BlobError(f"blob {path} now hashes to {actual}; delete it and crawl again")
+            raise _unreadable(path, error) from error
+        _require(hashlib.sha256(data).hexdigest(), sha256, path)
         return data
+
+    def checked(self, sha256: str) -> Path | bytes:
+        """Return the blob, hashed anew: its bytes, or its path where they are many.
+
+        Whoever takes the path hashes what is read from there, since a file may change.
+
+        Raises:
+            BlobError: as in :meth:`get`.
+        """
+        path = self.path(sha256)
+        try:
+            if path.stat().st_size <= _MOST_IN_MEMORY:
+                return self.get(sha256)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        self.check(sha256)
+        return path
+
+    def check(self, sha256: str) -> None:
+        """Hash the blob anew, whose bytes are not wanted.
+
+        Raises:
+            BlobError: as in :meth:`get`.
+        """
+        path = self.path(sha256)
+        try:
+            actual = sha256_of(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        _require(actual, sha256, path)
 
     def put_aside_if_damaged(self, sha256: str) -> Path | None:
         """Rename a blob that is not what its name promises; return where it lies now.
@@ -111,7 +140,7 @@ class BlobStore:
         """
         path = self.path(sha256)
         try:
-            self.get(sha256)
+            self.check(sha256)
         except BlobError:
             with contextlib.suppress(StoreError):
                 return self._move_aside(path) if is_there(path) else None
@@ -140,3 +169,14 @@ class BlobStore:
                 aside.unlink(missing_ok=True)
             path.replace(aside)
         return aside
+
+
+def _require(actual: str, sha256: str, path: Path) -> None:
+    if actual != sha256:
+        raise BlobError(f"blob {path} now hashes to {actual}; delete it and crawl again")
+
+
+def _unreadable(path: Path, error: OSError) -> BlobError:
+    return BlobError(
+        f"cannot read blob {path}: {error.strerror or error}; crawl again to restore it"
+    )

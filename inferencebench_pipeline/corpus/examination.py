@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import orjson
@@ -34,7 +35,6 @@ from inferencebench_pipeline.corpus.verdicts import (
 )
 from inferencebench_pipeline.corpus.verifier import Judge
 from inferencebench_pipeline.envelope import read_unambiguous
-from inferencebench_pipeline.measure import content_sha256
 from inferencebench_pipeline.trust import ProveFor, Verdict
 from inferencebench_pipeline.untrusted import printable
 
@@ -121,9 +121,8 @@ class Examiner:
     def bytes_are_sound(self, subject: Subject) -> bool:
         """Return whether the stored files still are what their names promise."""
         try:
-            self._blobs.get(subject.entry.envelope_sha256 or "")
-            if subject.entry.traces_sha256 is not None:
-                self._blobs.get(subject.entry.traces_sha256)
+            for sha256 in _files_of(subject.entry):
+                self._blobs.check(sha256)
         except BlobError:
             return False
         return True
@@ -141,51 +140,63 @@ class Examiner:
         entry, now = subject.entry, datetime.now(UTC)
         before = _read(line_before)
         known = before.judged if before else None
-        try:
-            # A record that is recognised has its bytes hashed again, and no check made again.
-            envelope = self._blobs.get(entry.envelope_sha256 or "")
-            traces = None if entry.traces_sha256 is None else self._blobs.get(entry.traces_sha256)
-            card = None if entry.card_sha256 is None else self._blobs.get(entry.card_sha256)
-        except BlobError as error:
-            detail = "; ".join(self._put_aside(entry)) or str(error)
-            damaged = [(FindingKind.BLOB_DAMAGED, detail)]
-            return Examined(_line(subject, None, damaged, before, now), recognised=False)
         recognised = not again and known is not None and _same_question(known, subject)
         # Opened outside: that the rules cannot be read is no fault of the record.
         prove = None if recognised else self._prove
         try:
+            # A record that is recognised has its bytes hashed again, and no check made again.
+            envelope = self._blobs.get(entry.envelope_sha256 or "")
+            traces = self._traces(entry)
+            card = None if entry.card_sha256 is None else self._blobs.get(entry.card_sha256)
             if known is not None and prove is None:
                 # The verdict is on the bytes, which another commit may hold now.
                 judged = known.model_copy(update={"revision": entry.revision})
             else:
                 judged = _judged(prove or self._prove, entry, envelope, traces, known, now)
+                if isinstance(traces, Path) and not judged.verdict.ok:
+                    # What changed after it was hashed is the disk's fault, and not the record's.
+                    self._traces(entry)
             problems = _problems(subject, envelope, card, judged.verdict)
             return Examined(_line(subject, judged, problems, before, now), recognised)
+        except BlobError as error:
+            detail = "; ".join(self._put_aside(entry)) or str(error)
+            damaged = [(FindingKind.BLOB_DAMAGED, detail)]
+            return Examined(_line(subject, None, damaged, before, now), recognised=False)
         # Whatever a record makes the code raise is about this record; the others do not wait.
         except Exception as error:
             said = f"it cannot be examined: {type(error).__name__}: {printable(error)}"
             refused = [(FindingKind.REJECTED, said)]
             return Examined(_line(subject, None, refused, before, now), recognised=False)
 
+    def _traces(self, entry: InventoryEntry) -> Path | bytes | None:
+        return None if entry.traces_sha256 is None else self._blobs.checked(entry.traces_sha256)
+
     def _put_aside(self, entry: InventoryEntry) -> Iterator[str]:
         """Make room for the bytes that the next crawl fetches; yield a sentence for each file."""
-        for sha256 in (entry.envelope_sha256, entry.traces_sha256, entry.card_sha256):
-            if sha256 is not None and (aside := self._blobs.put_aside_if_damaged(sha256)):
+        for sha256 in _files_of(entry):
+            if aside := self._blobs.put_aside_if_damaged(sha256):
                 yield (
                     f"blob {sha256} is not what its name promises; put aside as {aside.name}, the "
                     "next crawl fetches it again"
                 )
 
 
+def _files_of(entry: InventoryEntry) -> Iterator[str]:
+    """Yield the digest of each stored file of a record."""
+    for sha256 in (entry.envelope_sha256, entry.traces_sha256, entry.card_sha256):
+        if sha256 is not None:
+            yield sha256
+
+
 def _judged(
     prove: ProveFor,
     entry: InventoryEntry,
     envelope: bytes,
-    traces: bytes | None,
+    traces: Path | bytes | None,
     known: RepoVerdict | None,
     now: datetime,
 ) -> RepoVerdict:
-    verdict, checkpoint = prove(envelope, traces, entry.organisation)
+    verdict, checkpoint, content_sha256 = prove(envelope, traces, entry.organisation)
     unchanged = known is not None and known.verdict == verdict
     return RepoVerdict(
         repo_id=entry.repo_id,
@@ -198,7 +209,7 @@ def _judged(
         checkpoint=checkpoint,
         verdict=verdict,
         # A record that was not accepted claims no run.
-        content_sha256=content_sha256(traces) if verdict.ok and traces is not None else None,
+        content_sha256=content_sha256 if verdict.ok else None,
         body_sha256=_body_sha256(envelope) if verdict.ok and traces is None else None,
     )
 

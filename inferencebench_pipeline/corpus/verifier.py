@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from inferencebench_pipeline.corpus.verdicts import Rules
@@ -42,7 +43,7 @@ class PolicyJudge:
         """Return a verifier of anybody's envelopes."""
         verifier = EnvelopeVerifier(self.trust, self.policy)
 
-        def prove(envelope: bytes, traces: bytes | None, organisation: str) -> Proven:
+        def prove(envelope: bytes, traces: Path | bytes | None, organisation: str) -> Proven:
             return verifier.prove(envelope, organisation=organisation, traces=traces)
 
         return prove

@@ -60,7 +60,7 @@ from .spec.spec_file import load_spec as load_spec
 from .spec.spec_file import named_spec as named_spec
 from .spec.stated_parts import Slo as Slo
 from .telemetry.report import TelemetryReport as TelemetryReport
-from .traces.content import content_sha256 as content_sha256
+from .traces.content import ContentDigest as ContentDigest
 from .traces.largest_run import MOST_FILE_BYTES as MOST_FILE_BYTES
 from .traces.parquet_bounds import check_bounds as check_bounds
 from .traces.reader import Traces as Traces

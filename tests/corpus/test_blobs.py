@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from inferencebench_pipeline.corpus import blobs as blobs_module
 from inferencebench_pipeline.corpus.blobs import BlobError, BlobStore
 from inferencebench_pipeline.files.atomic_writes import StoreError
 
@@ -58,3 +59,28 @@ def test_a_blob_that_is_gone_before_it_reached_the_disk_is_an_error(tmp_path):
     blobs.path(blobs.put(b"x")).unlink()
     with pytest.raises(StoreError, match="cannot write"):
         blobs.sync()
+
+
+def test_few_bytes_are_given_and_many_are_left_in_their_file(tmp_path, monkeypatch):
+    blobs = BlobStore(tmp_path)
+    sha256 = blobs.put(b"12345")
+    assert blobs.checked(sha256) == b"12345"
+    monkeypatch.setattr(blobs_module, "_MOST_IN_MEMORY", 4)
+    assert blobs.checked(sha256) == blobs.path(sha256)
+
+
+@pytest.mark.parametrize("most", [4, 100])
+def test_a_damaged_or_missing_blob_is_noticed_whether_or_not_its_bytes_are_wanted(
+    tmp_path, monkeypatch, most
+):
+    monkeypatch.setattr(blobs_module, "_MOST_IN_MEMORY", most)
+    blobs = BlobStore(tmp_path)
+    sha256 = blobs.put(b"12345")
+    blobs.path(sha256).write_bytes(b"12346")
+    for read in (blobs.checked, blobs.check, blobs.get):
+        with pytest.raises(BlobError, match="delete it and crawl again"):
+            read(sha256)
+    blobs.path(sha256).unlink()
+    for read in (blobs.checked, blobs.check, blobs.get):
+        with pytest.raises(BlobError, match="crawl again to restore it"):
+            read(sha256)

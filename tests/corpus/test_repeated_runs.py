@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -57,10 +58,11 @@ class TimedJudge:
     def open(self) -> ProveFor:
         verifier = EnvelopeVerifier(TRUST, self.policy)
 
-        def prove(envelope: bytes, traces: bytes | None, organisation: str) -> Proven:
-            verdict, checkpoint = verifier.prove(envelope, organisation=organisation, traces=traces)
+        def prove(envelope: bytes, traces: Path | bytes | None, organisation: str) -> Proven:
+            proven = verifier.prove(envelope, organisation=organisation, traces=traces)
+            verdict = proven.verdict
             signed_at = self.logged.get(verdict.content_hash or "") if verdict.ok else None
-            return Proven(verdict.model_copy(update={"signed_at": signed_at}), checkpoint)
+            return proven._replace(verdict=verdict.model_copy(update={"signed_at": signed_at}))
 
         return prove
 

@@ -4,12 +4,13 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from inferencebench_pipeline.corpus import verification
+from inferencebench_pipeline.corpus import blobs, verification
 from inferencebench_pipeline.corpus.findings import FindingKind, Severity
 from inferencebench_pipeline.corpus.inventory import (
     Inventory,
@@ -28,9 +29,12 @@ from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.files import write_twice
 from inferencebench_pipeline.hub.dataset.naming import dataset_name
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.trust.verify.verdict import Proven
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.corpus.world import (
     ORG,
     TRUST,
+    CountingJudge,
     FolderHub,
     altered,
     policy,
@@ -121,16 +125,6 @@ def test_a_recognised_rejection_is_still_a_finding(hub, store, files):
     assert again.findings == first.findings != ()
 
 
-def test_a_damaged_blob_is_noticed_although_its_verdict_is_known(hub, store, files):
-    published(hub, store, files)
-    verify_day(store, DAY, verifier())
-    (entry,) = Inventory.load(store).entries
-    assert entry.envelope_sha256 is not None
-    store.blobs().path(entry.envelope_sha256).write_bytes(b"bit rot")
-
-    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
-
-
 def test_traces_of_the_same_size_with_one_other_byte_are_noticed_in_the_next_pass(
     hub, store, files
 ):
@@ -145,6 +139,36 @@ def test_traces_of_the_same_size_with_one_other_byte_are_noticed_in_the_next_pas
     path.write_bytes(data)
     assert path.stat().st_size == entry.traces_size_bytes
 
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
+
+
+def test_large_traces_are_judged_from_their_file_as_small_ones_from_memory(
+    hub, store, files, monkeypatch
+):
+    published(hub, store, files)
+    before = verify_day(store, DAY, verifier()).entries
+    (line,) = before
+    assert line.content_sha256 is not None
+    monkeypatch.setattr(blobs, "_MOST_IN_MEMORY", 0)
+    store.verdicts_path(DAY).unlink()
+    (again,) = verify_day(store, DAY, verifier()).entries
+    assert again == line.model_copy(update={"verified_at": again.verified_at})
+
+
+def test_large_traces_that_change_while_they_are_judged_are_damaged_and_not_rejected(
+    hub, store, files, monkeypatch
+):
+    published(hub, store, files)
+    monkeypatch.setattr(blobs, "_MOST_IN_MEMORY", 0)
+
+    def judge(envelope: bytes, traces: Path | bytes | None, organisation: str) -> Proven:
+        assert isinstance(traces, Path)
+        traces.write_bytes(b"bit rot")
+        return EnvelopeVerifier(TRUST, policy()).prove(
+            envelope, organisation=organisation, traces=traces
+        )
+
+    monkeypatch.setattr(CountingJudge, "open", lambda _: judge)
     assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
 
 
@@ -371,6 +395,18 @@ def test_a_damaged_card_is_put_aside_and_fetched_again(hub, store, files):
     assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
     crawl_source(hub, ORG, store)
     assert verify_day(store, DAY, verifier()).findings == ()
+
+
+@pytest.mark.parametrize("name", ["envelope_sha256", "traces_sha256", "card_sha256"])
+def test_damage_to_each_file_of_a_record_is_noticed_although_its_verdict_is_known(
+    hub, store, files, name
+):
+    published(hub, store, files)
+    assert verify_day(store, DAY, verifier()).findings == ()
+    (entry,) = Inventory.load(store).entries
+    store.blobs().path(getattr(entry, name)).write_bytes(b"bit rot")
+
+    assert only_finding(verify_day(store, DAY, verifier()))[0] is FindingKind.BLOB_DAMAGED
 
 
 def test_a_card_that_an_earlier_version_did_not_read_is_fetched(hub, store, files):

@@ -160,7 +160,7 @@ class CountingJudge:
     def open(self) -> ProveFor:
         verifier = EnvelopeVerifier(TRUST, self.policy)
 
-        def prove(envelope: bytes, traces: bytes | None, organisation: str) -> Proven:
+        def prove(envelope: bytes, traces: Path | bytes | None, organisation: str) -> Proven:
             self.calls.append(organisation)
             return verifier.prove(envelope, organisation=organisation, traces=traces)
 

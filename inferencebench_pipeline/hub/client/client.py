@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import IO, Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -160,18 +160,40 @@ class Hub:
             HubIntegrityError: ``revision`` is not a full commit id (a branch may move between
                 two reads), the answer is of another commit, or larger than ``max_bytes``.
         """
-        if not _FULL_COMMIT.fullmatch(revision):
-            raise HubIntegrityError(
-                f"{path} of {repo.id} was asked for at {revision!r}; name the full commit id, "
-                "since a branch may move between two reads"
-            )
-        url = f"{self.page_url(repo)}/resolve/{revision}/{quote(path)}"
+        url = self._file_url(repo, revision, path)
         return self._call(
             f"download {path} of {repo.id} at {revision[:12]}",
             lambda wire: wire.download(
                 url, revision, max_bytes=max_bytes, deadline_s=self._retry.deadline_s
             ),
         )
+
+    def fetch_into(
+        self, into: IO[bytes], repo: Repo, revision: str, path: str, *, max_bytes: int
+    ) -> None:
+        """Write the bytes of ``path`` at the commit ``revision`` into a file that has nothing else.
+
+        For a file that may be large, which memory never holds.
+
+        Raises:
+            HubNotFoundError, HubIntegrityError: as in :meth:`fetch`.
+            OSError: there is no room for it.
+        """
+        url = self._file_url(repo, revision, path)
+        self._call(
+            f"download {path} of {repo.id} at {revision[:12]}",
+            lambda wire: wire.download_into(
+                into, url, revision, max_bytes=max_bytes, deadline_s=self._retry.deadline_s
+            ),
+        )
+
+    def _file_url(self, repo: Repo, revision: str, path: str) -> str:
+        if not _FULL_COMMIT.fullmatch(revision):
+            raise HubIntegrityError(
+                f"{path} of {repo.id} was asked for at {revision!r}; name the full commit id, "
+                "since a branch may move between two reads"
+            )
+        return f"{self.page_url(repo)}/resolve/{revision}/{quote(path)}"
 
     def read(self, repo: Repo, head: RepoHead, path: str) -> bytes:
         """Return the bytes of ``path`` at ``head``, equal to the hash the Hub lists for them.

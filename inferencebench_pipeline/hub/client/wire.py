@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 
@@ -91,7 +91,14 @@ class Wire:
         return json_object(response)
 
     def download(self, url: str, revision: str, *, max_bytes: int, deadline_s: float) -> bytes:
-        """Return the bytes at ``url``, as they come from the wire.
+        """Return the bytes at ``url``, as they come from the wire; see :meth:`download_into`."""
+        with self._downloading(url, revision, max_bytes, deadline_s) as response:
+            return response.read()
+
+    def download_into(
+        self, into: IO[bytes], url: str, revision: str, *, max_bytes: int, deadline_s: float
+    ) -> None:
+        """Write the bytes at ``url``, as they come from the wire, in place of what a file holds.
 
         Raises:
             HfHubHTTPError: a refusal.
@@ -99,6 +106,17 @@ class Wire:
             AnswerTooLargeError: they are too many.
             httpx2.TimeoutException: they did not all come within ``deadline_s``.
         """
+        with self._downloading(url, revision, max_bytes, deadline_s) as response:
+            into.seek(0)
+            into.truncate()
+            for piece in response.iter_bytes():
+                into.write(piece)
+            into.flush()
+
+    @contextmanager
+    def _downloading(
+        self, url: str, revision: str, max_bytes: int, deadline_s: float
+    ) -> Iterator[httpx2.Response]:
         # What comes is compared with digests of the file as it is stored.
         asked = {**self.headers(), "Accept-Encoding": "identity"}
         bounds = Bounds(max_bytes, deadline_s)
@@ -112,7 +130,7 @@ class Wire:
             told = first.headers.get("X-Repo-Commit", revision)
             if told != revision:
                 raise HubIntegrityError(f"{url} was answered with commit {printable(told, 64)}")
-            return response.read()
+            yield response
 
     def is_ours(self, url: str) -> bool:
         """Return whether ``url`` is at this Hub, so that the token may go there.

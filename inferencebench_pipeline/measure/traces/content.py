@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inferencebench_pipeline.measure.traces.reader import Traces, open_traces
+from inferencebench_pipeline.measure.traces.reader import ChunkBatch
 
 _INTEGERS: Final = (
     "request_index", "scheduled_ns", "connect_started_ns", "connected_ns", "sent_ns",
@@ -21,56 +20,78 @@ _INTEGERS: Final = (
 _INSTANTS: Final = frozenset(name for name in _INTEGERS if name.endswith("_ns"))
 
 
-def content_sha256(traces: Path | bytes) -> str:
-    """Return the SHA-256 (hex) over the values that metrics are computed from.
+class ContentDigest:
+    """The digest of traces whose chunks somebody else reads, and shows to :meth:`take`.
 
-    These are the integers of the rows that were reported, which requests failed, and of each chunk
-    its arrival and whether it has text. Compression, row groups, metadata, the version of the
-    schema, warm-up requests, texts and the origin of the clock are not in it, so that the same
-    measurement has one digest however it is written. One nanosecond that differs makes it another:
-    numbers that were altered are no copy that anybody could tell from a second measurement.
-
-    Raises:
-        TracesError: the traces cannot be read.
-        StoreError: the file cannot be read.
+    It is over the values that metrics are computed from: the integers of the rows that were
+    reported, which requests failed, and of each chunk its arrival and whether it has text.
+    Compression, row groups, metadata, the version of the schema, warm-up requests, texts and the
+    origin of the clock are not in it, so that the same measurement has one digest however it is
+    written. One nanosecond that differs makes it another: numbers that were altered are no copy
+    that anybody could tell from a second measurement.
     """
-    opened = open_traces(traces)
-    digest = hashlib.sha256()
-    warmed: Any = pc.is_in(opened.rows["phase"], pa.array(["warmup"]))
-    reported = ~warmed.to_numpy().astype(bool)
-    rows = opened.rows.filter(pa.array(reported))
-    scheduled = rows["scheduled_ns"].to_numpy()
-    start = int(scheduled.min()) if len(scheduled) else 0
-    for name in _INTEGERS:
-        column = rows[name].cast(pa.int64())
-        known = column.is_valid().to_numpy().astype(bool)
-        filled: Any = column.fill_null(cast("Any", 0))
-        values = filled.to_numpy().astype("<i8")
-        if name in _INSTANTS:
-            values = np.where(known, values - start, 0)
-        _add(digest, name, known, values)
-    _add(digest, "failed", rows["error_class"].is_valid().to_numpy().astype(bool))
-    _add_chunks(digest, opened, reported, start)
-    return digest.hexdigest()
 
+    def __init__(self, rows: pa.Table) -> None:
+        """Begin the digest.
 
-def _add_chunks(
-    digest: hashlib._Hash, traces: Traces, reported: np.ndarray[tuple[int], np.dtype[np.bool_]],
-    start: int,
-) -> None:  # fmt: skip
-    # A digest for each column, since batches follow the row groups and columns must not.
-    columns = {name: hashlib.sha256() for name in ("lengths", "received_ns", "has_text")}
-    for batch in traces.chunk_batches():
-        of_rows = reported[batch.first_row : batch.first_row + len(batch.lengths)]
-        kept = np.repeat(of_rows, batch.lengths)
-        columns["lengths"].update(batch.lengths[of_rows].astype("<i8").tobytes())
-        columns["received_ns"].update((batch.received_ns[kept] - start).astype("<i8").tobytes())
-        columns["has_text"].update(batch.has_text[kept].astype("u1").tobytes())
-    for name, column in columns.items():
-        digest.update(f"{name} {column.hexdigest()}\n".encode())
+        Args:
+            rows: every column of the traces but the chunks.
+        """
+        warmed: Any = pc.is_in(rows["phase"], pa.array(["warmup"]))
+        self._reported = ~warmed.to_numpy().astype(bool)
+        self._rows = rows
+        scheduled = rows["scheduled_ns"].to_numpy()[self._reported]
+        self._start_ns = int(scheduled.min()) if len(scheduled) else 0
+        # A digest for each column, since batches follow the row groups and columns must not.
+        self._of_chunks = {
+            name: hashlib.sha256() for name in ("lengths", "received_ns", "has_text")
+        }
+        self._rows_seen = 0
+
+    def take(self, batch: ChunkBatch) -> None:
+        """Take the chunks of the next rows."""
+        reported = self._reported[batch.first_row : batch.first_row + len(batch.lengths)]
+        lengths, received, has_text = batch.lengths, batch.received_ns, batch.has_text
+        if not reported.all():
+            kept = np.repeat(reported, lengths)
+            lengths, received, has_text = lengths[reported], received[kept], has_text[kept]
+        columns = (lengths, received - self._start_ns, has_text)
+        for digest, values in zip(self._of_chunks.values(), columns, strict=True):
+            digest.update(_little_endian(values))
+        self._rows_seen += len(batch.lengths)
+
+    def hexdigest(self) -> str:
+        """Return the SHA-256 in hex.
+
+        Raises:
+            ValueError: the chunks of some rows were not taken.
+        """
+        if self._rows_seen != len(self._reported):
+            raise ValueError(
+                f"the chunks of {self._rows_seen} of {len(self._reported)} rows were taken; a "
+                "digest is over all of them"
+            )
+        digest = hashlib.sha256()
+        for name in _INTEGERS:
+            column = self._rows[name].cast(pa.int64())
+            known = column.is_valid().to_numpy().astype(bool)[self._reported]
+            filled: Any = column.fill_null(cast("Any", 0))
+            values = filled.to_numpy()[self._reported]
+            if name in _INSTANTS:
+                values = np.where(known, values - self._start_ns, 0)
+            _add(digest, name, known, values)
+        failed = self._rows["error_class"].is_valid().to_numpy().astype(bool)[self._reported]
+        _add(digest, "failed", failed)
+        for name, of_chunks in self._of_chunks.items():
+            digest.update(f"{name} {of_chunks.hexdigest()}\n".encode())
+        return digest.hexdigest()
 
 
 def _add(digest: hashlib._Hash, name: str, *columns: np.ndarray) -> None:
     digest.update(f"{name} {len(columns[0])}\n".encode())
     for column in columns:
-        digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update(_little_endian(column))
+
+
+def _little_endian(values: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).data

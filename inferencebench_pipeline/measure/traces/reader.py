@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,12 +109,17 @@ class Traces:
     """Traces whose rows are at hand and whose chunks come in batches, from a file or a table."""
 
     def __init__(
-        self, rows: pa.Table, chunks: pq.ParquetFile | pa.ChunkedArray[Any], where: str
+        self,
+        rows: pa.Table,
+        chunks: pq.ParquetFile | pa.ChunkedArray[Any],
+        where: str,
+        observer: Callable[[ChunkBatch], None] = lambda _: None,
     ) -> None:
         self.rows = rows
         """Every column but the chunks, in the order of repeat and request."""
         self._chunks = chunks
         self._where = where
+        self._observer = observer
 
     @classmethod
     def of(cls, traces: Traces | pa.Table) -> Traces:
@@ -125,6 +130,13 @@ class Traces:
         if not _in_order(table):
             table = table.sort_by([("repeat", "ascending"), ("request_index", "ascending")])
         return cls(table.select(ROW_COLUMNS), table.column("chunks"), "the table")
+
+    def observed(self, observer: Callable[[ChunkBatch], None]) -> Traces:
+        """Return these traces, of which ``observer`` gets each batch of chunks before its reader.
+
+        To read the chunks is most of the work, which two who need them so do once.
+        """
+        return Traces(self.rows, self._chunks, self._where, observer)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -175,7 +187,9 @@ class Traces:
                 )
             for start, stop, begin, end in _batches(lengths):
                 part = flat.slice(begin, end - begin)
-                yield ChunkBatch(first_row + start, lengths[start:stop], part)
+                batch = ChunkBatch(first_row + start, lengths[start:stop], part)
+                self._observer(batch)
+                yield batch
             first_row += len(lists)
 
     def _lists(self) -> Iterator[pa.ListArray[Any]]:

@@ -11,10 +11,15 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from inferencebench_pipeline.envelope import Envelope, TracesBinding, traces_binding
-from inferencebench_pipeline.measure import MOST_FILE_BYTES, Traces, open_traces
+from inferencebench_pipeline.measure import (
+    MOST_FILE_BYTES,
+    ContentDigest,
+    Traces,
+    open_traces,
+)
 from inferencebench_pipeline.trust.verify.checklist import Checklist
 from inferencebench_pipeline.trust.verify.rederive import metric_disagreements
 from inferencebench_pipeline.trust.verify.statements import statements_of
@@ -25,13 +30,26 @@ _MOST_IN_MEMORY: Final = 2**25
 _PIECE: Final = 2**20
 
 
-def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | bytes) -> int:
-    """Return how many metrics follow from the traces, once every check of them has passed.
+class CheckedTraces(NamedTuple):
+    """What the checks of a traces file found, once all of them have passed."""
+
+    metrics: int
+    """The number of metrics that follow from the traces."""
+    content_sha256: str | None
+    """The digest of what the file holds, however it is encoded; None when it was not asked for."""
+
+
+def check_traces_file(
+    checklist: Checklist, envelope: Envelope, traces: Path | bytes, *, with_content: bool
+) -> CheckedTraces:
+    """Return what the checks of a traces file find, once every one of them has passed.
 
     Args:
         checklist: takes the result of each check.
         envelope: what binds the file and states the metrics.
         traces: the file or its bytes.
+        with_content: whether the digest of its content is wanted, for which the chunks are not
+            read once more.
 
     Raises:
         RejectedError: a check failed.
@@ -40,7 +58,11 @@ def check_traces_file(checklist: Checklist, envelope: Envelope, traces: Path | b
         content = _bound(checklist, envelope, traces, kept)
         opened = _readable(checklist, envelope, content)
         _check_agreement(checklist, envelope, opened)
-        return _check_metrics(checklist, envelope, opened)
+        if not with_content:
+            return CheckedTraces(_check_metrics(checklist, envelope, opened), None)
+        digest = ContentDigest(opened.rows)
+        metrics = _check_metrics(checklist, envelope, opened.observed(digest.take))
+        return CheckedTraces(metrics, digest.hexdigest())
 
 
 def _bound(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from pydantic import Field
@@ -151,9 +152,13 @@ class Proven(NamedTuple):
     checkpoint: Checkpoint | None = None
     """The signed state of the log that the proof leads to; None for a record that is rejected or
     in no log."""
+    content_sha256: str | None = None
+    """The digest of what the traces of an accepted record hold, however they are encoded; None
+    without traces."""
 
 
 Verify = Callable[[bytes, bytes | None], Verdict]
 """Verifies envelope bytes, and the traces when they are given."""
-ProveFor = Callable[[bytes, bytes | None, str], Proven]
-"""Verifies for the organisation that published the record, and says what else was proven."""
+ProveFor = Callable[[bytes, Path | bytes | None, str], Proven]
+"""Verifies for the organisation that published the record, and says what else was proven. The
+traces are a file or its bytes."""

@@ -98,6 +98,7 @@ class _Found:
     checkpoint: Checkpoint | None = None
     expected: tuple[str, ...] = (*_DOCUMENT_CHECKS, *_KEYLESS_CHECKS, *_RECORD_CHECKS)
     metrics: int | None = None
+    content_sha256: str | None = None
     traces_missing: bool = False
     """Whether the envelope binds traces that are not there to check."""
 
@@ -125,7 +126,7 @@ class EnvelopeVerifier:
         self, data: bytes, *, organisation: str | None, traces: Path | bytes | None
     ) -> Verdict:
         """Return the verdict on the envelope in ``data``; see :meth:`prove`."""
-        return self.prove(data, organisation=organisation, traces=traces).verdict
+        return self._proven(data, organisation, traces, with_content=False).verdict
 
     def prove(
         self, data: bytes, *, organisation: str | None, traces: Path | bytes | None
@@ -140,6 +141,16 @@ class EnvelopeVerifier:
             traces: the traces file. Without it those checks are skipped, and a record that binds
                 traces is incomplete.
         """
+        return self._proven(data, organisation, traces, with_content=True)
+
+    def _proven(
+        self,
+        data: bytes,
+        organisation: str | None,
+        traces: Path | bytes | None,
+        *,
+        with_content: bool,
+    ) -> Proven:
         checklist, found = Checklist(), _Found()
         failure: RejectedError | None = None
         try:
@@ -151,7 +162,7 @@ class EnvelopeVerifier:
                 else:
                     self._keyless(checklist, found, envelope, signature, organisation)
             check_versions(checklist, envelope)
-            _traces(checklist, found, envelope, traces)
+            _traces(checklist, found, envelope, traces, with_content=with_content)
         except RejectedError as error:
             failure = error
             # Each verdict lists every check, so that nobody takes a missing one for a passed one.
@@ -175,7 +186,8 @@ class EnvelopeVerifier:
             }
         )
         # The proof of a rejected record is not believed.
-        return Proven(verdict, found.checkpoint if verdict.signature_holds else None)
+        checkpoint = found.checkpoint if verdict.signature_holds else None
+        return Proven(verdict, checkpoint, found.content_sha256)
 
     def _keyless(
         self,
@@ -341,7 +353,12 @@ def _dev_key(
 
 
 def _traces(
-    checklist: Checklist, found: _Found, envelope: Envelope, traces: Path | bytes | None
+    checklist: Checklist,
+    found: _Found,
+    envelope: Envelope,
+    traces: Path | bytes | None,
+    *,
+    with_content: bool,
 ) -> None:
     if traces is None:
         # The name alone counts: a binding in a form that nobody can read is missing all the same.
@@ -356,7 +373,8 @@ def _traces(
     # Who verifies an envelope alone need not wait for the libraries that read and compute columns.
     from inferencebench_pipeline.trust.verify.traces_checks import check_traces_file
 
-    found.metrics = check_traces_file(checklist, envelope, traces)
+    checked = check_traces_file(checklist, envelope, traces, with_content=with_content)
+    found.metrics, found.content_sha256 = checked
 
 
 def _not_reached(error: RejectedError) -> str:

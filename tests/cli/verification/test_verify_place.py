@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.cli import targets
+from inferencebench_pipeline.cli.targets import resolve
 from inferencebench_pipeline.envelope.canonical import parse_envelope
 from inferencebench_pipeline.envelope.reading import ReadEnvelope
-from inferencebench_pipeline.hub.client.client import Hub, Repo
+from inferencebench_pipeline.hub.client.client import Hub, HubIntegrityError, Repo
 from inferencebench_pipeline.hub.dataset.card import render_card
 from inferencebench_pipeline.hub.dataset.naming import dataset_name
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
@@ -177,3 +179,22 @@ def test_a_rejected_record_is_not_compared_with_its_place(
     report = report_of(verify(place.put("llama-8b", envelope_json=changed), "--json"))
     assert report.exit_code == 1
     assert (report.checks[-1].name, report.checks[-1].status) == ("place_agrees", "skipped")
+
+
+def test_the_traces_of_a_target_on_the_hub_are_a_file_and_not_memory(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hub() -> Hub:
+        return Hub(place.environ["HF_ENDPOINT"], lambda: None)
+
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    target = place.put("downloaded")
+    found = resolve(target, hub)
+    assert found.traces is not None
+    assert found.traces.read_bytes() == place.files[TRACES]
+    assert resolve(target, hub, traces=False).traces is None
+    assert resolve(place.put("bare", traces_parquet=None), hub).traces is None
+
+    monkeypatch.setattr(targets, "MOST_FILE_BYTES", len(place.files[TRACES]) - 1)
+    with pytest.raises(HubIntegrityError, match="larger than"):
+        resolve(target, hub)

@@ -53,6 +53,20 @@ def test_a_commit_can_be_read_back_by_its_id(world: World, repo: Repo) -> None:
     assert len(world.faults.requests(method="POST", path="/commit/")) == 1
 
 
+def test_a_download_into_a_file_that_broke_off_leaves_nothing_of_the_first_part(
+    world: World, repo: Repo, tmp_path: Path
+) -> None:
+    hub = world.hub()
+    data = bytes(range(256)) * 1_000
+    commit = _commit(hub, repo, {"b.bin": data})
+    fault = world.faults.add("truncate", method="GET", path="/resolve/", times=1)
+    with (tmp_path / "b.bin").open("w+b") as file:
+        file.write(bytes(2 * len(data)))
+        hub.fetch_into(file, repo, commit, "b.bin", max_bytes=len(data))
+    assert world.faults.fired(fault) == 1
+    assert (tmp_path / "b.bin").read_bytes() == data
+
+
 def test_the_token_is_asked_for_at_every_request(world: World, repo: Repo) -> None:
     tokens = iter(["hf_expired", world.sandbox.token("read")])
     hub = Hub(world.url, lambda: next(tokens))

@@ -11,12 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.measure.errors import TracesError
-from inferencebench_pipeline.measure.traces.content import content_sha256
-from inferencebench_pipeline.measure.traces.reader import read_traces
+from inferencebench_pipeline.measure.traces.content import ContentDigest
+from inferencebench_pipeline.measure.traces.reader import open_traces, read_traces
 from tests.envelope.measured import traces_bytes
 
 RUN_ID = "0199c2f4-a1b3-7def-8abc-0123456789ab"
 TRACES = traces_bytes(RUN_ID)
+
+
+def content_sha256(data: bytes) -> str:
+    traces = open_traces(data)
+    digest = ContentDigest(traces.rows)
+    for _ in traces.observed(digest.take).chunk_batches():
+        pass
+    return digest.hexdigest()
 
 
 def written(table: pa.Table, **options: Any) -> bytes:
@@ -122,3 +130,17 @@ def test_a_file_without_rows_has_one_and_one_that_is_none_is_refused() -> None:
     assert content_sha256(with_rows(lambda rows: rows.clear())) != content_sha256(TRACES)
     with pytest.raises(TracesError):
         content_sha256(b"PAR1")
+
+
+def test_it_is_the_digest_that_stored_verdicts_have() -> None:
+    assert content_sha256(TRACES) == (
+        "cd3456609ccba4317674a8e34728f370da5df48720cc6024355f9eecebcd7bc5"
+    )
+
+
+def test_a_digest_without_the_chunks_of_all_rows_is_refused() -> None:
+    traces = open_traces(written(read_traces(TRACES), row_group_size=5))
+    digest = ContentDigest(traces.rows)
+    digest.take(next(traces.chunk_batches()))
+    with pytest.raises(ValueError, match="a digest is over all of them"):
+        digest.hexdigest()

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from inferencebench_pipeline.measure import ContentDigest, open_traces
 from inferencebench_pipeline.runs.run_directory import new_run_id
 from inferencebench_pipeline.trust.verify import traces_checks
 from inferencebench_pipeline.trust.verify.traces_checks import sealed
+from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.envelope.measured import traces_bytes
 from tests.trust.conftest import World
 from tests.trust.records import Signed
@@ -57,3 +59,17 @@ def test_a_small_file_and_bytes_stay_in_memory(tmp_path: Path) -> None:
     for source in (path, b"few"):
         with sealed(source) as (digest, content):
             assert (digest, content) == (hashlib.sha256(b"few").hexdigest(), b"few")
+
+
+def test_what_the_traces_hold_is_proven_in_the_same_reading(world: World, signed: Signed) -> None:
+    verifier = EnvelopeVerifier(world.trust, world.policy)
+
+    def content(data: bytes, traces: bytes | None) -> str | None:
+        return verifier.prove(data, organisation=world.organisation, traces=traces).content_sha256
+
+    opened = open_traces(signed.traces)
+    digest = ContentDigest(opened.rows)
+    assert [batch.lengths.size for batch in opened.observed(digest.take).chunk_batches()]
+    assert content(signed.data, signed.traces) == digest.hexdigest()
+    assert content(signed.data, None) is None
+    assert content(signed.data, signed.traces[:-1]) is None
