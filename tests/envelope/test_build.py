@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from inferencebench_pipeline.envelope.build import (
     check_no_placeholders,
     pipeline_extension,
     traces_binding,
+    write_envelope,
 )
+from inferencebench_pipeline.envelope.build import measurement_of as measured_of
 from inferencebench_pipeline.envelope.canonical import (
     EnvelopeError,
     content_hash,
@@ -20,7 +23,15 @@ from inferencebench_pipeline.envelope.canonical import (
 )
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.measure.run.measurement import Measurement
-from tests.envelope.measured import digest, measurement_of, provenance, spec, traces_bytes
+from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
+from tests.envelope.measured import (
+    digest,
+    measurement_of,
+    provenance,
+    spec,
+    traces_bytes,
+    write_measured,
+)
 
 RUN_ID = "0199d3c0-0000-7000-8000-000000000001"
 
@@ -146,6 +157,20 @@ def test_the_published_corpus_is_full_of_placeholders(shared_data: Any) -> None:
     path = next((shared_data / "corpus").glob("*/*.json"))
     sentences = check_no_placeholders(parse_envelope(path.read_bytes()))
     assert any(sentence.startswith("engine.config_hash") for sentence in sentences)
+
+
+def test_a_measurement_of_another_run_or_none_is_damaged(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run, other = store.run(new_run_id()), store.run(new_run_id())
+    for each in (run, other):
+        each.path.mkdir(parents=True)
+        assert write_measured(each) == measured_of(each)
+    for data in (other.read(RunFile.MEASUREMENT), b"{}", b"{"):
+        run.write(RunFile.MEASUREMENT, data)
+        with pytest.raises(EnvelopeError, match="measurement"):
+            measured_of(run)
+        with pytest.raises(EnvelopeError, match="measurement"):
+            write_envelope(run)
 
 
 def test_changing_the_load_changes_the_content_hash(measurement: Measurement) -> None:

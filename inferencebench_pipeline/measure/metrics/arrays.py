@@ -56,7 +56,9 @@ class Rows:
         answered = ~_is_null(table, "first_token_ns") & ~_is_null(table, "sent_ns")
         return cls(
             repeat=_int64s(table, "repeat"),
-            measured=_numpy(pc.equal(table.column("phase"), pa.scalar("measured"))).astype(bool),
+            measured=np.asarray(pc.equal(table.column("phase"), pa.scalar("measured"))).astype(
+                bool
+            ),
             succeeded=_is_null(table, "error_class") & answered,
             scheduled=_int64s(table, "scheduled_ns"),
             sent=_int64s(table, "sent_ns"),
@@ -316,7 +318,7 @@ def _failure_classes(table: pa.Table) -> npt.NDArray[np.object_]:
     column = table.column("error_class")
     known = pc.is_in(column, value_set=pa.array(ERROR_CLASSES))
     named = cast("pa.ChunkedArray[Any]", pc.if_else(known, column, pa.scalar("other")))
-    return _numpy(named).astype(np.object_)
+    return np.asarray(named, np.object_)
 
 
 def _bounds(repeat: Int64s) -> list[tuple[int, int]]:
@@ -335,12 +337,6 @@ def _energy(rows: pa.Table, repeats: int) -> tuple[WindowEnergy, ...]:
     return energy if len(energy) == repeats else (NO_TELEMETRY,) * repeats
 
 
-def _numpy(array: pa.Array[Any] | pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
-    if isinstance(array, pa.ChunkedArray):
-        return array.to_numpy()
-    return array.to_numpy(zero_copy_only=False)
-
-
 def _int64s(table: pa.Table, column: str) -> Int64s:
     values = table.column(column).cast(pa.int64())
     filled = cast("pa.ChunkedArray[Any]", pc.fill_null(values, pa.scalar(-1, pa.int64())))
@@ -348,4 +344,4 @@ def _int64s(table: pa.Table, column: str) -> Int64s:
 
 
 def _is_null(table: pa.Table, column: str) -> Bools:
-    return _numpy(table.column(column).is_null()).astype(np.bool_)
+    return np.asarray(table.column(column).is_null(), np.bool_)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from inferencebench_pipeline.measure.errors import TracesError
 from inferencebench_pipeline.measure.metric_definitions import (
     DISTRIBUTIONS,
     METRIC_DEFINITIONS_VERSION,
@@ -19,6 +20,7 @@ from inferencebench_pipeline.measure.metric_definitions import (
     Span,
     is_tested,
 )
+from inferencebench_pipeline.measure.metrics import arrays
 from inferencebench_pipeline.measure.metrics.arrays import TraceArrays
 from inferencebench_pipeline.measure.metrics.compute import DEFINITIONS, compute_metrics
 from inferencebench_pipeline.measure.metrics.estimators import percentile
@@ -327,3 +329,11 @@ def test_energy_has_either_joules_or_a_reason(stated: dict[str, Any]) -> None:
 def test_answers_without_any_token_have_no_fluidity() -> None:
     found = compute_metrics(table([answered(0, [10], tokens=0)]), SLO)["fluidity"]
     assert (found.value, found.null_reason) == (None, "no token")
+
+
+def test_long_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table([answered(0, [0, 2**33, 2**34, 2**35], tokens=4)])
+    assert compute_metrics(rows, SLO)["itl_p50_ms"].n == 3
+    monkeypatch.setattr(arrays, "MOST_LONG_GAPS", 2)
+    with pytest.raises(TracesError, match="more than 2 gaps"):
+        compute_metrics(rows, SLO)

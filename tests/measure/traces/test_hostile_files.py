@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from inferencebench_pipeline.measure.errors import TracesError
-from inferencebench_pipeline.measure.metrics import arrays
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.spec.stated_parts import Slo
 from inferencebench_pipeline.measure.traces import largest_run, parquet_bounds, reader
@@ -28,7 +27,7 @@ from inferencebench_pipeline.measure.traces.reader import open_traces
 from inferencebench_pipeline.measure.traces.schema import CHUNK, METADATA_PREFIX, SCHEMA
 from inferencebench_pipeline.measure.traces.schema_history import TRACES_SCHEMA_VERSION
 from tests.chance import dice, examples
-from tests.measure.metrics.rows import answered, many_rows, table
+from tests.measure.metrics.rows import many_rows, table
 
 STATED = SCHEMA.with_metadata(
     {METADATA_PREFIX + b"traces_schema_version": TRACES_SCHEMA_VERSION.encode()}
@@ -207,14 +206,6 @@ def test_chunks_are_counted_while_a_table_is_read(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(reader, "MOST_CHUNKS", 299)
     with pytest.raises(TracesError, match="more than 299 chunks"):
         list(traces.chunk_batches())
-
-
-def test_long_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = table([answered(0, [0, 2**33, 2**34, 2**35], tokens=4)])
-    assert compute_metrics(rows, _SLO)["itl_p50_ms"].n == 3
-    monkeypatch.setattr(arrays, "MOST_LONG_GAPS", 2)
-    with pytest.raises(TracesError, match="more than 2 gaps"):
-        compute_metrics(rows, _SLO)
 
 
 @pytest.mark.parametrize("together", [1, 7, 100])

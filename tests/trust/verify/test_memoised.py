@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gc
 import hashlib
 import inspect
 import json
@@ -185,17 +184,3 @@ def test_a_checkpoint_is_given_of_the_bundle_that_verified_last_only(
     assert together._stock.checkpoint(bundle) == verified.checkpoint
     with pytest.raises(ValueError, match="another one"):
         together._stock.checkpoint(other)
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_collector_is_afterwards_as_it_was(running_world: World, enabled: bool):
-    verifier = EnvelopeVerifier(running_world.trust, running_world.policy)
-    before = gc.isenabled()
-    try:
-        if not enabled:
-            gc.disable()
-        assert not verifier.verify(b"{}", organisation=None, traces=None).ok
-        assert gc.isenabled() == enabled
-    finally:
-        if before:
-            gc.enable()
