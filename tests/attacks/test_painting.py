@@ -28,7 +28,7 @@ from inferencebench_pipeline.cli.verification.layout import rows_of
 from inferencebench_pipeline.cli.verification.verdict_page import print_page
 from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.errors import PermanentError
-from tests.attacks.nasty import acting, with_value
+from tests.attacks.nasty import NASTY, acting, places, with_value
 from tests.attacks.test_printing import PLAIN, Said, cli, folder, texts  # noqa: F401  # fixture
 from tests.chance import dice, examples
 
@@ -131,6 +131,24 @@ def test_no_text_of_a_record_begins_a_row(
     assert_clean(said, columns)
     last = said.text.rstrip("\n").splitlines()
     assert any(line.startswith("REJECTED: ") for line in last[-3:])
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_no_value_in_a_record_keeps_it_from_a_verdict(
+    value: str,
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody has signed any of these, so that whoever sends a file can put them there."""
+    chance = dice(f"a verdict on {value}")
+    every_metric = PLAIN | {"metrics": dict.fromkeys(PLAIN["metrics"], NASTY[value])}
+    anywhere = with_value(PLAIN, chance.choice(list(places(PLAIN))), NASTY[value])
+    for document in (every_metric, anywhere):
+        (folder / "evil/envelope.json").write_text(json.dumps(document))
+        for command in (("verify",), ("verify", "--json"), ("explain",)):
+            said = cli(capsys, command[0], "evil", *command[1:], *POLICY)
+            assert said.code == 1
+            assert not acting(said.text)
 
 
 @pytest.mark.parametrize("number", range(examples(3)))

@@ -5,6 +5,7 @@ Nothing of the record begins a line (``layout``). The last line holds our own wo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -39,6 +40,7 @@ _LABELS: Final = 12
 _QUESTIONS: Final = 27
 """Cells of the column of questions."""
 _KEY: Final = "dev-key"
+_LARGEST_FLOAT: Final = sys.float_info.max
 
 
 def print_page(report: VerdictReport, out: Console) -> None:
@@ -120,6 +122,8 @@ def _metric_lines(metrics: tuple[MetricFact, ...]) -> Iterator[str]:
 def _number(value: float | str | None) -> str:
     if value is None or isinstance(value, str):
         return value or ""
+    if isinstance(value, int) and abs(value) > _LARGEST_FLOAT:
+        return f"a whole number of {len(str(abs(value)))} digits"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{value:,.0f}"
     digits = 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3
