@@ -29,6 +29,7 @@ _HUB_TARGET: Final = re.compile(
 _MAX_ROWS: Final = 1_000_000
 _MAX_VALUE_BYTES: Final = 1_000
 """A repository's name has up to 193 characters, and everything else in a row is shorter."""
+_SHOWN: Final = 120
 _UNREADABLE: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
 
 FindIndex = Callable[[Mapping[str, str]], dict[str, str] | None]
@@ -157,6 +158,10 @@ def rows_of(data: bytes) -> tuple[CorpusRow, ...]:
         if there.metadata.num_rows > _MAX_ROWS:
             raise ValueError(f"it has {there.metadata.num_rows} rows; at most {_MAX_ROWS} are read")
         names = [name for name in CorpusRow._fields if name in there.schema_arrow.names]
+        # Whoever opens the table would believe a column that nobody signed.
+        others = [name for name in there.schema_arrow.names if name not in CorpusRow._fields]
+        if others:
+            raise ValueError(f"no statement covers its column {printable(others[0], _SHOWN)}")
         for name in ("repo_id", "envelope_sha256"):
             if name not in names:
                 raise ValueError(f"it has no column {name}")
@@ -179,8 +184,11 @@ def rows_of(data: bytes) -> tuple[CorpusRow, ...]:
 def _texts(name: str, column: pa.ChunkedArray[Any]) -> list[str | None]:
     """Return a column's values, which must be short texts."""
     texts: list[str | None] = []
-    if not pa.types.is_dictionary(column.type):
-        raise ValueError(f"the column {name} holds {column.type}, and no texts")
+    kind: Any = column.type
+    if pa.types.is_null(kind):
+        return [None] * len(column)
+    if not pa.types.is_dictionary(kind) or not _is_text(kind.value_type):
+        raise ValueError(f"the column {name} holds {kind}, and no texts")
     chunks: Any = column.chunks
     for chunk in chunks:
         longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
@@ -189,6 +197,10 @@ def _texts(name: str, column: pa.ChunkedArray[Any]) -> list[str | None]:
             raise ValueError(f"the column {name} holds a text of {longest} bytes")
         texts.extend(chunk.to_pylist())
     return texts
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _envelopes_in(folder: Path) -> dict[str, list[str]]:

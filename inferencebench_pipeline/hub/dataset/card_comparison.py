@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import zip_longest
 from typing import Any, Final
 
 from inferencebench_pipeline.envelope import EnvelopeError, ReadEnvelope
@@ -52,14 +53,29 @@ _MODEL_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _BAR: Final = re.compile(r"(?<!\\)\|")
 _NUMBER: Final = r"\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _A_NUMBER: Final = re.compile(rf"-?(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?", re.IGNORECASE)
+_TOLD: Final = rf"(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?"
 _UNIT: Final = (
-    r"(?:output |input |prompt |total )?(?:tokens?|toks?|requests?|reqs?)"
-    r"(?: ?/ ?(?:s(?:ec(?:ond)?)?)\b| per second\b| a second\b)"
-    r"|t/s\b|tps\b|rps\b|qps\b|ms\b|milliseconds?\b|seconds?\b|joules? per token\b|j/token\b"
+    r"(?:[a-z]{1,12} )?(?:tokens?|toks?|requests?|reqs?)"
+    r"(?: ?/ ?s(?:ec(?:ond)?)?\b| per s(?:ec(?:ond)?)?\b| (?:a|each|every) second\b)"
+    r"|t ?/ ?s\b|tps\b|rps\b|qps\b|ms\b|milliseconds?\b|seconds?\b|joules? per token\b"
+    r"|j/token\b"
 )
 _CLAIM: Final = re.compile(
-    rf"(?<![\w.,])({_NUMBER}) ?(k|m|thousand|million)? ?({_UNIT})", re.IGNORECASE
+    rf"(?<![\w.,])(?P<number>{_TOLD})(?: ?(?P<times>k|m|thousand|million)(?![a-z]))?"
+    rf"(?: ?[(\[]?(?P<unit>{_UNIT}))?",
+    re.IGNORECASE,
 )
+_UNIT_BEFORE: Final = re.compile(
+    rf"(?<!\w)(?P<unit>{_UNIT})[)\]]?(?: ?[:=] ?| (?:is|are|was|of|up to|about) )\Z", re.IGNORECASE
+)
+_LONGEST_UNIT: Final = 60
+_A_UNIT: Final = re.compile(rf"(?<!\w)(?:{_UNIT})", re.IGNORECASE)
+_HTML_TABLE: Final = re.compile(r"<table\b.*?(?:</table>|\Z)", re.IGNORECASE | re.DOTALL)
+_HTML_ROW: Final = re.compile(r"<tr\b[^<>]{0,200}>", re.IGNORECASE)
+_HTML_CELL: Final = re.compile(r"<t[dh]\b[^<>]{0,200}>", re.IGNORECASE)
+_HTML_TITLE: Final = re.compile(r"<h1\b[^<>]{0,200}>(.*?)(?:</h1>|$)", re.IGNORECASE)
+_UNDERLINE: Final = re.compile(r" {0,3}=+[ \t]*")
+_ONE_PARAGRAPH: Final = re.compile(r"(?<=[\w,)])\n(?=[(\w])")
 _TIME: Final = re.compile(r"ms|milli|sec", re.IGNORECASE)
 _MULTIPLES: Final = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6}
 _OF_TIME: Final = (1.0, 1e3, 1e-3)
@@ -84,6 +100,11 @@ class Card:
 
     front: Mapping[str, Any]
     body: str
+
+    @cached_property
+    def rows(self) -> list[tuple[list[str], list[str]]]:
+        """The rows of the page's tables, each with the names of its columns."""
+        return list(_table_rows(self.body))
 
 
 def read_card(data: bytes) -> Card:
@@ -144,7 +165,16 @@ def card_differences(card: Card, read: ReadEnvelope, *, verified: bool) -> Itera
         return
     sentences = (
         sentence
-        for part in (_block, _names, _model_index, _files, _headings, _tables, _claims)
+        for part in (
+            _block,
+            _names,
+            _model_index,
+            _files,
+            _headings,
+            _tables,
+            _tables_of_units,
+            _claims,
+        )
         for sentence in part(card, record)
     )
     for number, sentence in enumerate(dict.fromkeys(sentences)):
@@ -170,7 +200,7 @@ def card_omissions(card: Card, read: ReadEnvelope) -> Iterator[str]:
     if not isinstance(card.front.get(CARD_KEY), dict):
         yield f"the card has no block `{CARD_KEY}`, which the publisher of this record writes"
     labels = {_plain(metric_label(key)) for key in read.envelope.metrics}
-    if not any(cells["metric"] in labels for cells in _metric_cells(card.body)):
+    if not any(cells["metric"] in labels for cells in _metric_cells(card)):
         yield "the card's page does not show the metrics of the record"
 
 
@@ -330,7 +360,7 @@ def _misnamed(text: str, expected: str, record: _Record) -> Iterator[str]:
 
 def _tables(card: Card, record: _Record) -> Iterator[str]:
     """Compare each row of each table of metrics."""
-    for number, cells in enumerate(_metric_cells(card.body)):
+    for number, cells in enumerate(_metric_cells(card)):
         if number == _MOST_CLAIMS:
             yield f"the card's tables have more than {_MOST_CLAIMS} rows"
             return
@@ -354,48 +384,97 @@ def _tables(card: Card, record: _Record) -> Iterator[str]:
                 )
 
 
+def _tables_of_units(card: Card, record: _Record) -> Iterator[str]:
+    """Compare the numbers of other tables that stand under or behind a unit of speed or time."""
+    rows = 0
+    for columns, cells in card.rows:
+        if columns and columns[0] == "metric":
+            continue
+        rows += 1
+        if rows > _MOST_CLAIMS:
+            yield f"the card's other tables have more than {_MOST_CLAIMS} rows"
+            return
+        for name, cell in zip_longest(columns, cells, fillvalue=""):
+            found = _read_number(cell.strip("* "))
+            if found is None:
+                continue
+            label = next((text for text in (name, cells[0]) if _A_UNIT.search(text)), None)
+            if label is not None and not record.gives(*found, _OF_TIME):
+                yield (
+                    f"card's table says {_shown(label)}: {_shown(cell)}, which the record does "
+                    "not have"
+                )
+
+
 def _claims(card: Card, record: _Record) -> Iterator[str]:
     """Look for every number with a unit of speed or time, wherever it stands, in the record."""
-    text = _text(card.body)
-    for number, found in enumerate(_CLAIM.finditer(text)):
+    for number, (said, unit, claim) in enumerate(_numbers_with_units(_text(card.body))):
         if number == _MOST_CLAIMS:
             yield f"the card's page states more than {_MOST_CLAIMS} numbers with units"
             return
-        read = _read_number(found[1])
+        read = _read_number(claim["number"])
         if read is None:
             continue
-        times = _MULTIPLES.get((found[2] or "").lower(), 1.0)
-        scales = _OF_TIME if _TIME.match(found[3]) else (1.0,)
+        times = _MULTIPLES.get((claim["times"] or "").lower(), 1.0)
+        scales = _OF_TIME if _TIME.match(unit) else (1.0,)
         if not record.gives(read[0] * times, read[1] * times, scales):
-            yield f"card says {_shown(' '.join(found[0].split()))}, which the record does not have"
+            yield f"card says {_shown(' '.join(said.split()))}, which the record does not have"
+
+
+def _numbers_with_units(text: str) -> Iterator[tuple[str, str, re.Match[str]]]:
+    """Yield what is said, the unit and the number, of each number before or behind a unit."""
+    for claim in _CLAIM.finditer(text):
+        start = claim.start()
+        if claim["unit"]:
+            yield claim[0], claim["unit"], claim
+        elif text[start - 1 : start] in {" ", ":", "="} and text[start - 2 : start] != "| ":
+            before = _UNIT_BEFORE.search(text, max(start - _LONGEST_UNIT, 0), start)
+            if before is not None:
+                yield before[0] + claim[0], before["unit"], claim
 
 
 def _titles(body: str) -> Iterator[str]:
     """Yield the headings of the first level; a comment in a block of code is none."""
-    fence = ""
+    fence, before = "", ""
     for line in body.splitlines():
         found = _CODE.match(line)
         if found is not None and (not fence or found[1].startswith(fence)):
             fence = "" if fence else found[1]
-        elif not fence and _HEADING.match(line):
-            yield _plain(line.strip().strip("#"))
+        elif not fence:
+            if _HEADING.match(line):
+                yield _plain(line.strip().strip("#"))
+            elif before and _UNDERLINE.fullmatch(line):
+                yield _plain(before)
+            yield from map(_plain, _HTML_TITLE.findall(line))
+        before = line.strip()
 
 
-def _metric_cells(body: str) -> Iterator[dict[str, str]]:
+def _metric_cells(card: Card) -> Iterator[dict[str, str]]:
     """Yield the cells of each row of tables of metrics, by the names of their columns."""
-    columns: list[str] = []
-    for line in body.splitlines():
-        stripped = line.strip()
-        if not stripped.startswith("|"):
-            columns = []
-            continue
-        cells = _cells(stripped)
-        if not columns:
-            columns = [_plain(cell).lower() for cell in cells] or [""]
-        elif columns[0] == "metric" and not set(stripped) <= set("|-: "):
-            row = dict(zip(columns, map(_plain, cells), strict=False))
+    for columns, cells in card.rows:
+        if columns and columns[0] == "metric":
+            row = dict(zip(columns, cells, strict=False))
             if row.get("metric"):
                 yield row
+
+
+def _table_rows(body: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the names of the columns and the cells of each row; the first row has no names yet."""
+    columns: list[str] = []
+    for line in _HTML_TABLE.sub(_with_bars, body).splitlines():
+        stripped = line.strip()
+        if "|" not in stripped:
+            columns = []
+        elif stripped.strip("|-: "):
+            cells = [*map(_plain, _cells(_TAG.sub("", stripped) if "<" in stripped else stripped))]
+            yield columns, cells
+            columns = columns or [*map(str.lower, cells)]
+
+
+def _with_bars(table: re.Match[str]) -> str:
+    """Return a table in HTML in the form that Markdown has."""
+    lines = _HTML_ROW.sub("\n", table[0].replace("\n", " "))
+    return f"\n{_HTML_CELL.sub('|', lines)}\n"
 
 
 def _cells(line: str) -> list[str]:
@@ -441,7 +520,7 @@ def _text(body: str) -> str:
     shown = html.unescape(_TAG.sub("", body))
     if not shown.isascii():
         shown = _NOT_ASCII.sub(_drawn, unicodedata.normalize("NFKC", shown))
-    return _SPACES.sub(" ", _DECORATION.sub("", shown))
+    return _SPACES.sub(" ", _ONE_PARAGRAPH.sub(" ", _DECORATION.sub("", shown)))
 
 
 def _drawn(found: re.Match[str]) -> str:

@@ -397,6 +397,15 @@ def test_no_text_of_a_table_acts_on_the_terminal(copy: Path, verify: Verify) -> 
     [
         ({"repo_id": ["a"]}, "it has no column envelope_sha256"),
         ({"repo_id": ["a"], "envelope_sha256": [1]}, "holds int64, and no texts"),
+        ({"repo_id": [b"a"], "envelope_sha256": ["x"]}, "column repo_id holds .*, and no texts"),
+        (
+            {"repo_id": ["a"], "envelope_sha256": ["x"], "tokens_per_s": [99_999.0]},
+            "no statement covers its column tokens_per_s",
+        ),
+        (
+            {"repo_id": ["a"], "envelope_sha256": ["x"], "Repo_id": ["another"]},
+            "no statement covers its column Repo_id",
+        ),
         ({"repo_id": ["a"], "envelope_sha256": ["x" * 2000]}, "a text of 2000 bytes"),
         ({"repo_id": [None, "a"], "envelope_sha256": ["x", "y"]}, "no repository or no envelope"),
     ],
@@ -407,6 +416,14 @@ def test_a_table_that_is_none_is_refused(
     pq.write_table(pa.table(columns), tmp_path / TABLE_FILE)
     with pytest.raises(CorpusTargetError, match=said):
         rows_of((tmp_path / TABLE_FILE).read_bytes())
+
+
+def test_a_column_without_any_value_is_read(tmp_path: Path) -> None:
+    """Earlier releases wrote one so, where no record had traces."""
+    table = {"repo_id": ["a"], "envelope_sha256": ["x"], "traces_sha256": pa.array([None])}
+    pq.write_table(pa.table(table), tmp_path / TABLE_FILE)
+    (row,) = rows_of((tmp_path / TABLE_FILE).read_bytes())
+    assert (row.repo_id, row.traces_sha256, row.run_id) == ("a", None, None)
 
 
 def test_what_unpacks_to_more_than_memory_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

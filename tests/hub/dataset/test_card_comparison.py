@@ -85,6 +85,14 @@ HONEST: dict[str, Callable[[str], str]] = {
     "with the model as its base": lambda card: card.replace(
         "license:", "base_model: [example/tiny]\nlicense:"
     ),
+    "with the number behind its unit": lambda card: card + "\nTTFT p50 in ms: 58.51\n",
+    "with a table of its own": lambda card: (
+        card + "\n| Record | tok/s | n |\n|---|---|---|\n| tiny | 77.8 | 12 |\n"
+    ),
+    "with a table of words": lambda card: card + "\nStep | Who\n---|---\nOne | us\n",
+    "with a table in HTML": lambda card: (
+        card + "\n<table><tr><td>TTFT p50</td><td>58.51</td></tr></table>\n"
+    ),
     "with a title that names nothing": lambda card: card.replace(
         "# example/tiny · llm.inference.chat 1.0.0", "# a record"
     ),
@@ -149,6 +157,39 @@ LIES: dict[str, tuple[Callable[[str], str], str]] = {
         beside("| Model | Speed |\n|---|---|\n| ours | 99,999 tok/s |"),
         "99,999 tok/s",
     ),
+    "the unit first": (beside("Output, tok/s: 99,999"), "tok/s: 99,999"),
+    "the unit first, in words": (
+        beside("Throughput (tokens/s) is **99,999**"),
+        "tokens/s) is 99,999",
+    ),
+    "the unit behind, in brackets": (beside("- throughput — 99,999 (tok/s)"), "99,999 (tok/s"),
+    "with an exponent": (beside("It makes 9.9e7 tok/s."), "9.9e7 tok/s"),
+    "in short words of units": (beside("99,999 tokens per sec"), "99,999 tokens per sec"),
+    "with a word between": (beside("99,999 generated tokens per second"), "99,999 generated"),
+    "on two lines": (beside("It makes 99,999\ntok/s."), "99,999 tok/s"),
+    "the unit over a column": (
+        beside("| Model | tok/s |\n|---|---|\n| ours | 99,999 |"),
+        "tok/s: 99,999",
+    ),
+    "the unit before a cell": (
+        beside("| Result | Number |\n|---|---|\n| Output throughput (tok/s) | 99,999 |"),
+        "Output throughput (tok/s): 99,999",
+    ),
+    "a table without outer bars": (
+        beside("Metric | Value\n---|---\nOutput throughput | 99,999"),
+        "Output throughput: 99,999",
+    ),
+    "a table in HTML": (
+        beside("<table><tr><th>Metric</th><th>Value</th></tr>\n"
+               "<tr><td>TTFT p50</td><td>1.5</td></tr></table>"),
+        "TTFT p50: 1.5",
+    ),
+    "a table in HTML, the unit first": (
+        beside("<table><tr><td class='a'>tok/s</td>\n <td>99,999</td></tr></table>"),
+        "tok/s: 99,999",
+    ),
+    "a title in HTML": (beside("<h1 align=center>Llama-405B</h1>"), "title is Llama-405B"),
+    "an underlined title": (beside("Llama-405B\n=========="), "title is Llama-405B"),
     "a title": (replaced("# example/tiny", "# meta/Llama-405B"), "title is meta/Llama-405B"),
     "a second title": (beside("# meta/Llama-405B"), "title is meta/Llama-405B"),
     "a field of the block": (replaced("model: example/tiny", "model: a/b"), "card says model: a/b"),
