@@ -69,6 +69,8 @@ def user_name(text: str, number: int = 7) -> x509.GeneralName:
 
 
 OTHER_WORKFLOWS: Final[dict[str, list[x509.GeneralName]]] = {
+    "the owner in capitals": [uri(WORKFLOW.replace("acme", "ACME"))],
+    "the scheme in capitals": [uri(WORKFLOW.replace("https", "HTTPS"))],
     "text behind": [uri(f"{WORKFLOW}.evil")],
     "a line behind": [uri(f"{WORKFLOW}\nevil")],
     "a line break behind": [uri(f"{WORKFLOW}\n")],
@@ -79,7 +81,10 @@ OTHER_WORKFLOWS: Final[dict[str, list[x509.GeneralName]]] = {
     "a pull request": [uri(WORKFLOW.replace("refs/heads/main", "refs/pull/1/merge"))],
     "a tag of that name": [uri(WORKFLOW.replace("refs/heads/main", "refs/tags/main"))],
 }
-"""Names that are none but the owner's: --owner and --repo mean every workflow of theirs."""
+"""Names that are none but the owner's: --owner and --repo mean every workflow of theirs.
+
+On github.com two names that differ in their case only are one name.
+"""
 
 NAMES: Final[dict[str, list[x509.GeneralName]]] = {
     "text before": [uri(f"https://evil.example/?{WORKFLOW}")],
@@ -91,8 +96,6 @@ NAMES: Final[dict[str, list[x509.GeneralName]]] = {
     "somebody at the host": [uri(WORKFLOW.replace("github.com", "github.com@evil.example"))],
     "another port": [uri(WORKFLOW.replace("github.com", "github.com:8443"))],
     "no encryption": [uri(WORKFLOW.replace("https", "http"))],
-    "the scheme in capitals": [uri(WORKFLOW.replace("https", "HTTPS"))],
-    "the owner in capitals": [uri(WORKFLOW.replace("acme", "ACME"))],
     "an owner with more letters": [uri(WORKFLOW.replace("acme/", "acme-evil/"))],
     "an owner with fewer letters": [uri(WORKFLOW.replace("acme/", "acm/"))],
     "an escape": [uri(WORKFLOW.replace("acme", "%61cme"))],
