@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from inferencebench_pipeline.cli.app import app
+from inferencebench_pipeline.corpus.statement import STATEMENT_FILE
 from inferencebench_pipeline.envelope.canonical import parse_envelope, serialise
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id
 from inferencebench_pipeline.trust.root.trust_root import load_trust
 from inferencebench_pipeline.trust.sign.identity_token import file_identity
 from inferencebench_pipeline.trust.sign.signer import SigstoreSigner
+from inferencebench_pipeline.trust.verify.corpus_statement import (
+    STATEMENT_SUITE,
+    TABLE_FILE,
+    build_statement,
+)
+from inferencebench_pipeline.trust.verify.policy import load_policy
+from tests.cli.verification.test_verify_corpus import ROWS, write_table
 from tests.envelope.measured import write_measured
 from tests.hub.conftest import ORGANISATION, World
 
@@ -109,3 +118,50 @@ def test_a_policy_that_was_changed_after_it_was_signed_is_refused(
     address = published(world, policy, signature)
     done = typed("verify", record, "--policy-from", address, "--owner", OWNER)
     assert "is not proven by its signature: no subject of the statement" in str(done.exception)
+
+
+@pytest.fixture
+def corpus(world: World, policy: Path, tmp_path: Path) -> Path:
+    """The copy of an index whose statement was made under the policy in the hands of its owner."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    environ = world.sandbox.environ
+    trust = load_trust(Path(environ["INFERENCEBENCH_TRUST_CONFIG"]))
+    signer = SigstoreSigner(
+        trust=trust, identity=file_identity(Path(environ["INFERENCEBENCH_IDENTITY_TOKEN_FILE"]))
+    )
+    statement = build_statement(
+        ROWS,
+        {},
+        organisation=ORGANISATION,
+        policy_sha256=load_policy(policy).sha256,
+        trust_root_sha256=trust.sha256,
+        verified_at=datetime(2026, 11, 30, tzinfo=UTC),
+    )
+    bundle = signer.sign_statement(statement, suite_id=STATEMENT_SUITE)
+    (folder / STATEMENT_FILE).write_bytes(bundle)
+    write_table(folder, ROWS)
+    assert (folder / TABLE_FILE).is_file()
+    return folder
+
+
+def test_a_corpus_verifies_under_the_policy_that_its_owner_publishes(
+    world: World, policy: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader who knows only who signs an organisation's policy needs nothing else."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert typed("policy", "sign", policy).exit_code == 0
+    signature = policy.with_name("policy.yaml.sigstore.json").read_bytes()
+    asked = ("verify", "--corpus", corpus, "--organisation", ORGANISATION, "--owner", OWNER)
+
+    done = typed(*asked, "--policy-from", published(world, policy, signature), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["policy"]["sha256"] == load_policy(policy).sha256
+
+    # Another policy of the same signer is not the one that the records were judged under.
+    policy.write_bytes(policy.read_bytes() + b"# one more line\n")
+    assert typed("policy", "sign", policy).exit_code == 0
+    later = policy.with_name("policy.yaml.sigstore.json").read_bytes()
+    done = typed(*asked, "--policy-from", published(world, policy, later), "--json")
+    assert (done.exit_code, json.loads(done.stdout)["outcome"]) == (10, "other_policy")
+    assert "name that policy with --policy or --policy-from" in json.loads(done.stdout)["reason"]

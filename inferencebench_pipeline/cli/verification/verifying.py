@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,6 +161,7 @@ def verify(
                 *(ACCEPT_OTHER_RULES if accept_other_rules else ()),
             },
             as_json=as_json,
+            command=shlex.join(["inferencebench", *sys.argv[1:]]),
         )
         sys.exit(code)
     found = resolve(

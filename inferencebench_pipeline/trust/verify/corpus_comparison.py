@@ -175,22 +175,42 @@ def compare_index(
 
 
 def compare_rules(
-    statement: CorpusStatement, *, policy_sha256: str, trust_root_sha256: str
+    statement: CorpusStatement, *, policy_sha256: str | None, trust_root_sha256: str
 ) -> list[CorpusProblem]:
-    """Return whether the records were verified under other rules than the reader's."""
-    summary, root = statement.summary, CorpusDifference.OTHER_TRUST_ROOT
-    return [
-        CorpusProblem(
-            difference,
-            f"the records were verified under the {name} {theirs.digest.sha256}, which is not the "
-            f"one you use ({ours})",
+    """Return whether the records were verified under other rules than the reader's.
+
+    Args:
+        statement: the statement.
+        policy_sha256: the digest of the reader's policy. None for a reader who has none and named
+            the signer, so that nobody has compared the policy of the statement with anything.
+        trust_root_sha256: the digest of the reader's trust root.
+    """
+    summary = statement.summary
+    policy, root = summary.policy.digest.sha256, summary.trust_root.digest.sha256
+    problems = []
+    if policy_sha256 is None:
+        owner = printable(summary.resource_uri.rpartition("/")[2], _NAME_CHARACTERS)
+        problems.append(
+            CorpusProblem(
+                CorpusDifference.OTHER_POLICY,
+                f"the records were judged under {owner}'s own policy {policy}, which you have not "
+                "compared",
+            )
         )
-        for difference, name, theirs, ours in (
-            (CorpusDifference.OTHER_POLICY, "policy", summary.policy, policy_sha256),
-            (root, "trust root", summary.trust_root, trust_root_sha256),
-        )
-        if theirs.digest.sha256 != ours
-    ]
+    elif policy != policy_sha256:
+        problems.append(_other_rule(CorpusDifference.OTHER_POLICY, policy, policy_sha256))
+    if root != trust_root_sha256:
+        problems.append(_other_rule(CorpusDifference.OTHER_TRUST_ROOT, root, trust_root_sha256))
+    return problems
+
+
+def _other_rule(difference: CorpusDifference, theirs: str, ours: str) -> CorpusProblem:
+    name = "policy" if difference is CorpusDifference.OTHER_POLICY else "trust root"
+    return CorpusProblem(
+        difference,
+        f"the records were verified under the {name} {theirs}, which is not the one you use "
+        f"({ours})",
+    )
 
 
 def compare_age(

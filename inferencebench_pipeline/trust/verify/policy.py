@@ -166,6 +166,11 @@ class IdentityPolicy(DocumentPart):
     origin: str = "a policy made by the program that asked"
     """How the policy came to be the one that counts, for whoever reads a verdict."""
 
+    @property
+    def reviewed_sha256(self) -> str | None:
+        """The digest of the document that was reviewed; None where a signer was named instead."""
+        return self.sha256
+
     def signer_refusal(
         self,
         *,

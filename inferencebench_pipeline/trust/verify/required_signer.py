@@ -199,6 +199,11 @@ class RequiredSignerPolicy(IdentityPolicy):
     narrowed: SkipValidation[IdentityPolicy | None] = None
     """The policy that must allow the signer as well; null when the reader has none."""
 
+    @property
+    def reviewed_sha256(self) -> str | None:
+        """The digest of the policy that must allow the signer as well; None without one."""
+        return None if self.narrowed is None else self.narrowed.reviewed_sha256
+
     def signer_refusal(
         self,
         *,

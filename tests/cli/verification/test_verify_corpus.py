@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -29,6 +31,9 @@ from inferencebench_pipeline.trust.verify.corpus_statement import (
     CorpusRow,
     build_statement,
 )
+from tests.attacks.nasty import acting
+from tests.attacks.test_painting import SGR, hostile, stacks
+from tests.attacks.test_painting import rows as rows_of_a_terminal
 from tests.chance import dice, examples
 from tests.trust.conftest import World, running_world  # noqa: F401  # a fixture
 
@@ -116,6 +121,10 @@ class Done:
 
 
 Verify = Callable[..., Done]
+NO_POLICY = Path("no policy")
+"""For a reader who names the signer alone."""
+AS_TYPED = Path("as typed")
+"""For a command line to which nothing is added."""
 
 
 @pytest.fixture
@@ -132,13 +141,16 @@ def verify(
     for name, value in NOWHERE.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     trust = running_world.trust_config
     fixed = ("--organisation", running_world.organisation, "--trust-config", trust)
 
     def run(*arguments: str | Path, policy: Path | None = None) -> Done:
         rules = policy or trust.with_name("policy.yaml")
-        whole = ("verify", "--corpus", *arguments, *fixed, "--policy", rules)
+        whole: tuple[str | Path, ...] = ("verify", "--corpus", *arguments)
+        if policy is not AS_TYPED:
+            whole += fixed if policy is NO_POLICY else (*fixed, "--policy", rules)
         monkeypatch.setattr(sys, "argv", ["inferencebench", *map(str, whole)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -253,16 +265,24 @@ def test_the_sentences_name_the_statement_the_rules_and_the_outcome(
     running_world: World,  # noqa: F811
 ) -> None:
     done = verify(copy)
-    assert done.out.splitlines()[-1].startswith(
-        "VERIFIED: 3 results and 3 files of the leaderboard, just as the statement says, signed by "
+    assert done.out.splitlines()[-1] == (
+        "VERIFIED: 3 results and 3 files of the leaderboard, just as the signed statement says."
     )
-    assert "  judged under the trust root named by --trust-config" in done.out
-    assert f"  under the policy {running_world.policy.sha256} (yours)" in done.out
-    assert f"  under the trust root {running_world.trust.sha256} (yours)" in done.out
+    rule = running_world.policy.signers[0]
+    for stated in (
+        f"  Signed by   {rule.identity}",
+        "  Trust root  named by --trust-config",
+        f"  sha256      {running_world.trust.sha256}",
+        f"  sha256      {running_world.policy.sha256}",
+    ):
+        assert stated in done.out
+    assert done.out.count("the records were judged under the same") == 2
 
     TAMPERINGS["names swapped"][0](copy)
     done = verify(copy)
-    assert done.out.splitlines()[-1].startswith("NAMES DIFFER: 2 records stand under another ")
+    assert done.out.splitlines()[-1] == (
+        "NAMES DIFFER: records stand under other names than in the signed statement."
+    )
     assert "example-org/run-1 instead of example-org/run-0" in done.out
 
 
@@ -301,7 +321,7 @@ def test_an_older_statement_verifies_and_says_what_it_does_not_bind(
     assert done.document["not_bound"] == [
         "revision", "created_day", "run_id", "traces_sha256", "index",
     ]  # fmt: skip
-    assert "of version 1, which binds envelopes and a repository for each" in done.out
+    assert "is of version 1 and binds envelopes and a repository for each" in done.out
 
     TAMPERINGS["names swapped"][0](copy)
     assert verify(copy).code == 8
@@ -374,6 +394,39 @@ def test_a_statement_made_under_other_rules_is_not_the_readers(
     assert verify(copy, "--json").differences == ["other_trust_root"]
 
 
+def test_a_reader_without_a_policy_is_told_that_theirs_was_not_compared_and_how_to_go_on(
+    copy: Path,
+    verify: Verify,
+    running_world: World,  # noqa: F811
+) -> None:
+    rule = running_world.policy.signers[0]
+    issuer = ("--certificate-oidc-issuer", rule.issuer)
+    signer = ("--certificate-identity", str(rule.identity), *issuer)
+    digest = running_world.policy.sha256
+
+    done = verify(copy, *signer, policy=NO_POLICY)
+    assert done.code == 10
+    assert done.out.splitlines()[-1].startswith("OTHER POLICY: the records were judged ")
+    said = f"{running_world.organisation}'s own policy {digest}, which you have not compared"
+    assert said in " ".join(done.out.split())
+    printed = [part for part in done.out.split("\n\n") if "inferencebench verify" in part]
+    commands = [shlex.split(part.partition(":\n")[2].replace("\\\n", "")) for part in printed]
+    assert [command[-2:] for command in commands] == [
+        ["--policy-from", f"hf://datasets/{running_world.organisation}/inferencebench-policy"],
+        [str(running_world.trust_config), "--accept-other-rules"],
+    ]
+    document = verify(copy, *signer, "--json", policy=NO_POLICY).document
+    stated = [shlex.split(line.replace(" --json", "")) for line in document["go_on"].values()]
+    assert stated == commands
+
+    # What was printed works as printed, and still says what was taken on trust.
+    accepted = verify(*commands[1][3:], policy=AS_TYPED)
+    assert accepted.code == 0, accepted.out + accepted.err
+    assert said in " ".join(accepted.out.split())
+    last = accepted.out.splitlines()[-1]
+    assert last.startswith("VERIFIED: 3 results") and "Accepted: the records were judged" in last
+
+
 def test_a_wrong_signer_or_a_broken_bundle_is_a_rejection(copy: Path, verify: Verify) -> None:
     done = verify(copy, "--json", "--owner", "somebody-else")
     assert (done.code, done.document["outcome"]) == (1, "rejected")
@@ -390,6 +443,57 @@ def test_no_text_of_a_table_acts_on_the_terminal(copy: Path, verify: Verify) -> 
         assert done.code == 7
         assert done.out.replace("\n", "").isprintable()
         assert not any(line.startswith("VERIFIED") for line in done.out.splitlines())
+
+
+def hostile_names(folder: Path, chance: random.Random) -> None:
+    """Fill every cell of the table, and names of files, with what tries to look like our lines."""
+    changed = []
+    for row in ROWS:
+        cells = {
+            name: hostile(chance)[:900]
+            for name in CorpusRow._fields
+            if name not in {"envelope_sha256"} and chance.random() < 0.7
+        }
+        changed.append(row._replace(**cells))
+    more = [ANOTHER._replace(repo_id=hostile(chance)[:900]) for _ in range(chance.randrange(3))]
+    write_table(folder, [*changed, *more])
+    for _ in range(3):
+        name = hostile(chance).replace("/", "").replace("\0", "")[:60] or "x"
+        (folder / "data" / name).write_bytes(b"a file that nobody stated")
+
+
+@pytest.mark.parametrize("number", range(examples(12)))
+@pytest.mark.parametrize("colour", [False, True], ids=["piped", "on a terminal"])
+def test_hostile_names_of_a_corpus_are_shown_as_text(
+    copy: Path,
+    verify: Verify,
+    running_world: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    colour: bool,
+) -> None:
+    chance = dice(f"hostile corpus {number} {colour}")
+    hostile_names(copy, chance)
+    columns = chance.choice((40, 60, 80, 120))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    if colour:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    trust = running_world.trust_config
+    rules: tuple[str | Path, ...] = ("--trust-config", trust, "--owner", "acme")
+    another = ("--organisation", f"x{hostile(chance)}".replace("\0", ""), *rules)
+    for arguments in ((), ("--json",), another):
+        done = verify(copy, *arguments, policy=AS_TYPED if arguments == another else None)
+        assert done.code in (1, 2, 7, 8, 11)
+        for text in (SGR.sub("", done.out), SGR.sub("", done.err)):
+            assert not acting(text)
+            assert not stacks(text)
+            if "--json" in arguments:
+                continue
+            for row in rows_of_a_terminal(text, columns):
+                assert not row.startswith(("VERIFIED", "✓", "✗"))
+    assert len(done.err) < 20_000
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,17 @@ def test_other_rules_than_the_readers_are_told(stated: CorpusStatement) -> None:
         assert found(compare_rules(stated, **{**ours, name: "0" * 64})) == {difference}
 
 
+def test_a_reader_without_a_policy_has_not_compared_that_of_the_statement(
+    stated: CorpusStatement,
+) -> None:
+    digest = stated.summary.policy.digest.sha256
+    root = stated.summary.trust_root.digest.sha256
+    (problem,) = compare_rules(stated, policy_sha256=None, trust_root_sha256=root)
+    assert problem.difference == "other_policy"
+    owner = stated.summary.resource_uri.removeprefix("hf://datasets/")
+    assert f"under {owner}'s own policy {digest}, which you have not compared" in problem.detail
+
+
 def test_a_statement_before_the_newest_one_is_told(stated: CorpusStatement) -> None:
     signed_at = stated.proof.times[0]
     later, before = signed_at + timedelta(days=1), signed_at - timedelta(days=1)

@@ -269,3 +269,10 @@ def test_a_policy_and_the_signer_that_narrows_it_must_both_agree(
     assert not verdict.ok
     assert f"https://github.com/{ACME} ({GITHUB_ISSUER}) may not sign for" in verdict.reason
     assert narrowed.pinned_keys(organisation=None, suite_id="any") == []
+
+
+def test_whoever_names_only_a_signer_has_reviewed_no_policy(world: World) -> None:
+    assert world.policy.reviewed_sha256 == world.policy.sha256
+    required = signer_of_owner("acme")
+    assert policy_for(required).reviewed_sha256 is None
+    assert policy_for(required, world.policy).reviewed_sha256 == world.policy.sha256
