@@ -149,8 +149,8 @@ def _split(data: bytes) -> tuple[str, str]:
 def card_differences(card: Card, read: ReadEnvelope, *, verified: bool) -> Iterator[str]:
     """Yield a sentence for each fact of the card that the record does not give; 20 at most.
 
-    What the card leaves out is no difference. An envelope whose own notes are malformed has no
-    facts; verification says so.
+    What the card leaves out is no difference. Nothing can be compared with an envelope whose own
+    notes are malformed, which is a difference where its verdict is good all the same.
 
     Args:
         card: the card.
@@ -161,7 +161,10 @@ def card_differences(card: Card, read: ReadEnvelope, *, verified: bool) -> Itera
     try:
         record = _Record(read, verified)
         record.prepare()
-    except EnvelopeError:
+    except EnvelopeError as error:
+        # Without raw data nothing else reads the notes, and any card would pass beside them.
+        if verified:
+            yield f"the card cannot be compared: the record's own notes are malformed ({error})"
         return
     sentences = (
         sentence

@@ -295,10 +295,13 @@ def test_a_rejection_is_not_said_again() -> None:
     assert said(untrue) == ["card says signature_verified: False, the record gives True"]
 
 
-def test_a_record_with_malformed_notes_has_no_facts() -> None:
+def test_beside_malformed_notes_no_card_passes_for_compared() -> None:
     document = {**ENVELOPE.model_dump(mode="json"), EXTENSION_FIELD: {"pipeline_version": 1}}
     envelope = Envelope.model_validate(document)
-    assert said("# anything: 99,999 tok/s", envelope) == []
+    (sentence,) = said("# anything: 99,999 tok/s", envelope)
+    assert sentence.startswith("the card cannot be compared: the record's own notes are malformed")
+    # Verification says so itself where it rejects, or cannot tell.
+    assert said("# anything: 99,999 tok/s", envelope, verified=False) == []
     assert list(card_omissions(read_card(b""), ReadEnvelope(envelope))) == []
 
 
