@@ -8,6 +8,7 @@ from .definition_versions import newest_of as newest_of
 from .earlier_definitions import EARLIER_DEFINITIONS as EARLIER_DEFINITIONS
 from .errors import CaptureError as CaptureError
 from .errors import SpecError as SpecError
+from .largest_run import MOST_FILE_BYTES as MOST_FILE_BYTES
 from .metric_definitions import DEFINITIONS as DEFINITIONS
 from .metric_definitions import DISTRIBUTIONS as DISTRIBUTIONS
 from .metric_definitions import METRIC_DEFINITIONS_VERSION as METRIC_DEFINITIONS_VERSION
@@ -61,7 +62,6 @@ from .spec.spec_file import named_spec as named_spec
 from .spec.stated_parts import Slo as Slo
 from .telemetry.report import TelemetryReport as TelemetryReport
 from .traces.content import ContentDigest as ContentDigest
-from .traces.largest_run import MOST_FILE_BYTES as MOST_FILE_BYTES
 from .traces.parquet_bounds import check_bounds as check_bounds
 from .traces.reader import Traces as Traces
 from .traces.reader import open_traces as open_traces

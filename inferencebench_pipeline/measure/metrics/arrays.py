@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.largest_run import MOST_LONG_GAPS
 from inferencebench_pipeline.measure.metric_definitions import ERROR_CLASSES
 from inferencebench_pipeline.measure.metrics.fluidity import Deadlines, missed_and_set
 from inferencebench_pipeline.measure.metrics.statistics.packed_integers import PackedIntegers
 from inferencebench_pipeline.measure.metrics.window_energy import NO_TELEMETRY, WindowEnergy
 from inferencebench_pipeline.measure.spec.stated_parts import Slo
-from inferencebench_pipeline.measure.traces.largest_run import MOST_LONG_GAPS
 from inferencebench_pipeline.measure.traces.reader import ChunkBatch, Traces
 from inferencebench_pipeline.measure.traces.schema import traces_metadata
 

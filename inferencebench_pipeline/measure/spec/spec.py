@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from inferencebench_pipeline.measure.largest_run import MOST_CHUNKS, MOST_ROWS
 from inferencebench_pipeline.measure.spec.engine import EngineSpec
 from inferencebench_pipeline.measure.spec.load import ClosedLoad, LoadSpec
 from inferencebench_pipeline.measure.spec.part import (
@@ -21,6 +22,8 @@ from inferencebench_pipeline.measure.spec.part import (
 )
 from inferencebench_pipeline.measure.spec.stated_parts import Quantization, Repeats, Slo
 from inferencebench_pipeline.measure.spec.workload import (
+    FixedLength,
+    JsonlDataset,
     Workload,
     has_turns,
 )
@@ -167,6 +170,40 @@ class BenchmarkSpec(Benchmark):
                 "process; leave it at 1"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_larger_than_traces_that_are_read(self) -> BenchmarkSpec:
+        repeats, load = self.repeats.at_most, self.load
+        of_each = load.warmup_requests + load.requests
+        # As many as are in flight may begin while the last measured one ends.
+        rows = repeats * (of_each + (load.concurrency if isinstance(load, ClosedLoad) else 0))
+        asked = f"repeats = {repeats} of {of_each} requests, warm-up included,"
+        if rows > MOST_ROWS:
+            raise ValueError(
+                f"{asked} leave {rows} rows of traces with those that keep the load level, and "
+                f"nobody reads more than {MOST_ROWS}: no verdict could be reached; lower repeats "
+                "or load.requests, or measure several runs"
+            )
+        tokens = self._exact_output_tokens()
+        chunks = int(repeats * of_each * tokens)
+        if chunks > MOST_CHUNKS:
+            raise ValueError(
+                f"{asked} with {tokens:g} output tokens each leave {chunks} chunks of traces, and "
+                f"nobody reads more than {MOST_CHUNKS}: no verdict could be reached; lower "
+                "repeats, load.requests or the output tokens, or measure several runs"
+            )
+        return self
+
+    def _exact_output_tokens(self) -> float:
+        """Return the mean length of the answers; 0 where the engine or a file decides it."""
+        workload = self.workload
+        if not workload.ignore_eos or isinstance(workload.dataset, JsonlDataset):
+            return 0
+        length = workload.output_tokens
+        if length is None:
+            return workload.max_tokens
+        mean = length.tokens if isinstance(length, FixedLength) else length.mean
+        return min(mean, workload.max_tokens)
 
     def seed_of(self, repeat: int) -> int:
         """Return the seed of a repeat's arrivals: its own, so that repeats are independent."""

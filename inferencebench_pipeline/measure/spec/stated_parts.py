@@ -9,6 +9,7 @@ import difflib
 
 from pydantic import Field, field_validator, model_validator
 
+from inferencebench_pipeline.measure.largest_run import MOST_REPEATS
 from inferencebench_pipeline.measure.metric_definitions import DEFINITIONS
 from inferencebench_pipeline.measure.spec.part import Label, Load, Part, Weights
 
@@ -35,10 +36,10 @@ class Slo(Part):
 class Repeats(Part):
     """The number of independent repeats of a load within a run. A plain number is ``least``."""
 
-    least: Load[int] = Field(default=1, ge=1, le=100)
+    least: Load[int] = Field(default=1, ge=1, le=MOST_REPEATS)
     """The number of repeats at least. Numbers that are published need five or more, since an
     interval over repeats rests on them."""
-    most: Load[int | None] = Field(default=None, ge=1, le=100)
+    most: Load[int | None] = Field(default=None, ge=1, le=MOST_REPEATS)
     """The number of repeats at most: the run repeats its load until the intervals are narrow
     enough. When it is null the run ends after ``least``."""
     relative_half_width: Load[float] = Field(default=0.05, gt=0.0, le=1.0)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inferencebench_pipeline.measure.traces.largest_run import (
+from inferencebench_pipeline.measure.largest_run import (
     MOST_CHUNKS,
     MOST_ROWS,
     most_unpacked,

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from inferencebench_pipeline.files import StoreError
 from inferencebench_pipeline.measure.errors import TracesError
-from inferencebench_pipeline.measure.traces.largest_run import (
+from inferencebench_pipeline.measure.largest_run import (
     MOST_CHUNKS,
     MOST_CHUNKS_OF_A_ROW,
     MOST_REPEATS,

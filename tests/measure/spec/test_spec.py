@@ -247,6 +247,51 @@ def test_parts_that_do_not_fit_together_are_told_with_the_file_and_the_remedy(tm
     )
 
 
+LARGE = GOOD.replace("concurrency: [1, 2, 4]", "concurrency: 64")
+
+
+@pytest.mark.parametrize(
+    ("requests", "rest", "said"),
+    [
+        ("1000000", "repeats: 100", "repeats = 100 of 1000002 requests, warm-up included, leave"),
+        ("1000000", "repeats: {least: 3, most: 5}", "repeats = 5 of 1000002 requests"),
+        ("12435", "repeats: 100", "leave 1250100 rows of traces"),
+        ("1000000", "workload: {max_tokens: 135}", "with 135 output tokens each leave 135000270"),
+        ("10000", "workload: {max_tokens: 1000000}", "nobody reads more than 134217728"),
+        (
+            "1000000",
+            "workload: {max_tokens: 9000, output_tokens: {distribution: normal, mean: 200, "
+            "stdev: 1, max: 300}}",
+            "with 200 output tokens each",
+        ),
+    ],
+)
+def test_a_run_whose_traces_nobody_reads_is_refused_before_it_is_measured(
+    tmp_path, requests, rest, said
+) -> None:
+    text = LARGE.replace("requests: 10", f"requests: {requests}")
+    with pytest.raises(SpecError) as caught:
+        load_plan(write(tmp_path, f"{text}{rest}\n"))
+    assert said in str(caught.value)
+    assert "no verdict could be reached; lower repeats" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("requests", "rest"),
+    [
+        ("12434", "repeats: 100"),
+        ("1000000", "workload: {max_tokens: 134}"),
+        ("1000000", "workload: {max_tokens: 9000, output_tokens: 134}"),
+        # Where the engine decides when an answer ends, nobody knows how many chunks there will be.
+        ("1000000", "workload: {max_tokens: 9000, ignore_eos: false}"),
+        ("1000000", "workload: {max_tokens: 9000, dataset: {kind: jsonl, path: x.jsonl}}"),
+    ],
+)
+def test_the_largest_runs_whose_traces_are_read_are_allowed(tmp_path, requests, rest) -> None:
+    text = LARGE.replace("requests: 10", f"requests: {requests}")
+    assert load_plan(write(tmp_path, f"{text}{rest}\n")).runs
+
+
 def test_turns_need_a_load_that_waits_for_answers(tmp_path) -> None:
     text = GOOD.replace("  kind: closed\n  concurrency: [1, 2, 4]", "  kind: open\n  rate_per_s: 2")
     text += (

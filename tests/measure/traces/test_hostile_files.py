@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inferencebench_pipeline.measure import largest_run
 from inferencebench_pipeline.measure.errors import TracesError
+from inferencebench_pipeline.measure.largest_run import most_unpacked, most_work, work_of
 from inferencebench_pipeline.measure.metrics.compute import compute_metrics
 from inferencebench_pipeline.measure.spec.stated_parts import Slo
-from inferencebench_pipeline.measure.traces import largest_run, parquet_bounds, reader
-from inferencebench_pipeline.measure.traces.largest_run import most_unpacked, most_work, work_of
+from inferencebench_pipeline.measure.traces import parquet_bounds, reader
 from inferencebench_pipeline.measure.traces.reader import open_traces
 from inferencebench_pipeline.measure.traces.schema import CHUNK, METADATA_PREFIX, SCHEMA
 from inferencebench_pipeline.measure.traces.schema_history import TRACES_SCHEMA_VERSION

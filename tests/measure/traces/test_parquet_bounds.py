@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inferencebench_pipeline.measure.largest_run import MOST_ROWS
 from inferencebench_pipeline.measure.traces import parquet_bounds
-from inferencebench_pipeline.measure.traces.largest_run import MOST_ROWS
 from inferencebench_pipeline.measure.traces.parquet_bounds import (
     ParquetDamagedError,
     ParquetTooLargeError,
