@@ -201,7 +201,7 @@ def the_light_core_measures_signs_verifies_and_explains(
     for command, said in (
         (("sign", run.name), "signed by"),
         (("verify", str(run), "--offline"), "VERIFIED"),
-        (("explain", str(run), "--offline"), "Do the numbers follow from the raw data?"),
+        (("explain", str(run), "--offline"), "Do the numbers follow?"),
         (("card", run.name), "inferencebench verify"),
         (("--help",), "Commands"),
         (("crawl", "--help"), "--org"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
@@ -31,7 +30,7 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
         emoji=False,
         soft_wrap=soft_wrap,
         # Rich leaves out colours for NO_COLOR, but not bold and dim (https://no-color.org).
-        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        color_system=None if Console().no_color else "auto",
     )
     made.push_render_hook(_Visible())
     return made

@@ -20,7 +20,7 @@ from inferencebench_pipeline.errors import PermanentError
 _SIGNATURES: Final = re.compile(r"\u2014 \S+ (\S+)\n")
 """C2SP signed-note: an em dash, the name of the key, and the base64 of hint and signature."""
 _HINT_BYTES: Final = 4
-_CHECKPOINT: Final = re.compile(r"([^\n]*\S[^\n]*)\n([0-9]{1,20})\n([A-Za-z0-9+/]{43}=)\n")
+_CHECKPOINT: Final = re.compile(r"([^\S\n]*\S[^\n]*)\n([0-9]{1,20})\n([A-Za-z0-9+/]{43}=)\n")
 """Only digits of ASCII: Python's ``int`` takes blanks, signs and other scripts as well."""
 
 
