@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from inferencebench_pipeline.cli.app import app
-from inferencebench_pipeline.corpus.statement import STATEMENT_FILE
+from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE
 from inferencebench_pipeline.envelope.canonical import parse_envelope, serialise
 from inferencebench_pipeline.hub.client.repo import Repo
 from inferencebench_pipeline.runs.run_directory import RunFile, RunStore, new_run_id

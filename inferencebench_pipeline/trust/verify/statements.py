@@ -31,6 +31,10 @@ _MOST_JSON_BYTES: Final = 2**20
 _LONGEST_FINISH: Final = timedelta(days=1)
 """A run ends with its last request, but for the counting of tokens and the engine's own account of
 it, which take minutes."""
+_STATED_TOGETHER: Final = frozenset(
+    {"model", "seed", "workload_sha256", "schedule_sha256", "finished_at"}
+)
+"""The statements that traces began with together."""
 _NS_PER_US: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -98,6 +102,12 @@ class _Told:
     def later(self, key: str) -> str:
         """Return what the traces state since a later version."""
         if key not in self._metadata:
+            beside = sorted(_STATED_TOGETHER & self._metadata.keys())
+            if key in _STATED_TOGETHER and beside:
+                raise ValueError(
+                    f"the traces state {', '.join(beside)} and not {key}, which every version that "
+                    "states one of them does"
+                )
             raise UnstatedError("the traces are of a version that does not state it")
         return self._metadata[key]
 

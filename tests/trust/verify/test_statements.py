@@ -161,13 +161,17 @@ def test_an_envelope_that_does_not_state_its_load_is_refused(key: str) -> None:
         statements(parse_envelope(encode(document)))
 
 
-@pytest.mark.parametrize("key", TOLD)
-def test_what_an_older_version_did_not_state_is_passed_over_with_the_reason(key: str) -> None:
-    found = statements(traces=told(TRACES, **{key: None}))
+@pytest.mark.parametrize("keys", [{"energy"}, TOLD.keys() - {"energy"}, TOLD.keys()])
+def test_what_an_older_version_did_not_state_is_passed_over_with_the_reason(
+    keys: set[str],
+) -> None:
+    found = statements(traces=told(TRACES, **dict.fromkeys(keys)))
     assert found.contradictions() == []
-    [(field, why)] = found.skipped.items()
-    assert key.removesuffix("_sha256") in field
-    assert "of a version that does not state it" in why
+    assert {field.removesuffix("_hash") for field in found.skipped} == {
+        key.removesuffix("_sha256") for key in keys
+    }
+    for why in found.skipped.values():
+        assert "of a version that does not state it" in why
 
 
 @pytest.mark.parametrize(
@@ -291,3 +295,11 @@ def test_a_run_that_is_still_to_come_is_not_signed(world: World, run: RunDirecto
     write_measured(run, finished_at=datetime.now(UTC) + timedelta(hours=1))
     with pytest.raises(SigningRefusedError, match="set the clock of the machine"):
         sign_run(run, world.signer(), verify=world.verify)
+
+
+@pytest.mark.parametrize("left_out", sorted(TOLD.keys() - {"energy"}))
+def test_traces_that_leave_out_one_statement_of_those_that_began_together_are_refused(
+    left_out: str,
+) -> None:
+    with pytest.raises(ValueError, match=f"and not {left_out}, which every version"):
+        statements(traces=told(TRACES, **{left_out: None}))
