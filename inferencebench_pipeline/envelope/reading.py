@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from inferencebench_pipeline.envelope.canonical import (
     MAX_ENVELOPE_BYTES,
@@ -22,22 +23,40 @@ from inferencebench_pipeline.envelope.canonical import (
     canonical_body,
     parse_unambiguous,
 )
-from inferencebench_pipeline.envelope.models import Envelope, HardwareFingerprint
+from inferencebench_pipeline.envelope.models import (
+    Dataset,
+    EngineIdentity,
+    Envelope,
+    HardwareFingerprint,
+    ModelIdentity,
+    QuantizationFormat,
+    SoftwareProvenance,
+)
 
 if TYPE_CHECKING:
     # The models of a measurement, which the content hash of an envelope does without.
     from inferencebench_pipeline.envelope.extension import PipelineExtension, TracesBinding
 
 _SIGNATURE: Final = "signature"
-_HARDWARE: Final = "hardware_fingerprint"
+_SETUP: Final[dict[str, type[BaseModel]]] = {
+    "model": ModelIdentity,
+    "engine": EngineIdentity,
+    "quantization": QuantizationFormat,
+    "hardware_fingerprint": HardwareFingerprint,
+    "software_provenance": SoftwareProvenance,
+    "dataset": Dataset,
+}
+"""The parts that say what was measured, and on what: the same in all records of one series."""
+_VALUES: Final = frozenset({"metrics", "driver_options"})
+"""The two mappings that are compared as they are, since most of the text is theirs."""
 _TOO_DEEP: Final = b"\n" + b"  " * (MAX_NESTING - 1)
 """Beginning of a line that may be nested too deeply: two spaces for each level."""
 _EXPONENT: Final = re.compile(rb"e[-+0-9][0-9]{0,3}[,}\]]")
 """End of a number with an exponent, in JSON without spaces (some strings look like it)."""
 _SMALL: Final = b"0.0000"
-_KNOWN_HARDWARE: Final = 64
+_KNOWN_SETUPS: Final = 64
 _MOST_KNOWN_BYTES: Final = 1 << 13
-"""Descriptions of hardware that are remembered, and the size of the largest: half a megabyte."""
+"""Number of setups that are remembered, and the size of the largest: half a megabyte of text."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +105,7 @@ def _as_written(data: bytes) -> ReadEnvelope | None:
     """Return what a document in the writer's form says, or None where that is not certain.
 
     Three comparisons carry it. The text equals the indented form of what was read: so no key is
-    repeated, and numbers and strings are spelt as in that form. What the model would write of its
+    repeated, and numbers and strings are spelt as in that form. What the model makes of its
     declared fields equals what was read: so nothing was trimmed, coerced or filled in; unknown
     fields are kept as they are by definition. And the sorted text has only printable ASCII and no
     number that Python spells otherwise: so it is the canonical body.
@@ -97,37 +116,32 @@ def _as_written(data: bytes) -> ReadEnvelope | None:
         document = orjson.loads(data)
         if not isinstance(document, dict) or not _is_indented_form(document, data):
             return None
-        hardware = _known_hardware(document)
-        envelope = Envelope.model_validate(
-            document if hardware is None else {**document, _HARDWARE: hardware}
-        )
+        setup = _known_setup(document)
+        envelope = Envelope.model_validate({**document, **setup})
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, ValidationError, RecursionError):
         return None
     document.pop(_SIGNATURE, None)
     body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    if hardware is not None:
-        del document[_HARDWARE]
-    if not _is_pythons_text(body) or not _is_normal(envelope, document):
+    if not _is_pythons_text(body) or not _is_normal(envelope, document, setup.keys()):
         return None
     return ReadEnvelope(envelope, body)
 
 
-def _known_hardware(document: dict[str, Any]) -> HardwareFingerprint | None:
-    """Return the hardware, validated once for all records of a host; None for the usual way.
+def _known_setup(document: dict[str, Any]) -> Mapping[str, BaseModel]:
+    """Return the parts of the setup, validated once for all records of it; none for the usual way.
 
-    It comes from exactly these bytes, and what the model would write of it equals them.
+    They come from exactly these bytes, and what their models would write of them equals these.
     """
-    stated = document.get(_HARDWARE)
-    if not isinstance(stated, dict):
-        return None
+    stated = {name: part for name in _SETUP if isinstance(part := document.get(name), dict)}
     text = orjson.dumps(stated)
-    return _hardware(text) if len(text) <= _MOST_KNOWN_BYTES else None
+    return _setup(text) if len(text) <= _MOST_KNOWN_BYTES else {}
 
 
-@functools.lru_cache(_KNOWN_HARDWARE)
-def _hardware(text: bytes) -> HardwareFingerprint | None:
-    hardware = HardwareFingerprint.model_validate(orjson.loads(text))
-    return hardware if hardware.model_dump_json(warnings=False).encode() == text else None
+@functools.lru_cache(_KNOWN_SETUPS)
+def _setup(text: bytes) -> Mapping[str, BaseModel]:
+    parts = {name: _SETUP[name].model_validate(part) for name, part in orjson.loads(text).items()}
+    written = {name: orjson.Fragment(part.model_dump_json()) for name, part in parts.items()}
+    return parts if orjson.dumps(written) == text else {}
 
 
 def _is_indented_form(document: dict[str, Any], data: bytes) -> bool:
@@ -144,9 +158,23 @@ def _is_pythons_text(body: bytes) -> bool:
     return _SMALL not in body and b"\x7f" not in body and _EXPONENT.search(body) is None
 
 
-def _is_normal(envelope: Envelope, document: dict[str, Any]) -> bool:
-    unknown = envelope.model_extra or {}
-    declared = {name: value for name, value in document.items() if name not in unknown}
-    left_out = set() if _HARDWARE in declared else {_HARDWARE}
-    written = envelope.model_dump_json(exclude={_SIGNATURE, *unknown, *left_out}, warnings=False)
-    return written.encode() == orjson.dumps(declared)
+def _is_normal(envelope: Envelope, document: dict[str, Any], known: Collection[str]) -> bool:
+    """Return whether the model makes of ``document`` what it says; the parts ``known`` are equal.
+
+    The text of the fields is compared, or their values where that says as much: text and number in
+    a flat mapping are the same when their values and their types are.
+    """
+    if not (
+        _is_same(envelope.metrics, document["metrics"])
+        and _is_same(envelope.driver_options, document.get("driver_options"))
+    ):
+        return False
+    aside = {*known, *_VALUES, *(envelope.model_extra or ())}
+    stated = {name: value for name, value in document.items() if name not in aside}
+    written = envelope.model_dump_json(exclude={_SIGNATURE, *aside}, warnings=False)
+    return written.encode() == orjson.dumps(stated)
+
+
+def _is_same(made: dict[str, Any], stated: dict[str, Any] | None) -> bool:
+    # Values of any kind are the very objects that were read. True equals 1.0, and is no number.
+    return made == stated and [*map(type, made.values())] == [*map(type, stated.values())]
