@@ -24,6 +24,7 @@ from inferencebench_pipeline.envelope.canonical import (
     parse_unambiguous,
 )
 from inferencebench_pipeline.envelope.models import (
+    VALIDATED,
     Dataset,
     EngineIdentity,
     Envelope,
@@ -38,11 +39,12 @@ if TYPE_CHECKING:
     from inferencebench_pipeline.envelope.extension import PipelineExtension, TracesBinding
 
 _SIGNATURE: Final = "signature"
+_HARDWARE: Final = "hardware_fingerprint"
 _SETUP: Final[dict[str, type[BaseModel]]] = {
     "model": ModelIdentity,
     "engine": EngineIdentity,
     "quantization": QuantizationFormat,
-    "hardware_fingerprint": HardwareFingerprint,
+    _HARDWARE: HardwareFingerprint,
     "software_provenance": SoftwareProvenance,
     "dataset": Dataset,
 }
@@ -117,7 +119,9 @@ def _as_written(data: bytes) -> ReadEnvelope | None:
         if not isinstance(document, dict) or not _is_indented_form(document, data):
             return None
         setup = _known_setup(document)
-        envelope = Envelope.model_validate({**document, **setup})
+        envelope = Envelope.model_validate(
+            {**document, **setup}, context={VALIDATED: setup.get(_HARDWARE)}
+        )
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, ValidationError, RecursionError):
         return None
     document.pop(_SIGNATURE, None)

@@ -10,6 +10,7 @@ from .json_documents import Json as Json
 from .json_documents import JsonDocumentError as JsonDocumentError
 from .json_documents import parse_json as parse_json
 from .json_documents import parse_unambiguous_json as parse_unambiguous_json
+from .json_documents import unambiguous_json_text as unambiguous_json_text
 from .regular_expressions import LinearExpression as LinearExpression
 from .regular_expressions import RegularExpressionError as RegularExpressionError
 from .requests_adapter import DeadlineAdapter as DeadlineAdapter

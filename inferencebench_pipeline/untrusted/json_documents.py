@@ -81,6 +81,24 @@ def parse_unambiguous_json(
         JsonDocumentError: a key is repeated in one object, a text is not Unicode, or it is larger,
             deeper, of too many values, or no JSON (RFC 8259; NaN and Infinity are none).
     """
+    return _read(data, what, max_bytes, max_depth, max_values)[0]
+
+
+def unambiguous_json_text(data: bytes, *, what: str, max_bytes: int) -> bytes:
+    """Return the document in ``data`` as it was understood, written again without blanks.
+
+    For a further reader of its own: what that makes of the text cannot differ from what was read.
+
+    Raises:
+        JsonDocumentError: as :func:`parse_unambiguous_json`.
+    """
+    return _read(data, what, max_bytes, MAX_DEPTH, MAX_VALUES)[1]
+
+
+def _read(
+    data: bytes, what: str, max_bytes: int, max_depth: int, max_values: int
+) -> tuple[Json, bytes]:
+    """Return the document and its compact text."""
     if len(data) > max_bytes:
         raise JsonDocumentError(f"{what} is larger than {max_bytes} bytes; it was not read")
     openings = _openings(data)
@@ -92,20 +110,25 @@ def parse_unambiguous_json(
         raise JsonDocumentError(f"{what} is not JSON: {printable(error)}") from error
     if openings > max_depth and _is_deeper(document, max_depth):
         raise JsonDocumentError(_too_deep(what, max_depth))
-    if not _keeps_every_text(data, document):
+    text = orjson.dumps(document)
+    if not _keeps_every_text(data, text):
         _refuse_repeated_keys(data, what)
-    return document
+    return document, text
 
 
-def _keeps_every_text(data: bytes, document: Json) -> bool:
+def _keeps_every_text(data: bytes, text: bytes) -> bool:
     """Return True where it is certain, by counting, that no key was dropped as a repeated one.
 
     Without an escaped quotation mark, each mark in the text begins or ends a string, and a key
     that was dropped took at least its own two along.
+
+    Args:
+        data: the document as it came.
+        text: what was read of it, written again.
     """
     if b'\\"' in data or b"\\u0022" in data:
         return False
-    return orjson.dumps(document).count(b'"') == data.count(b'"')
+    return text.count(b'"') == data.count(b'"')
 
 
 def _refuse_repeated_keys(data: bytes, what: str) -> None:

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
-import orjson
 from cryptography import x509
 from sigstore._internal.timestamp import TimestampSource
 from sigstore._internal.trust import Keyring
@@ -40,7 +39,7 @@ from inferencebench_pipeline.trust.verify.memoised import (
     log_ids,
 )
 from inferencebench_pipeline.trust.verify.rekor_bodies import promised
-from inferencebench_pipeline.untrusted import Json, parse_unambiguous_json
+from inferencebench_pipeline.untrusted import Json, parse_unambiguous_json, unambiguous_json_text
 
 # Genuine bundles have 5 to 10 KB.
 MAX_BUNDLE_BYTES: Final = 1 << 20
@@ -123,9 +122,8 @@ def parse_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
 
 
 def _parsed(data: bytes) -> Bundle:
-    document = parse_unambiguous_json(data, what="the bundle", max_bytes=len(data))
     # Sigstore's models are made of what was understood here, and not of the text once more.
-    return Bundle.from_json(orjson.dumps(document))
+    return Bundle.from_json(unambiguous_json_text(data, what="the bundle", max_bytes=len(data)))
 
 
 class BundleVerifier:
@@ -152,6 +150,18 @@ class BundleVerifier:
             for log_id in {*log_ids(log)}:
                 found.setdefault(log_id, []).append(log)
         return found
+
+    @cached_property
+    def _only_logs(self) -> dict[bytes, TransparencyLogInstance]:
+        """The logs whose id stands for one key, which stock then verifies with."""
+        keys = self._root.logs_keyring
+        return {
+            log_id: logs[0]
+            for log_id, logs in self._logs_by_id.items()
+            if len(logs) == 1
+            and (used := keys.key(log_id)) is not None
+            and used.key_id == key_hash(logs[0])
+        }
 
     @cached_property
     def _stock(self) -> SharedVerifier:
@@ -246,15 +256,15 @@ class BundleVerifier:
         """
         entry = bundle.log_entry._inner
         key_id = entry.log_id.key_id
+        # The common case costs nothing more: stock has verified with this log's one key.
+        only = self._only_logs.get(key_id)
+        if only is not None:
+            return only
         named = self._logs_by_id.get(key_id, ())
         if not named:
             raise ValueError(
                 f"the entry names log {key_id.hex()}, which the trust root does not know"
             )
-        # The common case costs nothing more: stock has verified with this log's one key.
-        used = self._root.logs_keyring.key(key_id)
-        if len(named) == 1 and used is not None and used.key_id == key_hash(named[0]):
-            return named[0]
         stated = entry.inclusion_proof.checkpoint
         note = SignedNote.of(stated.envelope if stated else "")
         promise = entry.inclusion_promise

@@ -79,9 +79,33 @@ class Checklist:
     """The checks of one verification, in the order they are made."""
 
     def __init__(self) -> None:
-        self.checks: list[Check | dict[str, object]] = []
-        """The checks; those with evidence are plain data until the verdict is made of them all."""
-        self._made: set[str] = set()
+        self._made: list[tuple[str, CheckStatus, str, dict[str, str]]] = []
+
+    @property
+    def checks(self) -> list[Check | dict[str, object]]:
+        """The checks so far, with what they quote of the record made printable.
+
+        Those with evidence are plain data until the verdict is made of them all.
+        """
+        quoted: list[str] = []
+        for _, _, detail, evidence in self._made:
+            if evidence:
+                quoted.append(detail)
+                quoted += evidence.values()
+        # One look at all of it together; nearly every record is harmless as it stands.
+        longest = max(map(len, quoted), default=0)
+        harmless = longest <= _DETAIL_CHARACTERS and "".join(quoted).isprintable()
+        return [
+            {
+                "name": name,
+                "status": status,
+                "detail": detail if harmless else _line(detail),
+                "evidence": evidence if harmless else {k: _line(v) for k, v in evidence.items()},
+            }
+            if evidence
+            else _plain_check(name, status, _line(detail))
+            for name, status, detail, evidence in self._made
+        ]
 
     def check(self, name: str, failure: FailureClass) -> RunningCheck:
         """Return one check to make in a ``with``; it raises nothing but :class:`RejectedError`."""
@@ -121,20 +145,12 @@ class Checklist:
 
     def skip_rest(self, names: Sequence[str], reason: str) -> None:
         """Record every check of ``names`` that has no result yet as not made."""
-        self.skip([name for name in names if name not in self._made], reason)
+        made = {name for name, *_ in self._made}
+        self.skip([name for name in names if name not in made], reason)
 
     def add(self, name: str, status: CheckStatus, detail: str, evidence: dict[str, str]) -> None:
-        """Record the result of one check; what it quotes of the record is made printable."""
-        self._made.add(name)
-        if not evidence:
-            self.checks.append(_plain_check(name, status, _line(detail)))
-            return
-        # One look at all of it together; nearly every check is harmless as it stands.
-        together = "".join((detail, *evidence.values()))
-        if not together.isprintable() or len(together) > _DETAIL_CHARACTERS:
-            detail = _line(detail)
-            evidence = {key: _line(value) for key, value in evidence.items()}
-        self.checks.append({"name": name, "status": status, "detail": detail, "evidence": evidence})
+        """Record the result of one check."""
+        self._made.append((name, status, detail, evidence))
 
 
 @functools.lru_cache(maxsize=256)

@@ -176,7 +176,7 @@ class EnvelopeVerifier:
                 "ok": outcome is Outcome.VERIFIED,
                 "outcome": outcome,
                 "reason": _accepted(found) if failure is None else _refused(found, failure),
-                "checks": tuple(checklist.checks),
+                "checks": checklist.checks,
                 "signer": found.signer,
                 "log": found.log,
                 "signed_at": found.signed_at,
