@@ -7,6 +7,7 @@ both are one kind here.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -19,6 +20,9 @@ MAX_DEPTH: Final = 64
 
 MAX_VALUES: Final = 1 << 21
 """Values of all kinds in one document: two bytes of text may become a hundred in memory."""
+
+_ESCAPED_MARK: Final = re.compile(rb'\\(?:"|u0022)')
+"""A quotation mark inside a text."""
 
 Json: TypeAlias = Any
 """Plain data: objects, lists, text, numbers, booleans, None."""
@@ -102,7 +106,8 @@ def _read(
     if len(data) > max_bytes:
         raise JsonDocumentError(f"{what} is larger than {max_bytes} bytes; it was not read")
     openings = _openings(data)
-    if openings + data.count(b",") > max_values:
+    # A value takes a byte at least, so that those of a short text need not be counted.
+    if len(data) > max_values and openings + data.count(b",") > max_values:
         raise JsonDocumentError(f"{what} holds more than {max_values} values; it was not read")
     try:
         document = orjson.loads(data)
@@ -126,7 +131,7 @@ def _keeps_every_text(data: bytes, text: bytes) -> bool:
         data: the document as it came.
         text: what was read of it, written again.
     """
-    if b'\\"' in data or b"\\u0022" in data:
+    if _ESCAPED_MARK.search(data):
         return False
     return text.count(b'"') == data.count(b'"')
 

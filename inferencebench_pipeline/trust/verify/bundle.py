@@ -225,7 +225,7 @@ class BundleVerifier:
         # Stock keeps these times to itself. They are remembered from its verification a moment ago.
         clocks = self._stock._establish_time(bundle)
         times = tuple(sorted({clock.time.astimezone(UTC) for clock in clocks}))
-        timestamps = sum(clock.source is TimestampSource.TIMESTAMP_AUTHORITY for clock in clocks)
+        timestamps = [clock.source for clock in clocks].count(TimestampSource.TIMESTAMP_AUTHORITY)
         log = _guard("log_known", lambda: self._log_of(bundle))
         checkpoint = self._stock.checkpoint(bundle)
         _guard("checkpoint_size", lambda: _checkpoint_size(entry, checkpoint))

@@ -187,6 +187,15 @@ class IdentityPolicy(DocumentPart):
             signer: whom the certificate names.
             signed_at: every time a trusted clock gave for the signature; all must be in the span.
         """
+        times = list(signed_at)
+        for rule in self.signers:
+            if (
+                rule.covers(organisation, suite_id)
+                and rule.names(signer)
+                and rule.kind is signer.kind
+                and all(map(rule.valid_at, times))
+            ):
+                return None
         rules = [rule for rule in self.signers if rule.covers(organisation, suite_id)]
         if not rules:
             return f"the policy names no signer for {_place(organisation, suite_id)}"
@@ -203,9 +212,6 @@ class IdentityPolicy(DocumentPart):
                 f"the certificate gives {who} as {signer.kind.with_article}, and the policy allows "
                 f"it as {kinds[0].with_article} only"
             )
-        times = list(signed_at)
-        if any(all(rule.valid_at(moment) for moment in times) for rule in named):
-            return None
         spans = "; ".join(f"{rule.valid_from} to {rule.valid_until or 'now'}" for rule in named)
         return f"{who} signed at {times[0]}, outside its time in the policy ({spans})"
 

@@ -6,10 +6,8 @@ Nothing is fetched, and no input makes it raise: every failure is a rejection th
 from __future__ import annotations
 
 import binascii
-import contextlib
 import gc
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -154,7 +152,7 @@ class EnvelopeVerifier:
         checklist, found = Checklist(), _Found()
         failure: RejectedError | None = None
         try:
-            with _collector_paused():
+            with _CollectorPaused():
                 envelope, signature = _document(checklist, found, data)
                 if signature.method == "dev-key":
                     found.expected = (*_DOCUMENT_CHECKS, *_DEV_KEY_CHECKS, *_RECORD_CHECKS)
@@ -199,6 +197,7 @@ class EnvelopeVerifier:
     ) -> None:
         # Upstream's envelope v1 signs the 64 characters of the hash in hex, and not its 32 bytes.
         message = (found.content_hash or "").encode("ascii")
+        sha256 = hashlib.sha256(message)
         invalid = FailureClass.SIGNATURE_INVALID
         with checklist.check("bundle_format", invalid) as check:
             bundle = parse_bundle(binascii.a2b_base64(signature.bundle, strict_mode=True))
@@ -206,14 +205,14 @@ class EnvelopeVerifier:
         with checklist.check("bundle_covers_content_hash", FailureClass.TAMPERED) as check:
             # A changed document is told apart from a forged signature, which the next checks find.
             digest = signature_digest(bundle)
-            if digest is not None and digest != hashlib.sha256(message).digest():
+            if digest is not None and digest != sha256.digest():
                 raise ValueError(
                     "the document was changed after it was signed; its content hash is "
                     f"{found.content_hash}"
                 )
             check.note(
                 "the signature is over this document's content hash",
-                message_sha256=hashlib.sha256(message).hexdigest(),
+                message_sha256=sha256.hexdigest(),
             )
         with checklist.checks_in_one(BUNDLE_CHECKS[1:], _BUNDLE_DETAILS, invalid) as evidence:
             verified = self._bundles.verify(message, bundle)
@@ -276,21 +275,20 @@ class EnvelopeVerifier:
             check.note("the run ended before it was signed", ended=envelope.timestamp.isoformat())
 
 
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the collector of reference cycles from looking through a record while it is read.
+class _CollectorPaused:
+    """Keeps the collector of reference cycles from looking through a record while it is read.
 
     A document of bounded size has no cycles, and reference counts free all of it, so that looking
     through its parts again and again finds nothing.
     """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+
+    def __enter__(self) -> None:
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_enabled:
+            gc.enable()
 
 
 def _is_written_out(certificate: x509.Certificate, pem: str) -> bool:
