@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import inspect
 import json
@@ -11,18 +12,23 @@ from typing import Any
 
 import pytest
 from sigstore._internal import rekor
-from sigstore._internal.trust import Keyring
-from sigstore.models import TransparencyLogEntry
+from sigstore._internal.trust import Keyring, KeyringPurpose
+from sigstore.hashes import HashAlgorithm, Hashed
+from sigstore.models import TransparencyLogEntry, TrustedRoot
 from sigstore.verify import verifier
+from sigstore.verify.policy import UnsafeNoOp
 
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.trust.root.trust_root import TrustRoot, parse_trust
+from inferencebench_pipeline.trust.verify import memoised
 from inferencebench_pipeline.trust.verify.bundle import (
     BundleRejectedError,
     BundleVerifier,
     parse_bundle,
 )
+from inferencebench_pipeline.trust.verify.memoised import SharedRoot
 from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate, promised
 from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.envelope.measured import measurement_of, traces_bytes
@@ -102,6 +108,7 @@ def test_the_expected_body_is_the_one_the_log_wrote(signed: tuple[bytes, dict[st
     )
 
     assert body == body_of(document)
+    assert certificate.entry_body("0.0.3", b"signature", b"digest") is None
 
 
 @pytest.mark.parametrize("number", [0, 1, 10**12, 2**53 - 1])
@@ -184,3 +191,136 @@ def test_a_checkpoint_is_given_of_the_bundle_that_verified_last_only(
     assert together._stock.checkpoint(bundle) == verified.checkpoint
     with pytest.raises(ValueError, match="another one"):
         together._stock.checkpoint(other)
+
+
+def root_with(trust: TrustRoot, change: Callable[[dict[str, Any]], None]) -> TrustRoot:
+    """The trust root with every one of its logs changed."""
+    document = json.loads(trust.trusted_root._inner.to_json())
+    for log in document["tlogs"]:
+        change(log)
+    return parse_trust(json.dumps(document).encode(), where="the test")
+
+
+def test_keys_are_found_for_other_purposes_as_stock_finds_them(running_world: World):
+    inner = running_world.trust.trusted_root._inner
+    stock, shared = TrustedRoot(inner), SharedRoot(inner)
+
+    for purpose in KeyringPurpose:
+        for keyring in ("rekor_keyring", "ct_keyring"):
+            expected = getattr(stock, keyring)(purpose)._keyring
+            assert getattr(shared, keyring)(purpose)._keyring.keys() == expected.keys()
+
+
+def starts_later(log: dict[str, Any]) -> None:
+    log["publicKey"]["validFor"] = {"start": "2999-01-01T00:00:00Z"}
+
+
+def has_no_key(log: dict[str, Any]) -> None:
+    log["publicKey"]["rawBytes"] = base64.b64encode(b"no key").decode()
+
+
+@pytest.mark.parametrize("change", [starts_later, has_no_key])
+def test_a_root_without_a_usable_log_verifies_nothing(
+    running_world: World, signed: tuple[bytes, dict[str, Any]], change: Callable[..., None]
+):
+    message, document = signed
+    verifier = BundleVerifier(root_with(running_world.trust, change))
+
+    with pytest.raises(BundleRejectedError, match="no usable log keys"):
+        verifier.verify(message, parse_bundle(json.dumps(document).encode()))
+
+
+def test_a_key_of_a_kind_that_stock_cannot_use_is_passed_over(
+    running_world: World, signed: tuple[bytes, dict[str, Any]]
+):
+    """The other logs of the root still count."""
+    message, document = signed
+    content = json.loads(running_world.trust.trusted_root._inner.to_json())
+    unusable = json.loads(json.dumps(content["tlogs"][0]))
+    unusable["publicKey"]["rawBytes"] = base64.b64encode(b"no key").decode()
+    unusable["logId"]["keyId"] = base64.b64encode(b"another".ljust(32)).decode()
+    content["tlogs"].append(unusable)
+    trust = parse_trust(json.dumps(content).encode(), where="the test")
+
+    assert BundleVerifier(trust).verify(message, parse_bundle(json.dumps(document).encode()))
+
+
+def test_a_checkpoint_of_another_state_of_the_log_is_refused(
+    running_world: World, signed: tuple[bytes, dict[str, Any]]
+):
+    """The log did sign it, and the proof leads to a root, but to another one."""
+    message, document = signed
+    (entry,) = document["verificationMaterial"]["tlogEntries"]
+    version = 2 if entry["kindVersion"]["version"] == "0.0.2" else 1
+    later = bundle_of(running_world, version)
+    changed = json.loads(json.dumps(document))
+    (mixed,) = changed["verificationMaterial"]["tlogEntries"]
+    (other,) = later["verificationMaterial"]["tlogEntries"]
+    mixed["inclusionProof"]["checkpoint"] = other["inclusionProof"]["checkpoint"]
+
+    together = BundleVerifier(running_world.trust)
+    for said in ("invalid root hash", "the checkpoint signs"):
+        with pytest.raises(BundleRejectedError, match=said):
+            together.verify(message, parse_bundle(json.dumps(changed).encode()))
+        # From now on the certificate is known, and stock is asked no more.
+        together.verify(message, parse_bundle(json.dumps(document).encode()))
+
+
+def test_certificates_beyond_number_are_forgotten_and_nothing_else(
+    running_world: World, signed: tuple[bytes, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(memoised, "REMEMBERED", 1)
+    message, document = signed
+    together = BundleVerifier(running_world.trust)
+    for bundle in (bundle_of(running_world, 1), bundle_of(running_world, 1), document):
+        digest = base64.b64decode(bundle["messageSignature"]["messageDigest"]["digest"])
+        together._stock.verify_artifact(
+            Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest),
+            parse_bundle(json.dumps(bundle).encode()),
+            UnsafeNoOp(),
+        )
+        assert len(together._stock._spans) == 1
+
+    assert together.verify(message, parse_bundle(json.dumps(document).encode()))
+
+
+def bundle_of(world: World, version: int) -> dict[str, Any]:
+    """One more bundle in the log of a version, by a certificate of its own."""
+    run_id = new_run_id()
+    envelope = build_envelope(measurement_of(run_id, traces_bytes(run_id)))
+    block = world.signer(rekor_version=version).sign(envelope).signature
+    assert block is not None
+    bundle: dict[str, Any] = json.loads(base64.b64decode(block.bundle))
+    return bundle
+
+
+@pytest.mark.parametrize("signed", [1], indirect=True)
+def test_a_promise_must_be_the_logs_and_about_a_time(
+    running_world: World, signed: tuple[bytes, dict[str, Any]]
+):
+    message, document = signed
+    (entry,) = document["verificationMaterial"]["tlogEntries"]
+    for change in (
+        {"integratedTime": str(int(entry["integratedTime"]) + 1)},
+        {"logIndex": str(int(entry["logIndex"]) + 1)},
+    ):
+        changed = json.loads(json.dumps(document))
+        changed["verificationMaterial"]["tlogEntries"][0] |= change
+        together = BundleVerifier(running_world.trust)
+        together.verify(message, parse_bundle(json.dumps(document).encode()))
+        with pytest.raises(BundleRejectedError, match="SET: invalid inclusion promise"):
+            together.verify(message, parse_bundle(json.dumps(changed).encode()))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_afterwards_as_it_was(running_world: World, enabled: bool):
+    verifier = EnvelopeVerifier(running_world.trust, running_world.policy)
+    before = gc.isenabled()
+    try:
+        if not enabled:
+            gc.disable()
+        assert not verifier.verify(b"{}", organisation=None, traces=None).ok
+        assert gc.isenabled() == enabled
+    finally:
+        if before:
+            gc.enable()
