@@ -8,19 +8,22 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sigstore._internal import rekor
 from sigstore._internal.trust import Keyring, KeyringPurpose
-from sigstore.hashes import HashAlgorithm, Hashed
+from sigstore.hashes import Hashed
 from sigstore.models import TransparencyLogEntry, TrustedRoot
 from sigstore.verify import verifier
 from sigstore.verify.policy import UnsafeNoOp
+from sigstore_models.common.v1 import HashAlgorithm
 
 from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.runs.run_directory import new_run_id
+from inferencebench_pipeline.sandbox.sigstore.trust_config import keys_folder
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, parse_trust
 from inferencebench_pipeline.trust.verify import memoised
 from inferencebench_pipeline.trust.verify.bundle import (
@@ -33,6 +36,7 @@ from inferencebench_pipeline.trust.verify.rekor_bodies import SigningCertificate
 from inferencebench_pipeline.trust.verify.verifier import EnvelopeVerifier
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.trust.conftest import World
+from tests.trust.keyholder import Keyholder
 
 ABBREVIATED: list[tuple[Callable[..., Any], str]] = [
     (
@@ -145,6 +149,38 @@ def test_a_body_spelt_otherwise_goes_the_stock_way(
 
     with pytest.raises(BundleRejectedError, match="inclusion proof"):
         together.verify(message, parse_bundle(json.dumps(changed).encode()))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_body_spelt_otherwise_that_the_log_took_in_is_stocks_to_judge(
+    running_world: World, tmp_path: Path, version: int
+):
+    keys = keys_folder(running_world.trust_config.parents[1])
+    keyholder = Keyholder(keys, tmp_path, version)
+    person = keyholder.person()
+    signature = person.sign(keyholder.message)
+    body = json.loads(keyholder.body(keyholder.message, signature, person))
+    entry = keyholder.entry(json.dumps(body, indent=1).encode())
+
+    record = keyholder.record(person, entry, signature=signature)
+
+    verdict = running_world.verify(record.data, record.traces)
+    assert verdict.ok, verdict.reason
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_signature_that_the_key_did_not_make_is_refused_whatever_the_log_holds(
+    running_world: World, tmp_path: Path, version: int
+):
+    keys = keys_folder(running_world.trust_config.parents[1])
+    keyholder = Keyholder(keys, tmp_path, version)
+    person, stranger = keyholder.person(), keyholder.person()
+
+    record = keyholder.record(person, signature=stranger.sign(keyholder.message))
+
+    verdict = running_world.verify(record.data, record.traces)
+    assert not verdict.ok
+    assert "Signature is invalid for input" in verdict.reason
 
 
 def test_a_warm_verifier_still_refuses_another_message_and_another_signature(
