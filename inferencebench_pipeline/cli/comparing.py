@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from inferencebench_pipeline.cli.targets import envelopes
 from inferencebench_pipeline.cli.terminal import console, say_json
+from inferencebench_pipeline.cli.verification.layout import rows_of
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.leaderboard import (
     COMPARED,
@@ -26,6 +29,7 @@ _SIDE = (
     "A run directory, an envelope.json, hf://datasets/ORG/NAME\\[@revision], a folder of run "
     "directories, or @FILE with one of these on each line."
 )
+_WITHOUT_PARTNER = " (the other side has no run with its load)"
 _VERDICTS = {
     "better": ("B is better", "green"),
     "worse": ("B is worse", "bold red"),
@@ -66,11 +70,14 @@ def _runs(target: str) -> list[ComparedRun]:
 
 def _print(found: Comparison) -> None:
     out = console()
-    out.print(Text(f"at {'; '.join(found.load_points)}"))
-    for factor in found.differs:
-        out.print(Text(f"{factor.field}: A {', '.join(factor.a)}   B {', '.join(factor.b)}"))
+    lines = [f"at {'; '.join(found.load_points)}"]
+    lines += [
+        f"differs: {factor.field}: A {', '.join(factor.a)}   B {', '.join(factor.b)}"
+        for factor in found.differs
+    ]
     if not found.differs:
-        out.print("A and B do not differ in anything that is recorded")
+        lines.append("A and B do not differ in anything that is recorded")
+    _say(lines, out)
     table = Table("metric", "unit", "A", "B", "B against A", "95 % interval", "q", "verdict")
     for item in found.metrics:
         said, style = _VERDICTS[item.verdict]
@@ -85,8 +92,13 @@ def _print(found: Comparison) -> None:
             Text(said, style=style),
         )
     out.print(table)
-    for where in found.left_out:
-        out.print(Text(f"left out: {where} (the other side has no run with its load)"))
+    _say([f"left out: {where}{_WITHOUT_PARTNER}" for where in found.left_out], out)
+
+
+def _say(lines: Iterable[str], out: Console) -> None:
+    """Print lines that begin with our words and quote records, which may be a stranger's."""
+    for line in rows_of(((Text(), Text(line)) for line in lines), 0, out):
+        out.print(line, soft_wrap=True)
 
 
 def _effect(item: MetricComparison, value: float | None) -> str:

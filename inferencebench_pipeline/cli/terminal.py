@@ -62,6 +62,22 @@ def say_document(text: str) -> None:
     print(visible(text), end="")
 
 
+def say_quoting_document(text: str) -> None:
+    """Print a document that quotes a stranger, such as a card.
+
+    On a terminal, a line that is too long for it continues under itself, so that no quoted text
+    begins a row. Elsewhere, as in a file, the document is unchanged.
+    """
+    out = console(soft_wrap=True)
+    if not out.is_terminal:
+        say_document(text)
+        return
+    width = max(out.width, _NARROWEST) - len(_MARGIN)
+    for line in visible(text.removesuffix("\n")).split("\n"):
+        for number, part in enumerate(Text(line).wrap(out, width, overflow="fold") or [Text()]):
+            out.print(Text(_MARGIN * (number > 0)) + part)
+
+
 def say_json(text: str) -> None:
     """Print JSON text, with JSON's escapes for characters that act on a terminal or hide."""
     shown = text

@@ -28,6 +28,7 @@ from inferencebench_pipeline.cli.verification.layout import rows_of
 from inferencebench_pipeline.cli.verification.verdict_page import print_page
 from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.errors import PermanentError
+from inferencebench_pipeline.runs.run_directory import new_run_id
 from tests.attacks.nasty import NASTY, acting, places, with_value
 from tests.attacks.test_printing import PLAIN, Said, cli, folder, texts  # noqa: F401  # fixture
 from tests.chance import dice, examples
@@ -247,6 +248,36 @@ def test_no_padding_brings_a_text_to_the_beginning_of_a_row(
         page(forged, Console(file=shown, width=columns, markup=False))
         for row in rows(shown.getvalue(), columns):
             assert not row.startswith("VERIFIED"), (padding, row)
+
+
+@pytest.mark.parametrize("command", ["card", "compare"])
+def test_no_padding_brings_a_text_of_a_card_or_a_comparison_to_the_margin(
+    command: str,
+    folder: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = len(FORGED) + 1 + 5
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    found = False
+    # Three copies, each five cells further back than the one before it in its row.
+    copies = f"{FORGED} " * 3
+    for padding in (15 * fold + more for fold in range(4) for more in range(5)):
+        document = with_value(PLAIN, ("run_id",), new_run_id())
+        for place in (("model", "id"), ("engine", "version")):
+            document = with_value(document, place, "x" * padding + copies)
+        (folder / "evil/envelope.json").write_text(json.dumps(document))
+        asked = {"card": ("evil/envelope.json",), "compare": ("plain", "evil")}[command]
+        shown = cli(capsys, command, *asked)
+        assert shown.code == 0, shown.text
+        said = SGR.sub("", shown.text)
+        found = found or "VERIFIED" in said
+        for row in rows(said, columns):
+            assert not row.startswith("VERIFIED"), (padding, row)
+    assert found
 
 
 def test_what_is_left_to_the_terminal_looks_like_nothing_but_an_address() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from inferencebench_pipeline.cli.terminal import say, say_document
+from inferencebench_pipeline.cli.terminal import say, say_document, say_quoting_document
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.envelope import (
     MAX_ENVELOPE_BYTES,
@@ -164,7 +164,7 @@ def card(
 ) -> None:
     """Print the dataset card of a run or an envelope, as it would be published."""
     if Path(source).is_file():
-        say_document(_card_of_file(Path(source), Deployment(_settings(org))).decode())
+        say_quoting_document(_card_of_file(Path(source), Deployment(_settings(org))).decode())
         return
     deployment, run = _open(source, org)
     document = card_of_run(
@@ -173,7 +173,7 @@ def card(
         deployment.own_verifier(),
         deployment.settings.hub_endpoint,
     )
-    say_document(document.decode())
+    say_quoting_document(document.decode())
 
 
 def _card_of_file(path: Path, deployment: Deployment) -> bytes:
