@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from inferencebench_pipeline.cli.layout import rows_of
 from inferencebench_pipeline.cli.targets import envelopes
 from inferencebench_pipeline.cli.terminal import console, say_json
-from inferencebench_pipeline.cli.verification.layout import rows_of
 from inferencebench_pipeline.deployment import Deployment
 from inferencebench_pipeline.leaderboard import (
     COMPARED,

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.text import Text
 
 from inferencebench_pipeline.cli import terminal
+from inferencebench_pipeline.cli.layout import rows_of
 from inferencebench_pipeline.cli.verification import corpus_verifying, explaining, verdict_page
 from inferencebench_pipeline.cli.verification.explaining import print_tree
-from inferencebench_pipeline.cli.verification.layout import rows_of
 from inferencebench_pipeline.cli.verification.verdict_page import print_page
 from inferencebench_pipeline.cli.verification.verdict_report import VerdictReport
 from inferencebench_pipeline.errors import PermanentError

@@ -18,10 +18,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from inferencebench_pipeline.cli.layout import Row, lines_of, rows_of
 from inferencebench_pipeline.cli.terminal import console, say_hanging, say_json
 from inferencebench_pipeline.cli.verification.corpus_targets import Corpus
 from inferencebench_pipeline.cli.verification.exit_codes import ExitCode
-from inferencebench_pipeline.cli.verification.layout import Row, lines_of, rows_of
 from inferencebench_pipeline.cli.verification.seen_statements import keep_seen, seen_statement
 from inferencebench_pipeline.cli.verification.verdict_report import moment
 from inferencebench_pipeline.files import StoreError

@@ -9,8 +9,8 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from inferencebench_pipeline.cli.layout import lines_of, rows_of
 from inferencebench_pipeline.cli.verification.check_words import sentence_of
-from inferencebench_pipeline.cli.verification.layout import lines_of, rows_of
 from inferencebench_pipeline.cli.verification.verdict_page import (
     MARKS,
     OUTCOME_STYLES,

@@ -12,8 +12,8 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from inferencebench_pipeline.cli.layout import Row, rows_of
 from inferencebench_pipeline.cli.verification.check_words import sentence_of
-from inferencebench_pipeline.cli.verification.layout import Row, rows_of
 from inferencebench_pipeline.cli.verification.verdict_report import (
     MetricFact,
     RecordFacts,

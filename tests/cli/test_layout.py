@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from inferencebench_pipeline.cli.verification.layout import is_copied_whole, rows_of
+from inferencebench_pipeline.cli.layout import is_copied_whole, rows_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 COPIED = (
