@@ -93,8 +93,23 @@ def test_an_authority_that_is_not_trusted_any_more_certifies_nobody(world: World
 
     token = token_of(world)
     began = begin(world, token)
-    with pytest.raises(ValueError, match="no certificate authority that is trusted now issued it"):
+    said = "no certificate authority that is trusted now issued it"
+    with pytest.raises(ValueError, match=said):
         checked(world, began, token, trust=otherwise(world, ended))
+    with pytest.raises(SigningRefusedError, match=f"cannot be used: {said}"):
+        begin(world, token, otherwise(world, ended))
+
+
+def test_a_timestamp_of_an_authority_that_is_not_trusted_is_not_taken(world: World) -> None:
+    def without_clocks(root: dict[str, Any]) -> None:
+        root["timestampAuthorities"] = []
+
+    trust = otherwise(world, without_clocks)
+    services = open_services(trust.require_signing(), rekor_version=2, deadlines=SigningDeadlines())
+    before = world.log_sizes()
+    with pytest.raises(SigningRefusedError, match="a timestamp that does not verify against"):
+        begin(world, token_of(world), trust).sign_message(b"a message", services)
+    assert world.log_sizes() == before
 
 
 def test_a_certificate_for_somebody_else_or_of_another_issuer_is_refused(world: World) -> None:

@@ -147,9 +147,14 @@ def test_a_mistake_is_named(text: str, said: str) -> None:
         parse_policy(text.encode(), where="policy.yaml")
 
 
-@pytest.mark.parametrize("key", ["", "hello", "-----BEGIN PUBLIC KEY-----\nAAAA\n"])
+# RFC 5280 section 4.1: a key whose algorithm is the object identifier 1.2.3.4, and has no bits.
+UNKNOWN_KEY = "-----BEGIN PUBLIC KEY-----\nMAswBQYDKgMEAwIAAA==\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize("key", ["", "hello", "-----BEGIN PUBLIC KEY-----\nAAAA\n", UNKNOWN_KEY])
 def test_a_development_key_must_be_one(key: str) -> None:
-    rule = f"version: 1\ndev_keys: [{{organisation: a, suites: ['*'], public_key_pem: {key!r}}}]"
+    rule = "version: 1\ndev_keys: [{organisation: a, suites: ['*'], public_key_pem: %s}]"
+    rule %= json.dumps(key)
     with pytest.raises(PolicyError, match=r"dev_keys\.0\.public_key_pem"):
         parse_policy(rule.encode(), where="policy.yaml")
 
