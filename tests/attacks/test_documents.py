@@ -137,6 +137,7 @@ def test_no_use_of_an_envelope_is_surprised_by_one_value() -> None:
         (("timestamp",), "year 1"),
         (("timestamp",), "year 9999"),
         (("driver_options", "spec", "name"), "half a pair"),
+        (("metrics", "error_rate_other"), "10^400"),
     ]
     check_uses([*known, *drawn("values in an envelope", EVERYTHING, 150)])
 

@@ -145,7 +145,7 @@ class Row:
     unit: str
     n: str
     number: float | None
-    """The value itself; None where it is no number."""
+    """The value itself; None where it is no number, or one that no float holds."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,10 @@ def metric_rows(read: ReadEnvelope) -> list[Row]:
 
 
 def _number(value: MetricValue) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _note(extension: PipelineExtension | None, key: str) -> MetricNote | None:

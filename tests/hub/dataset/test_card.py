@@ -21,7 +21,7 @@ from inferencebench_pipeline.envelope.extension import PipelineExtension
 from inferencebench_pipeline.envelope.models import Envelope
 from inferencebench_pipeline.envelope.reading import ReadEnvelope
 from inferencebench_pipeline.errors import PipelineError
-from inferencebench_pipeline.hub.dataset.card import front_matter, render_card
+from inferencebench_pipeline.hub.dataset.card import front_matter, metric_rows, render_card
 from inferencebench_pipeline.sandbox.hub.cards import card_errors, card_warnings
 from inferencebench_pipeline.sandbox.hub.pages.markdown import render_markdown
 from inferencebench_pipeline.trust.verify.verdict import VerifiedSigner
@@ -407,3 +407,10 @@ def test_a_card_parses_the_extension_once_and_hashes_the_body_once(
     monkeypatch.setattr(Envelope, "model_dump", counting_dump)
     rendered()
     assert calls == {"extension": 1, "body": 1}
+
+
+def test_a_number_that_no_float_holds_has_a_row_as_any_other() -> None:
+    envelope = changed(metrics=dict(ENVELOPE.metrics) | {"ttft_p50_ms": 10**400})
+    (row,) = [each for each in metric_rows(ReadEnvelope(envelope)) if "TTFT p50" in each.label]
+    assert row.number is None
+    assert row.value in rendered(envelope)
