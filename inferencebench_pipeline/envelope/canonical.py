@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -91,13 +92,10 @@ def _later(document: object, refusal: EnvelopeError) -> LaterEnvelope:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise EnvelopeError(
-                    f"the key {shortened(key)} appears twice, so readers may see two documents"
-                )
-            seen.add(key)
+        ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise EnvelopeError(
+            f"the key {shortened(repeated)} appears twice, so readers may see two documents"
+        )
     return found
 
 
