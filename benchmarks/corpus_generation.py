@@ -47,6 +47,8 @@ from inferencebench_pipeline.sandbox.sigstore.trust_config import (
 )
 from inferencebench_pipeline.trust.root.trust_root import TrustRoot, load_trust
 from inferencebench_pipeline.trust.verify.policy import IdentityPolicy, load_policy
+from inferencebench_pipeline.trust.verify.verdict import VerifiedSigner
+from inferencebench_pipeline.trust.verify.verifier import verify_envelope
 from tests.envelope.measured import measurement_of, traces_bytes
 
 Method = Literal["v1", "v2", "dev-key"]
@@ -120,6 +122,11 @@ class EnvelopeFactory:
         """Yield ``count`` signed envelopes, each of a run of its own."""
         for number in range(count):
             document = {**self._template, "run_id": new_run_id(), "seed": number}
+            # Numbers of its own, so that nothing which is remembered of one record fits the next.
+            document["metrics"] = {
+                name: value * (1 + number / 1e6) if isinstance(value, float) else value
+                for name, value in self._template["metrics"].items()
+            }
             body = {name: value for name, value in document.items() if name != "signature"}
             text = json.dumps(body, sort_keys=True, separators=(",", ":"))
             digest = hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -130,6 +137,12 @@ class EnvelopeFactory:
                 raise RuntimeError("the template is not in the writer's normal form")
             document["signature"] = self._signature(digest.encode(), method)
             yield json.dumps(document, indent=2).encode()
+
+    def signer_of(self, data: bytes) -> VerifiedSigner | None:
+        """Return who has signed an envelope, as the verifier finds."""
+        return verify_envelope(
+            data, trust=self.trust, policy=self.policy, organisation=ORGANISATION, traces=None
+        ).signer
 
     def record(self, method: Method) -> tuple[bytes, bytes]:
         """Return one signed envelope that binds traces, and the traces."""

@@ -1,8 +1,9 @@
 """Re-verifying a whole corpus: the first pass, an unchanged second one, and the one statement.
 
 A store is filled by the crawl's own code from generated records, each signed with the sandbox's
-keys and with a log entry, proof and checkpoint of its own (no traces: re-deriving metrics is timed
-apart, on a few records). Then, each in a process of its own so that memory is told apart:
+keys and with a log entry, proof and checkpoint of its own, and with the card that is published
+beside it (no traces: re-deriving metrics is timed apart, on a few records). Then, each in a process
+of its own so that memory is told apart:
 
 - *first pass*: every verdict is reached, shared among processes;
 - *second pass*: the same bytes under the same rules are recognised, stored bytes hashed again;
@@ -44,7 +45,15 @@ from inferencebench_pipeline.corpus.statement.verified_records import (
 )
 from inferencebench_pipeline.corpus.verification import verify_days
 from inferencebench_pipeline.corpus.verifier import PolicyJudge
+from inferencebench_pipeline.envelope.reading import read_unambiguous
+from inferencebench_pipeline.hub.dataset.card import (
+    CARD_FILE,
+    ENVELOPE_FILE,
+    front_matter,
+    render_card,
+)
 from inferencebench_pipeline.hub.dataset.listing import PublishedRepo
+from inferencebench_pipeline.hub.dataset.naming import dataset_name
 from inferencebench_pipeline.trust.root.trust_root import load_trust
 from inferencebench_pipeline.trust.verify.policy import load_policy
 
@@ -53,26 +62,34 @@ _FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class _Generated:
-    """Plays the Hub: records are made as the crawl asks for them."""
+    """Plays the Hub: records and their cards are made as the crawl lists them."""
 
     factory: EnvelopeFactory
     records: int
     days: int
     method: Method
     endpoint: str = "https://huggingface.co"
-    _envelopes: Iterator[bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._envelopes = self.factory.envelopes(self.records, self.method)
+    _files: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def listed(self, organisation: str) -> Iterator[PublishedRepo]:
-        for number in range(self.records):
+        signer = None
+        for number, data in enumerate(self.factory.envelopes(self.records, self.method)):
+            read = read_unambiguous(data)
+            if signer is None:
+                signer = self.factory.signer_of(data)
+            repo_id = f"{organisation}/{dataset_name(read.envelope)}"
+            card = render_card(read, repo_id, signer=signer, endpoint=self.endpoint)
             created = _FIRST_DAY + timedelta(days=number * self.days // self.records)
             revision = hashlib.sha1(b"%d" % number).hexdigest()
-            yield PublishedRepo(f"{organisation}/run-{number:06d}", revision, created, created, {})
+            self._files[repo_id] = {ENVELOPE_FILE: data, CARD_FILE: card}
+            front = front_matter(read, verified=True)
+            yield PublishedRepo(repo_id, revision, created, created, front)
 
-    def fetch(self, _repo_id: str, _revision: str, path: str) -> bytes | None:
-        return next(self._envelopes) if path == "envelope.json" else None
+    def fetch(self, repo_id: str, _revision: str, path: str) -> bytes | None:
+        data = self._files[repo_id].get(path)
+        if path == CARD_FILE:  # the last one that is asked for
+            del self._files[repo_id]
+        return data
 
 
 def main() -> None:

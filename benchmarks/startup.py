@@ -44,7 +44,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
-        commands = _commands(Path(folder))
+        commands = commands_of(Path(folder))
         spent: dict[str, list[float]] = {name: [] for name in commands}
         for turn in range(arguments.rounds + 1):
             for name, (program, words) in commands.items():
@@ -58,7 +58,7 @@ def main() -> None:
         print(f"{name:34}{_spread(found):>22}{_spread(ratios):>32}")
 
 
-def _commands(folder: Path) -> dict[str, Command]:
+def commands_of(folder: Path) -> dict[str, Command]:
     """Return each command by its name: the program, and its words."""
     factory = EnvelopeFactory(folder)
     data, traces = factory.record("v2")

@@ -71,3 +71,12 @@ def test_a_verification_loads_nothing_that_makes_or_lists_records(started) -> No
         if name.removeprefix("inferencebench_pipeline.").startswith(elsewhere)
     ]
     assert loaded == []
+
+
+def test_a_process_that_has_loaded_duckdb_ends_in_silence() -> None:
+    program = "import duckdb; from inferencebench_pipeline.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("inferencebench ")
+    assert done.stderr == ""
