@@ -53,7 +53,11 @@ _MODEL_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _BAR: Final = re.compile(r"(?<!\\)\|")
 _NUMBER: Final = r"\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _A_NUMBER: Final = re.compile(rf"-?(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?", re.IGNORECASE)
-_TOLD: Final = rf"(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?"
+# A number with no word or number before it. The pattern begins with a digit and looks back from
+# there, so that a search skips to digits and does not stop at each letter.
+_TOLD: Final = (
+    r"\d(?<![\w.,]\d)(?:\d{0,2}(?:[,_' ]\d{3})+(?:\.\d+)?|\d*(?:\.\d+)?)(?:e[-+]?\d{1,3})?"
+)
 _UNIT: Final = (
     r"(?:[a-z]{1,12} )?(?:tokens?|toks?|requests?|reqs?)"
     r"(?: ?/ ?s(?:ec(?:ond)?)?\b| per s(?:ec(?:ond)?)?\b| (?:a|each|every) second\b)"
@@ -61,8 +65,8 @@ _UNIT: Final = (
     r"|j/token\b"
 )
 _CLAIM: Final = re.compile(
-    rf"(?<![\w.,])(?P<number>{_TOLD})(?: ?(?P<times>k|m|thousand|million)(?![a-z]))?"
-    rf"(?: ?[(\[]?(?P<unit>{_UNIT}))?",
+    rf"(?P<number>{_TOLD})(?: ?(?P<times>k|m|thousand|million)(?![a-z]))?"
+    rf"(?: ?[(\[]?(?=[a-z])(?P<unit>{_UNIT}))?",
     re.IGNORECASE,
 )
 _UNIT_BEFORE: Final = re.compile(
@@ -75,17 +79,17 @@ _HTML_ROW: Final = re.compile(r"<tr\b[^<>]{0,200}>", re.IGNORECASE)
 _HTML_CELL: Final = re.compile(r"<t[dh]\b[^<>]{0,200}>", re.IGNORECASE)
 _HTML_TITLE: Final = re.compile(r"<h1\b[^<>]{0,200}>(.*?)(?:</h1>|$)", re.IGNORECASE)
 _UNDERLINE: Final = re.compile(r" {0,3}=+[ \t]*")
-_ONE_PARAGRAPH: Final = re.compile(r"(?<=[\w,)])\n(?=[(\w])")
+_ONE_PARAGRAPH: Final = re.compile(r"\n(?<=[\w,)]\n)(?=[(\w])")
 _TIME: Final = re.compile(r"ms|milli|sec", re.IGNORECASE)
 _MULTIPLES: Final = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6}
 _OF_TIME: Final = (1.0, 1e3, 1e-3)
 """Ratios of the units in which a time may be told: seconds and milliseconds."""
 _OF_SHARES: Final = (1.0, 1e2, 1e-2)
 """Ratios of the units in which a share may be told: a number up to 1, and per cent."""
-_DECORATION: Final = re.compile(r"[*_`~\\]+")
+_DECORATION: Final = "*_`~\\"
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _ESCAPED: Final = re.compile(r"\\([^\w\s])")
-_SPACES: Final = re.compile(r"[ \t]{2,}|\t")
+_SPACES: Final = re.compile("  +")
 _TAG: Final = re.compile(r"<[^<>]{0,200}>")
 _COLUMNS: Final = {"value": "value", "unit": "unit", "samples": "n", "95 % interval": "interval"}
 
@@ -249,6 +253,15 @@ class _Record:
         return {_plain(row.label): row for row in rows}
 
     @cached_property
+    def cells(self) -> Mapping[str, Mapping[str, str]]:
+        """The cells of a whole row of our own table, by its label and by the columns' names."""
+        return {
+            label: {"metric": label}
+            | {column: _plain(getattr(row, name)) for column, name in _COLUMNS.items()}
+            for label, row in self.rows.items()
+        }
+
+    @cached_property
     def measured(self) -> list[float]:
         """The numbers of the metrics and their notes, in order."""
         notes = self.read.extension.metric_notes if self.read.extension else {}
@@ -368,6 +381,8 @@ def _tables(card: Card, record: _Record) -> Iterator[str]:
             yield f"the card's tables have more than {_MOST_CLAIMS} rows"
             return
         label = cells["metric"]
+        if cells == record.cells.get(label):
+            continue
         row = record.rows.get(label)
         if row is None:
             found = _read_number(cells.get("value", ""))
@@ -523,7 +538,9 @@ def _text(body: str) -> str:
     shown = html.unescape(_TAG.sub("", body))
     if not shown.isascii():
         shown = _NOT_ASCII.sub(_drawn, unicodedata.normalize("NFKC", shown))
-    return _SPACES.sub(" ", _ONE_PARAGRAPH.sub(" ", _DECORATION.sub("", shown)))
+    for mark in _DECORATION:
+        shown = shown.replace(mark, "")
+    return _SPACES.sub(" ", _ONE_PARAGRAPH.sub(" ", shown).replace("\t", " "))
 
 
 def _drawn(found: re.Match[str]) -> str:
