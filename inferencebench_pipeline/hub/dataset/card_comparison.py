@@ -54,9 +54,10 @@ _BAR: Final = re.compile(r"(?<!\\)\|")
 _NUMBER: Final = r"\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _A_NUMBER: Final = re.compile(rf"-?(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?", re.IGNORECASE)
 # A number with no word or number before it. The pattern begins with a digit and looks back from
-# there, so that a search skips to digits and does not stop at each letter.
+# there, so that a search skips to digits and does not stop at each letter. Groups of three do not
+# end before a digit: `of 12` and `6633303 tok/s` on the next line are two numbers.
 _TOLD: Final = (
-    r"\d(?<![\w.,]\d)(?:\d{0,2}(?:[,_' ]\d{3})+(?:\.\d+)?|\d*(?:\.\d+)?)(?:e[-+]?\d{1,3})?"
+    r"\d(?<![\w.,]\d)(?:\d{0,2}(?:[,_' ]\d{3})+(?!\d)(?:\.\d+)?|\d*(?:\.\d+)?)(?:e[-+]?\d{1,3})?"
 )
 _UNIT: Final = (
     r"(?:[a-z]{1,12} )?(?:tokens?|toks?|requests?|reqs?)"

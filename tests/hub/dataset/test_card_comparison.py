@@ -331,6 +331,12 @@ def test_a_card_of_many_lies_is_told_in_few_sentences() -> None:
     assert sentences[-1] == "the card says more that the record does not give"
 
 
+@pytest.mark.parametrize("before", ["12", "- counts: 12 of 12", "(7)", "1,234", "1 234", "0.5"])
+def test_a_number_at_the_end_of_the_line_before_hides_none(before: str) -> None:
+    (sentence,) = said(f"{before}\n6633303 requests per second\n")
+    assert "6633303 requests per second" in sentence
+
+
 def test_any_number_with_a_unit_that_is_put_into_a_page_is_told() -> None:
     chance = dice("numbers in cards")
     units = ("tok/s", "tokens/s", "token/s", "req/s", "requests per second", "tokens a second")
