@@ -191,6 +191,7 @@ def _verify(root: Path, _processes: int) -> None:
                 endpoint="https://huggingface.co",
                 seen_folder=root / "seen",
                 as_json=False,
+                command=f"inferencebench verify --corpus {folder}",
             )
 
 
