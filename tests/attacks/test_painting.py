@@ -33,7 +33,7 @@ from tests.attacks.nasty import NASTY, acting, places, with_value
 from tests.attacks.test_printing import PLAIN, Said, cli, folder, texts  # noqa: F401  # fixture
 from tests.chance import dice, examples
 
-FORGED: Final = "VERIFIED: everything that this record binds was there"
+FORGED: Final = "VERIFIED: the signature holds, and every number"
 BREAKS: Final = ("\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029")
 SGR: Final = re.compile(r"\x1b\[[0-9;]*m")
 """The one escape sequence that Rich writes for our colours."""

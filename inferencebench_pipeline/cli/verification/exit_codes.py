@@ -23,7 +23,11 @@ class ExitCode(IntEnum):
         code.meaning = meaning
         return code
 
-    VERIFIED = 0, "Verified: everything that the record binds was there, was checked, and holds."
+    VERIFIED = (
+        0,
+        "Verified: the signature holds, and the numbers follow from the raw data that the record "
+        "binds.",
+    )
     """Everything holds."""
     REJECTED = 1, "Rejected: a check failed; the reason is printed."
     """A check failed."""

@@ -173,7 +173,7 @@ def _because(report: VerdictReport) -> str:
     if report.outcome is Outcome.VERIFIED:
         if report.record is not None and "passed" not in _status_of(report, "rederive"):
             return "the signature holds; the record binds no raw data to check its numbers with."
-        return "everything that this record binds was there, was checked, and holds."
+        return "the signature holds, and every number follows from the raw data."
     if report.outcome is Outcome.INCOMPLETE:
         why = next(item.said for item in report.answers if item.question == "rederive")
         return f"the signature holds, but the numbers were not checked. {why}"

@@ -110,7 +110,7 @@ class TestSubject:
 
     def test_the_last_line_is_the_outcome(self, verify: Bench, folder: Path) -> None:  # noqa: F811
         assert lines_of(verify(folder))[-1].startswith(
-            "VERIFIED: everything that this record binds"
+            "VERIFIED: the signature holds, and every number"
         )
         (folder / "traces.parquet").unlink()
         assert lines_of(verify(folder))[-1].startswith("INCOMPLETE: the signature holds, but")
