@@ -379,7 +379,7 @@ class Copy:
 
 
 class Limits:
-    """How long each file of tests may take, from a run of it without any fault."""
+    """The seconds that each file of tests may take, from a run of it without any fault."""
 
     def __init__(self, until: float) -> None:
         """Know nothing yet; ``until`` is when the time is over, by the monotonic clock."""

@@ -36,7 +36,7 @@ main()
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process that verified a record with its traces has done besides."""
+    """The side effects of a process that verified a record with its traces."""
     folder = tmp_path_factory.mktemp("start-up")
     record = golden_records()[-1]
     beside = record.envelope.parent

@@ -1,4 +1,4 @@
-"""What of a record without traces makes it the same record again."""
+"""The parts of a record without traces that make it the same record again."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def target_of(world: World) -> str:
 
 
 def verify_corpus(world: World, *arguments: str) -> tuple[int, dict[str, object]]:
-    """What the command line says, in a process of its own."""
+    """The command line's answer, from a process of its own."""
     target = target_of(world)
     done = subprocess.run(
         [sys.executable, "-c", _CLI, "verify", "--corpus", "--json", *(arguments or (target,))],

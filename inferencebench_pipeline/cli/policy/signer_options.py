@@ -103,7 +103,7 @@ class SignerOptionError(PermanentError):
 
 @dataclass(frozen=True)
 class SignerOptions:
-    """What was said about the signer on a command line."""
+    """The words of a command line about the signer."""
 
     owner: str | None = None
     repo: str | None = None

@@ -13,7 +13,7 @@ from inferencebench_pipeline.trust import Check, CheckStatus
 
 @dataclass(frozen=True)
 class Words:
-    """What a check means.
+    """The meaning of a check.
 
     Attributes:
         holds: the sentence that is true when the check has passed.

@@ -45,11 +45,11 @@ from inferencebench_pipeline.trust import (
 from inferencebench_pipeline.untrusted import printable
 
 ACCEPT_OLDER: Final = frozenset({CorpusDifference.OLDER_THAN_SEEN})
-"""What ``--accept-older`` lets pass."""
+"""The differences that ``--accept-older`` lets pass."""
 ACCEPT_OTHER_RULES: Final = frozenset(
     {CorpusDifference.OTHER_POLICY, CorpusDifference.OTHER_TRUST_ROOT}
 )
-"""What ``--accept-other-rules`` lets pass."""
+"""The differences that ``--accept-other-rules`` lets pass."""
 
 _CODES: Final = {
     CorpusDifference.EMPTY: ExitCode.EMPTY,
@@ -115,7 +115,7 @@ class CorpusVerdict:
     problems: tuple[CorpusProblem, ...] = ()
     """Everything that differs."""
     accepted: tuple[CorpusProblem, ...] = ()
-    """What differs, and was accepted beforehand."""
+    """The differences that were accepted beforehand."""
 
 
 def verify_corpus(

@@ -12,7 +12,7 @@ from inferencebench_pipeline.trust import FailureClass, Outcome, Verdict
 
 
 class ExitCode(IntEnum):
-    """What a command found, as its exit code; ``meaning`` is the sentence for people."""
+    """The result of a command, as its exit code; ``meaning`` is the sentence for people."""
 
     meaning: str
 

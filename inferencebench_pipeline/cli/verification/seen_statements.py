@@ -19,7 +19,7 @@ from inferencebench_pipeline.trust import CorpusStatement
 
 
 class SeenStatementsError(PermanentError):
-    """What was kept of the last statement cannot be read."""
+    """The memory of the last statement cannot be read."""
 
 
 class SeenStatement(DocumentPart):

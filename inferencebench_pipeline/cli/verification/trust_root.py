@@ -35,7 +35,7 @@ app = typer.Typer(
 
 
 class PinTargetError(PermanentError):
-    """What is to be pinned is neither a digest nor a file that can be read."""
+    """The argument is neither a digest nor a file that can be read."""
 
 
 @app.command()

@@ -97,7 +97,7 @@ class Answer(DocumentPart):
 
 
 class RecordFacts(DocumentPart):
-    """What a record says about itself. Texts are as they stand there, made printable."""
+    """The statements of a record about itself, with their texts made printable."""
 
     proven: bool
     """True when a signer whom the policy allows stands for these facts; else they are claims."""
@@ -143,7 +143,7 @@ class VerdictReport(Verdict):
     organisation: str | None
     """The namespace that the signer had to be allowed for; null when none was asked for."""
     record: RecordFacts | None
-    """What the record says about itself; null when it cannot be read."""
+    """The statements of the record about itself; null when it cannot be read."""
     answers: tuple[Answer, ...]
     """The answers to the questions about the record, in their order."""
     trust_root: TrustSource
@@ -151,7 +151,7 @@ class VerdictReport(Verdict):
     policy: PolicySource
     """The policy that the verdict was reached under."""
     warnings: tuple[str, ...] = Field(default=())
-    """What a person should know besides, such as that the trust root is old."""
+    """Remarks besides the checks, such as that the trust root is old."""
 
     @property
     def code(self) -> ExitCode:

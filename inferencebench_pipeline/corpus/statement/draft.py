@@ -15,14 +15,14 @@ from inferencebench_pipeline.trust import CorpusRow, build_statement
 
 @dataclass(frozen=True)
 class CorpusDraft:
-    """What a statement will say, before anything is signed."""
+    """The content of a statement, before anything is signed."""
 
     organisation: str
-    """Whose corpus it is."""
+    """The organisation that published the corpus."""
     records: list[VerifiedRecord]
     """Everything that it has published."""
     rules: Rules
-    """What the records were verified under."""
+    """The policy, trust root and version that the records were verified under."""
     index: Mapping[str, str]
     """The SHA-256 of each file of the leaderboard, by its path in the published dataset."""
 

@@ -239,7 +239,7 @@ class _Record:
 
     @cached_property
     def block(self) -> Mapping[str, Any]:
-        """What each field of the machine-readable block has to say."""
+        """The right value of each field of the machine-readable block."""
         facts = dict(self.front[CARD_KEY])
         if not self._verified:
             del facts["signature_verified"]

@@ -35,7 +35,7 @@ _SHOWN_DIGITS = 16
 
 @dataclass(frozen=True)
 class Proof:
-    """What a good verdict found about a record's signature.
+    """The facts about a record's signature that a good verdict found.
 
     Attributes:
         signer: who has signed. None without a verdict.

@@ -63,7 +63,7 @@ class Identity:
     issuer: str = ISSUER
     """The party that vouches for it: this issuer, or GitHub, which the sandbox plays as well."""
     extensions: Mapping[int, str] = field(default_factory=dict)
-    """What the certificate says about a CI build, by the last number of Fulcio's extensions."""
+    """The claims of a CI build's certificate, by the last number of Fulcio's extensions."""
 
     @property
     def is_uri(self) -> bool:

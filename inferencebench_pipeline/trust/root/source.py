@@ -20,7 +20,7 @@ meanwhile, and newer records name logs that it does not know.
 
 
 class TrustSource(DocumentPart):
-    """Which trust root it was, and how sure it is that it is the current one."""
+    """The trust root of a verdict, with how sure it is that it is the current one."""
 
     name: str
     """A few words on its origin, such as ``public good, shipped with 0.2.0``."""
@@ -35,7 +35,7 @@ class TrustSource(DocumentPart):
     old: bool
     """True when it was last confirmed more than 180 days ago."""
     renewal: str | None
-    """What to do to renew it; null when only whoever named the file can know."""
+    """The way to renew it; null when only whoever named the file can know."""
 
     def warning(self) -> str | None:
         """Return the sentence to warn a person with, or None when there is nothing to warn of."""

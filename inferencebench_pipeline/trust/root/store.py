@@ -54,7 +54,7 @@ class KeptVersion(DocumentPart):
     first_seen: AwareDatetime
     """The time at which the version was first seen (UTC)."""
     origin: Literal["tuf", "file"] = "tuf"
-    """How it came: published through TUF, or from a file that a person pinned."""
+    """Its origin: published through TUF, or a file that a person pinned."""
 
 
 class Pin(DocumentPart):

@@ -24,7 +24,7 @@ MAX_TRUST_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Origin:
-    """How a trust root came to be the one that counts, for whoever reads a verdict.
+    """The reason why a trust root is the one that counts, for whoever reads a verdict.
 
     Attributes:
         name: a few words, such as ``public good, shipped with 0.2.0``.
@@ -49,7 +49,7 @@ class TrustRoot:
     signing: ClientTrustConfig | None
     """The services to sign with; None when only a trusted root was given."""
     origin: Origin
-    """How it came to be the one that counts."""
+    """The reason why it is the one that counts."""
 
     @property
     def logs(self) -> list[TransparencyLogInstance]:

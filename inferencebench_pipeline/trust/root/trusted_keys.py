@@ -23,7 +23,7 @@ class TrustedKey(DocumentPart):
     """One log or authority that a trust root trusts."""
 
     kind: str
-    """What it does, such as ``transparency log``."""
+    """Its task, such as ``transparency log``."""
     address: str
     """The address at which it is, or was, reached."""
     sha256: str

@@ -73,7 +73,7 @@ class TufVersions(DocumentPart):
 
 @dataclass(frozen=True)
 class Published:
-    """What a repository says now, verified.
+    """The verified state of a repository.
 
     Attributes:
         data: the trust configuration, in one form whatever the form of its parts.

@@ -151,7 +151,7 @@ class BoundFile(_StatementPart):
 
 
 class BoundCorpus(_StatementPart):
-    """What a statement binds besides the envelopes: our one field of the predicate."""
+    """The parts that a statement binds besides the envelopes: our one field of the predicate."""
 
     version: Literal[2]
     table: BoundTable

@@ -191,7 +191,7 @@ class _Span:
 
 @dataclass
 class _Latest:
-    """What is known of the bundle that was seen last, which is asked for more than once."""
+    """The facts about the bundle that was seen last, which are asked for more than once."""
 
     bundle: Bundle
     """Kept alive by this, so that no later object can be taken for it."""

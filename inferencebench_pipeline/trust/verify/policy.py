@@ -164,7 +164,7 @@ class IdentityPolicy(DocumentPart):
     sha256: str
     """Digest of the file's bytes."""
     origin: str = "a policy made by the program that asked"
-    """How the policy came to be the one that counts, for whoever reads a verdict."""
+    """The reason why the policy is the one that counts, for whoever reads a verdict."""
 
     @property
     def reviewed_sha256(self) -> str | None:
@@ -232,7 +232,7 @@ class IdentityPolicy(DocumentPart):
 
 
 class PolicySource(DocumentPart):
-    """Which policy a verdict was reached under."""
+    """The policy that a verdict was reached under."""
 
     name: str
     """A few words on its origin, such as its file and the option that named it."""

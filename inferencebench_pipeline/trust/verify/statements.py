@@ -87,7 +87,7 @@ def statements_of(envelope: Envelope, traces: Traces) -> Statements:
 
 
 class _Told:
-    """What a traces file says of its run: in its metadata, and by its rows."""
+    """The statements of a traces file about its run: in its metadata, and by its rows."""
 
     def __init__(self, traces: Traces) -> None:
         self._rows = traces.rows
@@ -152,7 +152,7 @@ class _Told:
 
 
 class _Claimed:
-    """What an envelope says of its run."""
+    """The statements of an envelope about its run."""
 
     def __init__(self, envelope: Envelope) -> None:
         self.envelope = envelope

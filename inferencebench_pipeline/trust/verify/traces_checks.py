@@ -31,7 +31,7 @@ _PIECE: Final = 2**20
 
 
 class CheckedTraces(NamedTuple):
-    """What the checks of a traces file found, once all of them have passed."""
+    """The result of the checks of a traces file, once all of them have passed."""
 
     metrics: int
     """The number of metrics that follow from the traces."""

@@ -98,7 +98,7 @@ class _Found:
     metrics: int | None = None
     content_sha256: str | None = None
     traces_missing: bool = False
-    """Whether the envelope binds traces that are not there to check."""
+    """True if the envelope binds traces that are not there to check."""
 
 
 class EnvelopeVerifier:

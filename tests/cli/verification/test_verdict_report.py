@@ -264,7 +264,7 @@ class TestTraces:
 
 
 class TestExpectations:
-    """What a script asked for is bound to what it got."""
+    """A script binds the record that it asked for to the one that it got."""
 
     @pytest.mark.parametrize("command", ["verify", "explain"])
     def test_the_expected_record_verifies(

@@ -128,7 +128,7 @@ def mutations(signed: Signed, count: int, chance: random.Random) -> dict[str, by
 
 
 def judged(verdict: Verdict) -> tuple[object, ...]:
-    """What a verdict says, but for the words: those of the two ways differ."""
+    """The content of a verdict, but for the words: those of the two ways differ."""
     failed = [item.name for item in verdict.checks if item.status == "failed"]
     passed = [item for item in verdict.checks if item.status == "passed"]
     return (

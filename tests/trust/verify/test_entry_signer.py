@@ -1,4 +1,4 @@
-"""Who signed an entry of a log, whatever its kind; nothing in one makes the reader fail."""
+"""The signer of a log's entry of any kind; nothing in an entry makes the reader fail."""
 
 from __future__ import annotations
 

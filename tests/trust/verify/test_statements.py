@@ -36,7 +36,7 @@ TOLD = {
     "schedule_sha256": digest("schedule"),
     "energy": json.dumps(ENERGY),
 }
-"""What the traces of a run of today state beside those of the made-up one."""
+"""The statements of today's traces beside those of the made-up run."""
 CONDUCT = {
     "conduct": {"repeats": 1, "rule": {"least": 1}, "looks": [], "stopped_because": "one"},
     "settling": [],

@@ -1,4 +1,4 @@
-"""How the rows of a partition stand is looked up once."""
+"""The state of a partition's rows is looked up once."""
 
 from __future__ import annotations
 
