@@ -164,8 +164,9 @@ def _table(
         else pa.nulls(rows * chunks, pa.int32()),
         pa.array(np.ones(rows * chunks, dtype=bool)),
     ]
+    offsets: pa.Int32Array = pa.array(ends, pa.int32())
     lists = pa.ListArray.from_arrays(
-        pa.array(ends),
+        offsets,
         pa.StructArray.from_arrays(fields, fields=list(CHUNK)),
         type=SCHEMA.field("chunks").type,
     )
@@ -231,9 +232,9 @@ def check(path: Path, *, with_content: bool) -> dict[str, Any]:
             digest = ContentDigest(traces.rows)
             watched = traces.observed(digest.take) if with_content else traces
             metrics = compute_metrics(watched, _SLO)
-            content = f", content {digest.hexdigest()[:12]}" if with_content else ""
+            of_content = f", content {digest.hexdigest()[:12]}" if with_content else ""
         found = json.dumps({key: metric.model_dump() for key, metric in metrics.items()})
-        said = f"metrics {hashlib.sha256(found.encode()).hexdigest()[:12]}{content}"
+        said = f"metrics {hashlib.sha256(found.encode()).hexdigest()[:12]}{of_content}"
     except TracesError as error:
         said = f"refused: {error}"
     used = resource.getrusage(resource.RUSAGE_SELF)

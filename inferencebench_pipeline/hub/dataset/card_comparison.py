@@ -10,13 +10,11 @@ are not looked at, nor are numbers in words.
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -29,6 +27,16 @@ from inferencebench_pipeline.hub.dataset.card import (
     headline_rows,
     metric_label,
     metric_rows,
+)
+from inferencebench_pipeline.hub.dataset.card_text import (
+    A_UNIT,
+    numbers_of,
+    numbers_with_units,
+    page_text,
+    plain_text,
+    read_number,
+    table_rows,
+    titles,
 )
 from inferencebench_pipeline.hub.dataset.name_comparison import contradicted_words
 from inferencebench_pipeline.untrusted import YamlDocumentError, parse_yaml, printable
@@ -47,51 +55,13 @@ _MOST_CLAIMS: Final = 2_000
 """Rows and numbers of one card that are compared; a card with more says so itself."""
 _MOST_SENTENCES: Final = 20
 _FENCE: Final = re.compile(r"^---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_CODE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
-_HEADING: Final = re.compile(r" {0,3}#[ \t]")
 _MODEL_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
-_BAR: Final = re.compile(r"(?<!\\)\|")
-_NUMBER: Final = r"\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_A_NUMBER: Final = re.compile(rf"-?(?:{_NUMBER})(?:e[-+]?\d{{1,3}})?", re.IGNORECASE)
-# A number with no word or number before it. The pattern begins with a digit and looks back from
-# there, so that a search skips to digits and does not stop at each letter. Groups of three do not
-# end before a digit: `of 12` and `6633303 tok/s` on the next line are two numbers.
-_TOLD: Final = (
-    r"\d(?<![\w.,]\d)(?:\d{0,2}(?:[,_' ]\d{3})+(?!\d)(?:\.\d+)?|\d*(?:\.\d+)?)(?:e[-+]?\d{1,3})?"
-)
-_UNIT: Final = (
-    r"(?:[a-z]{1,12} )?(?:tokens?|toks?|requests?|reqs?)"
-    r"(?: ?/ ?s(?:ec(?:ond)?)?\b| per s(?:ec(?:ond)?)?\b| (?:a|each|every) second\b)"
-    r"|t ?/ ?s\b|tps\b|rps\b|qps\b|ms\b|milliseconds?\b|seconds?\b|joules? per token\b"
-    r"|j/token\b"
-)
-_CLAIM: Final = re.compile(
-    rf"(?P<number>{_TOLD})(?: ?(?P<times>k|m|thousand|million)(?![a-z]))?"
-    rf"(?: ?[(\[]?(?=[a-z])(?P<unit>{_UNIT}))?",
-    re.IGNORECASE,
-)
-_UNIT_BEFORE: Final = re.compile(
-    rf"(?<!\w)(?P<unit>{_UNIT})[)\]]?(?: ?[:=] ?| (?:is|are|was|of|up to|about) )\Z", re.IGNORECASE
-)
-_LONGEST_UNIT: Final = 60
-_A_UNIT: Final = re.compile(rf"(?<!\w)(?:{_UNIT})", re.IGNORECASE)
-_HTML_TABLE: Final = re.compile(r"<table\b.*?(?:</table>|\Z)", re.IGNORECASE | re.DOTALL)
-_HTML_ROW: Final = re.compile(r"<tr\b[^<>]{0,200}>", re.IGNORECASE)
-_HTML_CELL: Final = re.compile(r"<t[dh]\b[^<>]{0,200}>", re.IGNORECASE)
-_HTML_TITLE: Final = re.compile(r"<h1\b[^<>]{0,200}>(.*?)(?:</h1>|$)", re.IGNORECASE)
-_UNDERLINE: Final = re.compile(r" {0,3}=+[ \t]*")
-_ONE_PARAGRAPH: Final = re.compile(r"\n(?<=[\w,)]\n)(?=[(\w])")
 _TIME: Final = re.compile(r"ms|milli|sec", re.IGNORECASE)
 _MULTIPLES: Final = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6}
 _OF_TIME: Final = (1.0, 1e3, 1e-3)
 """Ratios of the units in which a time may be told: seconds and milliseconds."""
 _OF_SHARES: Final = (1.0, 1e2, 1e-2)
 """Ratios of the units in which a share may be told: a number up to 1, and per cent."""
-_DECORATION: Final = "*_`~\\"
-_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
-_ESCAPED: Final = re.compile(r"\\([^\w\s])")
-_SPACES: Final = re.compile("  +")
-_TAG: Final = re.compile(r"<[^<>]{0,200}>")
 _COLUMNS: Final = {"value": "value", "unit": "unit", "samples": "n", "95 % interval": "interval"}
 
 
@@ -109,7 +79,7 @@ class Card:
     @cached_property
     def rows(self) -> list[tuple[list[str], list[str]]]:
         """The rows of the page's tables, each with the names of its columns."""
-        return list(_table_rows(self.body))
+        return list(table_rows(self.body))
 
 
 def read_card(data: bytes) -> Card:
@@ -207,7 +177,7 @@ def card_omissions(card: Card, read: ReadEnvelope) -> Iterator[str]:
         return
     if not isinstance(card.front.get(CARD_KEY), dict):
         yield f"the card has no block `{CARD_KEY}`, which the publisher of this record writes"
-    labels = {_plain(metric_label(key)) for key in read.envelope.metrics}
+    labels = {plain_text(metric_label(key)) for key in read.envelope.metrics}
     if not any(cells["metric"] in labels for cells in _metric_cells(card)):
         yield "the card's page does not show the metrics of the record"
 
@@ -249,16 +219,16 @@ class _Record:
 
     @cached_property
     def rows(self) -> Mapping[str, Row]:
-        """The rows of a table of metrics, by their labels as :func:`_plain` gives them."""
+        """The rows of a table of metrics, by their labels as :func:`plain_text` gives them."""
         rows = [*metric_rows(self.read), *headline_rows(self.read)]
-        return {_plain(row.label): row for row in rows}
+        return {plain_text(row.label): row for row in rows}
 
     @cached_property
     def cells(self) -> Mapping[str, Mapping[str, str]]:
         """The cells of a whole row of our own table, by its label and by the columns' names."""
         return {
             label: {"metric": label}
-            | {column: _plain(getattr(row, name)) for column, name in _COLUMNS.items()}
+            | {column: plain_text(getattr(row, name)) for column, name in _COLUMNS.items()}
             for label, row in self.rows.items()
         }
 
@@ -333,7 +303,7 @@ def _model_index(card: Card, record: _Record) -> Iterator[str]:
         for result in _mappings(entry.get("results")):
             for metric in _mappings(result.get("metrics")):
                 value = metric.get("value")
-                number = _read_number(_plain(str(value)))
+                number = read_number(plain_text(str(value)))
                 if number is not None and not record.gives(*number, _OF_SHARES):
                     what = _shown(metric.get("type") or metric.get("name") or "a metric")
                     yield (
@@ -355,8 +325,8 @@ def _files(card: Card, record: _Record) -> Iterator[str]:
 
 def _headings(card: Card, record: _Record) -> Iterator[str]:
     """Compare the title, which names the model and the suite."""
-    expected = _plain(card_title(record.read))
-    for title in _titles(card.body):
+    expected = plain_text(card_title(record.read))
+    for title in titles(card.body):
         for problem in _misnamed(title, expected, record):
             yield f"card's title is {_shown(title)}, {problem}"
 
@@ -386,7 +356,7 @@ def _tables(card: Card, record: _Record) -> Iterator[str]:
             continue
         row = record.rows.get(label)
         if row is None:
-            found = _read_number(cells.get("value", ""))
+            found = read_number(cells.get("value", ""))
             if found is not None and not record.gives(*found, _OF_SHARES):
                 yield (
                     f"card's table says {_shown(label)}: {_shown(cells['value'])}, which the "
@@ -394,7 +364,7 @@ def _tables(card: Card, record: _Record) -> Iterator[str]:
                 )
             continue
         for column, attribute in _COLUMNS.items():
-            said, given = cells.get(column), _plain(getattr(row, attribute))
+            said, given = cells.get(column), plain_text(getattr(row, attribute))
             if said is not None and said != given and not _is_same(said, row, attribute, given):
                 what = "" if column == "value" else f", {column}"
                 yield (
@@ -414,10 +384,10 @@ def _tables_of_units(card: Card, record: _Record) -> Iterator[str]:
             yield f"the card's other tables have more than {_MOST_CLAIMS} rows"
             return
         for name, cell in zip_longest(columns, cells, fillvalue=""):
-            found = _read_number(cell.strip("* "))
+            found = read_number(cell.strip("* "))
             if found is None:
                 continue
-            label = next((text for text in (name, cells[0]) if _A_UNIT.search(text)), None)
+            label = next((text for text in (name, cells[0]) if A_UNIT.search(text)), None)
             if label is not None and not record.gives(*found, _OF_TIME):
                 yield (
                     f"card's table says {_shown(label)}: {_shown(cell)}, which the record does "
@@ -427,45 +397,17 @@ def _tables_of_units(card: Card, record: _Record) -> Iterator[str]:
 
 def _claims(card: Card, record: _Record) -> Iterator[str]:
     """Look for every number with a unit of speed or time, wherever it stands, in the record."""
-    for number, (said, unit, claim) in enumerate(_numbers_with_units(_text(card.body))):
+    for number, (said, unit, claim) in enumerate(numbers_with_units(page_text(card.body))):
         if number == _MOST_CLAIMS:
             yield f"the card's page states more than {_MOST_CLAIMS} numbers with units"
             return
-        read = _read_number(claim["number"])
+        read = read_number(claim["number"])
         if read is None:
             continue
         times = _MULTIPLES.get((claim["times"] or "").lower(), 1.0)
         scales = _OF_TIME if _TIME.match(unit) else (1.0,)
         if not record.gives(read[0] * times, read[1] * times, scales):
             yield f"card says {_shown(' '.join(said.split()))}, which the record does not have"
-
-
-def _numbers_with_units(text: str) -> Iterator[tuple[str, str, re.Match[str]]]:
-    """Yield what is said, the unit and the number, of each number before or behind a unit."""
-    for claim in _CLAIM.finditer(text):
-        start = claim.start()
-        if claim["unit"]:
-            yield claim[0], claim["unit"], claim
-        elif text[start - 1 : start] in {" ", ":", "="} and text[start - 2 : start] != "| ":
-            before = _UNIT_BEFORE.search(text, max(start - _LONGEST_UNIT, 0), start)
-            if before is not None:
-                yield before[0] + claim[0], before["unit"], claim
-
-
-def _titles(body: str) -> Iterator[str]:
-    """Yield the headings of the first level; a comment in a block of code is none."""
-    fence, before = "", ""
-    for line in body.splitlines():
-        found = _CODE.match(line)
-        if found is not None and (not fence or found[1].startswith(fence)):
-            fence = "" if fence else found[1]
-        elif not fence:
-            if _HEADING.match(line):
-                yield _plain(line.strip().strip("#"))
-            elif before and _UNDERLINE.fullmatch(line):
-                yield _plain(before)
-            yield from map(_plain, _HTML_TITLE.findall(line))
-        before = line.strip()
 
 
 def _metric_cells(card: Card) -> Iterator[dict[str, str]]:
@@ -477,41 +419,16 @@ def _metric_cells(card: Card) -> Iterator[dict[str, str]]:
                 yield row
 
 
-def _table_rows(body: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield the names of the columns and the cells of each row; the first row has no names yet."""
-    columns: list[str] = []
-    for line in _HTML_TABLE.sub(_with_bars, body).splitlines():
-        stripped = line.strip()
-        if "|" not in stripped:
-            columns = []
-        elif stripped.strip("|-: "):
-            cells = [*map(_plain, _cells(_TAG.sub("", stripped) if "<" in stripped else stripped))]
-            yield columns, cells
-            columns = columns or [*map(str.lower, cells)]
-
-
-def _with_bars(table: re.Match[str]) -> str:
-    """Return a table in HTML in the form that Markdown has."""
-    lines = _HTML_ROW.sub("\n", table[0].replace("\n", " "))
-    return f"\n{_HTML_CELL.sub('|', lines)}\n"
-
-
-def _cells(line: str) -> list[str]:
-    inner = line.removeprefix("|").removesuffix("|")
-    # Ours escape every bar that is inside of a cell.
-    return inner.split("|") if "\\" not in inner else _BAR.split(inner)
-
-
 def _is_same(said: str, row: Row, attribute: str, given: str) -> bool:
     """Return whether a cell that is spelt otherwise says the same, such as to fewer digits."""
     if attribute == "unit":
         return said == ""
     if attribute == "value":
-        number = _read_number(said)
+        number = read_number(said)
         raw = row.number
         return number is not None and raw is not None and _is_among(*number, [raw])
     # An earlier version had no intervals, and left a count out that it did not know.
-    numbers, ours = _all_read(said), _all_read(given)
+    numbers, ours = numbers_of(said), numbers_of(given)
     return not numbers or (
         len(numbers) == len(ours)
         and all(
@@ -519,48 +436,6 @@ def _is_same(said: str, row: Row, attribute: str, given: str) -> bool:
             for (one, last), (other, lastly) in zip(numbers, ours, strict=True)
         )
     )
-
-
-def _all_read(text: str) -> list[tuple[float, float]]:
-    found = (_read_number(item[0]) for item in _A_NUMBER.finditer(text))
-    return [number for number in found if number is not None]
-
-
-@lru_cache(maxsize=4096)
-def _plain(text: str) -> str:
-    """Return a cell or a heading as it is read: without entities and escapes."""
-    if "\\" in text:
-        text = _ESCAPED.sub(r"\1", text)
-    return " ".join(html.unescape(text).split())
-
-
-def _text(body: str) -> str:
-    """Return the page as it is read: without tags, emphasis and characters that draw nothing."""
-    shown = html.unescape(_TAG.sub("", body))
-    if not shown.isascii():
-        shown = _NOT_ASCII.sub(_drawn, unicodedata.normalize("NFKC", shown))
-    for mark in _DECORATION:
-        shown = shown.replace(mark, "")
-    return _SPACES.sub(" ", _ONE_PARAGRAPH.sub(" ", shown).replace("\t", " "))
-
-
-def _drawn(found: re.Match[str]) -> str:
-    return "" if unicodedata.category(found[0]) in {"Cf", "Mn"} else found[0]
-
-
-def _read_number(text: str) -> tuple[float, float] | None:
-    """Return the number that a text begins with, and the worth of one in its last place."""
-    found = _A_NUMBER.match(text)
-    if found is None:
-        return None
-    digits, _, exponent = found[0].lower().partition("e")
-    digits = re.sub(r"[,_' ]", "", digits)
-    decimals = len(digits.partition(".")[2])
-    power = int(exponent or 0)
-    try:
-        return float(digits) * 10.0**power, 10.0 ** (power - decimals)
-    except OverflowError:
-        return None
 
 
 def _is_among(
@@ -586,10 +461,7 @@ def _numbers_in(document: object) -> Iterator[float]:
     elif _is_number(document):
         yield float(document)  # type: ignore[arg-type]
     elif isinstance(document, str) and len(document) < 10_000:
-        for found in _A_NUMBER.finditer(document):
-            number = _read_number(found[0])
-            if number is not None:
-                yield number[0]
+        yield from (number for number, _ in numbers_of(document))
 
 
 def _is_number(value: object) -> bool:
