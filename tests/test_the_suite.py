@@ -105,6 +105,7 @@ def run_suite(folder: Path, *arguments: str, **environment: str) -> Run:
     unset = {
         "CI",
         "PYTHONHASHSEED",
+        "PYTEST_ADDOPTS",
         SEED_VARIABLE,
         EXAMPLES_VARIABLE,
         "INFERENCEBENCH_RANDOM_ORDER",

@@ -22,9 +22,8 @@ Row = tuple[Text, Text]
 MARGIN: Final = 2
 """Cells in front of every row."""
 _NARROWEST: Final = 40
-_ADDRESS: Final = re.compile(
-    r"\(?(?:[A-Za-z0-9._~/@%+=#?&-]|:(?=//|\d))+[).,;:]*",
-)
+# Possessive: a long run of dots is the address's or the marks', and is not divided in every way.
+_ADDRESS: Final = re.compile(r"\(?(?:[A-Za-z0-9._~/@%+=#?&-]|:(?=//|\d))++[).,;:]*")
 """A word in which a path, an address or a digest is written, with the marks around it."""
 _OURS: Final = re.compile(
     "verified|rejected|incomplete|newer|error|warning|note:|differ|empty|missing", re.IGNORECASE

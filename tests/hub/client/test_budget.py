@@ -135,5 +135,6 @@ def test_the_command_line_shows_what_a_crawl_cost(
     done = CliRunner().invoke(app, ["crawl", "--org", "shown"])
     assert done.exit_code == 0, done.output
     assert "Published runs known: 1, fetched now: 1, findings: 0" in done.output
-    assert "(1 api, 2 resolvers)" in done.output
+    # One listing; the envelope, its traces and the card of the one run.
+    assert "(1 api, 3 resolvers)" in done.output
     assert "api 499 of 500" in done.output
