@@ -102,7 +102,7 @@ class FaultInjection:
         self._next_id = 1
         self._requests: deque[_Logged] = deque(maxlen=_REQUESTS_KEPT)
         self._answers: dict[tuple[str, str, bytes], _Held] = {}
-        """What requests were answered that a ``stale`` fault may repeat."""
+        """The answers to requests that a ``stale`` fault may repeat."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a control request, or else log the request and pass it on or strike it."""

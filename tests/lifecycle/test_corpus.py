@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 
 from inferencebench_pipeline.corpus.records import unverified_days
 from inferencebench_pipeline.corpus.store import CorpusStore
@@ -19,27 +18,10 @@ from inferencebench_pipeline.lifecycle.corpus.corpus_verification import (
 )
 from inferencebench_pipeline.lifecycle.life_of_a_run.hub_dataset import hub_serves_what_was_signed
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile
-from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
-from tests.clock import today, wait_until_the_hour_holds
+from tests.clock import today
 from tests.corpus.world import altered
 from tests.lifecycle.conftest import World, failed_checks, failed_steps
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
-    """A Hub of its own: what other tests publish badly would be found here as well."""
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
-        yield environment
-
-
-@pytest.fixture(autouse=True)
-def _one_day() -> None:
-    wait_until_the_hour_holds()
-
-
-@pytest.fixture(autouse=True)
-def _plain_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+from tests.lifecycle.own_hub import one_day, plain_uploads, sandbox  # noqa: F401  # fixtures
 
 
 def published(world: World, run: RunDirectory) -> Receipt:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 
 from inferencebench_pipeline.corpus.log_monitor import load_reports, signature_digest_of
 from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE
@@ -15,29 +13,11 @@ from inferencebench_pipeline.envelope.build import build_envelope
 from inferencebench_pipeline.envelope.canonical import content_hash, serialise
 from inferencebench_pipeline.hub.dataset.receipt import Receipt
 from inferencebench_pipeline.runs.run_directory import RunDirectory, RunFile, new_run_id
-from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
-from tests.clock import wait_until_the_hour_holds
 from tests.corpus.world import altered
 from tests.envelope.measured import measurement_of, traces_bytes
 from tests.lifecycle.conftest import World, failed_checks, failed_steps, failure_text
+from tests.lifecycle.own_hub import one_day, plain_uploads, sandbox  # noqa: F401  # fixtures
 from tests.lifecycle.stated import reverify, verify_corpus
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
-    """A Hub of its own: what other tests publish badly would stop every statement."""
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
-        yield environment
-
-
-@pytest.fixture(autouse=True)
-def _one_day() -> None:
-    wait_until_the_hour_holds()
-
-
-@pytest.fixture(autouse=True)
-def _plain_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 @pytest.mark.slow

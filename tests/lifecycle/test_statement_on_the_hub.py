@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from huggingface_hub import constants
 
 from inferencebench_pipeline.corpus.statement.statement import STATEMENT_FILE
 from inferencebench_pipeline.corpus.store import CorpusStore
@@ -15,10 +13,10 @@ from inferencebench_pipeline.corpus.verdicts import RecordLine
 from inferencebench_pipeline.hub.takedowns.register import Takedown, record_takedown
 from inferencebench_pipeline.lifecycle.leaderboard import corpus_statement
 from inferencebench_pipeline.runs.run_directory import RunDirectory
-from inferencebench_pipeline.sandbox.process import SandboxEnvironment, running_sandbox
 from inferencebench_pipeline.trust.verify.corpus_statement import TABLE_FILE
-from tests.clock import today, wait_until_the_hour_holds
+from tests.clock import today
 from tests.lifecycle.conftest import World, failed_steps, failure_text
+from tests.lifecycle.own_hub import one_day, plain_uploads, sandbox  # noqa: F401  # fixtures
 from tests.lifecycle.stated import (
     edited_table,
     hub_of,
@@ -31,23 +29,6 @@ from tests.lifecycle.stated import (
     upload,
     verify_corpus,
 )
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEnvironment]:
-    """A Hub of its own: what other tests publish badly would stop every statement."""
-    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as environment:
-        yield environment
-
-
-@pytest.fixture(autouse=True)
-def _one_day() -> None:
-    wait_until_the_hour_holds()
-
-
-@pytest.fixture(autouse=True)
-def _plain_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 @pytest.mark.slow
